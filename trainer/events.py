@@ -1,0 +1,182 @@
+"""What the trainer tells the page: one JSON object per line in the job folder's events.jsonl.
+
+A closed union of small frozen dataclasses. Lines are appended whole; readers take whole lines only, so
+neither side ever sees half an event.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Union
+
+Level = Literal["info", "warning", "error"]
+PhaseName = Literal["start", "load_model", "read_images", "cache_latents", "train", "sample", "save", "end"]
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run begins. `plan` is Plan.as_json(); `first_step` is not 0 where a run continues."""
+
+    total_steps: int
+    epochs: int
+    seed: int
+    device: str
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    first_step: int = 0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is going on; `done` of `total` where it can be counted (else 0 of 0)."""
+
+    name: PhaseName
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step. `lr`: rate per parameter group ("unet", "text_encoder", …)."""
+
+    step: int
+    epoch: int
+    loss: float
+    lr: Mapping[str, float]
+    grad_norm: float = 0.0
+    memory: int = 0  # bytes in use: GPU memory, or the process's on a CPU
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A sample picture was written. `path` is relative to the job folder; `index` is the prompt's line."""
+
+    step: int
+    index: int
+    prompt: str
+    path: str
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file was written under its final name. `kind`: "lora", "state" or "safety"."""
+
+    step: int
+    epoch: int
+    path: str
+    size: int
+    kind: str = "lora"
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A file of this run was removed, as "Save last N …" asks."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something worth knowing; `code` and `values` as in trainer.messages."""
+
+    code: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    level: Level = "info"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The run ended on an error. `trace` is set where it is our bug."""
+
+    code: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    setting: str = ""
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The person stopped it; `path` is the LoRA file saved ("" where nothing was learned yet)."""
+
+    step: int
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All steps done; `path` is the final LoRA file."""
+
+    step: int
+    path: str
+
+
+Event = Union[Started, Phase, Step, Sampled, Saved, Removed, Notice, Failed, Stopped, Finished]
+KINDS: dict[str, type] = {
+    kind.__name__.lower(): kind
+    for kind in (Started, Phase, Step, Sampled, Saved, Removed, Notice, Failed, Stopped, Finished)
+}
+
+
+class EventLog:
+    """Appends events to a file. One per process; only the main process of a run has one."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  # stays open for the run
+
+    def emit(self, event: Event) -> None:
+        """Append one line: {"event": kind, "time": unix seconds, …}. One write call, so it stays whole."""
+        line = {
+            "event": type(event).__name__.lower(),
+            "time": round(time.time(), 3),
+            **_finite(asdict(event)),
+        }
+        self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+    def close(self) -> None:
+        """Flush to disk and close."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity are no JSON: write them as text."""
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def parse(line: bytes | str) -> tuple[float, Event] | None:
+    """Time and event of one line; None for a line that is none (newer version, damage)."""
+    try:
+        data = json.loads(line)
+        kind = KINDS[data.pop("event")]
+        moment = float(data.pop("time"))
+        known = {field.name for field in fields(kind)}
+        return moment, kind(**{key: value for key, value in data.items() if key in known})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def read_events(path: Path, offset: int = 0) -> Iterator[tuple[int, float, Event]]:
+    """Events after byte `offset`: (offset behind the line, time, event). Takes whole lines only."""
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            if (parsed := parse(line)) is not None:
+                yield offset, *parsed

@@ -1,0 +1,57 @@
+"""What the program says to people, in their language.
+
+A `Message` is a code and its values; the sentences stand in texts/<topic>.en.json and .ja.json under
+`messages`, each with `what` and, where there is more to say, `why` and `fix`. The trainer emits codes,
+so that a running job can be read in either language.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+Language = Literal["en", "ja"]
+LANGUAGES: tuple[Language, ...] = ("en", "ja")
+
+
+@dataclass(frozen=True)
+class Message:
+    """A sentence to be said: its code in the texts, and the values that fill it."""
+
+    code: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message in words. `why` and `fix` may be empty."""
+
+    what: str
+    why: str = ""
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.what, self.why, self.fix) if part)
+
+
+@cache
+def texts(language: Language, folder: Path = Path(__file__).parent / "texts") -> dict[str, Any]:
+    """All texts in one language, merged from every <topic>.<language>.json of a folder.
+
+    trainer/texts has `messages`, `settings` (help), `groups` and `choices`; app/texts the page's words.
+    """
+    merged: dict[str, Any] = {}
+    for path in sorted(folder.glob(f"*.{language}.json")):
+        for kind, entries in json.loads(path.read_text(encoding="utf-8")).items():
+            merged.setdefault(kind, {}).update(entries)
+    return merged
+
+
+def say(message: Message, language: Language = "en") -> Said:
+    """The message in words. Raises KeyError for a code that the texts lack."""
+    parts = texts(language)["messages"][message.code]
+    return Said(**{name: str(text).format_map(message.values) for name, text in parts.items()})
