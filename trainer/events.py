@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 Level = Literal["info", "warning", "error"]
 PhaseName = Literal["start", "load_model", "read_images", "cache_latents", "train", "sample", "save", "end"]
@@ -117,7 +117,7 @@ class Finished:
     path: str
 
 
-Event = Union[Started, Phase, Step, Sampled, Saved, Removed, Notice, Failed, Stopped, Finished]
+Event = Started | Phase | Step | Sampled | Saved | Removed | Notice | Failed | Stopped | Finished
 KINDS: dict[str, type] = {
     kind.__name__.lower(): kind
     for kind in (Started, Phase, Step, Sampled, Saved, Removed, Notice, Failed, Stopped, Finished)
@@ -128,7 +128,7 @@ class EventLog:
     """Appends events to a file. One per process; only the main process of a run has one."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  # stays open for the run
+        self._file = path.open("ab", buffering=0)  # noqa: SIM115  # stays open for the run
 
     def emit(self, event: Event) -> None:
         """Append one line: {"event": kind, "time": unix seconds, …}. One write call, so it stays whole."""
@@ -172,7 +172,7 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[int, float, Event
     """Events after byte `offset`: (offset behind the line, time, event). Takes whole lines only."""
     if not path.exists():
         return
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
