@@ -56,11 +56,13 @@ Switch = bool
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+# One row per setting reads better here than one argument per line.
+# fmt: off
 LoraType = Literal[
-    "Standard", "Kohya LoCon", "Kohya DyLoRA", "Kohya LoHa", "Kohya LoKr", "LoRA-FA",
-    "LyCORIS/LoCon", "LyCORIS/LoHa", "LyCORIS/LoKr", "LyCORIS/DyLoRA", "LyCORIS/GLoRA", "LyCORIS/iA3",
-    "LyCORIS/BOFT", "LyCORIS/Diag-OFT", "LyCORIS/Native Fine-Tuning",
-]  # fmt: skip
+    "Standard", "Kohya LoCon", "Kohya DyLoRA", "Kohya LoHa", "Kohya LoKr", "LoRA-FA", "LyCORIS/LoCon",
+    "LyCORIS/LoHa", "LyCORIS/LoKr", "LyCORIS/DyLoRA", "LyCORIS/GLoRA", "LyCORIS/iA3", "LyCORIS/BOFT",
+    "LyCORIS/Diag-OFT", "LyCORIS/Native Fine-Tuning",
+]
 LORA_TYPES: tuple[str, ...] = get_args(LoraType)
 LYCORIS = tuple(name for name in LORA_TYPES if name.startswith("LyCORIS/"))
 BLOCKWISE = ("Standard", "Kohya LoCon", "Kohya DyLoRA", "LoRA-FA")
@@ -83,10 +85,10 @@ class Model(Section):
     """The base model."""
 
     pretrained_model_name_or_path: Annotated[
-        str, Spec("Pretrained model name or path", "source_model", "model", "model", required=True)
+        str, Spec("Pretrained model name or path", "source_model", "model", "model", required=True),
     ] = ""
     model_list: Annotated[
-        str, Spec("Model Quick Pick", "source_model", "model", suggestions=QUICK_PICK, flag="-")
+        str, Spec("Model Quick Pick", "source_model", "model", suggestions=QUICK_PICK, flag="-"),
     ] = "custom"
     v2: Annotated[Switch, Spec("v2", "source_model", "kind", matters={"sdxl": (False,)})] = False
     v_parameterization: Annotated[Switch, Spec("v_parameterization", "source_model", "kind")] = False
@@ -99,7 +101,7 @@ class Folders(Section):
     """Where pictures come from and results go."""
 
     train_data_dir: Annotated[
-        str, Spec("Image folder", "folders", "pictures", "folder", {"dataset_config": ("",)}, required=True)
+        str, Spec("Image folder", "folders", "pictures", "folder", {"dataset_config": ("",)}, required=True),
     ] = ""
     reg_data_dir: Annotated[str, Spec("Regularisation folder", "folders", "pictures", "folder")] = ""
     dataset_config: Annotated[str, Spec("Dataset config file", "folders", "pictures", "file")] = ""
@@ -113,54 +115,52 @@ class Network(Section):
     """The LoRA: what is added to the model and how large it is."""
 
     LoRA_type: Annotated[
-        LoraType, Spec("LoRA type", "training", "lora", flag="-", unbuilt=LORA_TYPES[1:])
+        LoraType, Spec("LoRA type", "training", "lora", flag="-", unbuilt=LORA_TYPES[1:]),
     ] = "Standard"
     LyCORIS_preset: Annotated[
         Literal["attn-mlp", "attn-only", "full", "full-lin", "unet-transformer-only", "unet-convblock-only"],
         Spec("LyCORIS Preset", "training", "lora", matters={"LoRA_type": LYCORIS}, flag="-"),
     ] = "full"
     network_weights: Annotated[
-        str, Spec("LoRA network weights", "training", "lora", "file", unbuilt=True)
+        str, Spec("LoRA network weights", "training", "lora", "file", unbuilt=True),
     ] = ""
     dim_from_weights: Annotated[
-        Switch, Spec("DIM from weights", "training", "lora", matters={"network_weights": (SET,)})
+        Switch, Spec("DIM from weights", "training", "lora", matters={"network_weights": (SET,)}),
     ] = False
     network_dim: Annotated[
         int,
-        Field(ge=1, le=100_000),
+        Field(ge=1, le=100000),
         Spec("Network Rank (Dimension)", "training", "size", matters={"dim_from_weights": (False,)}),
     ] = 8
     network_alpha: Annotated[
         float,
-        Field(gt=0, le=100_000),
+        Field(gt=0, le=100000),
         Spec("Network alpha", "training", "size", matters={"dim_from_weights": (False,)}),
     ] = 1
     conv_dim: Annotated[
         int,
-        Field(ge=0, le=100_000),
+        Field(ge=0, le=100000),
         Spec("Convolution Rank (Dimension)", "training", "size", matters={"LoRA_type": WITH_CONV}, flag="-"),
     ] = 1
     conv_alpha: Annotated[
         float,
-        Field(ge=0, le=100_000),
+        Field(ge=0, le=100000),
         Spec("Convolution Alpha", "training", "size", matters={"LoRA_type": WITH_CONV}, flag="-"),
     ] = 1
     unit: Annotated[
         int,
         Field(ge=1, le=64),
         Spec(
-            "DyLoRA Unit / Block size",
-            "training",
-            "lora",
-            matters={"LoRA_type": ("Kohya DyLoRA", "LyCORIS/DyLoRA")},
-            flag="-",
+            "DyLoRA Unit / Block size", "training", "lora",
+            matters={"LoRA_type": ("Kohya DyLoRA", "LyCORIS/DyLoRA")}, flag="-",
         ),
     ] = 1
     factor: Annotated[
         int,
         Field(ge=-1, le=1024),
         Spec(
-            "LoKr factor", "training", "lora", matters={"LoRA_type": ("LyCORIS/LoKr", "Kohya LoKr")}, flag="-"
+            "LoKr factor", "training", "lora", matters={"LoRA_type": ("LyCORIS/LoKr", "Kohya LoKr")},
+            flag="-",
         ),
     ] = -1
     decompose_both: Annotated[
@@ -172,23 +172,24 @@ class Network(Section):
         Spec("Use CP decomposition", "training", "lora", matters={"LoRA_type": ("LyCORIS/LoKr",)}, flag="-"),
     ] = False
     use_tucker: Annotated[
-        Switch, Spec("Use Tucker decomposition", "training", "lora", matters={"LoRA_type": LYCORIS}, flag="-")
+        Switch,
+        Spec("Use Tucker decomposition", "training", "lora", matters={"LoRA_type": LYCORIS}, flag="-"),
     ] = False
     use_scalar: Annotated[
-        Switch, Spec("Use Scalar", "training", "lora", matters={"LoRA_type": WITH_SCALAR}, flag="-")
+        Switch, Spec("Use Scalar", "training", "lora", matters={"LoRA_type": WITH_SCALAR}, flag="-"),
     ] = False
     bypass_mode: Annotated[
-        Switch, Spec("Bypass mode", "training", "lora", matters={"LoRA_type": WITH_SCALAR}, flag="-")
+        Switch, Spec("Bypass mode", "training", "lora", matters={"LoRA_type": WITH_SCALAR}, flag="-"),
     ] = False
     dora_wd: Annotated[
         Switch,
         Spec("DoRA Weight Decompose", "training", "lora", matters={"LoRA_type": WITH_SCALAR}, flag="-"),
     ] = False
     rank_dropout_scale: Annotated[
-        Switch, Spec("Rank Dropout Scale", "training", "lora", matters={"LoRA_type": LYCORIS}, flag="-")
+        Switch, Spec("Rank Dropout Scale", "training", "lora", matters={"LoRA_type": LYCORIS}, flag="-"),
     ] = False
     train_norm: Annotated[
-        Switch, Spec("Train Norm", "training", "lora", matters={"LoRA_type": LYCORIS}, flag="-")
+        Switch, Spec("Train Norm", "training", "lora", matters={"LoRA_type": LYCORIS}, flag="-"),
     ] = False
     constrain: Annotated[
         float,
@@ -206,50 +207,36 @@ class Network(Section):
     network_dropout: Annotated[Share, Spec("Network dropout", "advanced", "learning", unbuilt=True)] = 0.0
     rank_dropout: Annotated[Share, Spec("Rank dropout", "advanced", "learning", flag="-", unbuilt=True)] = 0.0
     module_dropout: Annotated[
-        Share, Spec("Module dropout", "advanced", "learning", flag="-", unbuilt=True)
+        Share, Spec("Module dropout", "advanced", "learning", flag="-", unbuilt=True),
     ] = 0.0
     scale_weight_norms: Annotated[
-        float, Field(ge=0), Spec("Scale weight norms", "advanced", "learning", unbuilt=True)
+        float, Field(ge=0), Spec("Scale weight norms", "advanced", "learning", unbuilt=True),
     ] = 0.0
     down_lr_weight: Annotated[
         str,
         Spec(
-            "Down LR weights",
-            "advanced",
-            "weights",
-            "blocks",
-            {"LoRA_type": BLOCKWISE},
-            flag="-",
+            "Down LR weights", "advanced", "weights", "blocks", {"LoRA_type": BLOCKWISE}, flag="-",
             unbuilt=True,
         ),
     ] = ""
     mid_lr_weight: Annotated[
         str,
         Spec(
-            "Mid LR weights",
-            "advanced",
-            "weights",
-            "blocks",
-            {"LoRA_type": BLOCKWISE},
-            flag="-",
+            "Mid LR weights", "advanced", "weights", "blocks", {"LoRA_type": BLOCKWISE}, flag="-",
             unbuilt=True,
         ),
     ] = ""
     up_lr_weight: Annotated[
         str,
         Spec(
-            "Up LR weights", "advanced", "weights", "blocks", {"LoRA_type": BLOCKWISE}, flag="-", unbuilt=True
+            "Up LR weights", "advanced", "weights", "blocks", {"LoRA_type": BLOCKWISE}, flag="-",
+            unbuilt=True,
         ),
     ] = ""
     block_lr_zero_threshold: Annotated[
         str,
         Spec(
-            "Blocks LR zero threshold",
-            "advanced",
-            "weights",
-            "blocks",
-            {"LoRA_type": BLOCKWISE},
-            flag="-",
+            "Blocks LR zero threshold", "advanced", "weights", "blocks", {"LoRA_type": BLOCKWISE}, flag="-",
             unbuilt=True,
         ),
     ] = ""
@@ -260,11 +247,12 @@ class Network(Section):
     block_alphas: Annotated[
         str,
         Spec(
-            "Block alphas", "advanced", "blocks", "blocks", {"LoRA_type": BLOCKWISE}, flag="-", unbuilt=True
+            "Block alphas", "advanced", "blocks", "blocks", {"LoRA_type": BLOCKWISE}, flag="-", unbuilt=True,
         ),
     ] = ""
     conv_block_dims: Annotated[
-        str, Spec("Conv dims", "advanced", "conv", "blocks", {"LoRA_type": BLOCKWISE}, flag="-", unbuilt=True)
+        str,
+        Spec("Conv dims", "advanced", "conv", "blocks", {"LoRA_type": BLOCKWISE}, flag="-", unbuilt=True),
     ] = ""
     conv_block_alphas: Annotated[
         str,
@@ -279,9 +267,9 @@ class Length(Section):
     epoch: Annotated[int, Field(ge=1), Spec("Epoch", "training", "length", flag="-")] = 1
     max_train_epochs: Annotated[Count, Spec("Max train epoch", "training", "length")] = 0
     max_train_steps: Annotated[Count, Spec("Max train steps", "training", "length")] = 0
-    seed: Annotated[int | None, Field(ge=0, le=2**32 - 1), Spec("Seed", "training", "precision")] = None
+    seed: Annotated[int | None, Field(ge=0, le=2 ** 32 - 1), Spec("Seed", "training", "precision")] = None
     gradient_accumulation_steps: Annotated[
-        int, Field(ge=1, le=1024), Spec("Gradient accumulation steps", "advanced", "learning")
+        int, Field(ge=1, le=1024), Spec("Gradient accumulation steps", "advanced", "learning"),
     ] = 1
 
 
@@ -289,7 +277,7 @@ class Captions(Section):
     """The texts of the training pictures."""
 
     caption_extension: Annotated[
-        str, Spec("Caption Extension", "training", "length", suggestions=("", ".txt", ".caption", ".cap"))
+        str, Spec("Caption Extension", "training", "length", suggestions=("", ".txt", ".caption", ".cap")),
     ] = ""
     shuffle_caption: Annotated[Switch, Spec("Shuffle caption", "advanced", "captions")] = False
     keep_tokens: Annotated[
@@ -298,26 +286,23 @@ class Captions(Section):
         Spec("Keep n tokens", "advanced", "captions", matters={"shuffle_caption": (True,)}),
     ] = 0
     clip_skip: Annotated[
-        int, Field(ge=0, le=12), Spec("Clip skip", "advanced", "captions", matters={"sdxl": (False,)})
+        int, Field(ge=0, le=12), Spec("Clip skip", "advanced", "captions", matters={"sdxl": (False,)}),
     ] = 1
     max_token_length: Annotated[Literal[75, 150, 225], Spec("Max Token Length", "advanced", "captions")] = 75
-    no_token_padding: Annotated[Switch, Spec("No token padding", "advanced", "captions", unbuilt=True)] = (
-        False
-    )
-    weighted_captions: Annotated[Switch, Spec("Weighted captions", "advanced", "captions", unbuilt=True)] = (
-        False
-    )
+    no_token_padding: Annotated[
+        Switch, Spec("No token padding", "advanced", "captions", unbuilt=True),
+    ] = False
+    weighted_captions: Annotated[
+        Switch, Spec("Weighted captions", "advanced", "captions", unbuilt=True),
+    ] = False
     caption_dropout_every_n_epochs: Annotated[
-        Count, Spec("Dropout caption every n epochs", "advanced", "captions")
+        Count, Spec("Dropout caption every n epochs", "advanced", "captions"),
     ] = 0
     caption_dropout_rate: Annotated[Share, Spec("Rate of caption dropout", "advanced", "captions")] = 0.0
     sdxl_cache_text_encoder_outputs: Annotated[
         Switch,
         Spec(
-            "Cache text encoder outputs",
-            "advanced",
-            "memory",
-            matters={"sdxl": (True,)},
+            "Cache text encoder outputs", "advanced", "memory", matters={"sdxl": (True,)},
             flag="cache_text_encoder_outputs",
         ),
     ] = False
@@ -332,9 +317,7 @@ class Images(Section):
         int,
         Field(ge=1),
         Spec(
-            "Minimum bucket resolution",
-            "training",
-            "size",
+            "Minimum bucket resolution", "training", "size",
             matters={"enable_bucket": (True,), "bucket_no_upscale": (False,)},
         ),
     ] = 256
@@ -342,34 +325,29 @@ class Images(Section):
         int,
         Field(ge=1),
         Spec(
-            "Maximum bucket resolution",
-            "training",
-            "size",
+            "Maximum bucket resolution", "training", "size",
             matters={"enable_bucket": (True,), "bucket_no_upscale": (False,)},
         ),
     ] = 2048
     cache_latents: Annotated[Switch, Spec("Cache latents", "training", "precision")] = True
     cache_latents_to_disk: Annotated[Switch, Spec("Cache latents to disk", "training", "precision")] = False
     skip_cache_check: Annotated[
-        Switch, Spec("Skip cache check", "advanced", "memory", matters={"cache_latents_to_disk": (True,)})
+        Switch, Spec("Skip cache check", "advanced", "memory", matters={"cache_latents_to_disk": (True,)}),
     ] = False
     vae_batch_size: Annotated[Count, Spec("VAE batch size", "advanced", "memory")] = 0
     color_aug: Annotated[
-        Switch,
-        Spec("Color augmentation", "advanced", "pictures_changes", unbuilt=True),
+        Switch, Spec("Color augmentation", "advanced", "pictures_changes", unbuilt=True),
     ] = False
-    flip_aug: Annotated[Switch, Spec("Flip augmentation", "advanced", "pictures_changes", unbuilt=True)] = (
-        False
-    )
+    flip_aug: Annotated[
+        Switch, Spec("Flip augmentation", "advanced", "pictures_changes", unbuilt=True),
+    ] = False
     random_crop: Annotated[
-        Switch, Spec("Random crop instead of center crop", "advanced", "pictures_changes", unbuilt=True)
+        Switch, Spec("Random crop instead of center crop", "advanced", "pictures_changes", unbuilt=True),
     ] = False
     bucket_no_upscale: Annotated[
         Switch,
         Spec(
-            "Don't upscale bucket resolution",
-            "advanced",
-            "pictures_changes",
+            "Don't upscale bucket resolution", "advanced", "pictures_changes",
             matters={"enable_bucket": (True,)},
         ),
     ] = True
@@ -380,10 +358,10 @@ class Images(Section):
     ] = 64
     masked_loss: Annotated[Switch, Spec("Masked loss", "advanced", "pictures_changes", unbuilt=True)] = False
     train_inpainting: Annotated[
-        Switch, Spec("Train inpainting model", "advanced", "pictures_changes", unbuilt=True)
+        Switch, Spec("Train inpainting model", "advanced", "pictures_changes", unbuilt=True),
     ] = False
     max_data_loader_n_workers: Annotated[
-        int, Field(ge=0, le=128), Spec("Max num workers for DataLoader", "advanced", "memory")
+        int, Field(ge=0, le=128), Spec("Max num workers for DataLoader", "advanced", "memory"),
     ] = 0
     persistent_data_loader_workers: Annotated[
         Switch,
@@ -396,11 +374,11 @@ OptimizerName = Literal[
     "DAdaptation", "DAdaptAdam", "DAdaptAdaGrad", "DAdaptAdan", "DAdaptAdanIP", "DAdaptAdamPreprint",
     "DAdaptLion", "DAdaptSGD", "Lion", "Lion8bit", "PagedLion8bit", "Prodigy", "RAdamScheduleFree",
     "SGDNesterov", "SGDNesterov8bit", "SGDScheduleFree",
-]  # fmt: skip
+]
 SchedulerName = Literal[
     "adafactor", "constant", "constant_with_warmup", "cosine", "cosine_with_restarts", "linear",
     "polynomial", "piecewise_constant", "cosine_with_min_lr", "inverse_sqrt", "warmup_stable_decay",
-]  # fmt: skip
+]
 LATER_OPTIMIZERS = tuple(name for name in get_args(OptimizerName) if name not in ("AdamW", "AdamW8bit"))
 Rate = Annotated[float, Field(ge=0, le=1000)]
 
@@ -412,40 +390,30 @@ class Optimizer(Section):
     lr_scheduler: Annotated[
         SchedulerName,
         Spec(
-            "LR Scheduler",
-            "training",
-            "rates",
+            "LR Scheduler", "training", "rates",
             unbuilt=(
-                "adafactor",
-                "piecewise_constant",
-                "cosine_with_min_lr",
-                "inverse_sqrt",
-                "warmup_stable_decay",
+                "adafactor", "piecewise_constant", "cosine_with_min_lr",
+                "inverse_sqrt", "warmup_stable_decay",
             ),
         ),
     ] = "cosine"
     lr_warmup: Annotated[
-        float,
-        Field(ge=0, le=100),
-        Spec("LR warmup", "training", "rates", "percent", flag="lr_warmup_steps"),
+        float, Field(ge=0, le=100), Spec("LR warmup", "training", "rates", "percent", flag="lr_warmup_steps"),
     ] = 10
     optimizer: Annotated[
-        OptimizerName, Spec("Optimizer", "training", "rates", flag="optimizer_type", unbuilt=LATER_OPTIMIZERS)
+        OptimizerName,
+        Spec("Optimizer", "training", "rates", flag="optimizer_type", unbuilt=LATER_OPTIMIZERS),
     ] = "AdamW8bit"
     optimizer_args: Annotated[str, Spec("Optimizer extra arguments", "training", "rates")] = ""
     text_encoder_lr: Annotated[
-        Rate | None, Spec("Text Encoder learning rate", "training", "rates", "rate")
+        Rate | None, Spec("Text Encoder learning rate", "training", "rates", "rate"),
     ] = 5e-5
     unet_lr: Annotated[Rate | None, Spec("Unet learning rate", "training", "rates", "rate")] = 1e-4
     stop_text_encoder_training: Annotated[
         int,
         Field(ge=0, le=100),
         Spec(
-            "Stop text encoder training",
-            "training",
-            "rates",
-            "percent",
-            {"text_encoder_lr": (SET,)},
+            "Stop text encoder training", "training", "rates", "percent", {"text_encoder_lr": (SET,)},
             flag="-",
         ),
     ] = 0
@@ -453,9 +421,7 @@ class Optimizer(Section):
         int,
         Field(ge=1),
         Spec(
-            "LR number of cycles",
-            "advanced",
-            "learning",
+            "LR number of cycles", "advanced", "learning",
             matters={"lr_scheduler": ("cosine_with_restarts", "polynomial")},
         ),
     ] = 1
@@ -466,14 +432,14 @@ class Optimizer(Section):
     ] = 1.0
     lr_warmup_steps: Annotated[Count, Spec("LR warmup steps (override)", "advanced", "learning")] = 0
     lr_scheduler_type: Annotated[
-        Literal["", "CosineAnnealingLR"], Spec("LR Scheduler type", "advanced", "learning", unbuilt=True)
+        Literal["", "CosineAnnealingLR"], Spec("LR Scheduler type", "advanced", "learning", unbuilt=True),
     ] = ""
     lr_scheduler_args: Annotated[
-        str, Spec("LR scheduler extra arguments", "advanced", "learning", unbuilt=True)
+        str, Spec("LR scheduler extra arguments", "advanced", "learning", unbuilt=True),
     ] = ""
     max_grad_norm: Annotated[float, Field(ge=0), Spec("Max grad norm", "advanced", "learning")] = 1.0
     loraplus_lr_ratio: Annotated[
-        float, Field(ge=0), Spec("LoRA+ learning rate ratio", "advanced", "learning", flag="-", unbuilt=True)
+        float, Field(ge=0), Spec("LoRA+ learning rate ratio", "advanced", "learning", flag="-", unbuilt=True),
     ] = 0
     loraplus_unet_lr_ratio: Annotated[
         float,
@@ -494,7 +460,7 @@ class Noise(Section):
     """The noise the model learns to remove."""
 
     noise_offset_type: Annotated[
-        Literal["Original", "Multires"], Spec("Noise offset type", "advanced", "noise", flag="-")
+        Literal["Original", "Multires"], Spec("Noise offset type", "advanced", "noise", flag="-"),
     ] = "Original"
     noise_offset: Annotated[
         Share,
@@ -503,10 +469,7 @@ class Noise(Section):
     noise_offset_random_strength: Annotated[
         Switch,
         Spec(
-            "Noise offset random strength",
-            "advanced",
-            "noise",
-            matters={"noise_offset": (SET,)},
+            "Noise offset random strength", "advanced", "noise", matters={"noise_offset": (SET,)},
             unbuilt=True,
         ),
     ] = False
@@ -519,10 +482,7 @@ class Noise(Section):
         int,
         Field(ge=0, le=64),
         Spec(
-            "Multires noise iterations",
-            "advanced",
-            "noise",
-            matters={"noise_offset_type": MULTIRES},
+            "Multires noise iterations", "advanced", "noise", matters={"noise_offset_type": MULTIRES},
             unbuilt=True,
         ),
     ] = 0
@@ -534,10 +494,7 @@ class Noise(Section):
     ip_noise_gamma_random_strength: Annotated[
         Switch,
         Spec(
-            "IP noise gamma random strength",
-            "advanced",
-            "noise",
-            matters={"ip_noise_gamma": (SET,)},
+            "IP noise gamma random strength", "advanced", "noise", matters={"ip_noise_gamma": (SET,)},
             unbuilt=True,
         ),
     ] = False
@@ -574,16 +531,13 @@ class Loss(Section):
         Spec("Huber scale", "advanced", "learning", matters={"loss_type": ("huber", "smooth_l1")}),
     ] = 1.0
     debiased_estimation_loss: Annotated[
-        Switch, Spec("Debiased Estimation loss", "advanced", "learning", unbuilt=True)
+        Switch, Spec("Debiased Estimation loss", "advanced", "learning", unbuilt=True),
     ] = False
     v_pred_like_loss: Annotated[Share, Spec("V Pred like loss", "advanced", "learning", unbuilt=True)] = 0.0
     scale_v_pred_loss_like_noise_pred: Annotated[
         Switch,
         Spec(
-            "Scale v prediction loss",
-            "advanced",
-            "learning",
-            matters={"v_parameterization": (True,)},
+            "Scale v prediction loss", "advanced", "learning", matters={"v_parameterization": (True,)},
             unbuilt=True,
         ),
     ] = False
@@ -597,30 +551,24 @@ class Machine(Section):
         Spec("Mixed precision", "training", "precision", unbuilt=("fp8",)),
     ] = "fp16"
     num_cpu_threads_per_process: Annotated[
-        int, Field(ge=1, le=1024), Spec("Number of CPU threads per core", "training", "precision", flag="-")
+        int, Field(ge=1, le=1024), Spec("Number of CPU threads per core", "training", "precision", flag="-"),
     ] = 2
     gradient_checkpointing: Annotated[Switch, Spec("Gradient checkpointing", "advanced", "memory")] = False
-    xformers: Annotated[Literal["none", "sdpa", "xformers"], Spec("Use xformers", "advanced", "memory")] = (
-        "xformers"
-    )
+    xformers: Annotated[
+        Literal["none", "sdpa", "xformers"], Spec("Use xformers", "advanced", "memory"),
+    ] = "xformers"
     mem_eff_attn: Annotated[Switch, Spec("Memory efficient attention", "advanced", "memory")] = False
     full_fp16: Annotated[
         Switch,
         Spec(
-            "Full fp16 training (experimental)",
-            "advanced",
-            "memory",
-            matters={"mixed_precision": ("fp16",)},
+            "Full fp16 training (experimental)", "advanced", "memory", matters={"mixed_precision": ("fp16",)},
             unbuilt=True,
         ),
     ] = False
     full_bf16: Annotated[
         Switch,
         Spec(
-            "Full bf16 training (experimental)",
-            "advanced",
-            "memory",
-            matters={"mixed_precision": ("bf16",)},
+            "Full bf16 training (experimental)", "advanced", "memory", matters={"mixed_precision": ("bf16",)},
             unbuilt=True,
         ),
     ] = False
@@ -628,15 +576,17 @@ class Machine(Section):
     highvram: Annotated[Switch, Spec("highvram", "advanced", "memory")] = False
     lowvram: Annotated[Switch, Spec("lowvram", "advanced", "memory", flag="lowram")] = False
     num_processes: Annotated[
-        int, Field(ge=1), Spec("Number of processes", "advanced", "processes", flag="-", unbuilt=True)
+        int, Field(ge=1), Spec("Number of processes", "advanced", "processes", flag="-", unbuilt=True),
     ] = 1
     num_machines: Annotated[
-        int, Field(ge=1), Spec("Number of machines", "advanced", "processes", flag="-", unbuilt=True)
+        int, Field(ge=1), Spec("Number of machines", "advanced", "processes", flag="-", unbuilt=True),
     ] = 1
     multi_gpu: Annotated[Switch, Spec("Multi GPU", "advanced", "processes", flag="-", unbuilt=True)] = False
     gpu_ids: Annotated[str, Spec("GPU IDs", "advanced", "processes", flag="-", unbuilt=True)] = ""
     main_process_port: Annotated[
-        int, Field(ge=0, le=65535), Spec("Main process port", "advanced", "processes", flag="-", unbuilt=True)
+        int,
+        Field(ge=0, le=65535),
+        Spec("Main process port", "advanced", "processes", flag="-", unbuilt=True),
     ] = 0
     dynamo_backend: Annotated[
         Literal[
@@ -644,19 +594,19 @@ class Machine(Section):
             "fx2trt", "onnxrt", "tensorrt", "ipex", "tvm",
         ],
         Spec("Dynamo backend", "advanced", "processes", flag="-", unbuilt=True),
-    ] = "no"  # fmt: skip
+    ] = "no"
     dynamo_mode: Annotated[
         Literal["default", "reduce-overhead", "max-autotune"],
         Spec("Dynamo mode", "advanced", "processes", flag="-", unbuilt=True),
     ] = "default"
     dynamo_use_fullgraph: Annotated[
-        Switch, Spec("Dynamo use fullgraph", "advanced", "processes", flag="-", unbuilt=True)
+        Switch, Spec("Dynamo use fullgraph", "advanced", "processes", flag="-", unbuilt=True),
     ] = False
     dynamo_use_dynamic: Annotated[
-        Switch, Spec("Dynamo use dynamic", "advanced", "processes", flag="-", unbuilt=True)
+        Switch, Spec("Dynamo use dynamic", "advanced", "processes", flag="-", unbuilt=True),
     ] = False
     extra_accelerate_launch_args: Annotated[
-        str, Spec("Extra accelerate launch arguments", "advanced", "processes", flag="-", unbuilt=True)
+        str, Spec("Extra accelerate launch arguments", "advanced", "processes", flag="-", unbuilt=True),
     ] = ""
 
 
@@ -664,10 +614,10 @@ class Saving(Section):
     """Which files are written, when, and what stands in them."""
 
     save_model_as: Annotated[
-        Literal["safetensors", "ckpt"], Spec("Save trained model as", "source_model", "model")
+        Literal["safetensors", "ckpt"], Spec("Save trained model as", "source_model", "model"),
     ] = "safetensors"
     save_precision: Annotated[
-        Literal["float", "fp16", "bf16"], Spec("Save precision", "training", "precision")
+        Literal["float", "fp16", "bf16"], Spec("Save precision", "training", "precision"),
     ] = "fp16"
     save_every_n_epochs: Annotated[Count, Spec("Save every N epochs", "training", "length")] = 1
     save_every_n_steps: Annotated[Count, Spec("Save every N steps", "advanced", "saving")] = 0
@@ -678,35 +628,29 @@ class Saving(Section):
     save_last_n_steps_state: Annotated[
         Count,
         Spec(
-            "Save last N steps state",
-            "advanced",
-            "saving",
-            matters={"save_every_n_steps": (SET,)},
+            "Save last N steps state", "advanced", "saving", matters={"save_every_n_steps": (SET,)},
             unbuilt=True,
         ),
     ] = 0
     save_last_n_epochs: Annotated[
         Count,
         Spec(
-            "Save last N epochs", "advanced", "saving", matters={"save_every_n_epochs": (SET,)}, unbuilt=True
+            "Save last N epochs", "advanced", "saving", matters={"save_every_n_epochs": (SET,)}, unbuilt=True,
         ),
     ] = 0
     save_last_n_epochs_state: Annotated[
         Count,
         Spec(
-            "Save last N epochs state",
-            "advanced",
-            "saving",
-            matters={"save_every_n_epochs": (SET,)},
+            "Save last N epochs state", "advanced", "saving", matters={"save_every_n_epochs": (SET,)},
             unbuilt=True,
         ),
     ] = 0
     save_state: Annotated[Switch, Spec("Save training state", "advanced", "saving", unbuilt=True)] = False
     save_state_on_train_end: Annotated[
-        Switch, Spec("Save training state at end of training", "advanced", "saving", unbuilt=True)
+        Switch, Spec("Save training state at end of training", "advanced", "saving", unbuilt=True),
     ] = False
     resume: Annotated[
-        str, Spec("Resume from saved training state", "advanced", "saving", "folder", unbuilt=True)
+        str, Spec("Resume from saved training state", "advanced", "saving", "folder", unbuilt=True),
     ] = ""
     metadata_title: Annotated[str, Spec("Metadata title", "advanced", "metadata")] = ""
     metadata_author: Annotated[str, Spec("Metadata author", "advanced", "metadata")] = ""
@@ -714,25 +658,25 @@ class Saving(Section):
     metadata_license: Annotated[str, Spec("Metadata license", "advanced", "metadata")] = ""
     metadata_tags: Annotated[str, Spec("Metadata tags", "advanced", "metadata")] = ""
     huggingface_repo_id: Annotated[
-        str, Spec("Huggingface repo id", "advanced", "huggingface", unbuilt=True)
+        str, Spec("Huggingface repo id", "advanced", "huggingface", unbuilt=True),
     ] = ""
     huggingface_token: Annotated[
-        str, Spec("Huggingface token", "advanced", "huggingface", "secret", unbuilt=True)
+        str, Spec("Huggingface token", "advanced", "huggingface", "secret", unbuilt=True),
     ] = ""
     huggingface_repo_type: Annotated[
-        str, Spec("Huggingface repo type", "advanced", "huggingface", unbuilt=True)
+        str, Spec("Huggingface repo type", "advanced", "huggingface", unbuilt=True),
     ] = ""
     huggingface_repo_visibility: Annotated[
-        str, Spec("Huggingface repo visibility", "advanced", "huggingface", unbuilt=True)
+        str, Spec("Huggingface repo visibility", "advanced", "huggingface", unbuilt=True),
     ] = ""
     huggingface_path_in_repo: Annotated[
-        str, Spec("Huggingface path in repo", "advanced", "huggingface", unbuilt=True)
+        str, Spec("Huggingface path in repo", "advanced", "huggingface", unbuilt=True),
     ] = ""
     save_state_to_huggingface: Annotated[
-        Switch, Spec("Save state to huggingface", "advanced", "huggingface", unbuilt=True)
+        Switch, Spec("Save state to huggingface", "advanced", "huggingface", unbuilt=True),
     ] = False
     resume_from_huggingface: Annotated[
-        str, Spec("Resume from huggingface", "advanced", "huggingface", unbuilt=True)
+        str, Spec("Resume from huggingface", "advanced", "huggingface", unbuilt=True),
     ] = ""
     async_upload: Annotated[Switch, Spec("Async upload", "advanced", "huggingface", unbuilt=True)] = False
 
@@ -740,15 +684,14 @@ class Saving(Section):
 SamplerName = Literal[
     "ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver", "dpmsolver++",
     "dpmsingle", "k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a",
-]  # fmt: skip
+]
 
 
 class Sampling(Section):
     """Pictures made while it learns."""
 
     sample_every_n_steps: Annotated[
-        Count,
-        Spec("Sample every n steps", "advanced", "samples", matters={"sample_every_n_epochs": (0,)}),
+        Count, Spec("Sample every n steps", "advanced", "samples", matters={"sample_every_n_epochs": (0,)}),
     ] = 0
     sample_every_n_epochs: Annotated[Count, Spec("Sample every n epochs", "advanced", "samples")] = 0
     sample_at_first: Annotated[Switch, Spec("Sample at first", "advanced", "samples")] = False
@@ -767,12 +710,15 @@ class Records(Section):
     wandb_run_name: Annotated[str, Spec("WANDB run name", "advanced", "records", unbuilt=True)] = ""
     log_tracker_name: Annotated[str, Spec("Log tracker name", "advanced", "records", unbuilt=True)] = ""
     log_tracker_config: Annotated[
-        str, Spec("Log tracker config", "advanced", "records", "file", unbuilt=True)
+        str, Spec("Log tracker config", "advanced", "records", "file", unbuilt=True),
     ] = ""
     log_config: Annotated[Switch, Spec("Log config", "advanced", "records", unbuilt=True)] = False
     additional_parameters: Annotated[
-        str, Spec("Additional parameters", "advanced", "records", flag="-", unbuilt=True)
+        str, Spec("Additional parameters", "advanced", "records", flag="-", unbuilt=True),
     ] = ""
+
+
+# fmt: on
 
 
 class Settings(BaseModel):

@@ -1,0 +1,43 @@
+"""Where in its run a training stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Position:
+    """Optimizer steps done; the epoch (from 1) and the batch in it (from 0) that come next."""
+
+    step: int = 0
+    epoch: int = 1
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """The batches of one optimizer step, and where the run stands after it."""
+
+    epoch: int
+    batches: tuple[int, ...]
+    after: Position
+
+
+def groups_from(position: Position, batches_per_epoch: int, accumulate: int, total_steps: int) -> Iterator[Group]:
+    """The optimizer steps still to do.
+
+    An epoch's last group may be short ("Gradient accumulation steps" does not divide the batches): it is
+    stepped all the same, so that an epoch is an epoch.
+    """
+    step, epoch, first = position.step, position.epoch, position.batch
+    while step < total_steps:
+        for start in range(first, batches_per_epoch, accumulate):
+            if step >= total_steps:
+                return
+            step += 1
+            end = min(start + accumulate, batches_per_epoch)
+            at_end = end == batches_per_epoch
+            after = Position(step, epoch + 1 if at_end else epoch, 0 if at_end else end)
+            yield Group(epoch, tuple(range(start, end)), after)
+        epoch, first = epoch + 1, 0

@@ -1,0 +1,124 @@
+"""The training state: what is needed to continue a run as if it had never stopped.
+
+A state is a folder: `network.safetensors` (LoRA weights, float32), `optimizer.pt` (optimizer, gradient
+scaler), `random.pt` (random states), `state.json` (position, settings, versions). It is written beside its
+final place and moved there whole. The base model is not in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from safetensors.torch import load_file, save_file
+
+from trainer.errors import UserError
+from trainer.job_folder import write_whole
+from trainer.position import Position
+
+FORMAT = 1
+
+
+def random_states() -> dict[str, Any]:
+    """Every random state that a run draws from: torch's (CPU and GPUs), Python's and numpy's."""
+    version, internal, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = numpy.random.get_state(legacy=True)  # noqa: NPY002  # libraries draw from it
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
+        "numpy": [name, torch.from_numpy(numpy.asarray(keys, dtype=numpy.int64)), position, has_gauss, cached],
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Undo `random_states()`."""
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal.tolist()), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    numpy.random.set_state((name, keys.numpy().astype(numpy.uint32), position, has_gauss, cached))  # noqa: NPY002  # as above
+
+
+def save_state(
+    folder: Path,
+    position: Position,
+    *,
+    network: dict[str, torch.Tensor],
+    optimizer: dict[str, Any],
+    facts: dict[str, Any],
+) -> None:
+    """Write a state folder whole; an older one of the same name is replaced.
+
+    `network`: parameters by name; `optimizer`: what optimizer, schedule and scaler want to keep; `facts`:
+    JSON, compared when the run continues (settings, versions, pictures).
+    """
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        save_file(network, partial / "network.safetensors")
+        torch.save(optimizer, partial / "optimizer.pt")
+        torch.save(random_states(), partial / "random.pt")
+        about = {"format": FORMAT, "position": asdict(position), **facts}
+        write_whole(partial / "state.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
+        for file in partial.iterdir():
+            _flush(file)
+        _replace_folder(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _replace_folder(new: Path, place: Path) -> None:
+    """Put a finished folder in its place; at any moment the old or the new one can be found (`newest`)."""
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def find_state(place: Path) -> Path | None:
+    """The state folder at `place`, or the older one if a crash came in the middle of replacing it."""
+    candidates = place, place.with_name(f".{place.name}.old")
+    return next((folder for folder in candidates if (folder / "state.json").is_file()), None)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """The state's own description. Raises UserError for a folder that holds no state of ours."""
+    try:
+        about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise UserError("training.state_version", "resume", path=str(folder), format=about["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError("training.no_state", "resume", path=str(folder)) from error
+    return about
+
+
+def load_state(folder: Path) -> tuple[Position, dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:
+    """Position, network, optimizer and random states of a state folder; nothing in it is ever executed."""
+    about = read_about(folder)
+    try:
+        return (
+            Position(**about["position"]),
+            load_file(folder / "network.safetensors"),
+            torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"),
+            torch.load(folder / "random.pt", weights_only=True, map_location="cpu"),
+        )
+    except Exception as error:
+        raise UserError("training.state_damaged", "resume", path=str(folder)) from error
