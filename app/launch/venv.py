@@ -1,0 +1,119 @@
+"""The folder .venv: where its Python is, whether it is whole, how it is made. Standard library only.
+
+.venv/installed.json is written last: its presence means that everything is there, for this pyproject.toml,
+this Python and this place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from app.launch.words import SetupError
+
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a complete .venv holds."""
+
+    fingerprint: str
+    build: str  # of PyTorch: "cpu", "cu130", …
+    extras: tuple[str, ...]
+    as_wanted: bool = True  # False: PyTorch's index could not be reached, another build stands in
+
+    def has(self, extras: tuple[str, ...]) -> bool:
+        """Whether all these extras are installed."""
+        return {*extras} <= {*self.extras}
+
+
+def venv_python(root: Path) -> Path:
+    """The interpreter inside .venv."""
+    return root / ".venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def fingerprint(root: Path) -> str:
+    """Changes when pyproject.toml, the Python of .venv or the project's place changes."""
+    parts = [(root / "pyproject.toml").read_bytes(), os.fsencode(root)]
+    with contextlib.suppress(OSError):
+        parts.append((root / ".venv" / "pyvenv.cfg").read_bytes())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def read_stamp(root: Path) -> Stamp | None:
+    """The stamp, if .venv is complete and belongs to this project as it is now."""
+    try:
+        values = json.loads((root / ".venv" / "installed.json").read_text(encoding="utf-8"))
+        stamp = Stamp(**{**values, "extras": tuple(values["extras"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    current = stamp.fingerprint == fingerprint(root) and venv_python(root).exists()
+    return stamp if current else None
+
+
+def write_stamp(root: Path, stamp: Stamp) -> None:
+    """Declare .venv complete."""
+    path = root / ".venv" / "installed.json"
+    part = path.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(asdict(stamp), file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def remove_stamp(root: Path) -> None:
+    """Declare .venv unfinished."""
+    (root / ".venv" / "installed.json").unlink(missing_ok=True)
+
+
+def healthy(root: Path) -> bool:
+    """Whether .venv has a Python of the right version with a working pip."""
+    check = f"import sys, pip; sys.exit(not {OLDEST_PYTHON} <= sys.version_info[:2] <= {NEWEST_PYTHON})"
+    try:
+        done = subprocess.run([venv_python(root), "-c", check], capture_output=True, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def make_venv(root: Path, log: TextIO) -> None:
+    """Make .venv anew. Raises SetupError."""
+    command = [sys.executable, "-m", "venv", "--clear", str(root / ".venv")]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    words = done.stdout + done.stderr
+    print("$", *command, words, file=log, flush=True)
+    if done.returncode == 0 and healthy(root):
+        return
+    if re.search(r"PermissionError|Access is denied|WinError (5|32)\b", words):
+        raise SetupError("launcher.locked")
+    if "ensurepip" in words:
+        raise SetupError("launcher.no_ensurepip", version=f"{sys.version_info[0]}.{sys.version_info[1]}")
+    raise SetupError("launcher.no_venv")
+
+
+def drop_half_installed(root: Path) -> None:
+    """Forget packages whose installation was interrupted, so that pip installs them again.
+
+    pip unpacks all files of a package before it writes INSTALLER: without that file it is not whole.
+    """
+    for information in (root / ".venv").glob("[Ll]ib/**/site-packages/*.dist-info"):
+        if not (information / "INSTALLER").exists():
+            shutil.rmtree(information, ignore_errors=True)
+
+
+def child_environment() -> dict[str, str]:
+    """Our environment without what other programs' Pythons left in it."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONHOME", "PYTHONPATH"}}
+    ours = {"PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1", "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return {**kept, **ours}

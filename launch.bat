@@ -1,0 +1,29 @@
+@echo off
+rem Finds a Python 3.10 to 3.13 and hands everything to app\bootstrap.py.
+setlocal DisableDelayedExpansion
+set "here=%~dp0"
+set "check=import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))"
+
+rem The Microsoft Store's stand-in for python.exe fails the check as any unusable Python does.
+"%here%.venv\Scripts\python.exe" -c "%check%" >nul 2>nul && goto venv
+for %%v in (3.12 3.11 3.13 3.10) do py -%%v -c "%check%" >nul 2>nul && set "python=py -%%v" && goto run
+for %%p in (python python3) do %%p -c "%check%" >nul 2>nul && set "python=%%p" && goto run
+rem The text is UTF-8.
+chcp 65001 >nul
+type "%here%app\launch\no_python.txt"
+set "code=2"
+goto end
+
+:venv
+"%here%.venv\Scripts\python.exe" "%here%app\bootstrap.py" %*
+set "code=%errorlevel%"
+goto end
+
+:run
+%python% "%here%app\bootstrap.py" %*
+set "code=%errorlevel%"
+
+:end
+rem After a double-click the window would close before anyone has read what went wrong.
+if not "%code%"=="0" if "%~1"=="" pause
+exit /b %code%
