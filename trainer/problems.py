@@ -1,0 +1,52 @@
+"""What stands in a run's way, or is worth knowing before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.messages import Language, Message, Said, say
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding of the checks."""
+
+    setting: str
+    """Key of the setting to look at ("" where there is none)."""
+    code: str
+    """Names the sentences in texts/*.json."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Fill the sentences."""
+    blocks: bool = True
+    """True: training cannot start. False: a hint."""
+    fix: Mapping[str, Any] | None = None
+    """Settings that one click may set to mend it."""
+
+    def said(self, language: Language = "en") -> Said:
+        """The problem in words."""
+        return say(Message(self.code, self.values), language)
+
+    def as_json(self, language: Language = "en") -> dict[str, Any]:
+        """As plain data, sentences included."""
+        said = self.said(language)
+        return {
+            "setting": self.setting,
+            "code": self.code,
+            "blocks": self.blocks,
+            "what": said.what,
+            "why": said.why,
+            "fix": said.fix,
+            "changes": dict(self.fix) if self.fix else {},
+        }
+
+
+def hint(setting: str, code: str, fix: Mapping[str, Any] | None = None, **values: Any) -> Problem:
+    """A problem that does not stop the run."""
+    return Problem(setting, code, values, blocks=False, fix=fix)
+
+
+def block(setting: str, code: str, fix: Mapping[str, Any] | None = None, **values: Any) -> Problem:
+    """A problem that stops the run."""
+    return Problem(setting, code, values, blocks=True, fix=fix)
