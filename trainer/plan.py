@@ -1,0 +1,287 @@
+"""The plan of a run: how many steps, which files and sample pictures when, how much disk and memory.
+
+Exact where it can be (steps, names, points in time), an estimate where it cannot (memory).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from trainer.buckets import BucketRule, Size, resolution
+from trainer.images import TrainImage, matched
+from trainer.memory_estimate import lora_weights, memory_parts
+from trainer.model_header import FULL_SIZE, ModelFacts, family_by_settings
+from trainer.sample_prompts import prompts
+from trainer.settings import Images, Length, Optimizer, Sampling, Saving, Settings
+
+DecidedBy = Literal["epoch", "max_train_epochs", "max_train_steps"]
+NO_WARMUP = ("constant", "adafactor", "piecewise_constant")
+"""Schedules that know no warm-up."""
+BYTES = {"float": 4, "fp16": 2, "bf16": 2}
+
+
+@dataclass(frozen=True)
+class FolderPlan:
+    """A folder of pictures: its part of the sum."""
+
+    name: str
+    pictures: int
+    repeats: int
+    is_reg: bool = False
+
+
+@dataclass(frozen=True)
+class BucketPlan:
+    """Pictures that are learned at one size."""
+
+    width: int
+    height: int
+    images: int
+    repeats_total: int
+    """Pictures × repeats, per epoch."""
+    batches: int
+    """Per epoch; the last may be smaller."""
+
+
+@dataclass(frozen=True)
+class SavePlan:
+    """A LoRA file that will be written."""
+
+    step: int
+    epoch: int
+    """The epoch that is complete; 0 for a file that goes by steps."""
+    name: str
+    gone_at: int = 0
+    """Step at which "Save last N …" removes it again; 0: it stays."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do."""
+
+    images: int
+    """Training pictures, each counted once."""
+    reg_images: int
+    captions_found: int
+    folders: tuple[FolderPlan, ...]
+    buckets: tuple[BucketPlan, ...]
+    batches_per_epoch: int
+    steps_per_epoch: int
+    epochs: int
+    total_steps: int
+    decided_by: DecidedBy
+    warmup_steps: int
+    saves: tuple[SavePlan, ...]
+    sample_steps: tuple[int, ...]
+    samples: int
+    """Pictures drawn each time."""
+    final_name: str
+    wanted_name: str
+    """The name the settings ask for; differs from `final_name` where that file exists already."""
+    lora_bytes: int
+    disk_bytes: int
+    memory: Mapping[str, int] = field(default_factory=dict)
+    """Estimated bytes in use while training, by part."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Estimated peak while training."""
+        return sum(self.memory.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {**asdict(self), "memory_bytes": self.memory_bytes}
+
+
+def build_plan(
+    settings: Settings,
+    images: Sequence[TrainImage],
+    reg_images: Sequence[TrainImage] = (),
+    model: ModelFacts | None = None,
+) -> Plan:
+    """The plan of a run with these pictures. Raises ValueError for a Max resolution that is no size.
+
+    `reg_images` are repeated to match here; `model` makes sizes exact (else the family's usual ones).
+    """
+    length, saving = settings.length, settings.saving
+    pictures = [*images, *matched(reg_images, sum(image.repeats for image in images))]
+    buckets = bucket_plans(pictures, bucket_rule(settings.images), length.train_batch_size)
+    batches = sum(bucket.batches for bucket in buckets)
+    steps_per_epoch = -(-batches // (length.gradient_accumulation_steps * settings.machine.num_processes))
+    total, epochs, decided_by = run_length(length, steps_per_epoch)
+    extension = f".{saving.save_model_as}"
+    name = free_name(settings.folders.output_dir, settings.folders.output_name, extension)
+    saves = save_plans(saving, name, extension, steps_per_epoch, total)
+    facts = model if model and model.unet else FULL_SIZE[family_by_settings(settings.model)]
+    weights = lora_weights(settings.network, settings.optimizer, facts)
+    lora_bytes = weights * BYTES[saving.save_precision] + 150_000
+    sample_steps = sample_points(settings.sampling, steps_per_epoch, total)
+    per_sample = len(prompts(settings.sampling.sample_prompts))
+    return Plan(
+        images=len(images),
+        reg_images=sum(picture.is_reg for picture in pictures),
+        captions_found=sum(image.caption_found for image in images),
+        folders=folder_plans(pictures),
+        buckets=buckets,
+        batches_per_epoch=batches,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        total_steps=total,
+        decided_by=decided_by,
+        warmup_steps=warmup_steps(settings.optimizer, total),
+        saves=saves,
+        sample_steps=sample_steps,
+        samples=per_sample,
+        final_name=name + extension,
+        wanted_name=settings.folders.output_name + extension,
+        lora_bytes=lora_bytes,
+        disk_bytes=lora_bytes * most_files(saves) + len(sample_steps) * per_sample * 600_000,
+        memory=memory_parts(settings, buckets_area(buckets), facts, weights),
+    )
+
+
+def bucket_rule(images: Images) -> BucketRule:
+    """The rule of the settings. Raises ValueError for a Max resolution that is no size."""
+    return BucketRule(
+        resolution(images.max_resolution),
+        images.enable_bucket,
+        images.min_bucket_reso,
+        images.max_bucket_reso,
+        images.bucket_reso_steps,
+        images.bucket_no_upscale,
+    )
+
+
+def bucket_plans(pictures: Sequence[TrainImage], rule: BucketRule, batch_size: int) -> tuple[BucketPlan, ...]:
+    """The buckets that these pictures fill, by size."""
+    fits: dict[Size, Size] = {}
+    groups: defaultdict[Size, list[TrainImage]] = defaultdict(list)
+    for picture in pictures:
+        size = picture.width, picture.height
+        if size not in fits:
+            fits[size] = rule.fit(*size).bucket
+        groups[fits[size]].append(picture)
+    plans: list[BucketPlan] = []
+    for (width, height), members in sorted(groups.items()):
+        repeats = sum(picture.repeats for picture in members)
+        plans.append(BucketPlan(width, height, len(members), repeats, -(-repeats // batch_size)))
+    return tuple(plans)
+
+
+def buckets_area(buckets: Sequence[BucketPlan]) -> int:
+    """Pixels of the largest bucket."""
+    return max((bucket.width * bucket.height for bucket in buckets), default=0)
+
+
+def folder_plans(pictures: Sequence[TrainImage]) -> tuple[FolderPlan, ...]:
+    """The folders, in order. Regularisation pictures stand with their repeats after matching (rounded)."""
+    groups: defaultdict[tuple[bool, str], list[TrainImage]] = defaultdict(list)
+    for picture in pictures:
+        groups[picture.is_reg, picture.folder].append(picture)
+    return tuple(
+        FolderPlan(name, len(members), round(sum(member.repeats for member in members) / len(members)), is_reg)
+        for (is_reg, name), members in groups.items()
+    )
+
+
+def run_length(length: Length, steps_per_epoch: int) -> tuple[int, int, DecidedBy]:
+    """Steps, epochs (the last may be cut short) and which setting decided.
+
+    "Max train epoch" decides where it is set, else "Max train steps", else "Epoch".
+    """
+    if not steps_per_epoch:
+        return 0, 0, "epoch"
+    if length.max_train_epochs:
+        return length.max_train_epochs * steps_per_epoch, length.max_train_epochs, "max_train_epochs"
+    if length.max_train_steps:
+        return length.max_train_steps, math.ceil(length.max_train_steps / steps_per_epoch), "max_train_steps"
+    return length.epoch * steps_per_epoch, length.epoch, "epoch"
+
+
+def warmup_steps(optimizer: Optimizer, total_steps: int) -> int:
+    """Steps in which the learning rate rises: `round(total × %)`, or the number given instead."""
+    if optimizer.lr_scheduler in NO_WARMUP:
+        return 0
+    return optimizer.lr_warmup_steps or round(total_steps * optimizer.lr_warmup / 100)
+
+
+def epoch_name(name: str, epoch: int) -> str:
+    """File name of a LoRA saved after an epoch, without its ending."""
+    return f"{name}-{epoch:06d}"
+
+
+def step_name(name: str, step: int) -> str:
+    """File name of a LoRA saved at a step, without its ending."""
+    return f"{name}-step{step:08d}"
+
+
+def save_plans(saving: Saving, name: str, ending: str, per_epoch: int, total: int) -> tuple[SavePlan, ...]:
+    """The LoRA files in the order they are written. The last step gives the final file only."""
+    saves: list[SavePlan] = []
+    if (every := saving.save_every_n_epochs) and per_epoch:
+        keep = saving.save_last_n_epochs * every * per_epoch
+        steps = {epoch * per_epoch: epoch for epoch in range(every, -(-total // per_epoch) + 1, every)}
+        points = [step for step in steps if step < total]
+        saves += (
+            SavePlan(step, steps[step], epoch_name(name, steps[step]) + ending, _gone_at(step, keep, points))
+            for step in points
+        )
+    if every := saving.save_every_n_steps:
+        points = [*range(every, total, every)]
+        keep = saving.save_last_n_steps and saving.save_last_n_steps + 1
+        saves += (
+            SavePlan(step, 0, step_name(name, step) + ending, _gone_at(step, keep, points)) for step in points
+        )
+    last = SavePlan(total, -(-total // per_epoch), name + ending) if total and per_epoch else None
+    return (*sorted(saves, key=lambda save: (save.step, save.epoch)), *((last,) if last else ()))
+
+
+def _gone_at(step: int, keep: int, points: Sequence[int]) -> int:
+    """The first point of saving that lies `keep` or more steps behind `step`; 0: none does."""
+    return next((point for point in points if keep and point - step >= keep), 0)
+
+
+def most_files(saves: Sequence[SavePlan]) -> int:
+    """The most LoRA files that exist at any time."""
+    at = [sum(save.step <= now.step and not 0 < save.gone_at < now.step for save in saves) for now in saves]
+    return max(at, default=0)
+
+
+def sample_points(sampling: Sampling, per_epoch: int, total: int) -> tuple[int, ...]:
+    """Steps after which sample pictures are drawn; 0 is before the first. Epochs win over steps."""
+    if not total or not prompts(sampling.sample_prompts):
+        return ()
+    points = {0} if sampling.sample_at_first else set[int]()
+    if every := sampling.sample_every_n_epochs:
+        ends = range(every, -(-total // per_epoch) + 1, every)
+        points |= {epoch * per_epoch for epoch in ends if epoch * per_epoch <= total}
+        if -(-total // per_epoch) % every == 0:
+            points.add(total)
+    elif every := sampling.sample_every_n_steps:
+        points |= {*range(every, total + 1, every)}
+    return tuple(sorted(points))
+
+
+def free_name(output_dir: str | Path, name: str, ending: str) -> str:
+    """`name`, or name-2, name-3 … where LoRA files of that name exist: nothing is ever overwritten.
+
+    Files saved on the way (name-000001, name-step00000100) count too.
+    """
+    try:
+        taken = {file.casefold() for file in os.listdir(output_dir)} if str(output_dir) else set[str]()
+    except OSError:
+        return name
+    candidates = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))
+    return next(candidate for candidate in candidates if not _is_taken(candidate, ending, taken))
+
+
+def _is_taken(name: str, ending: str, taken: set[str]) -> bool:
+    form = re.compile(re.escape(name.casefold()) + r"(-\d{6}|-step\d{8})?" + re.escape(ending.casefold()))
+    return any(form.fullmatch(file) for file in taken)
