@@ -1,0 +1,15 @@
+"""Settings of other programs: kohya_ss's JSON of every age, sd-scripts' TOML and commands, LoRA files.
+
+`read` takes any of them and returns settings with a report on every key; `to_kohya` writes kohya_ss's
+JSON, `to_sd_scripts` and `sd_scripts_command` say the same run in sd-scripts' words. Loads no torch.
+"""
+
+from trainer.kohya.gui_json import to_kohya
+from trainer.kohya.read import read, read_text
+from trainer.kohya.report import Entry, Imported, Report, report_lines
+from trainer.kohya.sd_scripts import from_sd_scripts, to_sd_scripts
+
+__all__ = [
+    "Entry", "Imported", "Report", "from_sd_scripts", "read", "read_text", "report_lines", "to_kohya",
+    "to_sd_scripts",
+]  # fmt: skip

@@ -1,0 +1,74 @@
+"""Settings and report under construction, shared by all readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.kohya.fitting import fit
+from trainer.kohya.report import Entry, Imported, Kind, Report, Source
+from trainer.settings import SETTINGS, Settings
+
+OWN = "lora_atelier"
+"""The one extra key of our files: what only we have."""
+
+
+class Draft:
+    """Takes keys one by one; `finish` fills up with `defaults` and reports the absent ones."""
+
+    def __init__(self, defaults: Mapping[str, Any]) -> None:
+        self.defaults = {key: defaults.get(key, setting.default) for key, setting in SETTINGS.items()}
+        self.values: dict[str, Any] = {}
+        self.entries: list[Entry] = []
+        self.carried: dict[str, Any] = {}
+        self.own: dict[str, Any] = {}
+        """What goes under `carried[OWN]`."""
+        self.notes: dict[str, str] = {}
+        """Setting -> code of a remark, should it be absent from the file."""
+
+    def get(self, setting: str) -> Any:
+        """The value so far, else the default."""
+        return self.values.get(setting, self.defaults[setting])
+
+    def take(
+        self, setting: str, raw: Any, *, key: str = "", was: Any = None, why: str = "", note: str = "", **values: Any
+    ) -> None:
+        """Set a setting from a value of the file.
+
+        `raw` is already translated where the file's value (`was`) means something else here; `why`
+        then says so. A value that cannot be kept is remembered, so that saving writes it back.
+        """
+        fitted = fit(setting, raw, self.defaults[setting])
+        kind: Kind = fitted.kind
+        if kind == "taken" and why:
+            kind = "converted"
+        elif kind == "taken" and key not in ("", setting):
+            kind = "renamed"
+        self.values[setting] = fitted.value
+        if fitted.attention:
+            self.own.setdefault("replaced", {})[setting] = {"file": raw, "here": fitted.value}
+        self.entries.append(
+            Entry(
+                key or setting, kind, setting, raw if was is None else was, fitted.value,
+                fitted.why or why, note, values, attention=fitted.attention or bool(note),
+            )
+        )  # fmt: skip
+
+    def add(self, key: str, kind: Kind, was: Any = None, **more: Any) -> None:
+        """Report a key that changes no setting here."""
+        self.entries.append(Entry(key, kind, was=was, **more))
+
+    def carry(self, key: str, value: Any) -> None:
+        """Keep a key that is no setting, to be written back."""
+        self.carried[key] = value
+
+    def finish(self, source: Source, age: str = "", card: Mapping[str, Any] | None = None) -> Imported:
+        """Settings, a report that lists absent keys too, and what must be written back."""
+        for setting in SETTINGS:
+            if setting not in self.values:
+                value = fit(setting, self.defaults[setting], SETTINGS[setting].default).value
+                self.values[setting] = value
+                self.entries.append(Entry(setting, "defaulted", setting, now=value, note=self.notes.get(setting, "")))
+        carried = {**self.carried, **({OWN: self.own} if self.own else {})}
+        settings = Settings.from_flat(self.values)
+        return Imported(settings, Report(source, age, tuple(self.entries)), carried, card or {})

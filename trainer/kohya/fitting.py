@@ -1,0 +1,131 @@
+"""Turn a value from a foreign file into one that a setting accepts, and say what was done to it."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.kohya.report import Kind
+from trainer.settings import SETTINGS, Setting
+
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "none", "")
+LONGEST_TEXT = 20_000
+"""Characters of one text setting; sample prompts are the longest in use."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A value for a setting, and how it came about."""
+
+    value: Any
+    kind: Kind = "taken"
+    why: str = ""
+    attention: bool = False
+
+
+def fit(key: str, raw: Any, default: Any) -> Fitted:
+    """Make `raw` a legal value of the setting `key`; `default` stands in where that cannot be done.
+
+    Never raises. 64.0 for an int and 1 for a float are taken as they are.
+    """
+    setting = SETTINGS[key]
+    if isinstance(raw, (dict, list, tuple)) or (isinstance(raw, float) and not math.isfinite(raw)):
+        return Fitted(default, "converted", "kohya.wrong_type", attention=True)
+    if raw is None or (isinstance(raw, str) and not raw.strip() and setting.kind != "choice"):
+        return _blank(setting, raw, default)
+    if setting.kind == "switch":
+        return _switch(raw, default)
+    if setting.kind == "choice":
+        return _choice(setting, raw, default)
+    if setting.kind == "text":
+        return _text(raw, default)
+    return _number(setting, raw, default)
+
+
+def _blank(setting: Setting, raw: Any, default: Any) -> Fitted:
+    if setting.optional:
+        return Fitted(None)
+    if setting.kind == "text":
+        return Fitted("")
+    if setting.kind == "choice" and "" in setting.choices:
+        return Fitted("")
+    if raw is None and default is None:
+        return Fitted(default)
+    return Fitted(default, "converted", "kohya.blank")
+
+
+def _switch(raw: Any, default: bool) -> Fitted:
+    if isinstance(raw, bool):
+        return Fitted(raw)
+    if raw in (0, 1):
+        return Fitted(bool(raw))
+    if isinstance(raw, str) and raw.strip().lower() in TRUE + FALSE:
+        return Fitted(raw.strip().lower() in TRUE, "converted", "kohya.text_as_switch")
+    return Fitted(default, "converted", "kohya.wrong_type", attention=True)
+
+
+def _choice(setting: Setting, raw: Any, default: Any) -> Fitted:
+    if not isinstance(raw, bool):
+        for choice in setting.choices:
+            if raw == choice and isinstance(raw, str) == isinstance(choice, str):
+                return Fitted(choice)
+        for choice in setting.choices:
+            if str(raw).strip().lower() == str(choice).lower():
+                return Fitted(choice, "converted", "kohya.spelling")
+    return Fitted(default, "converted", "kohya.no_such_choice", attention=True)
+
+
+def _text(raw: Any, default: str) -> Fitted:
+    if isinstance(raw, bool):
+        return Fitted(default, "converted", "kohya.wrong_type", attention=True)
+    if isinstance(raw, str):
+        if len(raw) > LONGEST_TEXT:
+            return Fitted(raw[:LONGEST_TEXT], "out_of_range", "kohya.too_long", attention=True)
+        return Fitted(raw)
+    return Fitted(str(raw), "converted", "kohya.number_as_text")
+
+
+def _number(setting: Setting, raw: Any, default: Any) -> Fitted:
+    if isinstance(raw, bool):
+        return Fitted(default, "converted", "kohya.wrong_type", attention=True)
+    why = ""
+    if isinstance(raw, str):
+        number = as_number(raw)
+        if number is None:
+            return Fitted(default, "converted", "kohya.not_a_number", attention=True)
+        why = "kohya.text_as_number"
+        raw = number
+    if setting.kind == "int" and raw != int(raw):
+        value, why = round(raw), "kohya.not_whole"
+    else:
+        value = int(raw) if setting.kind == "int" else raw
+    clamped = _clamp(setting, value)
+    if clamped != value:
+        return Fitted(clamped, "out_of_range", "kohya.clamped", attention=True)
+    return Fitted(value, "converted" if why else "taken", why)
+
+
+def as_number(text: str) -> int | float | None:
+    """A number written as text ("5e-5", " 1 ", "1.0", "0,5"), or None. Infinity and NaN are none."""
+    text = text.strip()
+    if re.fullmatch(r"[+-]?\d{1,18},\d{1,18}", text):
+        text = text.replace(",", ".")
+    if re.fullmatch(r"[+-]?\d{1,18}", text):
+        return int(text)
+    if not re.fullmatch(r"[+-]?(\d{1,30}\.?\d{0,30}|\.\d{1,30})([eE][+-]?\d{1,3})?", text):
+        return None
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _clamp(setting: Setting, value: float) -> float:
+    low, above, high = setting.bound("ge"), setting.bound("gt"), setting.bound("le")
+    if low is not None and value < low:
+        return type(value)(low)
+    if above is not None and value <= above:
+        return setting.default
+    if high is not None and value > high:
+        return type(value)(high)
+    return value

@@ -1,0 +1,382 @@
+"""kohya_ss's JSON, of every age, and our own: the same keys, with what only we have under one more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.kohya import ages
+from trainer.kohya.ages import Age, recognise
+from trainer.kohya.command import options, split_command
+from trainer.kohya.draft import OWN, Draft
+from trainer.kohya.fitting import as_number, fit
+from trainer.kohya.report import Entry, Imported
+from trainer.kohya.sd_scripts import draft_from_options
+from trainer.errors import UserError
+from trainer.settings import SETTINGS, Settings
+
+VERSION = 1
+"""Of what stands under `OWN`."""
+OTHER_FAMILY: dict[str, Any] = json.loads(
+    Path(__file__).with_name("other_families.json").read_text(encoding="utf-8")
+)
+"""Keys of Flux, SD3, HunyuanImage, Anima and Lumina, with kohya_ss v26's defaults."""
+FAMILIES = {
+    "flux1_checkbox": "Flux.1", "sd3_checkbox": "SD3", "hunyuan_image_checkbox": "HunyuanImage-2.1",
+    "anima_checkbox": "Anima", "lumina_checkbox": "Lumina",
+}  # fmt: skip
+RENAMED = {
+    "lora_network_weights": "network_weights", "conv_dims": "conv_block_dims", "conv_alphas": "conv_block_alphas",
+    "stop_text_encoder_training_pct": "stop_text_encoder_training", "cache_latent": "cache_latents",
+    "caption_extention": "caption_extension", "sdxl_checkbox": "sdxl",
+}  # fmt: skip
+LEFTOVERS = {"save_as_bool", "save_as", "file_path", "headless", "print_only"}
+"""Written by accident; they never meant anything."""
+OURS = tuple(key for key in SETTINGS if not Age(ages.NAMES[-1]).has(key))
+"""Settings that today's kohya_ss has no field for."""
+OWN_MEANING = ("seed", "unet_lr", "text_encoder_lr")
+"""Settings that can say here what kohya_ss's field cannot."""
+ZEROS = {"learning_rate": "2e-6", "max_grad_norm": "1.0", "prior_loss_weight": "1.0", "lr_scheduler_power": "1"}
+"""Zeros that kohya_ss drops since v24.0, and what sd-scripts then takes."""
+WIDER = {
+    "network_dim": 512, "network_alpha": 1024, "conv_dim": 512, "conv_alpha": 512, "train_batch_size": 64,
+    "gradient_accumulation_steps": 120, "keep_tokens": 32, "min_snr_gamma": 20, "scale_weight_norms": 10,
+}  # fmt: skip
+"""Where kohya_ss's own field ends earlier than ours."""
+
+
+def read_kohya(data: Mapping[str, Any]) -> Imported:
+    """Settings from kohya_ss's keys (or ours). Raises UserError only for what is no such file at all."""
+    if not any(key in ages.KNOWN_KEYS or key in RENAMED for key in data):
+        raise UserError("kohya.no_known_key")
+    own = _own_part(data)
+    if own is not None:
+        return _read_ours(data, own)
+    age = recognise(data)
+    draft = Draft(age.defaults())
+    _read_keys(draft, dict(data), age)
+    _notes_on_absent(draft, data, age)
+    return draft.finish("kohya_ss", str(age))
+
+
+def _own_part(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What stands under our key; for a job's settings.json (flat, no such key) the same, gathered."""
+    if isinstance(data.get(OWN), dict):
+        return data[OWN]
+    if all(key in data for key in OURS):
+        return {"values": {key: data[key] for key in (*OWN_MEANING, *OURS) if key in data}, "flat": True}
+    return None
+
+
+def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
+    replaced = own.get("replaced") if isinstance(own.get("replaced"), dict) else {}
+    values = own.get("values") if isinstance(own.get("values"), dict) else {}
+    defaults = {key: one["here"] for key, one in (replaced or {}).items() if isinstance(one, dict) and "here" in one}
+    draft = Draft({key: value for key, value in defaults.items() if key in SETTINGS})
+    if isinstance(own.get("sd_scripts"), dict):
+        draft.own["sd_scripts"] = own["sd_scripts"]
+    plain = {key: value for key, value in data.items() if key != OWN}
+    mine = {}
+    for key, value in (values or {}).items():
+        edited = key in plain and not own.get("flat") and plain[key] != _stand_in(key, value, plain)
+        if key in SETTINGS and not edited:
+            mine[key] = value
+            plain.pop(key, None)
+        elif edited:
+            draft.add(OWN, "unknown", value, setting=key, why="kohya.edited_elsewhere", attention=True)
+    _read_keys(draft, plain, ages.NEWEST)
+    for key, value in mine.items():
+        draft.take(key, value)
+    draft.add(OWN, "taken", now=None, why="kohya.own_part")
+    card = own.get("card") if isinstance(own.get("card"), dict) else {}
+    return draft.finish("lora_atelier", card=card)
+
+
+def _read_keys(draft: Draft, data: dict[str, Any], age: Age) -> None:
+    _old_names(draft, data)
+    _old_switches(draft, data, age)
+    _rates(draft, data, age)
+    _seed(draft, data, age)
+    _cycles(draft, data, age)
+    _argument_texts(draft, data)
+    for key in list(data):
+        if key in SETTINGS and key not in draft.values:
+            raw = data.pop(key)
+            draft.take(key, _moved(key, raw), was=raw, **_remark(key, raw, data, draft, age))
+    _wider(draft)
+    _additional_parameters(draft)
+    for key, value in data.items():
+        _foreign(draft, key, value, data)
+
+
+def _old_names(draft: Draft, data: dict[str, Any]) -> None:
+    for old, new in RENAMED.items():
+        if old not in data:
+            continue
+        value = data.pop(old)
+        if data.get(new) not in (None, "") or new in draft.values:
+            draft.add(old, "unknown", value, setting=new, why="kohya.newer_name_wins")
+            continue
+        data.pop(new, None)
+        effective = value not in (None, "", 0, False)
+        note = "kohya.conv_dims" if old.startswith("conv_") and effective else ""
+        if new == "stop_text_encoder_training" and effective:
+            note = "kohya.stop_text_encoder"
+        draft.take(new, value, key=old, note=note)
+
+
+def _old_switches(draft: Draft, data: dict[str, Any], age: Age) -> None:
+    """Checkboxes that became choices."""
+    if "use_8bit_adam" in data:
+        eight = fit("v2", data.pop("use_8bit_adam"), False).value
+        if "optimizer" in data:
+            draft.add("use_8bit_adam", "unknown", eight, setting="optimizer", why="kohya.newer_name_wins")
+        else:
+            name = "AdamW8bit" if eight else "AdamW"
+            draft.take("optimizer", name, key="use_8bit_adam", was=eight, why="kohya.became_choice")
+    if "use_wandb" in data:
+        wandb = fit("v2", data.pop("use_wandb"), False).value
+        if data.get("log_with"):
+            draft.add("use_wandb", "unknown", wandb, setting="log_with", why="kohya.newer_name_wins")
+        else:
+            data.pop("log_with", None)
+            draft.take("log_with", "wandb" if wandb else "", key="use_wandb", was=wandb, why="kohya.became_choice")
+    if "locon" in data:
+        locon = fit("v2", data.pop("locon"), False).value
+        kind = "LyCORIS/LoCon" if locon else "Standard"
+        draft.take("LoRA_type", kind, key="locon", was=locon, why="kohya.became_choice")
+        data.pop("LoRA_type", None)
+    if isinstance(data.get("xformers"), bool):
+        xformers = data.pop("xformers")
+        draft.take("xformers", "xformers" if xformers else "none", was=xformers, why="kohya.became_choice")
+    if data.get("LoRA_type") == "LoCon":
+        draft.take("LoRA_type", "LyCORIS/LoCon", was=data.pop("LoRA_type"), why="kohya.locon")
+    if age.before("v20.5.2") and "network_alpha" not in data and "network_dim" in data:
+        draft.defaults["network_alpha"] = fit("network_dim", data["network_dim"], 8).value
+
+
+def _rates(draft: Draft, data: dict[str, Any], age: Age) -> None:
+    """kohya_ss: a part at 0 or blank is not trained; both so, and both train at the base rate."""
+    if not {"unet_lr", "text_encoder_lr"} & set(data):
+        return
+    raw = {key: data.get(key, draft.defaults[key]) for key in ("unet_lr", "text_encoder_lr")}
+    off = {key for key, value in raw.items() if _is_nothing(value)}
+    base = data.get("learning_rate", draft.defaults["learning_rate"])
+    for key, value in raw.items():
+        if key not in data:
+            if len(off) == 2 and not _is_nothing(base):
+                draft.defaults[key] = None
+            continue
+        del data[key]
+        if len(off) == 2 and not _is_nothing(base):
+            draft.take(key, None, was=value, why="kohya.both_rates_off", note="kohya.both_rates_zero" if value in (0, "0") else "")
+        elif key in off:
+            blank = value in (None, "") or isinstance(value, str) and not value.strip()
+            draft.take(key, 0, was=value, why="kohya.blank_rate" if blank else "")
+        else:
+            bad = isinstance(value, str) and as_number(value) is None
+            draft.take(key, value, note="kohya.bad_rate" if bad else "")
+
+
+def _is_nothing(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.strip() or as_number(value) == 0
+    return value is None or (isinstance(value, (int, float)) and value == 0)
+
+
+def _seed(draft: Draft, data: dict[str, Any], age: Age) -> None:
+    """Blank, 0 (since v24.0) and negative numbers mean "any seed"."""
+    if "seed" not in data:
+        return
+    raw = data.pop("seed")
+    number = as_number(raw) if isinstance(raw, str) else raw
+    if number == 0 and not isinstance(raw, bool) and not age.before("v24.0"):
+        draft.take("seed", None, was=raw, why="kohya.seed_zero")
+    elif isinstance(number, (int, float)) and number < 0:
+        draft.take("seed", None, was=raw, why="kohya.seed_negative")
+    else:
+        draft.take("seed", raw)
+
+
+def _cycles(draft: Draft, data: dict[str, Any], age: Age) -> None:
+    """Before v24.0 a blank number of cycles was the number of epochs."""
+    if data.get("lr_scheduler_num_cycles", 0) != "" or not age.before("v24.0"):
+        return
+    epoch = fit("epoch", data.get("epoch", 1), 1).value
+    draft.take("lr_scheduler_num_cycles", epoch, was=data.pop("lr_scheduler_num_cycles"), why="kohya.cycles_are_epochs")
+
+
+def _argument_texts(draft: Draft, data: dict[str, Any]) -> None:
+    """key=value texts: kohya_ss takes the quotes out and divides at blanks."""
+    for key in ("optimizer_args", "lr_scheduler_args"):
+        raw = data.get(key)
+        if isinstance(raw, str) and raw:
+            plain = " ".join(raw.replace('"', "").split())
+            if plain != raw:
+                del data[key]
+                draft.take(key, plain, was=raw, why="kohya.quotes_and_blanks")
+
+
+def _moved(key: str, raw: Any) -> Any:
+    """Values whose spelling changed."""
+    if key == "save_model_as" and isinstance(raw, str) and raw not in ("safetensors", "ckpt"):
+        return "safetensors"
+    if key == "model_list" and (not raw or not isinstance(raw, str)):
+        return "custom"
+    if key == "stop_text_encoder_training" and isinstance(raw, (int, float)) and raw < 0:
+        return 0
+    return raw
+
+
+def _remark(key: str, raw: Any, data: Mapping[str, Any], draft: Draft, age: Age) -> dict[str, Any]:
+    """Why a value was changed, and where kohya_ss did something else with it."""
+    if _moved(key, raw) is not raw and _moved(key, raw) != raw:
+        return {"why": f"kohya.moved_{key}"}
+    note, values = _note(key, raw, data, draft, age)
+    return {"note": note, **values} if note else {}
+
+
+def _note(key: str, raw: Any, data: Mapping[str, Any], draft: Draft, age: Age) -> tuple[str, dict[str, Any]]:
+    def other(name: str) -> Any:
+        return data[name] if name in data else draft.get(name)
+
+    modern = not age.before("v24.0")
+    if key in ZEROS and modern and not isinstance(raw, bool) and raw in (0, "0"):
+        return "kohya.zero_dropped", {"used": ZEROS[key]}
+    if key == "stop_text_encoder_training" and raw not in (0, "0", "", None):
+        return "kohya.stop_text_encoder", {}
+    if key == "no_token_padding" and raw is True:
+        return "kohya.token_padding", {}
+    if key == "epoch" and raw not in (1, "1") and not _is_nothing(other("max_train_steps")):
+        return ("kohya.epoch_ignored", {"steps": other("max_train_steps")}) if _is_nothing(other("max_train_epochs")) else ("", {})
+    if key == "lr_scheduler" and raw == "constant" and not (_is_nothing(other("lr_warmup")) and _is_nothing(other("lr_warmup_steps"))):
+        return ("kohya.constant_warmup" if modern else "kohya.constant_warmup_dropped"), {}
+    if key == "adaptive_noise_scale" and not _is_nothing(raw) and _is_nothing(other("noise_offset")):
+        return "kohya.adaptive_alone", {}
+    if key == "optimizer" and raw == "Adafactor" and age.before("v22.2") and not _is_nothing(other("lr_warmup")):
+        return "kohya.adafactor_warmup", {}
+    if key.startswith("loraplus_") and age.before("v26.0") and not _is_nothing(raw):
+        return "kohya.loraplus_ignored", {}
+    if other("LoRA_type") == "LyCORIS/LoKr" and key == "decompose_both" and raw in (False, "False"):
+        return "kohya.decompose_both", {}
+    if other("LoRA_type") == "LyCORIS/LoKr" and key == "use_tucker" and raw is True and not other("use_cp"):
+        return "kohya.use_tucker", {}
+    if key == "caption_extension" and raw == "":
+        return "", {}
+    return "", {}
+
+
+def _wider(draft: Draft) -> None:
+    """Values beyond kohya_ss's own field, which we allow."""
+    for at, entry in enumerate(draft.entries):
+        limit = WIDER.get(entry.setting)
+        if limit is not None and entry.kind in ("taken", "converted") and (entry.now or 0) > limit:
+            draft.entries[at] = Entry(
+                entry.key, "out_of_range", entry.setting, entry.was, entry.now, "kohya.beyond_its_field", values={"limit": limit}
+            )  # fmt: skip
+
+
+def _additional_parameters(draft: Draft) -> None:
+    """Options in the free text that have a field: the field takes them, as they would have won."""
+    text = draft.get("additional_parameters")
+    if not text:
+        return
+    try:
+        found, loose = options(split_command(text))
+    except UserError:
+        return
+    parsed = draft_from_options(found)
+    taken = {entry.key for entry in parsed.entries if entry.key in found and entry.setting and not entry.attention}
+    taken -= {"network_module", "network_args", "unet_lr", "text_encoder_lr"}
+    if loose or not taken:
+        return
+    for entry in parsed.entries:
+        if entry.key in taken and entry.setting:
+            file_key = next((one.key for one in draft.entries if one.setting == entry.setting), "")
+            draft.entries = [one for one in draft.entries if one.setting != entry.setting]
+            key = file_key or f"additional_parameters --{entry.key}"
+            draft.take(entry.setting, entry.now, key=key, was=entry.was, why="kohya.from_text", option=entry.key)
+    rest = " ".join(_option_text(name, value) for name, value in found.items() if name not in taken)
+    draft.entries = [one for one in draft.entries if one.setting != "additional_parameters"]
+    draft.take("additional_parameters", rest, was=text, why="kohya.options_moved")
+
+
+def _option_text(name: str, value: Any) -> str:
+    if value is True:
+        return f"--{name}"
+    parts = value if isinstance(value, list) else [value]
+    return " ".join([f"--{name}", *(f'"{part}"' if " " in str(part) else str(part) for part in parts)])
+
+
+def _foreign(draft: Draft, key: str, value: Any, data: Mapping[str, Any]) -> None:
+    """Keys that are no setting here: kept, and written back."""
+    if key in LEFTOVERS:
+        draft.add(key, "unknown", value, why="kohya.leftover")
+        return
+    draft.carry(key, value)
+    if key in OTHER_FAMILY or key in ages.KNOWN_KEYS:
+        chosen = value is True and key in FAMILIES
+        draft.add(
+            key, "other_family", value, why="kohya.other_model" if chosen else "", attention=chosen,
+            values={"family": FAMILIES.get(key, "")},
+        )  # fmt: skip
+    else:
+        draft.add(key, "unknown", value, why="kohya.unknown_key")
+
+
+def _notes_on_absent(draft: Draft, data: Mapping[str, Any], age: Age) -> None:
+    if age.before("v21.8.9") and "max_train_steps" not in data:
+        draft.notes["max_train_steps"] = "kohya.steps_absent"
+    if "optimizer" not in data and "use_8bit_adam" not in data:
+        draft.notes["optimizer"] = "kohya.optimizer_absent"
+
+
+def to_kohya(
+    settings: Settings, carried: Mapping[str, Any] | None = None, card: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """kohya_ss v26's keys and types, complete but for secrets; what only we have stands under one more key.
+
+    `carried` is `Imported.carried`: keys that are none of ours come back untouched, and so do values
+    that we had to replace, as long as nobody changed ours since.
+    """
+    carried = dict(carried or {})
+    own: dict[str, Any] = dict(carried.pop(OWN, {}))
+    values = settings.flat()
+    special = {key: values[key] for key in OWN_MEANING if _stand_in(key, values[key], values) != values[key]}
+    file = {key: _stand_in(key, value, values) for key, value in values.items() if key not in OURS}
+    replaced = {}
+    for key, one in (own.pop("replaced", None) or {}).items():
+        if values.get(key) == one["here"]:
+            file[key] = one["file"]
+            replaced[key] = one
+    own |= {"version": VERSION, "values": {**special, **{key: values[key] for key in OURS}}}
+    own |= {"replaced": replaced} if replaced else {}
+    own |= {"card": dict(card)} if card else {}
+    file |= {key: False for key in FAMILIES}
+    return {**file, **carried, OWN: own}
+
+
+def _stand_in(key: str, value: Any, values: Mapping[str, Any]) -> Any:
+    """The nearest that kohya_ss's field can say."""
+    if key == "seed":
+        return value or 0
+    if key in ("unet_lr", "text_encoder_lr") and value is None:
+        return _tidy(key, values.get("learning_rate"))
+    return _tidy(key, value)
+
+
+def _tidy(key: str, value: Any) -> Any:
+    """8 for 8.0 where kohya_ss writes whole numbers."""
+    if isinstance(value, float) and value.is_integer() and key in WHOLE and abs(value) < 1e9:
+        return int(value)
+    return value
+
+
+WHOLE = {
+    "lr_warmup", "network_alpha", "conv_alpha", "min_snr_gamma", "noise_offset", "adaptive_noise_scale",
+    "caption_dropout_rate", "multires_noise_discount", "ip_noise_gamma", "v_pred_like_loss", "scale_weight_norms",
+    "network_dropout", "rank_dropout", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
+    "loraplus_text_encoder_lr_ratio",
+}  # fmt: skip

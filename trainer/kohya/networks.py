@@ -1,0 +1,126 @@
+"""kohya_ss's "LoRA type" and its fields <-> sd-scripts' network_module and network_args."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.settings import BLOCKWISE, Network, Optimizer
+
+BLOCKS = (
+    "down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold",
+    "block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas",
+)  # fmt: skip
+DROPOUTS = ("rank_dropout", "module_dropout")
+LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+MODULES = {
+    "Standard": "networks.lora",
+    "Kohya LoCon": "networks.lora",
+    "Kohya DyLoRA": "networks.dylora",
+    "Kohya LoHa": "networks.loha",
+    "Kohya LoKr": "networks.lokr",
+    "LoRA-FA": "networks.lora_fa",
+}
+SIZE = ("LyCORIS_preset", "conv_dim", "conv_alpha")
+DECOMPOSED = (*SIZE, "use_tucker", "rank_dropout", "bypass_mode", "dora_wd", "module_dropout")
+LYCORIS_ARGS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "LyCORIS/LoCon": ("locon", (*DECOMPOSED, "use_scalar", "rank_dropout_scale", "train_norm")),
+    "LyCORIS/LoHa": ("loha", (*DECOMPOSED, "use_scalar", "rank_dropout_scale", "train_norm")),
+    "LyCORIS/LoKr": (
+        "lokr",
+        (*DECOMPOSED, "factor", "use_scalar", "decompose_both", "rank_dropout_scale", "train_norm"),
+    ),
+    "LyCORIS/DyLoRA": ("dylora", (*SIZE, "use_tucker", "unit", *DROPOUTS, "train_norm")),
+    "LyCORIS/GLoRA": ("glora", (*SIZE, "use_tucker", *DROPOUTS, "rank_dropout_scale", "train_norm")),
+    "LyCORIS/iA3": ("ia3", (*SIZE, "train_on_input")),
+    "LyCORIS/BOFT": ("boft", (*SIZE, *DROPOUTS, "use_tucker", "rank_dropout_scale", "train_norm")),
+    "LyCORIS/Diag-OFT": (
+        "diag-oft",
+        (*SIZE, *DROPOUTS, "use_tucker", "rank_dropout_scale", "constrain", "rescaled", "train_norm"),
+    ),
+    "LyCORIS/Native Fine-Tuning": (
+        "full",
+        ("LyCORIS_preset", *DROPOUTS, "rank_dropout_scale", "train_norm"),
+    ),
+}
+"""LoRA type -> algorithm, and which settings it is told."""
+ALGORITHMS = {algo: name for name, (algo, _) in LYCORIS_ARGS.items()} | {"lora": "LyCORIS/LoCon"}
+NAMES = {"LyCORIS_preset": "preset", "constrain": "constraint"}
+"""Our setting -> its name in network_args, where they differ."""
+
+
+def network_module(network: Network) -> str:
+    """sd-scripts' module for a LoRA type."""
+    return MODULES.get(network.LoRA_type, "lycoris.kohya")
+
+
+def network_args(network: Network, optimizer: Optimizer) -> list[str]:
+    """sd-scripts' network_args, as "key=value" texts."""
+    kind = network.LoRA_type
+    args = _lycoris_args(network) if kind in LYCORIS_ARGS else _native_args(network)
+    args |= {name: getattr(optimizer, name) for name in LORA_PLUS if getattr(optimizer, name)}
+    return [f"{name}={_plain(value)}" for name, value in args.items()]
+
+
+def _native_args(network: Network) -> dict[str, Any]:
+    kind = network.LoRA_type
+    args: dict[str, Any] = {}
+    if kind == "Kohya LoCon" or (kind in ("Kohya DyLoRA", "Kohya LoHa", "Kohya LoKr") and network.conv_dim):
+        args |= {"conv_dim": network.conv_dim, "conv_alpha": network.conv_alpha}
+    if kind == "Kohya DyLoRA":
+        args["unit"] = network.unit
+    if kind in ("Kohya LoHa", "Kohya LoKr") and network.use_tucker:
+        args["use_tucker"] = True
+    if kind == "Kohya LoKr" and network.factor != -1:
+        args["factor"] = network.factor
+    if kind in BLOCKWISE:
+        args |= {name: getattr(network, name) for name in BLOCKS if getattr(network, name)}
+    return args | {name: getattr(network, name) for name in DROPOUTS if getattr(network, name)}
+
+
+def _lycoris_args(network: Network) -> dict[str, Any]:
+    algo, settings = LYCORIS_ARGS[network.LoRA_type]
+    args: dict[str, Any] = {}
+    for setting in settings:
+        name = "block_size" if setting == "unit" else NAMES.get(setting, setting)
+        args[name] = getattr(network, setting)
+    if algo == "lokr":
+        # "use_cp" is the old name of "use_tucker": sent as "False" beside it, it would win.
+        args["use_tucker"] = network.use_tucker or network.use_cp
+        if not network.decompose_both:
+            del args["decompose_both"]  # LyCORIS takes any text, even "False", for a yes
+    return {**args, "algo": algo}
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and value.is_integer() and abs(value) < 1e6 else str(value)
+
+
+def lora_type(module: str, args: Mapping[str, str]) -> str:
+    """Our LoRA type for sd-scripts' module and arguments; "" where we have none."""
+    if module in ("", "networks.lora"):
+        return "Kohya LoCon" if args.get("conv_dim", "0") not in ("", "0") else "Standard"
+    if module in ("lycoris.kohya", "locon.locon_kohya"):
+        return ALGORITHMS.get(args.get("algo", "lora").lower(), "")
+    return next((name for name, of in MODULES.items() if of == module), "")
+
+
+def parse_args(raw: Any) -> tuple[dict[str, str], list[str]]:
+    """["key=value", …] (or such a text) as a dict, and the parts that are none."""
+    parts = raw.split() if isinstance(raw, str) else [str(part) for part in raw or ()]
+    pairs = {name: value for name, equals, value in (part.strip().partition("=") for part in parts) if equals}
+    return pairs, [part for part in parts if "=" not in part]
+
+
+def settings_of(kind: str, args: Mapping[str, str], network_dim: Any, network_alpha: Any) -> dict[str, Any]:
+    """Values of our settings for network_args; arguments that we do not know are not among them."""
+    back = {name: setting for setting, name in NAMES.items()} | {"block_size": "unit", "dropout": "network_dropout"}
+    known = {*BLOCKS, *DROPOUTS, *LORA_PLUS, "conv_dim", "conv_alpha", "unit", "use_tucker", "use_cp", "factor"}
+    known |= {setting for _, settings in LYCORIS_ARGS.values() for setting in settings}
+    values = {back.get(name, name): value for name, value in args.items() if back.get(name, name) in known | {"network_dropout"}}
+    if kind in LYCORIS_ARGS:  # LyCORIS' own rule for absent ones
+        values.setdefault("conv_dim", network_dim)
+        values.setdefault("conv_alpha", network_alpha)
+    elif kind in ("Kohya DyLoRA", "Kohya LoHa", "Kohya LoKr"):
+        values.setdefault("conv_dim", 0)
+    return values

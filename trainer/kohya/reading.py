@@ -1,0 +1,120 @@
+"""Read foreign text safely: limits on size and depth, no NaN, no key twice; never a traceback."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MOST_BYTES = 2_000_000
+"""The largest file of settings; kohya_ss's own are below 10 KB, our presets too."""
+MOST_KEYS = 3_000
+DEEPEST = 8
+BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The file's content. Raises UserError when it is missing, no file, unreadable or too large."""
+    try:
+        if not path.is_file():
+            raise UserError("kohya.no_file", path=str(path))
+        size = path.stat().st_size
+        if size > most:
+            raise UserError("kohya.too_large", path=str(path), size=f"{size:,}", most=f"{most:,}")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UserError("kohya.unreadable", path=str(path), reason=str(error)) from error
+
+
+def decode(data: bytes, name: str) -> str:
+    """Text in UTF-8, or UTF-16 with its mark; raises UserError for anything else."""
+    encoding = next((BOMS[mark] for mark in BOMS if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        try:
+            text = data.decode("cp932")  # what Japanese Windows writes where a program names no encoding
+        except UnicodeDecodeError:
+            raise UserError("kohya.not_text", path=name) from None
+    if "\x00" in text:
+        raise UserError("kohya.not_text", path=name)
+    return text
+
+
+def parse_json(text: str, name: str) -> dict[str, Any]:
+    """An object in JSON. Raises UserError for anything else, for NaN, for a key twice, for absurd depth."""
+
+    def whole(text: str) -> int:
+        if len(text) > 40:
+            raise ValueError(f"a number of {len(text)} digits")
+        return int(text)
+
+    def real(text: str) -> float:
+        if not math.isfinite(float(text)):
+            raise ValueError(f"{text[:40]} is too large a number")
+        return float(text)
+
+    def refuse(text: str) -> Any:
+        raise ValueError(f"{text} is no number")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise UserError("kohya.key_twice", path=name, key=key[:80])
+            found[key] = value
+        return found
+
+    def load() -> Any:
+        return json.loads(
+            text, parse_int=whole, parse_float=real, parse_constant=refuse, object_pairs_hook=unique
+        )
+
+    return _checked(load, name, "JSON")
+
+
+def parse_toml(text: str, name: str) -> dict[str, Any]:
+    """A table in TOML. Raises UserError like `parse_json`."""
+    return _checked(lambda: tomllib.loads(text), name, "TOML")
+
+
+def _checked(load: Callable[[], Any], name: str, language: str) -> dict[str, Any]:
+    try:
+        found = load()
+    except RecursionError:
+        raise UserError("kohya.too_deep", path=name) from None
+    except ValueError as error:  # includes json.JSONDecodeError and tomllib.TOMLDecodeError
+        raise UserError("kohya.no_such_format", path=name, format=language, reason=str(error)[:200]) from None
+    if not isinstance(found, dict):
+        raise UserError("kohya.no_object", path=name, format=language)
+    if len(found) > MOST_KEYS:
+        raise UserError("kohya.too_many_keys", path=name, count=len(found), most=MOST_KEYS)
+    check_values(found, name)
+    return found
+
+
+def check_values(values: Mapping[Any, Any], name: str) -> None:
+    """Refuse what no file of settings holds: depth beyond `DEEPEST`, NaN, infinity, keys that are no text."""
+    waiting: list[tuple[Any, int]] = [(values, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise UserError("kohya.too_deep", path=name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError("kohya.not_finite", path=name)
+        if isinstance(value, Mapping):
+            if any(not isinstance(key, str) for key in value):
+                raise UserError("kohya.no_object", path=name, format="JSON")
+            waiting += [(inner, depth + 1) for inner in value.values()]
+        elif isinstance(value, (list, tuple)):
+            waiting += [(inner, depth + 1) for inner in value]

@@ -1,0 +1,344 @@
+"""Our settings <-> sd-scripts' own options.
+
+`DEFAULTS` are those of sd-scripts 0.9.1 and of what its SDXL script and version 0.11 add. kohya_ss
+hands its settings over in these words, so its rules for rates, noise and attention meet here too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.kohya import networks
+from trainer.kohya.draft import Draft
+from trainer.kohya.report import Imported
+from trainer.settings import SETTINGS, Settings
+
+_tables = json.loads(Path(__file__).with_name("sd_scripts_defaults.json").read_text(encoding="utf-8"))
+DEFAULTS: dict[str, Any] = {**_tables["train_network"], **_tables["sdxl_train_network"]}
+"""Option -> value where it is not given."""
+
+OPTION_OF = {key: s.spec.flag or key for key, s in SETTINGS.items() if s.spec.flag != "-"}
+"""Our setting -> sd-scripts' option, where one value is simply the other."""
+SETTING_OF = {option: key for key, option in OPTION_OF.items()} | {"dynamo_backend": "dynamo_backend"}
+NO_EFFECT = {
+    "console_log_level", "console_log_file", "console_log_simple", "tokenizer_cache_dir", "debug_dataset",
+    "config_file", "output_config", "cache_info", "ddp_timeout", "ddp_gradient_as_bucket_view",
+    "ddp_static_graph", "disable_mmap_load_safetensors", "log_prefix", "validation_seed", "dataset_class",
+    "caption_extention", "epoch", "noise_offset_type", "stop_text_encoder_training",
+}  # fmt: skip
+"""Options that change nothing in the result here (or nothing anywhere)."""
+DEFAULT_RESOLUTION = "512,512"
+
+
+def from_sd_scripts(
+    args: Mapping[str, Any], *, sdxl: bool | None = None, file_defaults: Mapping[str, Any] | None = None
+) -> Imported:
+    """Settings from sd-scripts' resolved options (what `train_network.py` holds after parsing).
+
+    Absent options take sd-scripts' own defaults. `sdxl`: whether `sdxl_train_network.py` runs them
+    (None: an SDXL-only option says so). Raises nothing for content.
+    """
+    draft = draft_from_options(args, sdxl=sdxl)
+    return draft.finish("sd_scripts")
+
+
+def settings_defaults() -> dict[str, Any]:
+    """What our settings are when sd-scripts is given no option at all."""
+    return dict(draft_from_options({}).values)
+
+
+def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> Draft:
+    """As `from_sd_scripts`, open for more."""
+    draft = Draft({})
+    values = {**DEFAULTS, **args}
+    if sdxl is None:
+        sdxl = bool(args.get("sdxl") or args.get("cache_text_encoder_outputs"))
+    draft.take("sdxl", sdxl, key="sdxl")
+    for read in (_network, _rates, _optimizer, _warmup, _attention, _noise, _pictures, _texts, _files, _process):
+        read(draft, values)
+    seen = {entry.key for entry in draft.entries} | {"sdxl"}
+    for option, value in values.items():
+        if option in seen:
+            continue
+        setting = SETTING_OF.get(option)
+        if setting and setting not in draft.values:
+            draft.take(setting, _empty(setting) if value is None else value, key=option, was=value)
+        elif not setting:
+            _other(draft, option, value)
+    draft.entries = [
+        entry if entry.key in args or entry.key == "sdxl" else _defaulted(entry) for entry in draft.entries
+    ]
+    return draft
+
+
+def _defaulted(entry: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(entry, kind="defaulted", was=None, why="", note="", attention=False)
+
+
+def _empty(setting: str) -> Any:
+    """What sd-scripts means by an option that is not given."""
+    return {"switch": False, "int": 0, "float": 0.0, "text": "", "choice": ""}[SETTINGS[setting].kind]
+
+
+def _other(draft: Draft, option: str, value: Any) -> None:
+    """An option without a setting: harmless where it is at its default."""
+    if option in NO_EFFECT:
+        draft.add(option, "unknown", value, why="kohya.no_effect")
+    elif option in DEFAULTS and value == DEFAULTS[option]:
+        draft.add(option, "taken", value, now=value, why="kohya.at_default")
+    else:
+        draft.own.setdefault("sd_scripts", {})[option] = value
+        draft.add(option, "unknown", value, why="kohya.no_setting", attention=True)
+
+
+def _network(draft: Draft, values: Mapping[str, Any]) -> None:
+    args, odd = networks.parse_args(values["network_args"])
+    module = values["network_module"] or ""
+    kind = networks.lora_type(module, args)
+    dim, alpha = values["network_dim"] or 4, values["network_alpha"] or 1.0
+    draft.take("network_dim", dim, was=values["network_dim"], why="" if values["network_dim"] else "kohya.dim_4")
+    draft.take("network_alpha", alpha)
+    if kind:
+        draft.take("LoRA_type", kind, key="network_module", was=module, why="kohya.network_module")
+    else:
+        draft.own.setdefault("sd_scripts", {})["network_module"] = module
+        draft.add("network_module", "unknown", module, why="kohya.unknown_network", attention=True)
+    found = networks.settings_of(kind, args, dim, alpha)
+    for setting, value in found.items():
+        name = networks.NAMES.get(setting, setting)
+        note = "kohya.decompose_both" if setting == "decompose_both" and value.lower() == "false" else ""
+        draft.take(setting, value, key=f"network_args {name}" if name in args or setting in args else setting, note=note)
+    back = {name: setting for setting, name in networks.NAMES.items()} | {"block_size": "unit", "dropout": "network_dropout"}
+    unknown = [f"{name}={value}" for name, value in args.items() if back.get(name, name) not in found and name != "algo"]
+    if unknown or odd:
+        draft.own.setdefault("sd_scripts", {})["network_args"] = unknown + odd
+        draft.add("network_args", "unknown", " ".join(unknown + odd), why="kohya.no_setting", attention=True)
+    else:
+        draft.add("network_args", "taken", values["network_args"], now=values["network_args"])
+
+
+def _rates(draft: Draft, values: Mapping[str, Any]) -> None:
+    """`unet_lr`, `text_encoder_lr`: not given means the base rate; "only" switches the other part off."""
+    unet, text = values["unet_lr"], values["text_encoder_lr"]
+    rates = [text] if isinstance(text, (int, float, str)) else list(text or ())
+    draft.take("learning_rate", 0.0 if values["learning_rate"] is None else values["learning_rate"], was=values["learning_rate"])
+    unet_only, text_only = values["network_train_unet_only"], values["network_train_text_encoder_only"]
+    first = rates[0] if rates else None
+    draft.take("unet_lr", 0 if text_only else unet, was=unet, why="kohya.text_encoder_only" if text_only else "")
+    if unet_only:
+        draft.take("text_encoder_lr", 0, was=text, why="kohya.unet_only")
+    elif len({str(rate) for rate in rates}) > 1:
+        draft.take("text_encoder_lr", first, was=text, why="kohya.two_text_rates")
+    else:
+        draft.take("text_encoder_lr", first, was=text)
+    for option in ("network_train_unet_only", "network_train_text_encoder_only"):
+        draft.add(option, "taken", values[option], now=values[option])
+
+
+def _optimizer(draft: Draft, values: Mapping[str, Any]) -> None:
+    name = values["optimizer_type"] or ""
+    if not name:
+        name = "AdamW8bit" if values["use_8bit_adam"] else "Lion" if values["use_lion_optimizer"] else "AdamW"
+    draft.take("optimizer", name, key="optimizer_type", was=values["optimizer_type"])
+    for option in ("use_8bit_adam", "use_lion_optimizer"):
+        draft.add(option, "taken", values[option], now=values[option])
+    for option in ("optimizer_args", "lr_scheduler_args"):
+        parts = values[option]
+        draft.take(option, parts if isinstance(parts, str) else " ".join(str(part) for part in parts or ()), was=parts)
+    schedule, _, rate = str(values["lr_scheduler"] or "constant").partition(":")
+    if rate and values["learning_rate"] is None:  # as sd-scripts itself writes it for a relative step
+        draft.take("learning_rate", rate, key="lr_scheduler", was=values["lr_scheduler"], why="kohya.relative_step")
+    draft.take("lr_scheduler", schedule, was=values["lr_scheduler"])
+
+
+def _warmup(draft: Draft, values: Mapping[str, Any]) -> None:
+    """A whole number is steps; a fraction (also "10%") is a share of the run."""
+    raw = values["lr_warmup_steps"]
+    amount = raw
+    if isinstance(raw, str):
+        from trainer.kohya.fitting import as_number
+
+        percent = raw.strip().endswith("%")
+        amount = as_number(raw.strip().rstrip("%"))
+        amount = amount / 100 if percent and amount is not None else amount
+    if amount is not None and isinstance(amount, float) and 0 < amount <= 1:
+        draft.take("lr_warmup", round(amount * 100, 9), key="lr_warmup_steps", was=raw, why="kohya.warmup_share")
+        draft.take("lr_warmup_steps", 0)
+    else:
+        draft.take("lr_warmup", 0, key="lr_warmup_steps", was=raw, why="kohya.warmup_steps")
+        draft.take("lr_warmup_steps", 0 if amount is None else amount, was=raw)
+
+
+def _attention(draft: Draft, values: Mapping[str, Any]) -> None:
+    chosen = next((name for name in ("xformers", "sdpa") if values[name]), "none")
+    for option in ("xformers", "sdpa"):
+        draft.add(option, "taken", values[option], now=values[option])
+    draft.take("xformers", chosen, key=chosen if chosen != "none" else "xformers", was=values.get(chosen, False))
+
+
+def _noise(draft: Draft, values: Mapping[str, Any]) -> None:
+    multires, offset = values["multires_noise_iterations"], values["noise_offset"]
+    both = bool(multires and offset)
+    draft.take(
+        "noise_offset_type",
+        "Multires" if multires else "Original",
+        key="multires_noise_iterations" if multires else "noise_offset",
+        was=multires if multires else offset,
+        note="kohya.both_noises" if both else "",
+    )
+    draft.take("multires_noise_iterations", multires or 0, was=multires)
+    draft.take("noise_offset", offset or 0, was=offset)
+    draft.take("min_timestep", values["min_timestep"] or 0, was=values["min_timestep"])
+    last = values["max_timestep"]
+    draft.take("max_timestep", 1000 if last is None else last, was=last)
+
+
+def _pictures(draft: Draft, values: Mapping[str, Any]) -> None:
+    size = values["resolution"]
+    text = ",".join(str(part) for part in size) if isinstance(size, (list, tuple)) else size
+    draft.take("max_resolution", DEFAULT_RESOLUTION if text in (None, "") else str(text), key="resolution", was=size)
+    draft.take("vae_batch_size", 0 if values["vae_batch_size"] in (None, 1) else values["vae_batch_size"], was=values["vae_batch_size"])
+
+
+def _texts(draft: Draft, values: Mapping[str, Any]) -> None:
+    extension = values["caption_extention"] or values["caption_extension"]
+    draft.take("caption_extension", extension or "", was=extension)
+    length = values["max_token_length"]
+    draft.take("max_token_length", 75 if length is None else length, was=length)
+    skip = values["clip_skip"]
+    draft.take("clip_skip", 1 if skip is None else skip, was=skip)
+
+
+def _files(draft: Draft, values: Mapping[str, Any]) -> None:
+    kind = str(values["save_model_as"] or "safetensors")
+    draft.take("save_model_as", "ckpt" if kind == "pt" else kind, was=kind, why="kohya.pt" if kind == "pt" else "")
+    precision = values["save_precision"]
+    draft.take("save_precision", precision or "float", was=precision)
+    draft.take("output_name", values["output_name"] or "last", was=values["output_name"])
+    draft.take("seed", values["seed"])
+    upload = values["resume_from_huggingface"]
+    draft.take("resume_from_huggingface", (values["resume"] or "") if upload is True else upload or "", was=upload)
+    prompts = values["sample_prompts"]
+    if prompts:
+        draft.own.setdefault("sd_scripts", {})["sample_prompts"] = prompts
+        draft.add("sample_prompts", "unknown", prompts, why="kohya.prompt_file", attention=True)
+    else:
+        draft.take("sample_prompts", "", was=prompts)
+
+
+def _process(draft: Draft, values: Mapping[str, Any]) -> None:
+    backend = values["dynamo_backend"] if values["torch_compile"] else "no"
+    draft.take("dynamo_backend", backend, was=values["dynamo_backend"])
+    draft.add("torch_compile", "taken", values["torch_compile"], now=values["torch_compile"])
+    workers = values["max_data_loader_n_workers"]
+    draft.take("max_data_loader_n_workers", 0 if workers is None else workers, was=workers)
+
+
+def to_sd_scripts(settings: Settings, carried: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The same run in sd-scripts' options, without those at sd-scripts' own default.
+
+    Where the length is given in epochs, `max_train_epochs` says so. `carried`: options that came
+    from sd-scripts and have no setting here (`Imported.carried`).
+    """
+    options: dict[str, Any] = {OPTION_OF[key]: settings.get(key) for key in OPTION_OF}
+    options |= _network_options(settings) | _rate_options(settings) | _optimizer_options(settings)
+    options |= _noise_options(settings) | _other_options(settings)
+    extra = dict((carried or {}).get("lora_atelier", {}).get("sd_scripts", {}))
+    more_args = extra.pop("network_args", [])
+    if more_args:
+        options["network_args"] = [*(options.get("network_args") or []), *more_args]
+    options |= extra
+    return {
+        option: value
+        for option, value in sorted(options.items())
+        if option in DEFAULTS and value != DEFAULTS[option] and not _says_nothing(option, value)
+        or option in extra
+    }
+
+
+ZERO_MEANS_ABSENT = {
+    "save_every_n_epochs", "save_every_n_steps", "save_last_n_epochs", "save_last_n_epochs_state",
+    "save_last_n_steps", "save_last_n_steps_state", "sample_every_n_epochs", "sample_every_n_steps",
+    "max_train_epochs", "min_timestep", "min_snr_gamma", "v_pred_like_loss", "scale_weight_norms",
+    "network_dropout", "noise_offset", "adaptive_noise_scale", "multires_noise_iterations", "ip_noise_gamma",
+    "clip_skip", "vae_batch_size",
+}  # fmt: skip
+
+
+def _says_nothing(option: str, value: Any) -> bool:
+    return value in (None, "", [], False) and value != 0 or (value == 0 and option in ZERO_MEANS_ABSENT) or value is False
+
+
+def _network_options(settings: Settings) -> dict[str, Any]:
+    network = settings.network
+    return {
+        "network_module": networks.network_module(network),
+        "network_args": networks.network_args(network, settings.optimizer),
+    }
+
+
+def _rate_options(settings: Settings) -> dict[str, Any]:
+    """0 trains a part not at all; blank is the base rate. Two encoders (SDXL) get the same rate."""
+    unet, text = settings.optimizer.unet_lr, settings.optimizer.text_encoder_lr
+    if text == 0 and unet != 0:
+        return {"unet_lr": unet, "text_encoder_lr": None, "network_train_unet_only": True}
+    if unet == 0 and text != 0:
+        return {"unet_lr": None, "text_encoder_lr": _pair(text), "network_train_text_encoder_only": True}
+    return {"unet_lr": unet, "text_encoder_lr": _pair(text)}
+
+
+def _pair(rate: float | None) -> list[float] | None:
+    return None if rate is None else [rate, rate]
+
+
+NO_WARMUP = ("constant", "adafactor")
+
+
+def _optimizer_options(settings: Settings) -> dict[str, Any]:
+    optimizer = settings.optimizer
+    warmup: float = optimizer.lr_warmup_steps or optimizer.lr_warmup / 100
+    if optimizer.lr_scheduler in NO_WARMUP or optimizer.lr_scheduler_type:
+        warmup = 0  # sd-scripts ends with an error otherwise
+    return {
+        "optimizer_args": optimizer.optimizer_args.split(),
+        "lr_scheduler_args": optimizer.lr_scheduler_args.split(),
+        "lr_warmup_steps": warmup,
+    }
+
+
+def _noise_options(settings: Settings) -> dict[str, Any]:
+    noise = settings.noise
+    multires = noise.noise_offset_type == "Multires"
+    off = (
+        ["noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"]
+        if multires
+        else ["multires_noise_iterations", "multires_noise_discount"]
+    )
+    if not multires and not noise.noise_offset:
+        off += ["adaptive_noise_scale", "noise_offset_random_strength"]  # sd-scripts refuses them alone
+    options = dict.fromkeys(off)
+    if multires and not noise.multires_noise_discount:
+        options["multires_noise_discount"] = None
+    return options
+
+
+def _other_options(settings: Settings) -> dict[str, Any]:
+    length, machine, folders = settings.length, settings.machine, settings.folders
+    by_epochs = not length.max_train_steps and not length.max_train_epochs and not folders.dataset_config
+    return {
+        "max_train_steps": length.max_train_steps or None,
+        "max_train_epochs": length.epoch if by_epochs else length.max_train_epochs,
+        "xformers": machine.xformers == "xformers",
+        "sdpa": machine.xformers == "sdpa",
+        "dynamo_backend": machine.dynamo_backend,
+        "sample_prompts": f"{folders.output_dir}/sample/prompt.txt",
+        "wandb_run_name": settings.records.wandb_run_name or folders.output_name,
+        "no_half_vae": settings.model.sdxl and settings.model.sdxl_no_half_vae,
+        "cache_text_encoder_outputs": settings.model.sdxl and settings.captions.sdxl_cache_text_encoder_outputs,
+        "train_data_dir": "" if folders.dataset_config else folders.train_data_dir,
+    }
