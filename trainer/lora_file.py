@@ -1,0 +1,71 @@
+"""LoRA files in kohya's format: written whole or not at all, and read again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from trainer.errors import UserError
+from trainer.file_hashes import legacy_hash, tensors_hash
+from trainer.tensor_file import open_tensor_file
+
+READABLE_BY_ALL = 0o644
+DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""By the names in "Save precision"."""
+
+
+def save_lora(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a LoRA file; .safetensors carries the metadata and its hashes, .ckpt and .pt cannot.
+
+    Either the whole file stands under `path` afterwards or none. Raises OSError (disk full, no right).
+    """
+    converted = {key: tensor.detach().cpu().to(dtype).contiguous() for key, tensor in tensors.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("wb") as file:
+            if path.suffix == ".safetensors":
+                file.write(safetensors.torch.save(converted, with_hashes(converted, metadata)))
+            else:
+                torch.save(converted, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(READABLE_BY_ALL)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def with_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata and `sshs_model_hash`, `sshs_legacy_hash`, as the reference computes them.
+
+    Only entries named ss_… count for the older hash, since it covers part of the header.
+    """
+    counted = {key: value for key, value in metadata.items() if key.startswith("ss_")}
+    content = safetensors.torch.save(dict(tensors), counted)
+    hashes = {"sshs_model_hash": tensors_hash(content), "sshs_legacy_hash": legacy_hash(content)}
+    return {**metadata, **hashes}
+
+
+def load_lora(path: Path, setting: str = "network_weights") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a LoRA file. Raises UserError for a file that is none, damaged or unsafe."""
+    file = open_tensor_file(path, setting)
+    if not any(
+        key.endswith((".lora_down.weight", ".hada_w1_a", ".lokr_w1", ".lokr_w1_a")) for key in file.shapes
+    ):
+        raise UserError("core.not_a_lora", setting, name=path.name)
+    return {key: file.read(key) for key in file.shapes}, dict(file.metadata)
+
+
+def alphas(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """Alpha of each module, by its name."""
+    return {
+        key.removesuffix(".alpha"): float(value) for key, value in tensors.items() if key.endswith(".alpha")
+    }

@@ -1,0 +1,125 @@
+"""Tensors in a file, read one by one straight into the wanted number format.
+
+A 4 GB checkpoint must not need 4 GB besides the model it becomes, so a .safetensors file is read with
+plain seeks instead of being mapped into memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from trainer.errors import UserError
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+HEADER_LIMIT = 100_000_000
+
+
+class TensorFile(Protocol):
+    """Named tensors on disk."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    metadata: Mapping[str, str]
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """One tensor; floating ones in `dtype` where it is given."""
+        ...
+
+
+def open_tensor_file(path: Path, setting: str = "") -> TensorFile:
+    """Open .safetensors, or .ckpt/.pt/.bin (numbers only: code inside is refused, never run).
+
+    Raises UserError for a file that is missing, cut short, damaged or holds code; `setting` is the
+    setting that names it.
+    """
+    if not path.is_file():
+        raise UserError("core.file_missing", setting, path=str(path))
+    if path.suffix.lower() == ".safetensors":
+        return SafetensorsFile(path, setting)
+    return PickleFile(path, setting)
+
+
+class SafetensorsFile:
+    """Format: https://huggingface.co/docs/safetensors — 8 bytes length, JSON header, data."""
+
+    def __init__(self, path: Path, setting: str = "") -> None:
+        self.path = path
+        try:
+            header, self._start = _read_header(path)
+            self.metadata = header.pop("__metadata__", {})
+            self._entries: dict[str, tuple[torch.dtype, tuple[int, ...], int, int]] = {
+                name: (DTYPES[entry["dtype"]], tuple(entry["shape"]), *entry["data_offsets"])
+                for name, entry in header.items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError("core.file_damaged", setting, path=str(path), name=path.name) from error
+        end = self._start + max((entry[3] for entry in self._entries.values()), default=0)
+        if (size := path.stat().st_size) < end:
+            values = {"path": str(path), "name": path.name, "missing": f"{(end - size) / 1e6:.1f}"}
+            raise UserError("core.file_truncated", setting, **values)
+        self.shapes = {name: entry[1] for name, entry in self._entries.items()}
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """See TensorFile."""
+        stored, shape, begin, end = self._entries[name]
+        buffer = bytearray(end - begin)
+        with self.path.open("rb") as file:
+            file.seek(self._start + begin)
+            file.readinto(buffer)
+        count = math.prod(shape)
+        tensor = (
+            torch.frombuffer(buffer, dtype=stored, count=count) if count else torch.empty(0, dtype=stored)
+        )
+        return _converted(tensor.reshape(shape), dtype)
+
+
+class PickleFile:
+    """A torch file, read with `weights_only`: a pickle that names anything but tensors is refused."""
+
+    metadata: Mapping[str, str] = {}
+
+    def __init__(self, path: Path, setting: str = "") -> None:
+        try:
+            content = _load_weights(path)
+        except pickle.UnpicklingError as error:
+            raise UserError("core.file_has_code", setting, path=str(path), name=path.name) from error
+        except (RuntimeError, EOFError, ValueError, OSError) as error:
+            raise UserError("core.file_damaged", setting, path=str(path), name=path.name) from error
+        tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
+        self._tensors = {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """See TensorFile."""
+        return _converted(self._tensors[name], dtype)
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Header of a .safetensors file and where its data begins. Raises ValueError for another file."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= HEADER_LIMIT:
+            raise ValueError("no safetensors header")
+        return json.loads(file.read(length)), 8 + length
+
+
+def _load_weights(path: Path) -> Any:
+    """The zip format of today can stay on disk until a tensor is used, the older one cannot."""
+    with path.open("rb") as file:
+        mmap = file.read(2) == b"PK"
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def _converted(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
