@@ -16,7 +16,7 @@ BROWSER = "LORA_ATELIER_CHROMIUM"  # tells the tests which browser to start; uns
 
 
 def run_all(root: Path, python: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Check everything, or run pytest alone with the arguments; returns the first failure's exit code or 0."""
+    """Check everything, or run pytest alone with the arguments; returns the first failure's exit code."""
     browser = find_browser() or install_browser(python, root / "workspace" / "setup.log")
     install_japanese_font(root / "workspace" / "setup.log")
     # One thread per process: several processes on few cores are quicker that way.

@@ -69,7 +69,7 @@ class TorchBuild:
 
     @property
     def kind(self) -> str:
-        """ "cuda", "rocm", "cpu" or "mps"."""
+        """One of cuda, rocm, cpu and mps."""
         return {"cu": "cuda", "ro": "rocm", "mp": "mps"}.get(self.name[:2], "cpu")
 
 

@@ -1,0 +1,31 @@
+"""What all tests share: no network by accident, one thread per process, the browser to drive."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+# Set before anything is imported; processes that tests start inherit them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def browser_program() -> str:
+    """The browser for Playwright's `executable_path`; the test is skipped where there is none."""
+    program = (
+        os.environ.get("LORA_ATELIER_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    )
+    if not program:
+        pytest.skip("no chromium: ./launch.sh test installs it")
+    return program
