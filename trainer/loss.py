@@ -22,12 +22,14 @@ def target_for(
     return noise
 
 
-def signal_to_noise() -> Tensor:
+def signal_to_noise(noise_scheduler: DDPMScheduler) -> Tensor:
     """SNR of every timestep, (1000,).
 
-    Of the schedule before "Zero terminal SNR": the weights below divide by it, and at its end it is 0.
+    Of the schedule before "Zero terminal SNR": weights divide by it, and at that schedule's end it is 0.
     """
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
+    config = noise_scheduler.config
+    steps = config["num_train_timesteps"]
+    betas = torch.linspace(config["beta_start"] ** 0.5, config["beta_end"] ** 0.5, steps) ** 2
     alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
     return (alphas_cumprod.sqrt() / (1.0 - alphas_cumprod).sqrt()) ** 2
 
@@ -96,8 +98,9 @@ def velocity_scale(snr: Tensor) -> Tensor:
 
 
 def timestep_weights(
-    prediction_type: str = "epsilon",
+    noise_scheduler: DDPMScheduler,
     *,
+    prediction_type: str = "epsilon",
     min_snr_gamma: float = 0.0,
     scale_v_pred_loss_like_noise_pred: bool = False,
     v_pred_like_loss: float = 0.0,
@@ -105,7 +108,7 @@ def timestep_weights(
 ) -> Callable[[Tensor], Tensor]:
     """A function from timesteps (B,) to what each picture's loss is multiplied by, (B,)."""
     v_prediction = prediction_type == "v_prediction"
-    snr = signal_to_noise()
+    snr = signal_to_noise(noise_scheduler)
     weights = torch.ones_like(snr)
     if min_snr_gamma:
         weights = weights * min_snr_weight(snr, min_snr_gamma, v_prediction=v_prediction)
