@@ -115,7 +115,10 @@ class BucketRule:
         aspect = width / height
         ideal_width = math.sqrt(area * aspect)
         by_width, by_height = self._multiple(ideal_width), self._multiple(area / ideal_width)
-        height_of_width, width_of_height = self._multiple(by_width / aspect), self._multiple(by_height * aspect)
+        height_of_width, width_of_height = (
+            self._multiple(by_width / aspect),
+            self._multiple(by_height * aspect),
+        )
         if min(by_width, by_height, height_of_width, width_of_height) == 0:
             return 0, 0
         if abs(by_width / height_of_width - aspect) < abs(width_of_height / by_height - aspect):

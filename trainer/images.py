@@ -21,7 +21,9 @@ from trainer.captions import extension as caption_ending
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", *((".avif",) if features.check("avif") else ()))
 """Endings of the pictures that are read, in either case."""
-NOT_READ = frozenset((".gif", ".tif", ".tiff", ".heic", ".heif", ".jxl", ".psd", ".svg", ".avif")) - set(EXTENSIONS)
+NOT_READ = frozenset((".gif", ".tif", ".tiff", ".heic", ".heif", ".jxl", ".psd", ".svg", ".avif")) - set(
+    EXTENSIONS
+)
 NO_CAPTIONS = frozenset((".npz", ".safetensors", ".json", ".db", ".ini"))
 ORIENTATION = 0x0112
 """EXIF's number for how the camera was held; 5 to 8 mean lying on its side."""
@@ -175,7 +177,9 @@ def _scan_subfolder(
         if _is_folder(entry) and (count := _count_pictures(entry))
     ]
     named = folder_name(folder.name)
-    reason = "no_number" if named is None else "zero_repeats" if named[0] < 1 else "empty" if not pictures else ""
+    reason = (
+        "no_number" if named is None else "zero_repeats" if named[0] < 1 else "empty" if not pictures else ""
+    )
     if named is None or reason:
         return None, [Ignored(folder.name, reason, len(pictures)), *ignored]
     return scan_pictures(entries, folder.name, *named, ending, is_reg=is_reg), ignored
@@ -237,7 +241,9 @@ def scan_pictures(
         extensions=_text_endings(files),
         blank_captions=tuple(blank),
         odd_captions=tuple(odd),
-        not_read=Counter(ending for name in files if (ending := os.path.splitext(name)[1].lower()) in NOT_READ),
+        not_read=Counter(
+            ending for name in files if (ending := os.path.splitext(name)[1].lower()) in NOT_READ
+        ),
         transparent=sum(header.transparent for header in headers),
         animated=sum(header.animated for header in headers),
     )

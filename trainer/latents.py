@@ -46,10 +46,12 @@ class CachedLatents:
     def batch(self, indices: Sequence[int], flipped: Sequence[bool] = ()) -> Tensor:
         """(B, 4, H/8, W/8) of some pictures; all must be of one size."""
         flips = flipped or [False] * len(indices)
-        return torch.stack([
-            self.flipped[index] if flip else self.latents[index]
-            for index, flip in zip(indices, flips, strict=True)
-        ])
+        return torch.stack(
+            [
+                self.flipped[index] if flip else self.latents[index]
+                for index, flip in zip(indices, flips, strict=True)
+            ]
+        )
 
 
 @torch.no_grad()
@@ -134,10 +136,14 @@ def cache_latents(
             done[index] = found
     reused = len(done)
     progress(reused, len(pictures))
-    for batch in _batches([(index, fit) for index, (_, fit) in enumerate(pictures) if index not in done], batch_size):
+    for batch in _batches(
+        [(index, fit) for index, (_, fit) in enumerate(pictures) if index not in done], batch_size
+    ):
         if stop_requested():
             raise StopRequested
-        for index, latents in zip(batch, _encode_batch(vae, [pictures[index] for index in batch], flip), strict=True):
+        for index, latents in zip(
+            batch, _encode_batch(vae, [pictures[index] for index in batch], flip), strict=True
+        ):
             done[index] = latents
             if store:
                 store.save(*pictures[index], latents)

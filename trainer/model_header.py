@@ -180,7 +180,9 @@ def _lora_sizes(shapes: Shapes) -> LoraSizes:
 
 def _part(name: str, shape: tuple[int, ...]) -> str:
     if name.startswith(TEXT):
-        is_last = re.search(r"cond_stage_model\.model\.transformer\.resblocks\.23\.", name)  # SD2 leaves it out
+        is_last = re.search(
+            r"cond_stage_model\.model\.transformer\.resblocks\.23\.", name
+        )  # SD2 leaves it out
         in_layer = re.search(r"(q_proj|k_proj|v_proj|out_proj|fc1|fc2|in_proj|c_fc|c_proj)[._]weight$", name)
         return "text_encoder" if in_layer and not is_last else ""
     if not name.startswith(UNET):
@@ -212,7 +214,10 @@ def _folder_facts(path: Path) -> ModelFacts:
     parts = {part: _weights(path / part) for part in ("unet", "text_encoder", "text_encoder_2", "vae")}
     if not parts["unet"]:
         return FULL_SIZE[family]
-    text = {**parts["text_encoder"], **{f"2.{name}": shape for name, shape in parts["text_encoder_2"].items()}}
+    text = {
+        **parts["text_encoder"],
+        **{f"2.{name}": shape for name, shape in parts["text_encoder_2"].items()},
+    }
     return ModelFacts(
         "base",
         family,

@@ -16,14 +16,13 @@ from typing import Any, Literal
 
 from trainer.buckets import BucketRule, Size, resolution
 from trainer.images import TrainImage, matched
+from trainer.lr_schedule import warmup_steps
 from trainer.memory_estimate import lora_weights, memory_parts
 from trainer.model_header import FULL_SIZE, ModelFacts, family_by_settings
 from trainer.sample_prompts import prompts
-from trainer.settings import Images, Length, Optimizer, Sampling, Saving, Settings
+from trainer.settings import Images, Length, Sampling, Saving, Settings
 
 DecidedBy = Literal["epoch", "max_train_epochs", "max_train_steps"]
-NO_WARMUP = ("constant", "adafactor", "piecewise_constant")
-"""Schedules that know no warm-up."""
 BYTES = {"float": 4, "fp16": 2, "bf16": 2}
 
 
@@ -186,7 +185,9 @@ def folder_plans(pictures: Sequence[TrainImage]) -> tuple[FolderPlan, ...]:
     for picture in pictures:
         groups[picture.is_reg, picture.folder].append(picture)
     return tuple(
-        FolderPlan(name, len(members), round(sum(member.repeats for member in members) / len(members)), is_reg)
+        FolderPlan(
+            name, len(members), round(sum(member.repeats for member in members) / len(members)), is_reg
+        )
         for (is_reg, name), members in groups.items()
     )
 
@@ -203,13 +204,6 @@ def run_length(length: Length, steps_per_epoch: int) -> tuple[int, int, DecidedB
     if length.max_train_steps:
         return length.max_train_steps, math.ceil(length.max_train_steps / steps_per_epoch), "max_train_steps"
     return length.epoch * steps_per_epoch, length.epoch, "epoch"
-
-
-def warmup_steps(optimizer: Optimizer, total_steps: int) -> int:
-    """Steps in which the learning rate rises: `round(total × %)`, or the number given instead."""
-    if optimizer.lr_scheduler in NO_WARMUP:
-        return 0
-    return optimizer.lr_warmup_steps or round(total_steps * optimizer.lr_warmup / 100)
 
 
 def epoch_name(name: str, epoch: int) -> str:

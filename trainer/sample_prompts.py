@@ -125,12 +125,22 @@ def _idle_options(line: str, number: int) -> list[Problem]:
     for part in line.split(" --")[1:]:
         letters, _, value = part.partition(" ")
         if letters.lower() not in OPTIONS:
-            problems.append(hint("sample_prompts", "preflight.sample_option", line=number, option=f"--{letters}"))
+            problems.append(
+                hint("sample_prompts", "preflight.sample_option", line=number, option=f"--{letters}")
+            )
         elif letters.lower() in OTHER_MODELS:
-            problems.append(hint("sample_prompts", "preflight.sample_idle", line=number, option=f"--{letters}"))
+            problems.append(
+                hint("sample_prompts", "preflight.sample_idle", line=number, option=f"--{letters}")
+            )
         elif read_option(part) is None and value.strip():
             problems.append(
-                hint("sample_prompts", "preflight.sample_value", line=number, option=f"--{letters}", value=value)
+                hint(
+                    "sample_prompts",
+                    "preflight.sample_value",
+                    line=number,
+                    option=f"--{letters}",
+                    value=value,
+                )
             )
     return problems
 

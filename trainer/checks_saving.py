@@ -1,0 +1,143 @@
+"""Checks of what is written: output folder and name, free disk, logs, sample pictures, states."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainer.places import nearest_existing
+from trainer.plan import Plan
+from trainer.problems import Problem, block, hint
+from trainer.sample_prompts import parse_lines, prompts
+from trainer.settings import SETTINGS, Folders, Records, Sampling, Saving, Settings
+
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10)),
+}
+ENDINGS = (".safetensors", ".ckpt", ".pt")
+LONGEST_NAME = 180
+"""Bytes; file systems stop at 255, and step number and ending come behind the name."""
+SPARE = 1_000_000_000
+"""Free bytes under which a disk counts as nearly full."""
+
+
+def check(settings: Settings) -> Iterator[Problem]:
+    """Problems that do not need the plan."""
+    yield from _check_output(settings.folders)
+    yield from check_name(settings.folders.output_name)
+    yield from _check_logging(settings.folders, settings.records)
+    yield from _check_samples(settings.sampling)
+    yield from _check_resume(settings.saving)
+
+
+def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
+    """Problems that follow from the plan: names in use, disk space."""
+    if plan.final_name != plan.wanted_name:
+        yield hint("output_name", "preflight.name_exists", name=plan.wanted_name, used=plan.final_name)
+    if settings.folders.output_dir and (place := nearest_existing(Path(settings.folders.output_dir))):
+        yield from _check_disk(place, plan)
+
+
+def _check_disk(place: Path, plan: Plan) -> Iterator[Problem]:
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError:
+        return
+    values = {"free": gigabytes(free), "needed": gigabytes(plan.disk_bytes), "files": f"{len(plan.saves):,}"}
+    if free < plan.disk_bytes:
+        yield block("output_dir", "preflight.disk_full", None, **values)
+    elif free < plan.disk_bytes + SPARE:
+        yield hint("output_dir", "preflight.disk_low", None, **values)
+
+
+def gigabytes(count: int) -> str:
+    """Bytes in words: "1.9 GB", below that "34 MB"."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
+
+
+def _check_output(folders: Folders) -> Iterator[Problem]:
+    if not folders.output_dir:
+        yield block("output_dir", "preflight.output_missing")
+    else:
+        yield from _check_writable("output_dir", folders.output_dir)
+
+
+def _check_writable(key: str, folder: str) -> Iterator[Problem]:
+    """A folder that will be created if it is missing."""
+    place = nearest_existing(Path(folder))
+    fix = {key: ""} if not SETTINGS[key].spec.required else None
+    values = {"label": SETTINGS[key].spec.label, "path": folder, "place": str(place)}
+    if place is None:
+        yield block(key, "preflight.drive_missing", fix, **values)
+    elif not place.is_dir():
+        yield block(
+            key, "preflight.folder_is_file", {key: str(place.parent)}, **values, parent=str(place.parent)
+        )
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield block(key, "preflight.not_writable", fix, **values)
+
+
+def check_name(name: str) -> Iterator[Problem]:
+    """The output name: a plain file name, without ending."""
+    fixed = safe_name(name)
+    values = {"name": name, "fixed": fixed}
+    fix = {"output_name": fixed}
+    if not name.strip():
+        yield block("output_name", "preflight.name_missing", fix, fixed=fixed)
+    elif name.strip().lower().endswith(ENDINGS):
+        yield block("output_name", "preflight.name_ending", fix, **values)
+    elif "/" in name or "\\" in name:
+        yield block("output_name", "preflight.name_path", fix, **values)
+    elif FORBIDDEN.search(name) or name != name.strip().rstrip("."):
+        yield block("output_name", "preflight.name_characters", fix, **values)
+    elif name.split(".")[0].lower() in RESERVED:
+        yield block("output_name", "preflight.name_reserved", fix, **values)
+    elif len(name.encode()) > LONGEST_NAME:
+        yield block("output_name", "preflight.name_long", fix, **values)
+    elif not name.isascii():
+        yield hint("output_name", "preflight.name_not_ascii", None, **values)
+
+
+def safe_name(name: str) -> str:
+    """The closest name that every system and program takes."""
+    stem = re.split(r"[/\\]", name.strip().rstrip("/\\"))[-1]
+    while stem.lower().endswith(ENDINGS):
+        stem = stem[: stem.rindex(".")]
+    stem = FORBIDDEN.sub("_", stem).strip().rstrip(".")
+    stem = stem.encode()[:LONGEST_NAME].decode(errors="ignore")
+    if stem.split(".")[0].lower() in RESERVED:
+        stem = f"{stem}_"
+    return stem or "last"
+
+
+def _check_logging(folders: Folders, records: Records) -> Iterator[Problem]:
+    if folders.logging_dir:
+        yield from _check_writable("logging_dir", folders.logging_dir)
+    elif records.log_with in {"tensorboard", "all"}:
+        yield hint("logging_dir", "preflight.logging_missing", {"log_with": ""})
+
+
+def _check_samples(sampling: Sampling) -> Iterator[Problem]:
+    yield from (found for found in parse_lines(sampling.sample_prompts) if isinstance(found, Problem))
+    wanted = sampling.sample_every_n_steps or sampling.sample_every_n_epochs or sampling.sample_at_first
+    lines = prompts(sampling.sample_prompts)
+    if wanted and not lines:
+        yield hint("sample_prompts", "preflight.sample_no_prompts")
+    elif lines and not wanted:
+        yield hint("sample_every_n_epochs", "preflight.sample_never", {"sample_every_n_epochs": 1})
+    if sampling.sample_every_n_steps and sampling.sample_every_n_epochs:
+        yield hint("sample_every_n_steps", "preflight.sample_both", {"sample_every_n_steps": 0})
+
+
+def _check_resume(saving: Saving) -> Iterator[Problem]:
+    if saving.resume and not Path(saving.resume).is_dir():
+        values = {"label": SETTINGS["resume"].spec.label, "path": saving.resume}
+        yield block("resume", "preflight.folder_not_found", {"resume": ""}, **values)

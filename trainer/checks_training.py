@@ -1,0 +1,184 @@
+"""Checks of learning: rates, schedule, optimizer, network, noise, and settings that exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from trainer.errors import UserError
+from trainer.memory_estimate import trains_text_encoder, trains_unet
+from trainer.optimizer_args import ONE_RATE_ONLY, extra_arguments, uses_relative_step
+from trainer.plan import Plan
+from trainer.problems import Problem, block, hint
+from trainer.settings import (
+    SETTINGS,
+    WITH_CONV,
+    Captions,
+    Machine,
+    Model,
+    Network,
+    Noise,
+    Optimizer,
+    Settings,
+)
+
+HIGHEST_USUAL_RATE = 0.02
+NO_WARMUP = ("constant", "piecewise_constant")
+
+
+def check(settings: Settings) -> Iterator[Problem]:
+    """Problems that do not need the plan."""
+    yield from _check_rates(settings.optimizer)
+    yield from _check_schedule(settings.optimizer)
+    yield from _check_optimizer(settings.optimizer)
+    yield from _check_network(settings.network)
+    yield from _check_weights(settings.network)
+    yield from _check_noise(settings.noise, settings.loss.v_pred_like_loss, settings.model)
+    yield from _check_precision(settings.machine)
+    yield from _check_captions(settings.captions, settings.optimizer, settings.model)
+
+
+def _check_rates(optimizer: Optimizer) -> Iterator[Problem]:
+    if not trains_unet(optimizer) and not trains_text_encoder(optimizer):
+        fix = {"learning_rate": 1e-4, "unet_lr": 1e-4}
+        yield block("unet_lr", "preflight.rates_zero", fix)
+        return
+    keys = ("learning_rate", "unet_lr", "text_encoder_lr")
+    rates = {key: value for key in keys if (value := getattr(optimizer, key))}
+    used = {
+        key: rate for key, rate in rates.items() if key != "learning_rate" or None in _own_rates(optimizer)
+    }
+    if optimizer.optimizer in ONE_RATE_ONLY:
+        if low := {key: 1.0 for key, rate in used.items() if rate < 0.1}:
+            yield hint(next(iter(low)), "preflight.rate_low", low, name=optimizer.optimizer)
+    elif not uses_relative_step_safely(optimizer):
+        for key, rate in used.items():
+            if rate > HIGHEST_USUAL_RATE and not optimizer.optimizer.startswith("SGD"):
+                default = SETTINGS[key].default
+                values = {"label": SETTINGS[key].spec.label, "rate": f"{rate:g}", "usual": f"{default:g}"}
+                yield hint(key, "preflight.rate_high", {key: default}, **values)
+
+
+def _own_rates(optimizer: Optimizer) -> tuple[float | None, float | None]:
+    return optimizer.unet_lr, optimizer.text_encoder_lr
+
+
+def uses_relative_step_safely(optimizer: Optimizer) -> bool:
+    """`uses_relative_step`, with arguments that cannot be read counting as none."""
+    try:
+        return uses_relative_step(optimizer)
+    except UserError:
+        return False
+
+
+def _check_schedule(optimizer: Optimizer) -> Iterator[Problem]:
+    warmup = {"lr_warmup": 0, "lr_warmup_steps": 0}
+    has_warmup = optimizer.lr_warmup or optimizer.lr_warmup_steps
+    name = optimizer.lr_scheduler
+    if name == "adafactor" and optimizer.optimizer != "Adafactor":
+        yield block(
+            "lr_scheduler",
+            "preflight.schedule_adafactor",
+            {"lr_scheduler": "constant"},
+            name=optimizer.optimizer,
+        )
+    elif uses_relative_step_safely(optimizer):
+        yield hint("optimizer", "preflight.relative_step")
+    elif has_warmup and (name in NO_WARMUP or optimizer.lr_scheduler_type):
+        yield hint("lr_warmup", "preflight.warmup_unused", warmup, name=optimizer.lr_scheduler_type or name)
+
+
+def _check_optimizer(optimizer: Optimizer) -> Iterator[Problem]:
+    try:
+        extra_arguments(optimizer)
+    except UserError as error:
+        yield Problem("optimizer_args", error.message.code, error.message.values, fix={"optimizer_args": ""})
+    if "8bit" in optimizer.optimizer and find_spec("bitsandbytes") is None:
+        plain = optimizer.optimizer.replace("Paged", "").replace("8bit", "")
+        yield hint(
+            "optimizer", "preflight.no_8bit", {"optimizer": plain}, name=optimizer.optimizer, plain=plain
+        )
+
+
+def _check_network(network: Network) -> Iterator[Problem]:
+    dim, alpha = network.network_dim, network.network_alpha
+    if network.dim_from_weights and network.network_weights:
+        return
+    if alpha > dim:
+        yield hint("network_alpha", "preflight.alpha", {"network_alpha": dim}, alpha=f"{alpha:g}", dim=dim)
+    if network.LoRA_type in WITH_CONV and network.conv_dim and network.conv_alpha > network.conv_dim:
+        values = {"alpha": f"{network.conv_alpha:g}", "dim": network.conv_dim}
+        yield hint("conv_alpha", "preflight.conv_alpha", {"conv_alpha": network.conv_dim}, **values)
+    if network.LoRA_type == "Kohya DyLoRA":
+        if network.conv_dim not in {0, dim}:
+            yield block(
+                "conv_dim", "preflight.dylora_conv", {"conv_dim": dim}, dim=dim, value=network.conv_dim
+            )
+        if dim % network.unit:
+            yield block("unit", "preflight.dylora_unit", {"unit": 1}, dim=dim, unit=network.unit)
+
+
+def _check_weights(network: Network) -> Iterator[Problem]:
+    if network.network_weights and not Path(network.network_weights).is_file():
+        values = {"label": SETTINGS["network_weights"].spec.label, "path": network.network_weights}
+        yield block("network_weights", "preflight.file_not_found", {"network_weights": ""}, **values)
+    if network.dim_from_weights and not network.network_weights:
+        yield hint("dim_from_weights", "preflight.dim_without_weights", {"dim_from_weights": False})
+
+
+def _check_noise(noise: Noise, v_pred_like_loss: float, model: Model) -> Iterator[Problem]:
+    if noise.min_timestep >= noise.max_timestep:
+        fix = {"min_timestep": 0, "max_timestep": 1000}
+        yield block(
+            "min_timestep", "preflight.timesteps", fix, low=noise.min_timestep, high=noise.max_timestep
+        )
+    if noise.noise_offset_type == "Original" and noise.adaptive_noise_scale and not noise.noise_offset:
+        yield hint("adaptive_noise_scale", "preflight.adaptive_alone", {"adaptive_noise_scale": 0})
+    if v_pred_like_loss and model.v_parameterization:
+        yield block("v_pred_like_loss", "preflight.v_like_with_v", {"v_pred_like_loss": 0})
+
+
+def _check_precision(machine: Machine) -> Iterator[Problem]:
+    for key, wanted in (("full_fp16", "fp16"), ("full_bf16", "bf16")):
+        if getattr(machine, key) and machine.mixed_precision != wanted:
+            values = {"label": SETTINGS[key].spec.label, "wanted": wanted, "value": machine.mixed_precision}
+            yield hint(key, "preflight.full_precision", {key: False}, **values)
+    if machine.fp8_base and machine.mixed_precision == "no":
+        yield hint("fp8_base", "preflight.fp8_precision", {"fp8_base": False})
+
+
+def _check_captions(captions: Captions, optimizer: Optimizer, model: Model) -> Iterator[Problem]:
+    if captions.caption_dropout_rate >= 1 or captions.caption_dropout_every_n_epochs == 1:
+        key = (
+            "caption_dropout_rate" if captions.caption_dropout_rate >= 1 else "caption_dropout_every_n_epochs"
+        )
+        yield hint(key, "preflight.captions_all_dropped", {key: 0}, label=SETTINGS[key].spec.label)
+    if not (model.sdxl and captions.sdxl_cache_text_encoder_outputs):
+        return
+    fix = {"sdxl_cache_text_encoder_outputs": False}
+    varied = (
+        captions.shuffle_caption or captions.caption_dropout_rate or captions.caption_dropout_every_n_epochs
+    )
+    if trains_text_encoder(optimizer):
+        yield block("sdxl_cache_text_encoder_outputs", "preflight.cached_text_trained", fix)
+    elif varied:
+        yield block("sdxl_cache_text_encoder_outputs", "preflight.cached_text_varied", fix)
+
+
+def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
+    """Problems that follow from the plan: batches that never fill, a warm-up longer than the run."""
+    length, fullest = settings.length, max(bucket.repeats_total for bucket in plan.buckets)
+    if length.train_batch_size > fullest:
+        fix = {"train_batch_size": fullest}
+        values = {"batch": length.train_batch_size, "fullest": fullest}
+        yield hint("train_batch_size", "preflight.batch_never_full", fix, **values)
+    if length.gradient_accumulation_steps > plan.batches_per_epoch:
+        values = {"steps": length.gradient_accumulation_steps, "batches": plan.batches_per_epoch}
+        fix = {"gradient_accumulation_steps": plan.batches_per_epoch}
+        yield hint("gradient_accumulation_steps", "preflight.accumulation_long", fix, **values)
+    if plan.warmup_steps >= plan.total_steps > 0:
+        key = "lr_warmup_steps" if settings.optimizer.lr_warmup_steps else "lr_warmup"
+        fix = {key: 0 if key == "lr_warmup_steps" else 10}
+        values = {"warmup": f"{plan.warmup_steps:,}", "total": f"{plan.total_steps:,}"}
+        yield hint(key, "preflight.warmup_long", fix, **values)

@@ -1,0 +1,81 @@
+"""Checks of single values: legal at all, and of a setting that has its effect already."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trainer.kohya.fitting import Fitted, fit
+from trainer.problems import Problem, block, hint
+from trainer.settings import SETTINGS, Setting, Settings, matters
+
+CODES = {
+    "kohya.not_a_number": "preflight.value_no_number",
+    "kohya.not_whole": "preflight.value_not_whole",
+    "kohya.clamped": "preflight.value_range",
+    "kohya.no_such_choice": "preflight.value_choice",
+    "kohya.wrong_type": "preflight.value_no_number",
+    "kohya.too_long": "preflight.value_too_long",
+}
+
+
+def typed(values: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
+    """Settings from a form's values, every bad one replaced by its nearest legal one, and the problems."""
+    problems: list[Problem] = []
+    fitted: dict[str, Any] = {}
+    for key, raw in values.items():
+        if key not in SETTINGS:
+            problems.append(_unknown(key))
+            continue
+        result = fit(key, raw, SETTINGS[key].default)
+        fitted[key] = result.value
+        if result.attention or result.why == "kohya.not_whole":
+            problems.append(_bad_value(SETTINGS[key], raw, result))
+    return Settings.from_flat(fitted), problems
+
+
+def _unknown(key: str) -> Problem:
+    near = difflib.get_close_matches(key, SETTINGS, n=1)
+    if near:
+        return hint("", "preflight.setting_unknown_near", key=key, near=near[0])
+    return hint("", "preflight.setting_unknown", key=key)
+
+
+def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
+    """The problem, with the nearest legal value as its fix. A secret's value is never repeated."""
+    shown = "…" if setting.spec.widget == "secret" else _short(raw)
+    return block(
+        setting.key,
+        CODES[result.why],
+        {setting.key: result.value},
+        label=setting.spec.label,
+        value=shown,
+        fixed="…" if setting.spec.widget == "secret" else _short(result.value),
+        low=_short(setting.bound("ge") if setting.bound("gt") is None else setting.bound("gt")),
+        high=_short(setting.bound("le")),
+        choices=", ".join(str(choice) for choice in setting.choices),
+    )
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def check_unbuilt(settings: Settings) -> Iterator[Problem]:
+    """Settings that are set to something and have no effect yet: never ignored silently."""
+    values = settings.flat()
+    for key, setting in SETTINGS.items():
+        unbuilt, value = setting.spec.unbuilt, settings.get(key)
+        if not unbuilt or not matters(key, values):
+            continue
+        if unbuilt is True and value != setting.default:
+            yield block(key, "preflight.unbuilt", {key: setting.default}, label=setting.spec.label)
+        if isinstance(unbuilt, tuple) and value in unbuilt:
+            fix = {key: setting.default}
+            yield block(key, "preflight.unbuilt_choice", fix, label=setting.spec.label, value=str(value))

@@ -1,0 +1,58 @@
+"""Paths as people paste them, and what can be told about a place on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from trainer.settings import SETTINGS, Settings
+
+QUOTES = "\"'“”‘’「」"
+PATH_WIDGETS = ("model", "file", "folder")
+
+
+def clean_path(text: str) -> str:
+    """A path without what pasting adds: blanks and quotes around it, file:// before it; ~ is spelled out."""
+    path = text.strip().strip(QUOTES).strip()
+    if path.lower().startswith("file://"):
+        parts = urlsplit(path)
+        host = f"//{parts.netloc}" if parts.netloc not in {"", "localhost"} else ""
+        path = url2pathname(host + parts.path) if not host else unquote(host + parts.path)
+    return os.path.expanduser(path) if path.startswith("~") else path
+
+
+def clean_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by key, with every path cleaned."""
+    return {
+        key: clean_path(value)
+        if isinstance(value, str) and key in SETTINGS and SETTINGS[key].spec.widget in PATH_WIDGETS
+        else value
+        for key, value in values.items()
+    }
+
+
+def cleaned(settings: Settings) -> Settings:
+    """Settings with every path cleaned; the same object where nothing is to be done."""
+    paths = {
+        key: settings.get(key) for key, setting in SETTINGS.items() if setting.spec.widget in PATH_WIDGETS
+    }
+    changed = {key: path for key, path in clean_paths(paths).items() if path != paths[key]}
+    if not changed:
+        return settings
+    sections = dict.fromkeys(SETTINGS[key].section for key in changed)
+    updates = {
+        section: getattr(settings, section).model_copy(
+            update={key: path for key, path in changed.items() if SETTINGS[key].section == section}
+        )
+        for section in sections
+    }
+    return settings.model_copy(update=updates)
+
+
+def nearest_existing(path: Path) -> Path | None:
+    """The path itself or the closest parent that exists; None for a drive that is not there."""
+    return next((place for place in (path, *path.parents) if place.exists()), None)

@@ -1,0 +1,90 @@
+"""Everything that would stop or spoil a run, found before anything heavy is loaded.
+
+`check` looks at settings, `check_values` at what stands in a form. Both are quick enough to be called at
+every change: what was read from disk is remembered until it changes. The rules themselves stand in the
+modules checks_*, by topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainer import (
+    checks_folders,
+    checks_model,
+    checks_pictures,
+    checks_saving,
+    checks_training,
+    checks_values,
+)
+from trainer.images import FolderScan
+from trainer.model_header import ModelFacts
+from trainer.places import clean_paths, cleaned
+from trainer.plan import Plan, build_plan
+from trainer.problems import Problem
+from trainer.settings import Settings
+
+__all__ = ["Checked", "Problem", "check", "check_values"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks found; the plan where there are pictures and sizes to plan with."""
+
+    problems: tuple[Problem, ...]
+    plan: Plan | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether something stands in the way."""
+        return any(problem.blocks for problem in self.problems)
+
+
+def check(settings: Settings) -> Checked:
+    """Problems (those that stop the run first) and plan of these settings."""
+    settings = cleaned(settings)
+    problems = list(_before_planning(settings))
+    model = checks_model.known_facts(settings.model)
+    scans = checks_folders.scans(settings.folders, settings.captions)
+    plan = _plan(settings, *scans, model)
+    problems += checks_pictures.check(settings.images, settings.length, scans)
+    if plan:
+        problems += checks_training.check_plan(settings, plan)
+        problems += checks_saving.check_plan(settings, plan)
+    return Checked(_sorted(problems), plan)
+
+
+def check_values(values: Mapping[str, Any]) -> tuple[Settings | None, Checked]:
+    """Problems and plan of what stands in a form (texts, numbers, blanks as the page has them).
+
+    The settings are None where a value is not legal; plan and other problems are then those of the
+    nearest legal values, which are also the proposed fixes.
+    """
+    settings, problems = checks_values.typed(clean_paths(values))
+    checked = check(settings)
+    own = {problem.setting for problem in problems}
+    others = [problem for problem in checked.problems if problem.setting not in own]
+    found = Checked(_sorted([*problems, *others]), checked.plan)
+    return (None if any(problem.blocks for problem in problems) else settings), found
+
+
+def _before_planning(settings: Settings) -> Iterator[Problem]:
+    yield from checks_values.check_unbuilt(settings)
+    yield from checks_model.check(settings.model)
+    yield from checks_folders.check(settings.folders, settings.captions)
+    yield from checks_saving.check(settings)
+    yield from checks_training.check(settings)
+
+
+def _plan(settings: Settings, pictures: FolderScan, reg: FolderScan, model: ModelFacts | None) -> Plan | None:
+    """The plan, or None where there is nothing to plan with."""
+    if not pictures.images or checks_pictures.impossible(settings.images):
+        return None
+    return build_plan(settings, pictures.images, reg.images, model)
+
+
+def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
+    first = {(problem.setting, problem.code, str(problem.values)): problem for problem in reversed(problems)}
+    return tuple(sorted(reversed(first.values()), key=lambda problem: not problem.blocks))
