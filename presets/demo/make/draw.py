@@ -30,6 +30,11 @@ PAINTS: dict[str, Rgb] = {
     "door": (255, 246, 224), "muzzle": (255, 232, 206),
     "body": (134, 72, 196), "belly": (255, 222, 150), "horn": (248, 138, 44), "foot": (52, 194, 214),
 }  # fmt: skip
+VANISHING = {  # colour of a figure -> paint that would not show on it -> paint to take instead
+    "yellow": {"center": "horn"},
+    "brown": {"roof": "pupil"},
+    "white": {"door": "roof", "eye": "pupil"},
+}
 SIZES = {"small": (0.21, 0.25), "": (0.32, 0.39), "big": (0.42, 0.46)}  # radius as a share of the side
 SUPERSAMPLE = 4  # pictures are drawn this much larger and averaged down, for smooth edges
 
@@ -79,8 +84,7 @@ def draw_mascot(ground: str, rng: random.Random, side: int) -> Image.Image:
 
 def recolor(parts: list[Part], color: str) -> list[Part]:
     """Repaint details that would vanish on a figure of `color`."""
-    swaps = {"yellow": {"center": "horn"}, "brown": {"roof": "pupil"}, "white": {"door": "roof", "eye": "pupil"}}
-    swap = swaps.get(color, {})
+    swap = VANISHING.get(color, {})
     return [Part(swap.get(part.paint, part.paint), part.outline) for part in parts]
 
 
@@ -105,7 +109,8 @@ def draw_figures(
     pen = ImageDraw.Draw(canvas)
     for place in places:
         for part in parts:
-            pen.polygon([to_pixel(point, place, canvas.width) for point in part.outline], fill=paints[part.paint])
+            outline = [to_pixel(point, place, canvas.width) for point in part.outline]
+            pen.polygon(outline, fill=paints[part.paint])
     return canvas.reduce(SUPERSAMPLE)
 
 
@@ -121,8 +126,8 @@ def to_pixel(point: tuple[float, float], place: Place, width: int) -> tuple[floa
 def describe(scene: Scene, rng: random.Random, stranger: str = "") -> str:
     """A caption for `scene`, worded by chance.
 
-    `stranger` is a word to put in the place of the figure's name and colour: seen with every kind of figure, an
-    unknown word comes to mean "anything", as it does for a large model.
+    `stranger` is a word to put in the place of the figure's name and colour: seen with every kind of figure,
+    an unknown word comes to mean "anything", as it does for a large model.
     """
     noun = stranger or f"{scene.color} {scene.figure}"
     if scene.count == 2 and not stranger:
@@ -136,7 +141,7 @@ def describe(scene: Scene, rng: random.Random, stranger: str = "") -> str:
 
 
 def describe_ground(ground: str, rng: random.Random) -> str:
-    """ " on a pink background"; a white one is now and then left unsaid."""
+    """The end of a caption, "on a pink background"; a white one is now and then left unsaid."""
     chance = rng.random()
     if ground == "white" and chance < 0.15:
         return ""

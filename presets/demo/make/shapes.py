@@ -19,7 +19,9 @@ class Part(NamedTuple):
     outline: Outline
 
 
-def ellipse(x: float, y: float, rx: float, ry: float | None = None, start: float = 0, end: float = 360) -> Outline:
+def ellipse(
+    x: float, y: float, rx: float, ry: float | None = None, start: float = 0, end: float = 360
+) -> Outline:
     """An ellipse, or the arc of one from `start` to `end` degrees (0 is right, 90 is down)."""
     ry = rx if ry is None else ry
     angles = [math.radians(start + (end - start) * step / 48) for step in range(49)]
@@ -60,9 +62,14 @@ def bean(x: float, y: float, rx: float, ry: float, power: float = 2.6) -> Outlin
     outline = []
     for step in range(64):
         a = 2 * math.pi * step / 64
-        c, s = math.cos(a), math.sin(a)
-        outline.append((x + rx * math.copysign(abs(c) ** (2 / power), c), y + ry * math.copysign(abs(s) ** (2 / power), s)))
+        outline.append(
+            (x + rx * signed_power(math.cos(a), 2 / power), y + ry * signed_power(math.sin(a), 2 / power))
+        )
     return outline
+
+
+def signed_power(base: float, exponent: float) -> float:
+    return math.copysign(abs(base) ** exponent, base)
 
 
 def eyes(y: float, apart: float, size: float) -> list[Part]:
