@@ -25,7 +25,9 @@ _until: dict[str, int] = {
 KNOWN_KEYS = frozenset(_since)
 """Every key that any kohya_ss wrote on its LoRA tab."""
 PLACES = frozenset(
-    key for key, s in SETTINGS.items() if s.spec.tab in ("source_model", "folders") or s.spec.widget in ("file", "folder")
+    key
+    for key, s in SETTINGS.items()
+    if s.spec.tab in ("source_model", "folders") or s.spec.widget in ("file", "folder")
 )
 """Keys that people take out of a file before they share it."""
 

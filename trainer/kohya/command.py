@@ -1,61 +1,108 @@
-"""Command lines: split a pasted one (POSIX, cmd, PowerShell), read its options, write ours."""
+"""Command lines: split a pasted one (POSIX, cmd, PowerShell) and read its options."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PureWindowsPath
 from typing import Any
 
 from trainer.errors import UserError
 from trainer.kohya.fitting import as_number
-from trainer.kohya.sd_scripts import DEFAULTS
+from trainer.kohya.sd_defaults import DEFAULTS, LISTS, TEXTS
 
-LISTS = {
-    "network_args", "optimizer_args", "lr_scheduler_args", "text_encoder_lr", "base_weights",
-    "base_weights_multiplier",
-}  # fmt: skip
-"""Options that take any number of values."""
-TEXTS = {
-    "resolution", "output_name", "caption_extension", "training_comment", "optimizer_type", "mixed_precision",
-    "save_precision", "lr_scheduler", "lr_warmup_steps", "network_module", "wandb_run_name",
-}  # fmt: skip
-"""Options whose value stays text even where it looks like a number."""
 MOST_CHARACTERS = 100_000
+SCRIPTS = {"train_network.py": False, "sdxl_train_network.py": True}
+"""Scripts that train a LoRA for a family of ours, and whether it is SDXL."""
+WINDOWS = re.compile(r"(^|[\s\"'=])[A-Za-z]:\\|[\^`][ \t]*\r?\n|\\\S+\.(exe|bat|py)\b|\.(exe|bat)\b")
+LAUNCHER = {
+    "num_cpu_threads_per_process", "num_processes", "num_machines", "multi_gpu", "gpu_ids",
+    "main_process_port", "dynamo_backend", "dynamo_mode", "dynamo_use_fullgraph", "dynamo_use_dynamic",
+    "mixed_precision",
+}  # fmt: skip
+"""accelerate's options that have a setting."""
 
 
-def looks_windows(text: str) -> bool:
-    r"""Whether a command was written for cmd or PowerShell: C:\…, ^ or ` at a line's end, .exe, .bat."""
-    return bool(re.search(r"(^|[\s\"'=])[A-Za-z]:\\|[\^`][ \t]*\r?\n|\\\S+\.(exe|bat|py)\b|\.(exe|bat)\b", text))
+@dataclass(frozen=True)
+class Command:
+    """A training command, taken apart."""
+
+    sdxl: bool | None
+    """What the script says; None: there is no script, only options."""
+    options: dict[str, Any]
+    launcher: dict[str, Any] = field(default_factory=dict)
+    loose: tuple[str, ...] = ()
+    """Words that belong to no option."""
+
+
+def is_command(text: str) -> bool:
+    """Whether a text looks like a command that trains."""
+    return bool(re.search(r"\w+\.py\b|accelerate|^\s*--\w", text)) and "--" in text
+
+
+def read_command(text: str) -> Command:
+    """Take a command apart. Raises UserError for a script that trains no LoRA of ours, or an open quote."""
+    words = split_command(_training_lines(text))
+    at = next((at for at, word in enumerate(words) if word.lower().endswith(".py")), -1)
+    name = PureWindowsPath(words[at].replace("/", "\\")).name if at >= 0 else ""
+    if name and name not in SCRIPTS:
+        raise UserError("kohya.other_script", script=name)
+    found, loose = options(words[at + 1 :])
+    launcher, rest = options(words[: max(at, 0)])
+    extra = {option: value for option, value in launcher.items() if option not in LAUNCHER}
+    known = {option: value for option, value in launcher.items() if option in LAUNCHER}
+    texts = [option_text(option, value) for option, value in extra.items()]
+    texts += [
+        word for word in rest[1:] if word not in ("launch", "-m", "accelerate.commands.launch", "accelerate")
+    ]
+    if texts and at >= 0:
+        known["extra_accelerate_launch_args"] = " ".join(texts)
+    return Command(SCRIPTS.get(name), found, known if at >= 0 else {}, tuple(loose))
+
+
+def _training_lines(text: str) -> str:
+    """Of a script's lines the one that trains (with its continuations)."""
+    joined = re.sub(r"[ \t]*[\\^`][ \t]*\r?\n", " ", text)
+    lines = [line for line in joined.splitlines() if re.search(r"train_\w+\.py|\w+_train\w*\.py", line)]
+    return lines[0] if lines else " ".join(joined.splitlines())
 
 
 def split_command(text: str) -> list[str]:
     """The words of a command line. Raises UserError for a quote that never ends."""
     if len(text) > MOST_CHARACTERS:
         raise UserError("kohya.too_large", path="…", size=f"{len(text):,}", most=f"{MOST_CHARACTERS:,}")
-    windows = looks_windows(text)
-    text = re.sub(r"[\\^`][ \t]*\r?\n" if windows else r"\\[ \t]*\r?\n", " ", text)
+    windows = bool(WINDOWS.search(text))
     if windows:
-        text = text.replace("^", "") if re.search(r"\^[&|<>^\"]", text) else text
+        text = re.sub(r"\^([&|<>^\"])", r"\1", text)
     for escapes in (True, False) if windows else (True,):
-        words, open_quote = _split(text, windows=windows, escapes=escapes)
-        if not open_quote:
+        words, complete = _split(text, windows=windows, escapes=escapes)
+        if complete:
             return words
     raise UserError("kohya.open_quote")
 
 
 def _split(text: str, *, windows: bool, escapes: bool) -> tuple[list[str], bool]:
+    r"""Words, and whether every quote ended.
+
+    On Windows a backslash is a letter, except before a double quote; `escapes` off makes it always
+    one, for the many paths that end in `\"`.
+    """
     words: list[str] = []
-    word, quote, started, at = "", "", False, 0
-    while at < len(text):
-        char = text[at]
-        after = text[at + 1] if at + 1 < len(text) else ""
-        if char == "\\" and quote != "'" and escapes and (after in '"\\' if not windows else after == '"') and after:
-            word, started, at = word + after, True, at + 2
-            continue
-        if char == "\\" and not windows and not quote and after:
-            word, started, at = word + after, True, at + 2
-            continue
-        if quote:
+    word, quote, started = "", "", False
+    characters = iter(range(len(text)))
+    for at in characters:
+        char, after = text[at], text[at + 1 : at + 2]
+        if (
+            char == "\\"
+            and after
+            and quote != "'"
+            and _escapes(after, windows=windows, quoted=bool(quote))
+            and escapes
+        ):
+            word, started = word + after, True
+            next(characters)
+        elif quote:
             word, quote = (word, "") if char == quote else (word + char, quote)
         elif char == '"' or (char == "'" and (not windows or not word or word.endswith("="))):
             quote, started = char, True
@@ -64,8 +111,13 @@ def _split(text: str, *, windows: bool, escapes: bool) -> tuple[list[str], bool]
             word, started = "", False
         else:
             word, started = word + char, True
-        at += 1
-    return words + ([word] if started else []), bool(quote)
+    return words + ([word] if started else []), not quote
+
+
+def _escapes(after: str, *, windows: bool, quoted: bool) -> bool:
+    if windows:
+        return after == '"'
+    return after in '"\\$`' if quoted else True
 
 
 def options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -86,7 +138,8 @@ def options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _grouped(words: Sequence[str], loose: list[str]) -> Iterator[tuple[str, list[str]]]:
-    name, values = "", list[str]()
+    name = ""
+    values: list[str] = []
     for word in words:
         if re.match(r"--[A-Za-z]", word):
             if name:
@@ -103,7 +156,6 @@ def _grouped(words: Sequence[str], loose: list[str]) -> Iterator[tuple[str, list
 
 def _full_name(name: str) -> str:
     """argparse lets people shorten an option as long as it stays unique."""
-    name = name.replace("-", "_")
     if name in DEFAULTS:
         return name
     longer = [option for option in DEFAULTS if option.startswith(name)]
@@ -111,7 +163,21 @@ def _full_name(name: str) -> str:
 
 
 def _typed(option: str, value: str) -> Any:
-    if option in TEXTS or option in ("network_args", "optimizer_args", "lr_scheduler_args"):
-        return value
-    number = as_number(value) if "," not in value else None
+    number = None if option in TEXTS or "," in value else as_number(value)
     return value if number is None else number
+
+
+def option_text(name: str, value: Any) -> str:
+    """An option as it is typed, with quotes where there are blanks."""
+    if value is True:
+        return f"--{name}"
+    parts = value if isinstance(value, list) else [value]
+    return " ".join(
+        [f"--{name}", *(f'"{part}"' if re.search(r"\s", str(part)) else str(part) for part in parts)]
+    )
+
+
+def shell_variables(found: Mapping[str, Any]) -> list[str]:
+    """Options whose value is a variable that only the shell knew."""
+    pattern = re.compile(r"\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%|\$env:")
+    return [name for name, value in found.items() if isinstance(value, str) and pattern.match(value)]

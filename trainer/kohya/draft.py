@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trainer.kohya.fitting import fit
@@ -31,7 +31,15 @@ class Draft:
         return self.values.get(setting, self.defaults[setting])
 
     def take(
-        self, setting: str, raw: Any, *, key: str = "", was: Any = None, why: str = "", note: str = "", **values: Any
+        self,
+        setting: str,
+        raw: Any,
+        *,
+        key: str = "",
+        was: Any = None,
+        why: str = "",
+        note: str = "",
+        **values: Any,
     ) -> None:
         """Set a setting from a value of the file.
 
@@ -46,13 +54,23 @@ class Draft:
             kind = "renamed"
         self.values[setting] = fitted.value
         if fitted.attention:
-            self.own.setdefault("replaced", {})[setting] = {"file": raw, "here": fitted.value}
+            self.replaced(setting, raw, fitted.value)
         self.entries.append(
             Entry(
                 key or setting, kind, setting, raw if was is None else was, fitted.value,
                 fitted.why or why, note, values, attention=fitted.attention or bool(note),
             )
         )  # fmt: skip
+
+    def replaced(self, setting: str, in_file: Any, here: Any) -> None:
+        """Remember a value that saving is to write back, as long as ours stays as it is."""
+        self.own.setdefault("replaced", {})[setting] = {"file": in_file, "here": here}
+
+    def forget(self, setting: str) -> str:
+        """Drop what is reported of a setting, since more is known; gives its key in the file, or ""."""
+        key = next((entry.key for entry in self.entries if entry.setting == setting), "")
+        self.entries = [entry for entry in self.entries if entry.setting != setting]
+        return key
 
     def add(self, key: str, kind: Kind, was: Any = None, **more: Any) -> None:
         """Report a key that changes no setting here."""
@@ -62,13 +80,22 @@ class Draft:
         """Keep a key that is no setting, to be written back."""
         self.carried[key] = value
 
-    def finish(self, source: Source, age: str = "", card: Mapping[str, Any] | None = None) -> Imported:
-        """Settings, a report that lists absent keys too, and what must be written back."""
+    def finish(
+        self, source: Source, age: str = "", card: Mapping[str, Any] | None = None, order: Iterable[str] = ()
+    ) -> Imported:
+        """Settings, a report that lists absent keys too, and what must be written back.
+
+        `order`: the file's keys, for the order of the report.
+        """
+        places = {key: at for at, key in enumerate(order)}
+        self.entries.sort(key=lambda entry: places.get(entry.key.partition(" ")[0], len(places)))
         for setting in SETTINGS:
             if setting not in self.values:
                 value = fit(setting, self.defaults[setting], SETTINGS[setting].default).value
                 self.values[setting] = value
-                self.entries.append(Entry(setting, "defaulted", setting, now=value, note=self.notes.get(setting, "")))
+                self.entries.append(
+                    Entry(setting, "defaulted", setting, now=value, note=self.notes.get(setting, ""))
+                )
         carried = {**self.carried, **({OWN: self.own} if self.own else {})}
         settings = Settings.from_flat(self.values)
         return Imported(settings, Report(source, age, tuple(self.entries)), carried, card or {})

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trainer.errors import UserError
 from trainer.kohya import ages
 from trainer.kohya.ages import Age, recognise
-from trainer.kohya.command import options, split_command
 from trainer.kohya.draft import OWN, Draft
 from trainer.kohya.fitting import as_number, fit
-from trainer.kohya.report import Entry, Imported
-from trainer.kohya.sd_scripts import draft_from_options
-from trainer.errors import UserError
+from trainer.kohya.free_text import move_options
+from trainer.kohya.report import Imported
 from trainer.settings import SETTINGS, Settings
 
 VERSION = 1
@@ -28,8 +28,9 @@ FAMILIES = {
     "anima_checkbox": "Anima", "lumina_checkbox": "Lumina",
 }  # fmt: skip
 RENAMED = {
-    "lora_network_weights": "network_weights", "conv_dims": "conv_block_dims", "conv_alphas": "conv_block_alphas",
-    "stop_text_encoder_training_pct": "stop_text_encoder_training", "cache_latent": "cache_latents",
+    "lora_network_weights": "network_weights", "conv_dims": "conv_block_dims",
+    "conv_alphas": "conv_block_alphas", "cache_latent": "cache_latents",
+    "stop_text_encoder_training_pct": "stop_text_encoder_training",
     "caption_extention": "caption_extension", "sdxl_checkbox": "sdxl",
 }  # fmt: skip
 LEFTOVERS = {"save_as_bool", "save_as", "file_path", "headless", "print_only"}
@@ -38,7 +39,12 @@ OURS = tuple(key for key in SETTINGS if not Age(ages.NAMES[-1]).has(key))
 """Settings that today's kohya_ss has no field for."""
 OWN_MEANING = ("seed", "unet_lr", "text_encoder_lr")
 """Settings that can say here what kohya_ss's field cannot."""
-ZEROS = {"learning_rate": "2e-6", "max_grad_norm": "1.0", "prior_loss_weight": "1.0", "lr_scheduler_power": "1"}
+ZEROS = {
+    "learning_rate": "2e-6",
+    "max_grad_norm": "1.0",
+    "prior_loss_weight": "1.0",
+    "lr_scheduler_power": "1",
+}
 """Zeros that kohya_ss drops since v24.0, and what sd-scripts then takes."""
 WIDER = {
     "network_dim": 512, "network_alpha": 1024, "conv_dim": 512, "conv_alpha": 512, "train_batch_size": 64,
@@ -58,7 +64,7 @@ def read_kohya(data: Mapping[str, Any]) -> Imported:
     draft = Draft(age.defaults())
     _read_keys(draft, dict(data), age)
     _notes_on_absent(draft, data, age)
-    return draft.finish("kohya_ss", str(age))
+    return draft.finish("kohya_ss", str(age), order=data)
 
 
 def _own_part(data: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -73,7 +79,9 @@ def _own_part(data: Mapping[str, Any]) -> dict[str, Any] | None:
 def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
     replaced = own.get("replaced") if isinstance(own.get("replaced"), dict) else {}
     values = own.get("values") if isinstance(own.get("values"), dict) else {}
-    defaults = {key: one["here"] for key, one in (replaced or {}).items() if isinstance(one, dict) and "here" in one}
+    defaults = {
+        key: one["here"] for key, one in (replaced or {}).items() if isinstance(one, dict) and "here" in one
+    }
     draft = Draft({key: value for key, value in defaults.items() if key in SETTINGS})
     if isinstance(own.get("sd_scripts"), dict):
         draft.own["sd_scripts"] = own["sd_scripts"]
@@ -91,13 +99,13 @@ def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
         draft.take(key, value)
     draft.add(OWN, "taken", now=None, why="kohya.own_part")
     card = own.get("card") if isinstance(own.get("card"), dict) else {}
-    return draft.finish("lora_atelier", card=card)
+    return draft.finish("lora_atelier", card=card, order=data)
 
 
 def _read_keys(draft: Draft, data: dict[str, Any], age: Age) -> None:
     _old_names(draft, data)
     _old_switches(draft, data, age)
-    _rates(draft, data, age)
+    _rates(draft, data)
     _seed(draft, data, age)
     _cycles(draft, data, age)
     _argument_texts(draft, data)
@@ -106,9 +114,9 @@ def _read_keys(draft: Draft, data: dict[str, Any], age: Age) -> None:
             raw = data.pop(key)
             draft.take(key, _moved(key, raw), was=raw, **_remark(key, raw, data, draft, age))
     _wider(draft)
-    _additional_parameters(draft)
+    move_options(draft)
     for key, value in data.items():
-        _foreign(draft, key, value, data)
+        _foreign(draft, key, value)
 
 
 def _old_names(draft: Draft, data: dict[str, Any]) -> None:
@@ -142,7 +150,9 @@ def _old_switches(draft: Draft, data: dict[str, Any], age: Age) -> None:
             draft.add("use_wandb", "unknown", wandb, setting="log_with", why="kohya.newer_name_wins")
         else:
             data.pop("log_with", None)
-            draft.take("log_with", "wandb" if wandb else "", key="use_wandb", was=wandb, why="kohya.became_choice")
+            draft.take(
+                "log_with", "wandb" if wandb else "", key="use_wandb", was=wandb, why="kohya.became_choice"
+            )
     if "locon" in data:
         locon = fit("v2", data.pop("locon"), False).value
         kind = "LyCORIS/LoCon" if locon else "Standard"
@@ -157,7 +167,7 @@ def _old_switches(draft: Draft, data: dict[str, Any], age: Age) -> None:
         draft.defaults["network_alpha"] = fit("network_dim", data["network_dim"], 8).value
 
 
-def _rates(draft: Draft, data: dict[str, Any], age: Age) -> None:
+def _rates(draft: Draft, data: dict[str, Any]) -> None:
     """kohya_ss: a part at 0 or blank is not trained; both so, and both train at the base rate."""
     if not {"unet_lr", "text_encoder_lr"} & set(data):
         return
@@ -171,9 +181,15 @@ def _rates(draft: Draft, data: dict[str, Any], age: Age) -> None:
             continue
         del data[key]
         if len(off) == 2 and not _is_nothing(base):
-            draft.take(key, None, was=value, why="kohya.both_rates_off", note="kohya.both_rates_zero" if value in (0, "0") else "")
+            draft.take(
+                key,
+                None,
+                was=value,
+                why="kohya.both_rates_off",
+                note="kohya.both_rates_zero" if value in (0, "0") else "",
+            )
         elif key in off:
-            blank = value in (None, "") or isinstance(value, str) and not value.strip()
+            blank = value in (None, "") or (isinstance(value, str) and not value.strip())
             draft.take(key, 0, was=value, why="kohya.blank_rate" if blank else "")
         else:
             bad = isinstance(value, str) and as_number(value) is None
@@ -205,7 +221,12 @@ def _cycles(draft: Draft, data: dict[str, Any], age: Age) -> None:
     if data.get("lr_scheduler_num_cycles", 0) != "" or not age.before("v24.0"):
         return
     epoch = fit("epoch", data.get("epoch", 1), 1).value
-    draft.take("lr_scheduler_num_cycles", epoch, was=data.pop("lr_scheduler_num_cycles"), why="kohya.cycles_are_epochs")
+    draft.take(
+        "lr_scheduler_num_cycles",
+        epoch,
+        was=data.pop("lr_scheduler_num_cycles"),
+        why="kohya.cycles_are_epochs",
+    )
 
 
 def _argument_texts(draft: Draft, data: dict[str, Any]) -> None:
@@ -250,12 +271,31 @@ def _note(key: str, raw: Any, data: Mapping[str, Any], draft: Draft, age: Age) -
     if key == "no_token_padding" and raw is True:
         return "kohya.token_padding", {}
     if key == "epoch" and raw not in (1, "1") and not _is_nothing(other("max_train_steps")):
-        return ("kohya.epoch_ignored", {"steps": other("max_train_steps")}) if _is_nothing(other("max_train_epochs")) else ("", {})
-    if key == "lr_scheduler" and raw == "constant" and not (_is_nothing(other("lr_warmup")) and _is_nothing(other("lr_warmup_steps"))):
+        return (
+            ("kohya.epoch_ignored", {"steps": other("max_train_steps")})
+            if _is_nothing(other("max_train_epochs"))
+            else ("", {})
+        )
+    if (
+        key == "lr_scheduler"
+        and raw == "constant"
+        and not (_is_nothing(other("lr_warmup")) and _is_nothing(other("lr_warmup_steps")))
+    ):
         return ("kohya.constant_warmup" if modern else "kohya.constant_warmup_dropped"), {}
-    if key == "adaptive_noise_scale" and not _is_nothing(raw) and _is_nothing(other("noise_offset")):
+    original = other("noise_offset_type") != "Multires"
+    if (
+        key == "adaptive_noise_scale"
+        and original
+        and not _is_nothing(raw)
+        and _is_nothing(other("noise_offset"))
+    ):
         return "kohya.adaptive_alone", {}
-    if key == "optimizer" and raw == "Adafactor" and age.before("v22.2") and not _is_nothing(other("lr_warmup")):
+    if (
+        key == "optimizer"
+        and raw == "Adafactor"
+        and age.before("v22.2")
+        and not _is_nothing(other("lr_warmup"))
+    ):
         return "kohya.adafactor_warmup", {}
     if key.startswith("loraplus_") and age.before("v26.0") and not _is_nothing(raw):
         return "kohya.loraplus_ignored", {}
@@ -263,8 +303,6 @@ def _note(key: str, raw: Any, data: Mapping[str, Any], draft: Draft, age: Age) -
         return "kohya.decompose_both", {}
     if other("LoRA_type") == "LyCORIS/LoKr" and key == "use_tucker" and raw is True and not other("use_cp"):
         return "kohya.use_tucker", {}
-    if key == "caption_extension" and raw == "":
-        return "", {}
     return "", {}
 
 
@@ -273,44 +311,11 @@ def _wider(draft: Draft) -> None:
     for at, entry in enumerate(draft.entries):
         limit = WIDER.get(entry.setting)
         if limit is not None and entry.kind in ("taken", "converted") and (entry.now or 0) > limit:
-            draft.entries[at] = Entry(
-                entry.key, "out_of_range", entry.setting, entry.was, entry.now, "kohya.beyond_its_field", values={"limit": limit}
-            )  # fmt: skip
+            why, values = "kohya.beyond_its_field", {"limit": limit}
+            draft.entries[at] = replace(entry, kind="out_of_range", why=why, values=values)
 
 
-def _additional_parameters(draft: Draft) -> None:
-    """Options in the free text that have a field: the field takes them, as they would have won."""
-    text = draft.get("additional_parameters")
-    if not text:
-        return
-    try:
-        found, loose = options(split_command(text))
-    except UserError:
-        return
-    parsed = draft_from_options(found)
-    taken = {entry.key for entry in parsed.entries if entry.key in found and entry.setting and not entry.attention}
-    taken -= {"network_module", "network_args", "unet_lr", "text_encoder_lr"}
-    if loose or not taken:
-        return
-    for entry in parsed.entries:
-        if entry.key in taken and entry.setting:
-            file_key = next((one.key for one in draft.entries if one.setting == entry.setting), "")
-            draft.entries = [one for one in draft.entries if one.setting != entry.setting]
-            key = file_key or f"additional_parameters --{entry.key}"
-            draft.take(entry.setting, entry.now, key=key, was=entry.was, why="kohya.from_text", option=entry.key)
-    rest = " ".join(_option_text(name, value) for name, value in found.items() if name not in taken)
-    draft.entries = [one for one in draft.entries if one.setting != "additional_parameters"]
-    draft.take("additional_parameters", rest, was=text, why="kohya.options_moved")
-
-
-def _option_text(name: str, value: Any) -> str:
-    if value is True:
-        return f"--{name}"
-    parts = value if isinstance(value, list) else [value]
-    return " ".join([f"--{name}", *(f'"{part}"' if " " in str(part) else str(part) for part in parts)])
-
-
-def _foreign(draft: Draft, key: str, value: Any, data: Mapping[str, Any]) -> None:
+def _foreign(draft: Draft, key: str, value: Any) -> None:
     """Keys that are no setting here: kept, and written back."""
     if key in LEFTOVERS:
         draft.add(key, "unknown", value, why="kohya.leftover")
@@ -354,7 +359,7 @@ def to_kohya(
     own |= {"version": VERSION, "values": {**special, **{key: values[key] for key in OURS}}}
     own |= {"replaced": replaced} if replaced else {}
     own |= {"card": dict(card)} if card else {}
-    file |= {key: False for key in FAMILIES}
+    file |= dict.fromkeys(FAMILIES, False)
     return {**file, **carried, OWN: own}
 
 
@@ -376,7 +381,7 @@ def _tidy(key: str, value: Any) -> Any:
 
 WHOLE = {
     "lr_warmup", "network_alpha", "conv_alpha", "min_snr_gamma", "noise_offset", "adaptive_noise_scale",
-    "caption_dropout_rate", "multires_noise_discount", "ip_noise_gamma", "v_pred_like_loss", "scale_weight_norms",
-    "network_dropout", "rank_dropout", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
+    "caption_dropout_rate", "multires_noise_discount", "ip_noise_gamma", "v_pred_like_loss",
+    "scale_weight_norms", "network_dropout", "rank_dropout", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
     "loraplus_text_encoder_lr_ratio",
 }  # fmt: skip

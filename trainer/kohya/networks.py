@@ -93,7 +93,9 @@ def _lycoris_args(network: Network) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) and value.is_integer() and abs(value) < 1e6 else str(value)
+    return (
+        f"{value:g}" if isinstance(value, float) and value.is_integer() and abs(value) < 1e6 else str(value)
+    )
 
 
 def lora_type(module: str, args: Mapping[str, str]) -> str:
@@ -114,10 +116,27 @@ def parse_args(raw: Any) -> tuple[dict[str, str], list[str]]:
 
 def settings_of(kind: str, args: Mapping[str, str], network_dim: Any, network_alpha: Any) -> dict[str, Any]:
     """Values of our settings for network_args; arguments that we do not know are not among them."""
-    back = {name: setting for setting, name in NAMES.items()} | {"block_size": "unit", "dropout": "network_dropout"}
-    known = {*BLOCKS, *DROPOUTS, *LORA_PLUS, "conv_dim", "conv_alpha", "unit", "use_tucker", "use_cp", "factor"}
+    back = {name: setting for setting, name in NAMES.items()} | {
+        "block_size": "unit",
+        "dropout": "network_dropout",
+    }
+    known = {
+        *BLOCKS,
+        *DROPOUTS,
+        *LORA_PLUS,
+        "conv_dim",
+        "conv_alpha",
+        "unit",
+        "use_tucker",
+        "use_cp",
+        "factor",
+    }
     known |= {setting for _, settings in LYCORIS_ARGS.values() for setting in settings}
-    values = {back.get(name, name): value for name, value in args.items() if back.get(name, name) in known | {"network_dropout"}}
+    values: dict[str, Any] = {
+        back.get(name, name): value
+        for name, value in args.items()
+        if back.get(name, name) in known | {"network_dropout"}
+    }
     if kind in LYCORIS_ARGS:  # LyCORIS' own rule for absent ones
         values.setdefault("conv_dim", network_dim)
         values.setdefault("conv_alpha", network_alpha)

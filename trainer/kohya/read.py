@@ -2,53 +2,80 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
+from trainer.kohya.command import Command, is_command, read_command, shell_variables
+from trainer.kohya.datasets import is_dataset, take_dataset
+from trainer.kohya.draft import OWN, Draft
 from trainer.kohya.gui_json import read_kohya
+from trainer.kohya.lora_metadata import read_lora
 from trainer.kohya.reading import check_values, decode, parse_json, parse_toml, read_bytes
 from trainer.kohya.report import Imported
-from trainer.kohya.sd_scripts import from_sd_scripts
+from trainer.kohya.sd_scripts import draft_from_options
 
 SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_args"}
-"""Keys that only sd-scripts has, against kohya_ss's own names for the same."""
+KOHYA_ONLY = {"LoRA_type", "max_resolution", "optimizer", OWN}
+"""kohya_ss's own names for what sd-scripts calls otherwise."""
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+MayRead = Callable[[Path], bool]
 
 
-def read(source: Mapping[str, Any] | Path | str) -> Imported:
+def read(source: Mapping[str, Any] | Path | str, may_read: MayRead | None = None) -> Imported:
     """Settings and a report from a mapping, a file's path, or a pasted text.
 
-    Raises UserError (never anything else) when it cannot be read at all.
+    `may_read` says which other files may be opened that a command or TOML names (None: any).
+    Raises UserError, and nothing else, when it cannot be read at all.
     """
     if isinstance(source, Mapping):
         check_values(source, "…")
-        return read_mapping(source)
-    if isinstance(source, Path):
-        return read_file(source)
-    return read_text(source) if "\n" in source or len(source) > 1000 else read_file(Path(source))
+        return read_mapping(source, "", may_read)
+    if isinstance(source, str) and (_is_pasted(source)):
+        return read_text(source, may_read=may_read)
+    return read_file(Path(source), may_read)
 
 
-def read_file(path: Path) -> Imported:
-    """Settings from a file; what it is shows in its name, else in its content."""
-    path = Path(path)
-    return read_text(decode(read_bytes(path), path.name), path.name)
+def _is_pasted(text: str) -> bool:
+    start = text.lstrip()[:1]
+    return "\n" in text or len(text) > 1000 or start in ("{", "[") or is_command(text)
 
 
-def read_text(text: str, name: str = "…") -> Imported:
-    """Settings from text: JSON, TOML or a command."""
-    start = text.lstrip("\ufeff \t\r\n")
-    if start.startswith("{") or name.lower().endswith(".json"):
-        return read_mapping(parse_json(text.lstrip("\ufeff"), name))
-    return read_mapping(parse_toml(text.lstrip("\ufeff"), name))
+def read_file(path: Path, may_read: MayRead | None = None) -> Imported:
+    """Settings from a file; what it is shows in its name and content."""
+    if path.suffix.lower() in PICKLES:
+        raise UserError("kohya.pickle", path=path.name)
+    if path.suffix.lower() == ".safetensors":
+        if not path.is_file():
+            raise UserError("kohya.no_file", path=str(path))
+        return read_lora(path)
+    return read_text(decode(read_bytes(path), path.name), str(path), may_read)
 
 
-def read_mapping(data: Mapping[str, Any]) -> Imported:
-    """Settings from kohya_ss's keys, from ours, or from sd-scripts'."""
+def read_text(text: str, path: str = "", may_read: MayRead | None = None) -> Imported:
+    """Settings from text: JSON, TOML or a command. `path`: the file it came from, if any."""
+    name = Path(path).name or "…"
+    text = text.lstrip("\ufeff")
+    if not text.strip():
+        raise UserError("kohya.empty", path=name)
+    if text.lstrip().startswith("{") or path.lower().endswith(".json"):
+        return read_mapping(parse_json(text, name), path, may_read)
+    if not path.lower().endswith(".toml") and is_command(text):
+        return _from_command(read_command(text), path, may_read)
+    return read_mapping(parse_toml(text, name), path, may_read)
+
+
+def read_mapping(data: Mapping[str, Any], path: str = "", may_read: MayRead | None = None) -> Imported:
+    """Settings from kohya_ss's keys, from ours, from sd-scripts', or from a dataset_config."""
+    if is_dataset(data):
+        draft = Draft({})
+        take_dataset(draft, data, path)
+        return draft.finish("sd_scripts")
     flat = flatten(data)
-    if SD_SCRIPTS_ONLY & set(flat) and not {"LoRA_type", "max_resolution", "optimizer"} & set(flat):
-        return from_sd_scripts(flat)
+    if SD_SCRIPTS_ONLY & set(flat) and not KOHYA_ONLY & set(data):
+        return _from_options(flat, None, path, may_read).finish("sd_scripts")
     return read_kohya(data)
 
 
@@ -58,3 +85,81 @@ def flatten(data: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in data.items():
         flat.update(value if isinstance(value, Mapping) else {key: value})
     return flat
+
+
+def _from_command(command: Command, path: str, may_read: MayRead | None) -> Imported:
+    found = dict(command.options)
+    config = found.pop("config_file", None)
+    inside: dict[str, Any] = {}
+    if config:
+        inside = _toml_beside(str(config), path, may_read)
+    draft = _from_options({**inside, **found}, command.sdxl, path, may_read)
+    if config:
+        read_it = "kohya.config_read" if inside else "kohya.config_not_read"
+        draft.add("config_file", "taken" if inside else "unknown", config, now=config if inside else None,
+                  why=read_it, attention=not inside)  # fmt: skip
+    for option, value in command.launcher.items():
+        if option == "mixed_precision":
+            draft.add("accelerate --mixed_precision", "unknown", value, why="kohya.script_decides")
+        else:
+            draft.forget(option)
+            draft.take(option, value, key=f"accelerate --{option}")
+    for word in command.loose:
+        draft.add(word[:80], "unknown", word, why="kohya.loose_word", attention=True)
+    for option in shell_variables(found):
+        draft.entries = [
+            replace(entry, note="kohya.shell_variable", attention=True) if entry.key == option else entry
+            for entry in draft.entries
+        ]
+    return draft.finish("sd_scripts")
+
+
+def _from_options(found: Mapping[str, Any], sdxl: bool | None, path: str, may_read: MayRead | None) -> Draft:
+    draft = draft_from_options(found, sdxl=sdxl)
+    prompts = found.get("sample_prompts")
+    if isinstance(prompts, str) and prompts:
+        _prompts(draft, prompts, path, may_read)
+    dataset = found.get("dataset_config")
+    if isinstance(dataset, str) and dataset:
+        inside = _toml_beside(dataset, path, may_read)
+        if inside and is_dataset(inside):
+            draft.forget("dataset_config")
+            take_dataset(draft, inside, dataset)
+    return draft
+
+
+def _prompts(draft: Draft, name: str, path: str, may_read: MayRead | None) -> None:
+    """The lines of a prompt file, where it is at hand."""
+    file = _beside(name, path, may_read, (".txt",))
+    if file is None:
+        return
+    lines = decode(read_bytes(file), file.name)
+    draft.own.get("sd_scripts", {}).pop("sample_prompts", None)
+    if not draft.own.get("sd_scripts"):
+        draft.own.pop("sd_scripts", None)
+    draft.entries = [entry for entry in draft.entries if entry.key != "sample_prompts"]
+    draft.take("sample_prompts", lines.strip(), was=name, why="kohya.prompts_read")
+
+
+def _toml_beside(name: str, path: str, may_read: MayRead | None) -> dict[str, Any]:
+    named = name if name.lower().endswith(".toml") else f"{name}.toml"
+    file = _beside(named, path, may_read, (".toml",))
+    if file is None:
+        return {}
+    data = parse_toml(decode(read_bytes(file), file.name), file.name)
+    return data if is_dataset(data) else flatten(data)
+
+
+def _beside(name: str, path: str, may_read: MayRead | None, endings: tuple[str, ...]) -> Path | None:
+    """A file that another names: there, or beside the file that names it."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    places = [Path(name)] + ([Path(path).parent / name, Path(path).parent / last] if path else [])
+    usable = (place for place in places if place.suffix.lower() in endings and _is_file(place))
+    return next((place for place in usable if may_read is None or may_read(place)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that this system cannot have
+        return False

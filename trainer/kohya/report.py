@@ -47,7 +47,10 @@ class Entry:
             **self.values,
         }
         reasons = [str(say(Message(code, values), language)) for code in (self.why, self.note) if code]
-        return [str(say(Message(f"kohya.line_{self.kind}", values), language)), *(f"  {one}" for one in reasons)]
+        return [
+            str(say(Message(f"kohya.line_{self.kind}", values), language)),
+            *(f"  {one}" for one in reasons),
+        ]
 
     def as_json(self, language: Language = "en") -> dict[str, Any]:
         """For `--json` and the page; `text` is the sentences in one language."""
@@ -114,7 +117,7 @@ class Imported:
 def shown(value: Any) -> str:
     """A value as a line of the report shows it: short, on one line."""
     if value is None or value == "":
-        return "–"
+        return "-"
     text = " ".join(str(value).split())
     return text if len(text) <= 80 else text[:77] + "…"
 
@@ -126,7 +129,11 @@ def report_lines(report: Report, language: Language = "en") -> list[str]:
 
 def _report_lines(report: Report, language: Language) -> Iterator[str]:
     counts = {kind: len(report.of(kind)) for kind in KINDS}
-    head = {"source": str(say(Message(f"kohya.source_{report.source}"), language)), "age": report.age, **counts}
+    head = {
+        "source": str(say(Message(f"kohya.source_{report.source}"), language)),
+        "age": report.age,
+        **counts,
+    }
     yield str(say(Message("kohya.head_age" if report.age else "kohya.head", head), language))
     if report.attention:
         yield ""

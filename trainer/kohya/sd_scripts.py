@@ -1,28 +1,32 @@
 """Our settings <-> sd-scripts' own options.
 
-`DEFAULTS` are those of sd-scripts 0.9.1 and of what its SDXL script and version 0.11 add. kohya_ss
-hands its settings over in these words, so its rules for rates, noise and attention meet here too.
+kohya_ss hands its settings over in these words, so its rules for rates, noise and attention meet here.
 """
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
+from trainer.errors import UserError
 from trainer.kohya import networks
-from trainer.kohya.draft import Draft
-from trainer.kohya.report import Imported
+from trainer.kohya.command import options as options_of
+from trainer.kohya.command import split_command
+from trainer.kohya.draft import OWN, Draft
+from trainer.kohya.fitting import as_number
+from trainer.kohya.report import Entry, Imported
+from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.settings import SETTINGS, Settings
 
-_tables = json.loads(Path(__file__).with_name("sd_scripts_defaults.json").read_text(encoding="utf-8"))
-DEFAULTS: dict[str, Any] = {**_tables["train_network"], **_tables["sdxl_train_network"]}
-"""Option -> value where it is not given."""
-
-OPTION_OF = {key: s.spec.flag or key for key, s in SETTINGS.items() if s.spec.flag != "-"}
-"""Our setting -> sd-scripts' option, where one value is simply the other."""
-SETTING_OF = {option: key for key, option in OPTION_OF.items()} | {"dynamo_backend": "dynamo_backend"}
+OPTION_OF = {
+    key: s.spec.flag or key for key, s in SETTINGS.items() if s.spec.flag != "-" and s.spec.widget != "secret"
+}
+"""Our setting -> sd-scripts' option, where one value is simply the other. Secrets are never written out."""
+SETTING_OF = {option: key for key, option in OPTION_OF.items()} | {
+    name: name for name in ("dynamo_backend", "wandb_api_key", "huggingface_token")
+}
 NO_EFFECT = {
     "console_log_level", "console_log_file", "console_log_simple", "tokenizer_cache_dir", "debug_dataset",
     "config_file", "output_config", "cache_info", "ddp_timeout", "ddp_gradient_as_bucket_view",
@@ -33,9 +37,7 @@ NO_EFFECT = {
 DEFAULT_RESOLUTION = "512,512"
 
 
-def from_sd_scripts(
-    args: Mapping[str, Any], *, sdxl: bool | None = None, file_defaults: Mapping[str, Any] | None = None
-) -> Imported:
+def from_sd_scripts(args: Mapping[str, Any], *, sdxl: bool | None = None) -> Imported:
     """Settings from sd-scripts' resolved options (what `train_network.py` holds after parsing).
 
     Absent options take sd-scripts' own defaults. `sdxl`: whether `sdxl_train_network.py` runs them
@@ -45,11 +47,6 @@ def from_sd_scripts(
     return draft.finish("sd_scripts")
 
 
-def settings_defaults() -> dict[str, Any]:
-    """What our settings are when sd-scripts is given no option at all."""
-    return dict(draft_from_options({}).values)
-
-
 def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> Draft:
     """As `from_sd_scripts`, open for more."""
     draft = Draft({})
@@ -57,7 +54,18 @@ def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> 
     if sdxl is None:
         sdxl = bool(args.get("sdxl") or args.get("cache_text_encoder_outputs"))
     draft.take("sdxl", sdxl, key="sdxl")
-    for read in (_network, _rates, _optimizer, _warmup, _attention, _noise, _pictures, _texts, _files, _process):
+    for read in (
+        _network,
+        _rates,
+        _optimizer,
+        _warmup,
+        _attention,
+        _noise,
+        _pictures,
+        _texts,
+        _files,
+        _process,
+    ):
         read(draft, values)
     seen = {entry.key for entry in draft.entries} | {"sdxl"}
     for option, value in values.items():
@@ -69,14 +77,13 @@ def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> 
         elif not setting:
             _other(draft, option, value)
     draft.entries = [
-        entry if entry.key in args or entry.key == "sdxl" else _defaulted(entry) for entry in draft.entries
+        entry if entry.key.partition(" ")[0] in args or entry.key == "sdxl" else _defaulted(entry)
+        for entry in draft.entries
     ]
     return draft
 
 
-def _defaulted(entry: Any) -> Any:
-    from dataclasses import replace
-
+def _defaulted(entry: Entry) -> Entry:
     return replace(entry, kind="defaulted", was=None, why="", note="", attention=False)
 
 
@@ -101,7 +108,9 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
     module = values["network_module"] or ""
     kind = networks.lora_type(module, args)
     dim, alpha = values["network_dim"] or 4, values["network_alpha"] or 1.0
-    draft.take("network_dim", dim, was=values["network_dim"], why="" if values["network_dim"] else "kohya.dim_4")
+    draft.take(
+        "network_dim", dim, was=values["network_dim"], why="" if values["network_dim"] else "kohya.dim_4"
+    )
     draft.take("network_alpha", alpha)
     if kind:
         draft.take("LoRA_type", kind, key="network_module", was=module, why="kohya.network_module")
@@ -112,9 +121,21 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
     for setting, value in found.items():
         name = networks.NAMES.get(setting, setting)
         note = "kohya.decompose_both" if setting == "decompose_both" and value.lower() == "false" else ""
-        draft.take(setting, value, key=f"network_args {name}" if name in args or setting in args else setting, note=note)
-    back = {name: setting for setting, name in networks.NAMES.items()} | {"block_size": "unit", "dropout": "network_dropout"}
-    unknown = [f"{name}={value}" for name, value in args.items() if back.get(name, name) not in found and name != "algo"]
+        draft.take(
+            setting,
+            value,
+            key=f"network_args {name}" if name in args or setting in args else setting,
+            note=note,
+        )
+    back = {name: setting for setting, name in networks.NAMES.items()} | {
+        "block_size": "unit",
+        "dropout": "network_dropout",
+    }
+    unknown = [
+        f"{name}={value}"
+        for name, value in args.items()
+        if back.get(name, name) not in found and name != "algo"
+    ]
     if unknown or odd:
         draft.own.setdefault("sd_scripts", {})["network_args"] = unknown + odd
         draft.add("network_args", "unknown", " ".join(unknown + odd), why="kohya.no_setting", attention=True)
@@ -126,10 +147,16 @@ def _rates(draft: Draft, values: Mapping[str, Any]) -> None:
     """`unet_lr`, `text_encoder_lr`: not given means the base rate; "only" switches the other part off."""
     unet, text = values["unet_lr"], values["text_encoder_lr"]
     rates = [text] if isinstance(text, (int, float, str)) else list(text or ())
-    draft.take("learning_rate", 0.0 if values["learning_rate"] is None else values["learning_rate"], was=values["learning_rate"])
+    draft.take(
+        "learning_rate",
+        0.0 if values["learning_rate"] is None else values["learning_rate"],
+        was=values["learning_rate"],
+    )
     unet_only, text_only = values["network_train_unet_only"], values["network_train_text_encoder_only"]
     first = rates[0] if rates else None
-    draft.take("unet_lr", 0 if text_only else unet, was=unet, why="kohya.text_encoder_only" if text_only else "")
+    draft.take(
+        "unet_lr", 0 if text_only else unet, was=unet, why="kohya.text_encoder_only" if text_only else ""
+    )
     if unet_only:
         draft.take("text_encoder_lr", 0, was=text, why="kohya.unet_only")
     elif len({str(rate) for rate in rates}) > 1:
@@ -149,10 +176,16 @@ def _optimizer(draft: Draft, values: Mapping[str, Any]) -> None:
         draft.add(option, "taken", values[option], now=values[option])
     for option in ("optimizer_args", "lr_scheduler_args"):
         parts = values[option]
-        draft.take(option, parts if isinstance(parts, str) else " ".join(str(part) for part in parts or ()), was=parts)
+        draft.take(
+            option,
+            parts if isinstance(parts, str) else " ".join(str(part) for part in parts or ()),
+            was=parts,
+        )
     schedule, _, rate = str(values["lr_scheduler"] or "constant").partition(":")
     if rate and values["learning_rate"] is None:  # as sd-scripts itself writes it for a relative step
-        draft.take("learning_rate", rate, key="lr_scheduler", was=values["lr_scheduler"], why="kohya.relative_step")
+        draft.take(
+            "learning_rate", rate, key="lr_scheduler", was=values["lr_scheduler"], why="kohya.relative_step"
+        )
     draft.take("lr_scheduler", schedule, was=values["lr_scheduler"])
 
 
@@ -161,13 +194,13 @@ def _warmup(draft: Draft, values: Mapping[str, Any]) -> None:
     raw = values["lr_warmup_steps"]
     amount = raw
     if isinstance(raw, str):
-        from trainer.kohya.fitting import as_number
-
         percent = raw.strip().endswith("%")
         amount = as_number(raw.strip().rstrip("%"))
         amount = amount / 100 if percent and amount is not None else amount
     if amount is not None and isinstance(amount, float) and 0 < amount <= 1:
-        draft.take("lr_warmup", round(amount * 100, 9), key="lr_warmup_steps", was=raw, why="kohya.warmup_share")
+        draft.take(
+            "lr_warmup", round(amount * 100, 9), key="lr_warmup_steps", was=raw, why="kohya.warmup_share"
+        )
         draft.take("lr_warmup_steps", 0)
     else:
         draft.take("lr_warmup", 0, key="lr_warmup_steps", was=raw, why="kohya.warmup_steps")
@@ -178,7 +211,9 @@ def _attention(draft: Draft, values: Mapping[str, Any]) -> None:
     chosen = next((name for name in ("xformers", "sdpa") if values[name]), "none")
     for option in ("xformers", "sdpa"):
         draft.add(option, "taken", values[option], now=values[option])
-    draft.take("xformers", chosen, key=chosen if chosen != "none" else "xformers", was=values.get(chosen, False))
+    draft.take(
+        "xformers", chosen, key=chosen if chosen != "none" else "xformers", was=values.get(chosen, False)
+    )
 
 
 def _noise(draft: Draft, values: Mapping[str, Any]) -> None:
@@ -188,7 +223,7 @@ def _noise(draft: Draft, values: Mapping[str, Any]) -> None:
         "noise_offset_type",
         "Multires" if multires else "Original",
         key="multires_noise_iterations" if multires else "noise_offset",
-        was=multires if multires else offset,
+        was=multires or offset,
         note="kohya.both_noises" if both else "",
     )
     draft.take("multires_noise_iterations", multires or 0, was=multires)
@@ -201,8 +236,14 @@ def _noise(draft: Draft, values: Mapping[str, Any]) -> None:
 def _pictures(draft: Draft, values: Mapping[str, Any]) -> None:
     size = values["resolution"]
     text = ",".join(str(part) for part in size) if isinstance(size, (list, tuple)) else size
-    draft.take("max_resolution", DEFAULT_RESOLUTION if text in (None, "") else str(text), key="resolution", was=size)
-    draft.take("vae_batch_size", 0 if values["vae_batch_size"] in (None, 1) else values["vae_batch_size"], was=values["vae_batch_size"])
+    draft.take(
+        "max_resolution", DEFAULT_RESOLUTION if text in (None, "") else str(text), key="resolution", was=size
+    )
+    draft.take(
+        "vae_batch_size",
+        0 if values["vae_batch_size"] in (None, 1) else values["vae_batch_size"],
+        was=values["vae_batch_size"],
+    )
 
 
 def _texts(draft: Draft, values: Mapping[str, Any]) -> None:
@@ -216,13 +257,17 @@ def _texts(draft: Draft, values: Mapping[str, Any]) -> None:
 
 def _files(draft: Draft, values: Mapping[str, Any]) -> None:
     kind = str(values["save_model_as"] or "safetensors")
-    draft.take("save_model_as", "ckpt" if kind == "pt" else kind, was=kind, why="kohya.pt" if kind == "pt" else "")
+    draft.take(
+        "save_model_as", "ckpt" if kind == "pt" else kind, was=kind, why="kohya.pt" if kind == "pt" else ""
+    )
     precision = values["save_precision"]
     draft.take("save_precision", precision or "float", was=precision)
     draft.take("output_name", values["output_name"] or "last", was=values["output_name"])
     draft.take("seed", values["seed"])
     upload = values["resume_from_huggingface"]
-    draft.take("resume_from_huggingface", (values["resume"] or "") if upload is True else upload or "", was=upload)
+    draft.take(
+        "resume_from_huggingface", (values["resume"] or "") if upload is True else upload or "", was=upload
+    )
     prompts = values["sample_prompts"]
     if prompts:
         draft.own.setdefault("sd_scripts", {})["sample_prompts"] = prompts
@@ -248,17 +293,25 @@ def to_sd_scripts(settings: Settings, carried: Mapping[str, Any] | None = None) 
     options: dict[str, Any] = {OPTION_OF[key]: settings.get(key) for key in OPTION_OF}
     options |= _network_options(settings) | _rate_options(settings) | _optimizer_options(settings)
     options |= _noise_options(settings) | _other_options(settings)
-    extra = dict((carried or {}).get("lora_atelier", {}).get("sd_scripts", {}))
+    extra = dict((carried or {}).get(OWN, {}).get("sd_scripts", {}))
     more_args = extra.pop("network_args", [])
     if more_args:
         options["network_args"] = [*(options.get("network_args") or []), *more_args]
+    extra |= _typed_options(settings.records.additional_parameters)
     options |= extra
     return {
         option: value
         for option, value in sorted(options.items())
-        if option in DEFAULTS and value != DEFAULTS[option] and not _says_nothing(option, value)
-        or option in extra
+        if option in extra or (option in DEFAULTS and not _says_nothing(option, value))
     }
+
+
+def _typed_options(text: str) -> dict[str, Any]:
+    """Options typed under "Additional parameters": on a command line they would have the last word."""
+    try:
+        return options_of(split_command(text))[0]
+    except UserError:
+        return {}
 
 
 ZERO_MEANS_ABSENT = {
@@ -271,7 +324,9 @@ ZERO_MEANS_ABSENT = {
 
 
 def _says_nothing(option: str, value: Any) -> bool:
-    return value in (None, "", [], False) and value != 0 or (value == 0 and option in ZERO_MEANS_ABSENT) or value is False
+    if value is None or value is False or value in ("", []) or value == DEFAULTS[option]:
+        return True
+    return value == 0 and option in ZERO_MEANS_ABSENT
 
 
 def _network_options(settings: Settings) -> dict[str, Any]:
@@ -302,13 +357,22 @@ NO_WARMUP = ("constant", "adafactor")
 def _optimizer_options(settings: Settings) -> dict[str, Any]:
     optimizer = settings.optimizer
     warmup: float = optimizer.lr_warmup_steps or optimizer.lr_warmup / 100
+    if settings.folders.dataset_config and not optimizer.lr_warmup_steps and settings.length.max_train_steps:
+        warmup = round(optimizer.lr_warmup * settings.length.max_train_steps / 100)
     if optimizer.lr_scheduler in NO_WARMUP or optimizer.lr_scheduler_type:
         warmup = 0  # sd-scripts ends with an error otherwise
     return {
-        "optimizer_args": optimizer.optimizer_args.split(),
-        "lr_scheduler_args": optimizer.lr_scheduler_args.split(),
+        "optimizer_args": _pieces(optimizer.optimizer_args),
+        "lr_scheduler_args": _pieces(optimizer.lr_scheduler_args),
         "lr_warmup_steps": warmup,
     }
+
+
+def _pieces(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
 
 
 def _noise_options(settings: Settings) -> dict[str, Any]:
@@ -329,7 +393,7 @@ def _noise_options(settings: Settings) -> dict[str, Any]:
 
 def _other_options(settings: Settings) -> dict[str, Any]:
     length, machine, folders = settings.length, settings.machine, settings.folders
-    by_epochs = not length.max_train_steps and not length.max_train_epochs and not folders.dataset_config
+    by_epochs = not length.max_train_steps and not length.max_train_epochs
     return {
         "max_train_steps": length.max_train_steps or None,
         "max_train_epochs": length.epoch if by_epochs else length.max_train_epochs,
@@ -339,6 +403,6 @@ def _other_options(settings: Settings) -> dict[str, Any]:
         "sample_prompts": f"{folders.output_dir}/sample/prompt.txt",
         "wandb_run_name": settings.records.wandb_run_name or folders.output_name,
         "no_half_vae": settings.model.sdxl and settings.model.sdxl_no_half_vae,
-        "cache_text_encoder_outputs": settings.model.sdxl and settings.captions.sdxl_cache_text_encoder_outputs,
-        "train_data_dir": "" if folders.dataset_config else folders.train_data_dir,
+        "cache_text_encoder_outputs": settings.model.sdxl
+        and settings.captions.sdxl_cache_text_encoder_outputs,
     }

@@ -1,0 +1,147 @@
+"""sd-scripts' dataset TOML: [general], [[datasets]], [[datasets.subsets]].
+
+Our trainer reads one folder of folders named <repeats>_<words>. A file whose subsets lie like that
+becomes an Image folder; any other stays as "Dataset config file".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from trainer.errors import UserError
+from trainer.kohya.draft import Draft
+
+DATASET_SETTINGS = {
+    "resolution": "max_resolution", "batch_size": "train_batch_size", "enable_bucket": "enable_bucket",
+    "min_bucket_reso": "min_bucket_reso", "max_bucket_reso": "max_bucket_reso",
+    "bucket_reso_steps": "bucket_reso_steps", "bucket_no_upscale": "bucket_no_upscale",
+    "prior_loss_weight": "prior_loss_weight", "max_token_length": "max_token_length",
+}  # fmt: skip
+SUBSET_SETTINGS = {
+    name: name
+    for name in (
+        "caption_extension", "shuffle_caption", "keep_tokens", "color_aug", "flip_aug", "random_crop",
+        "caption_dropout_rate", "caption_dropout_every_n_epochs",
+    )
+}  # fmt: skip
+PLACES = ("image_dir", "num_repeats", "class_tokens", "is_reg", "subsets")
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One folder of pictures, as the file describes it."""
+
+    image_dir: str
+    num_repeats: int
+    class_tokens: str
+    is_reg: bool
+
+    def parent(self) -> str:
+        """The folder above, where this one is named <repeats>_<words> just so; else ""."""
+        path = (PureWindowsPath if "\\" in self.image_dir else PurePosixPath)(self.image_dir)
+        number, _, words = path.name.partition("_")
+        fits = re.fullmatch(r"\d{1,6}", number) and int(number) == self.num_repeats
+        return str(path.parent) if fits and self.class_tokens in ("", words) else ""
+
+
+def is_dataset(data: Mapping[str, Any]) -> bool:
+    """Whether a TOML file is a dataset_config."""
+    return isinstance(data.get("datasets"), list) or set(data) == {"general"}
+
+
+def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
+    """Put what a dataset file says into a draft. Raises UserError where it is malformed."""
+    general = _table(data.get("general", {}))
+    sets = [_table(one) for one in _list(data.get("datasets", []))]
+    subsets: list[tuple[str, dict[str, Any]]] = []
+    for number, dataset in enumerate(sets):
+        own = {key: value for key, value in dataset.items() if key != "subsets"}
+        for at, subset in enumerate(_list(dataset.get("subsets", []))):
+            subsets.append((f"datasets[{number}].subsets[{at}]", {**general, **own, **_table(subset)}))
+    for option, setting in DATASET_SETTINGS.items():
+        values = [
+            {**general, **dataset}[option] for dataset in sets or [{}] if option in {**general, **dataset}
+        ]
+        _take_common(draft, option, setting, values, complete=len(values) == len(sets or [{}]))
+    for option, setting in SUBSET_SETTINGS.items():
+        values = [subset[option] for _, subset in subsets if option in subset]
+        _take_common(
+            draft,
+            option,
+            setting,
+            values or [general[option]] * (option in general),
+            complete=len(values) == len(subsets),
+        )
+    _take_folders(draft, [(name, _subset(subset)) for name, subset in subsets], path)
+    known = {*DATASET_SETTINGS, *SUBSET_SETTINGS, *PLACES}
+    for name, table in [
+        ("general", general),
+        *((f"datasets[{at}]", one) for at, one in enumerate(sets)),
+        *subsets,
+    ]:
+        for key, value in table.items():
+            if key not in known and (name == "general" or general.get(key) != value):
+                draft.add(f"{name}.{key}", "unknown", value, why="kohya.no_setting", attention=True)
+
+
+def _take_common(draft: Draft, option: str, setting: str, values: list[Any], *, complete: bool) -> None:
+    if not values:
+        return
+    first = values[0]
+    same = complete and all(value == first for value in values)
+    text = ",".join(str(part) for part in first) if isinstance(first, list) else first
+    raw = str(text) if setting == "max_resolution" else text
+    draft.take(setting, raw, key=option, was=first, note="" if same else "kohya.subsets_differ")
+
+
+def _take_folders(draft: Draft, subsets: list[tuple[str, Subset]], path: str) -> None:
+    plain = {one.parent() for _, one in subsets if not one.is_reg}
+    reg = {one.parent() for _, one in subsets if one.is_reg}
+    simple = (
+        bool(subsets) and all(len(parents) <= 1 and "" not in parents for parents in (plain, reg)) and plain
+    )
+    for name, one in subsets:
+        shown = f"{one.image_dir} x {one.num_repeats}"
+        draft.add(
+            name,
+            "taken",
+            shown,
+            now=shown,
+            why="kohya.subset_as_folder" if simple else "kohya.subset_in_file",
+        )
+    if simple:
+        draft.take("dataset_config", "", key="dataset_config", was=path, why="kohya.dataset_as_folder")
+        draft.take("train_data_dir", next(iter(plain)), key="image_dir", why="kohya.dataset_as_folder")
+        if reg:
+            draft.take(
+                "reg_data_dir", next(iter(reg)), key="image_dir (is_reg)", why="kohya.dataset_as_folder"
+            )
+    else:
+        draft.take("dataset_config", path, note="kohya.dataset_stays")
+
+
+def _subset(table: Mapping[str, Any]) -> Subset:
+    repeats = table.get("num_repeats", 1)
+    if not isinstance(repeats, int) or isinstance(repeats, bool):
+        raise UserError("kohya.bad_dataset", part=f"num_repeats = {repeats!r}"[:80])
+    where = table.get("image_dir", table.get("metadata_file", ""))
+    tokens = table.get("class_tokens", "")
+    if not isinstance(where, str) or not isinstance(tokens, str):
+        raise UserError("kohya.bad_dataset", part="image_dir")
+    return Subset(where, repeats, tokens, bool(table.get("is_reg", False)))
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UserError("kohya.bad_dataset", part=str(value)[:80])
+    return dict(value)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise UserError("kohya.bad_dataset", part=str(value)[:80])
+    return value

@@ -1,0 +1,62 @@
+"""Options typed under "Additional parameters" that have a field of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.errors import UserError
+from trainer.kohya.command import option_text, options, split_command
+from trainer.kohya.draft import Draft
+from trainer.kohya.sd_scripts import NO_EFFECT, draft_from_options
+
+SETTING = "additional_parameters"
+STAY = {"network_module", "network_args", "unet_lr", "text_encoder_lr", "dataset_config", "sample_prompts"}
+"""Options that depend on others: they stay where they were typed."""
+
+
+def move_options(draft: Draft) -> None:
+    """Give each known option to its field, as it would have had the last word there.
+
+    Options without any effect on the result (a log's prefix) are set aside and written back on saving.
+    """
+    text = draft.get(SETTING)
+    try:
+        found, loose = options(split_command(text))
+    except UserError:
+        return
+    if loose or not found:
+        return
+    moved = _move(draft, found)
+    harmless = {name for name in found if name in NO_EFFECT}
+    if not moved | harmless:
+        return
+    here = _text({name: value for name, value in found.items() if name not in moved | harmless})
+    written = _text({name: value for name, value in found.items() if name not in moved})
+    names = ", ".join(f"--{name}" for name in found if name in moved | harmless)
+    draft.forget(SETTING)
+    draft.take(SETTING, here, was=text, why="kohya.options_moved", names=names)
+    if harmless:
+        draft.replaced(SETTING, written, here)
+
+
+def _move(draft: Draft, found: Mapping[str, Any]) -> set[str]:
+    moved = set()
+    for entry in draft_from_options(found).entries:
+        if entry.key in found and entry.key not in STAY and entry.setting and not entry.attention:
+            _set(draft, entry.setting, entry.now, entry.key, entry.was)
+            moved.add(entry.key)
+    if found.get("network_train_unet_only") is True:
+        _set(draft, "text_encoder_lr", 0, "network_train_unet_only", True)
+        moved.add("network_train_unet_only")
+    return moved
+
+
+def _set(draft: Draft, setting: str, value: Any, option: str, was: Any) -> None:
+    """Overwrite what the file's own key said; its entry stays, so that no key is unaccounted for."""
+    key = draft.forget(setting) or f"{SETTING} --{option}"
+    draft.take(setting, value, key=key, was=was, why="kohya.from_text", option=option)
+
+
+def _text(found: Mapping[str, Any]) -> str:
+    return " ".join(option_text(name, value) for name, value in found.items())

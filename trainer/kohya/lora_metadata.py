@@ -1,0 +1,209 @@
+"""Train again like this one: settings out of a LoRA file, from its header alone."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import UserError
+from trainer.kohya.draft import Draft
+from trainer.kohya.reading import parse_json
+from trainer.kohya.report import Imported
+from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.kohya.sd_scripts import draft_from_options
+from trainer.model_header import ModelUnreadableError, Shapes, read_header
+
+OPTIONS = {
+    "ss_batch_size_per_device": "train_batch_size", "ss_optimizer": "optimizer_type",
+    "ss_debiased_estimation": "debiased_estimation_loss", "ss_sd_model_name": "pretrained_model_name_or_path",
+    "ss_vae_name": "vae",
+}  # fmt: skip
+"""Entries whose name is not `ss_` and sd-scripts' option."""
+MODELSPEC = {
+    "modelspec.title": "metadata_title", "modelspec.author": "metadata_author",
+    "modelspec.description": "metadata_description", "modelspec.license": "metadata_license",
+    "modelspec.tags": "metadata_tags",
+}  # fmt: skip
+CLASSES = {"SGD": "SGDNesterov", "SGD8bit": "SGDNesterov8bit", "DAdaptAdamPreprint": "DAdaptAdamPreprint"}
+"""Class of an optimizer -> its name in the list, where they differ."""
+OUR_ENTRY = "lora_atelier"
+"""Our trainer's own entry: the run's settings in kohya_ss's JSON."""
+
+
+def read_lora(path: Path) -> Imported:
+    """Settings of the run that made a LoRA file. Raises UserError when it is none or is damaged."""
+    try:
+        shapes, metadata = read_header(path)
+    except (ModelUnreadableError, RecursionError) as error:
+        raise UserError("kohya.damaged_lora", path=path.name) from error
+    except OSError as error:
+        raise UserError("kohya.unreadable", path=path.name, reason=str(error)) from error
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        metadata = {}
+    if not _is_lora(shapes):
+        raise UserError("kohya.no_lora", path=path.name)
+    if any(key.startswith("ss_") for key in metadata):
+        return _from_metadata(metadata, shapes)
+    return _from_shapes(path, shapes)
+
+
+def _is_lora(shapes: Shapes) -> bool:
+    return any(re.search(r"lora_|hada_|lokr_|oft_|\.diff|dora_scale", name) for name in shapes)
+
+
+def _from_metadata(metadata: Mapping[str, str], shapes: Shapes) -> Imported:
+    found: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for key, text in metadata.items():
+        option = OPTIONS.get(key) or MODELSPEC.get(key) or key.removeprefix("ss_")
+        if option in DEFAULTS and (key.startswith("ss_") or key in MODELSPEC):
+            found[option], names[option] = _value(option, text), key
+    found |= _special(metadata, shapes, found)
+    draft = Draft({})
+    parsed = draft_from_options(
+        {option: value for option, value in found.items() if value is not None}, sdxl=_sdxl(metadata, shapes)
+    )
+    for entry in parsed.entries:
+        option = entry.key.partition(" ")[0]
+        if entry.kind != "defaulted" and entry.setting and (option in found or entry.setting == "sdxl"):
+            draft.take(
+                entry.setting, entry.now, key=names.get(option, entry.key), was=entry.was,
+                why=entry.why or "kohya.from_metadata", note=entry.note,
+            )  # fmt: skip
+    _facts(draft, metadata)
+    return draft.finish("lora_file")
+
+
+def _value(option: str, text: str) -> Any:
+    """Metadata is all text: "None", "True", "(512, 512)", "[5e-05, 5e-05]", "{…}"."""
+    if option in ("training_comment", "output_name") or option.startswith("metadata_"):
+        return "" if text == "None" else text
+    if len(text) > 10_000:
+        return None
+    if option == "network_args" and text.startswith("{"):
+        try:
+            args = parse_json(text, option)
+        except UserError:
+            return None
+        return [f"{name}={value}" for name, value in args.items()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _special(metadata: Mapping[str, str], shapes: Shapes, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries that say a setting in other words."""
+    special: dict[str, Any] = {}
+    optimizer = str(found.get("optimizer_type") or "")
+    called = re.match(r"(?:[\w.]+\.)?(\w+)(?:\((.*)\))?$", optimizer)
+    if called:
+        special["optimizer_type"] = CLASSES.get(called[1], called[1])
+        args = [part.strip() for part in re.findall(r"[^,(]+=(?:\([^)]*\)|[^,]*)", called[2] or "")]
+        special["optimizer_args"] = [re.sub(r"\s", "", part) for part in args if part]
+    if metadata.get("modelspec.prediction_type") == "v":
+        special["v_parameterization"] = True
+    if not any(name.startswith(("lora_te", "text_encoder")) for name in shapes):
+        special["network_train_unet_only"] = True
+    elif not any(name.startswith(("lora_unet", "unet.")) for name in shapes):
+        special["network_train_text_encoder_only"] = True
+    model = str(found.get("pretrained_model_name_or_path") or "")
+    if model and not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        special["pretrained_model_name_or_path"] = None  # only the file's name is known, not where it is
+    return special
+
+
+def _sdxl(metadata: Mapping[str, str], shapes: Shapes) -> bool:
+    version = metadata.get("ss_base_model_version", "") + metadata.get("modelspec.architecture", "")
+    return "xl" in version.lower() or any(name.startswith("lora_te2_") for name in shapes)
+
+
+def _facts(draft: Draft, metadata: Mapping[str, str]) -> None:
+    """What tells of the run but is no setting."""
+    seen = {entry.key for entry in draft.entries}
+    for key, text in metadata.items():
+        if key in seen:
+            continue
+        if key == "ss_sd_model_name":
+            draft.add(key, "unknown", text, why="kohya.model_by_name", attention=True)
+        elif key in ("ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets"):
+            draft.add(key, "unknown", _folders(text), why="kohya.folders_by_name")
+        else:
+            draft.add(key, "unknown", text[:200], why="kohya.fact_of_run")
+
+
+def _folders(text: str) -> str:
+    """{"10_cat": {"n_repeats": 10, "img_count": 7}} as "10_cat (7)"."""
+    try:
+        found = json.loads(text) if len(text) < 1_000_000 else {}
+    except (ValueError, RecursionError):
+        return text[:200]
+    if not isinstance(found, dict):
+        return text[:200]
+    counts = {name: one.get("img_count", "?") for name, one in found.items() if isinstance(one, dict)}
+    return ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:20])
+
+
+def _from_shapes(path: Path, shapes: Shapes) -> Imported:
+    """A file without metadata: kind, ranks and alpha stand in its tensors."""
+    draft = Draft({})
+    ranks, conv = _ranks(shapes)
+    kind = _kind(shapes, has_conv=bool(conv))
+    draft.take("LoRA_type", kind, key="…", why="kohya.from_tensors")
+    if ranks:
+        draft.take("network_dim", ranks.most_common(1)[0][0], key="…", why="kohya.from_tensors")
+    if conv:
+        draft.take("conv_dim", conv.most_common(1)[0][0], key="…", why="kohya.from_tensors")
+    alpha = _first_alpha(path)
+    if alpha:
+        draft.take("network_alpha", alpha, key="…", why="kohya.from_tensors")
+    draft.take("sdxl", _sdxl({}, shapes), key="…", why="kohya.from_tensors")
+    if not any(name.startswith(("lora_te", "text_encoder")) for name in shapes):
+        draft.take("text_encoder_lr", 0, key="…", why="kohya.unet_only")
+    draft.add("__metadata__", "unknown", why="kohya.no_metadata", attention=True)
+    return draft.finish("lora_file")
+
+
+def _kind(shapes: Shapes, *, has_conv: bool) -> str:
+    text = " ".join(shapes)
+    if "hada_" in text:
+        return "LyCORIS/LoHa"
+    if "lokr_" in text:
+        return "LyCORIS/LoKr"
+    return "Kohya LoCon" if has_conv else "Standard"
+
+
+def _ranks(shapes: Shapes) -> tuple[Counter[int], Counter[int]]:
+    """How often each rank occurs: in linear and 1x1 layers, and in 3x3 convolutions."""
+    ranks: Counter[int] = Counter()
+    conv: Counter[int] = Counter()
+    for name, shape in shapes.items():
+        if name.endswith(("lora_down.weight", "lora_A.weight")) and shape:
+            (conv if tuple(shape[2:]) == (3, 3) else ranks)[shape[0]] += 1
+        elif name.endswith("hada_w1_b") and shape:
+            ranks[shape[0]] += 1
+    return ranks, conv
+
+
+def _first_alpha(path: Path) -> float | None:
+    """The first alpha among the tensors: one number, a few bytes."""
+    formats = {"F32": "<f", "F16": "<e", "F64": "<d", "I64": "<q", "I32": "<i"}
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        for name, entry in header.items():
+            if not name.endswith(".alpha") or entry.get("shape") not in ([], [1]):
+                continue
+            file.seek(8 + length + entry["data_offsets"][0])
+            data = file.read(8)
+            if entry["dtype"] == "BF16":
+                return struct.unpack("<f", b"\0\0" + data[:2])[0]
+            pattern = formats.get(entry["dtype"])
+            return struct.unpack(pattern, data[: struct.calcsize(pattern)])[0] if pattern else None
+    return None

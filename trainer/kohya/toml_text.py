@@ -1,0 +1,31 @@
+"""Write TOML as sd-scripts reads it: one flat table, sorted, quoted right on every system."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def toml_text(values: Mapping[str, Any]) -> str:
+    """One line per option. None is left out. Raises TypeError for what TOML cannot say here."""
+    return "".join(f"{key} = {_value(value)}\n" for key, value in sorted(values.items()) if value is not None)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_value(one) for one in value)}]"
+    if isinstance(value, str):
+        return _text(value)
+    raise TypeError(f"{type(value).__name__} has no place in this TOML")
+
+
+def _text(text: str) -> str:
+    """Paths of Windows in single quotes, where a backslash is a backslash; else with escapes."""
+    if "\\" in text and "'" not in text and text.isprintable():
+        return f"'{text}'"
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
