@@ -7,8 +7,11 @@ training untouched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +19,8 @@ from diffusers import StableDiffusionPipeline, schedulers
 from PIL.Image import Image
 from torch import Tensor
 
+from trainer.events import Event, Notice, Phase, Sampled
+from trainer.job_folder import write_whole
 from trainer.sample_prompts import SamplePrompt
 
 # kohya's name -> diffusers' class and what makes it that sampler. The beta schedule comes from the model.
@@ -57,7 +62,7 @@ def random_state_kept() -> Iterator[None]:
         yield
 
 
-def draw(  # noqa: PLR0913  # a picture has this many facts
+def draw(  # a picture has this many facts
     pipeline: StableDiffusionPipeline,
     prompt: SamplePrompt,
     encode: Callable[[str], Tensor],
@@ -109,3 +114,55 @@ def build_pipeline(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, noise
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+@dataclass(frozen=True)
+class SampleMaker:
+    """Draws the sample pictures of a run when the plan wants them. Never ends a run: a failure is a notice."""
+
+    pipeline: Any
+    prompts: Sequence[SamplePrompt]
+    steps: frozenset[int]
+    """Steps after which samples are drawn; 0 is before the first."""
+    sampler: str
+    """"Sample sampler"."""
+    seed: int
+    """For prompts without a seed of their own."""
+    encode: Callable[[str], Tensor]
+    inference: Callable[[], AbstractContextManager[None]]
+    """Inside, network and optimizer are as in use, not as in training."""
+    folder: Path
+    emit: Callable[[Event], None]
+    interrupted: Callable[[], bool]
+
+    def draw_due(self, step: int) -> None:
+        """Draw all prompts if samples are due after this step."""
+        if step not in self.steps:
+            return
+        with self.inference():
+            for index, prompt in enumerate(self.prompts):
+                self.emit(Phase("sample", index, len(self.prompts)))
+                try:
+                    self._draw(step, index, prompt)
+                except InterruptedError:
+                    return
+                except Exception as error:  # noqa: BLE001  # a sample picture is never worth a run
+                    values = {"prompt": prompt.prompt, "error": f"{type(error).__name__}: {error}"}
+                    self.emit(Notice("training.sample_failed", values, "warning"))
+
+    def _draw(self, step: int, index: int, prompt: SamplePrompt) -> None:
+        seed = self.seed + index if prompt.seed is None else prompt.seed
+        image = draw(
+            self.pipeline,
+            prompt,
+            self.encode,
+            sampler=build_sampler(prompt.sampler or self.sampler, self.pipeline.scheduler),
+            seed=seed,
+            interrupted=self.interrupted,
+        )
+        self.folder.mkdir(exist_ok=True)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        path = self.folder / f"{step:08d}_{index:02d}.png"
+        write_whole(path, buffer.getvalue())
+        self.emit(Sampled(step, index, prompt.prompt, f"{self.folder.name}/{path.name}", seed))

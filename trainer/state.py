@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -29,12 +29,18 @@ FORMAT = 1
 def random_states() -> dict[str, Any]:
     """Every random state that a run draws from: torch's (CPU and GPUs), Python's and numpy's."""
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = numpy.random.get_state(legacy=True)  # noqa: NPY002  # libraries draw from it
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002  # libraries draw from it
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
-        "numpy": [name, torch.from_numpy(numpy.asarray(keys, dtype=numpy.int64)), position, has_gauss, cached],
+        "numpy": [
+            name,
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            position,
+            has_gauss,
+            cached,
+        ],
     }
 
 
@@ -46,7 +52,7 @@ def restore_random_states(states: dict[str, Any]) -> None:
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]
-    numpy.random.set_state((name, keys.numpy().astype(numpy.uint32), position, has_gauss, cached))  # noqa: NPY002  # as above
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002  # as above
 
 
 def save_state(

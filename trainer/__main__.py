@@ -1,0 +1,135 @@
+"""The trainer's command line: `python -m trainer VERB …`.
+
+Exit codes: 0 done, 2 something the person can mend, 3 stopped, 1 our bug.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trainer import kohya, preflight
+from trainer.errors import UserError
+from trainer.job_folder import JobFolder, default_workspace
+from trainer.messages import LANGUAGES, Language
+from trainer.settings import SETTINGS, Settings
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+Config = Annotated[
+    Path, typer.Argument(help="Settings: a preset of ours or of kohya_ss, or sd-scripts TOML.")
+]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def language() -> Language:
+    """The person's language, by the environment."""
+    code = next(
+        (os.environ[name][:2] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "en"
+    )
+    return next((known for known in LANGUAGES if known == code), "en")
+
+
+def read_settings(config: Path, changes: list[str]) -> Settings:
+    """Settings of a file, with --set changes applied."""
+    settings = kohya.read(config).settings
+    return settings.replace(**dict(parse_change(change) for change in changes)) if changes else settings
+
+
+def parse_change(change: str) -> tuple[str, Any]:
+    """ "network_dim=16" -> ("network_dim", 16). Raises UserError for a key that is no setting."""
+    key, equals, text = change.partition("=")
+    if key not in SETTINGS or not equals:
+        raise UserError("training.unknown_setting", key=key or change)
+    setting = SETTINGS[key]
+    if setting.optional and not text:
+        return key, None
+    if setting.kind == "switch":
+        return key, text.lower() in ("true", "1", "yes", "on")
+    if setting.kind == "choice" and all(isinstance(choice, int) for choice in setting.choices):
+        return key, int(text)
+    return key, text
+
+
+@app.command()
+def train(
+    config: Config,
+    changes: Sets = [],  # noqa: B006  # Typer copies it
+    job: Annotated[Path | None, typer.Option(help="Folder for this job (new).")] = None,
+) -> None:
+    """Train a LoRA with the settings of a file."""
+    settings = read_settings(config, changes)
+    if job is None:
+        folder = JobFolder.create(default_workspace(), settings)
+    else:
+        job.mkdir(parents=True, exist_ok=True)
+        folder = JobFolder(job)
+        folder.write_settings(settings)
+    raise typer.Exit(_run(folder))
+
+
+@app.command("job")
+def job_(folder: Annotated[Path, typer.Argument(help="A job folder with settings.json.")]) -> None:
+    """Train the job that the page has prepared."""
+    raise typer.Exit(_run(JobFolder(folder)))
+
+
+def _run(folder: JobFolder) -> int:
+    from trainer.run import run_job
+
+    return run_job(folder)
+
+
+@app.command()
+def check(config: Config, changes: Sets = [], as_json: AsJson = False) -> None:  # noqa: B006  # Typer copies it
+    """Say what would stop or spoil the run, and how long it will be. Loads no model."""
+    checked = preflight.check(read_settings(config, changes))
+    if as_json:
+        print(json.dumps(checked.as_json(language()), ensure_ascii=False, indent=1))
+    else:
+        for line in checked.lines(language()):
+            print(line)
+    raise typer.Exit(2 if any(problem.blocks for problem in checked.problems) else 0)
+
+
+@app.command()
+def inspect(lora: Annotated[Path, typer.Argument(help="A LoRA file.")], as_json: AsJson = False) -> None:
+    """Say what a LoRA file contains: modules, ranks, alphas, metadata."""
+    from trainer.lora_info import describe
+
+    info = describe(lora)
+    print(json.dumps(info.as_json(), ensure_ascii=False, indent=1) if as_json else info.text())
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Settings of another tool.")], as_json: AsJson = False
+) -> None:
+    """Say, key by key, how the settings of another tool are read."""
+    imported = kohya.read(file)
+    if as_json:
+        print(json.dumps(imported.as_json(), ensure_ascii=False, indent=1))
+    else:
+        for line in kohya.report_lines(imported.report, language()):
+            print(line)
+
+
+def main() -> None:
+    """Run the command line; a UserError becomes a sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # checked above
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What the UNet is told about each picture: captions as text embeddings, made once where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from trainer.model import LoadedModel
+from trainer.text import encode_text, tokenize
+
+
+@dataclass
+class CaptionEncoder:
+    """Captions -> text embeddings (B, T, D) on the training device.
+
+    While the text encoder learns, every call encodes anew. While it does not, each caption is encoded once
+    and remembered (on the CPU).
+    """
+
+    model: LoadedModel
+    device: torch.device
+    clip_skip: int = 1
+    max_token_length: int = 75
+    weighted: bool = False
+    """"Weighted captions"."""
+    pad: bool = True
+    """False: "No token padding"."""
+    learning: bool = True
+    """Whether the text encoder is being trained."""
+    remembered: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        """Text embeddings for training; with gradients while the text encoder learns."""
+        if self.learning or not self.pad:
+            with torch.set_grad_enabled(self.learning):
+                return self.encode(captions)
+        for caption in dict.fromkeys(captions):
+            if caption not in self.remembered:
+                with torch.no_grad():
+                    self.remembered[caption] = self.encode([caption])[0].cpu()
+        return torch.stack([self.remembered[caption] for caption in captions]).to(self.device)
+
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        """Encode now, as the model stands."""
+        tokens = tokenize(
+            self.model.tokenizers[0], captions, self.max_token_length, weighted=self.weighted, pad=self.pad
+        )
+        return encode_text(self.model.text_encoders[0], tokens.to(self.device), self.clip_skip)

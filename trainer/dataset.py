@@ -1,0 +1,154 @@
+"""The training pictures as batches, in the order and with the chances that follow from the seed.
+
+Everything random about a batch comes from (seed, epoch, batch), so a run that continues, or one with other
+numbers of workers, sees the same pictures and captions.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from trainer import captions, pictures
+from trainer.buckets import Fit, epoch_batches, epoch_rng
+from trainer.images import TrainImage
+from trainer.position import Group
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures that are learned from at once; all of one size."""
+
+    captions: tuple[str, ...]
+    loss_weights: Tensor
+    """(B,): "Prior loss weight" for regularisation pictures, else 1."""
+    images: tuple[int, ...]
+    """Which pictures, as indices into the run's list."""
+    flipped: tuple[bool, ...]
+    pixels: Tensor | None = None
+    """(B, 3, H, W), -1 to 1; None where latents are cached."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What may change about a picture or its caption from one time to the next."""
+
+    shuffle_caption: bool = False
+    keep_tokens: int = 0
+    caption_dropout_rate: float = 0.0
+    caption_dropout_every_n_epochs: int = 0
+    random_crop: bool = False
+    flip_aug: bool = False
+    color_aug: bool = False
+
+    @property
+    def vary_captions(self) -> bool:
+        """Whether a picture's caption is not always the same."""
+        return bool(self.shuffle_caption or self.caption_dropout_rate or self.caption_dropout_every_n_epochs)
+
+
+@dataclass(frozen=True)
+class TrainingData(Dataset[Batch]):
+    """The pictures of a run and the rules by which they become batches."""
+
+    images: Sequence[TrainImage]
+    """Each comes `repeats` times per epoch; regularisation pictures are matched already."""
+    fits: Sequence[Fit]
+    """Bucket of each picture."""
+    seed: int
+    batch_size: int
+    changes: Changes
+    prior_loss_weight: float = 1.0
+    with_pixels: bool = True
+    """False: latents are cached, only captions are needed."""
+    workers: int = 0
+    """"Max num workers for DataLoader"."""
+    persistent: bool = False
+    """"Persistent data loader": workers live on from epoch to epoch."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_order", lru_cache(maxsize=2)(self._make_order))
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_order"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    def order(self, epoch: int) -> list[tuple[int, ...]]:
+        """The batches of an epoch: indices of pictures. Every picture comes once per repeat."""
+        return self._order(epoch)  # type: ignore[attr-defined]  # set in __post_init__
+
+    def _make_order(self, epoch: int) -> list[tuple[int, ...]]:
+        buckets: dict[tuple[int, int], list[int]] = {}
+        for index, (image, fit) in enumerate(zip(self.images, self.fits, strict=True)):
+            buckets.setdefault(fit.bucket, []).extend([index] * image.repeats)
+        return epoch_batches(
+            [buckets[size] for size in sorted(buckets)], self.batch_size, epoch_rng(self.seed, epoch)
+        )
+
+    def __getitem__(self, place: tuple[int, int]) -> Batch:  # type: ignore[override]  # a place is (epoch, batch)
+        epoch, number = place
+        indices = self.order(epoch)[number]
+        rng = random.Random(f"{self.seed}/{epoch}/{number}")
+        texts = tuple(self._caption(index, epoch, rng) for index in indices)
+        flipped = tuple(self.changes.flip_aug and rng.random() < 0.5 for _ in indices)
+        weights = [self.prior_loss_weight if self.images[index].is_reg else 1.0 for index in indices]
+        pixels = None
+        if self.with_pixels:
+            stack = [self._pixels(index, flip, rng) for index, flip in zip(indices, flipped, strict=True)]
+            pixels = torch.stack(stack)
+        return Batch(texts, torch.tensor(weights), indices, flipped, pixels)
+
+    def _caption(self, index: int, epoch: int, rng: random.Random) -> str:
+        rule = self.changes
+        dropped = captions.is_dropped(
+            rule.caption_dropout_rate, rule.caption_dropout_every_n_epochs, epoch, rng
+        )
+        text = self.images[index].caption
+        return captions.process(
+            text, shuffle=rule.shuffle_caption, keep_tokens=rule.keep_tokens, drop=dropped, rng=rng
+        )
+
+    def _pixels(self, index: int, flip: bool, rng: random.Random) -> Tensor:
+        fit = self.fits[index]
+        corner = pictures.random_corner(fit, rng) if self.changes.random_crop else None
+        hue = pictures.random_hue(rng) if self.changes.color_aug else 0.0
+        return torch.from_numpy(
+            pictures.to_input(
+                pictures.fitted(self.images[index].path, fit, corner=corner, flip=flip, hue=hue)
+            )
+        )
+
+    def loaded(self, groups: Iterable[Group]) -> Iterator[tuple[Group, list[Batch]]]:
+        """The batches of each optimizer step, read ahead by the workers where there are any."""
+        for part in [list(groups)] if self.persistent else _by_epoch(groups):
+            places = [(group.epoch, batch) for group in part for batch in group.batches]
+            loader = DataLoader(
+                self,
+                batch_size=None,
+                sampler=places,
+                num_workers=self.workers,
+                generator=torch.Generator(),  # or the loader would draw from the training's random numbers
+            )
+            batches = iter(loader)
+            for group in part:
+                yield group, [next(batches) for _ in group.batches]
+
+
+def _by_epoch(groups: Iterable[Group]) -> Iterator[list[Group]]:
+    part: list[Group] = []
+    for group in groups:
+        if part and group.epoch != part[0].epoch:
+            yield part
+            part = []
+        part.append(group)
+    if part:
+        yield part

@@ -1,0 +1,347 @@
+"""Builds everything a run needs, once: pictures, model, network, optimizer, saver, sampler."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from trainer import images as image_files
+from trainer import latents
+from trainer.conditioning import CaptionEncoder
+from trainer.dataset import Batch, Changes, TrainingData
+from trainer.device import Precision, pick_device, pick_precision
+from trainer.events import Event, Notice, Phase
+from trainer.images import TrainImage
+from trainer.job_folder import JobFolder, default_workspace
+from trainer.loss import timestep_weights
+from trainer.lr_schedule import build_lr_scheduler
+from trainer.messages import Message
+from trainer.metadata import RunFacts, build_metadata
+from trainer.model import LoadedModel, load_model
+from trainer.network import Network, build_network
+from trainer.optimizer import build_optimizer, set_training
+from trainer.plan import Plan, bucket_rule, build_plan
+from trainer.position import Position
+from trainer.sample import SampleMaker, build_pipeline
+from trainer.sample_prompts import prompts
+from trainer.saving import DTYPES, Saver
+from trainer.settings import Settings
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that the training loop works with."""
+
+    settings: Settings
+    plan: Plan
+    seed: int
+    accelerator: Accelerator
+    model: LoadedModel
+    network: Network
+    data: TrainingData
+    cached: latents.CachedLatents | None
+    captions: CaptionEncoder
+    optimizer: torch.optim.Optimizer
+    lr_scheduler: torch.optim.lr_scheduler.LRScheduler
+    timestep_weights: Callable[[Tensor], Tensor]
+    saver: Saver
+    sampler: SampleMaker
+    start: Position
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return self.accelerator.device
+
+    @property
+    def accumulation_steps(self) -> int:
+        """ "Gradient accumulation steps": batches per change of the weights."""
+        return self.settings.length.gradient_accumulation_steps
+
+    def encode_pictures(self, batch: Batch) -> Tensor:
+        """Latents (B, 4, H/8, W/8) of a batch, cached or made now."""
+        if self.cached is not None:
+            return self.cached.batch(batch.images, batch.flipped).to(self.device)
+        assert batch.pixels is not None  # noqa: S101  # for the type checker: pixels are there when nothing is cached
+        return latents.encode(self.model.vae, batch.pixels.to(self.device))
+
+
+def build_parts(settings: Settings, job: JobFolder, emit: Emit) -> Parts:
+    """Everything for a run, from its settings. Raises UserError, and StopRequested when Stop is pressed."""
+    seed = secrets.randbelow(2**32) if settings.length.seed is None else settings.length.seed
+    seed_everything(seed)
+    torch.set_num_threads(settings.machine.num_cpu_threads_per_process)
+    device = pick_device()
+    precision = pick_precision(settings.machine.mixed_precision, device)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=_autocast_name(precision))
+    if precision.notice:
+        notify(emit, precision.notice)
+
+    emit(Phase("read_images"))
+    pictures = read_images(settings)
+    plan = build_plan(settings, *pictures)
+    data = build_data(settings, pictures, seed)
+    emit(Phase("load_model"))
+    model = _load_model(settings, precision, emit)
+    network = _build_network(settings, model)
+    optimizer = _build_optimizer(settings, network, device, emit)
+    cached = (
+        _cache_latents(settings, model, data, device, job, emit) if settings.images.cache_latents else None
+    )
+    _place(model, device, keep_vae=cached is None)
+    captions = _caption_encoder(settings, model, device, learning=bool(network.parameters("text_encoder")))
+    facts = RunFacts(settings, plan, data.images, model, seed)
+    return Parts(
+        settings=settings,
+        plan=plan,
+        seed=seed,
+        accelerator=accelerator,
+        model=model,
+        network=network,
+        data=data,
+        cached=cached,
+        captions=captions,
+        optimizer=accelerator.prepare(optimizer),
+        lr_scheduler=build_lr_scheduler(settings.optimizer, optimizer, plan.total_steps),
+        timestep_weights=_timestep_weights(settings, model),
+        saver=_build_saver(settings, plan, network, facts, emit),
+        start=Position(),
+        sampler=_build_sampler(settings, plan, model, captions, network, optimizer, accelerator, job, emit),
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch (CPU and GPUs), Python and numpy: libraries draw from all of them."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  # libraries draw from it
+
+
+def notify(emit: Emit, message: Message) -> None:
+    """Tell of something done another way than the settings say."""
+    emit(Notice(message.code, message.values, "warning"))
+
+
+def _autocast_name(precision: Precision) -> str:
+    """accelerate's name of the number format of the forward pass."""
+    names = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+    return names[precision.dtype] if precision.autocast else "no"
+
+
+def read_images(settings: Settings) -> tuple[Sequence[TrainImage], Sequence[TrainImage]]:
+    """Training pictures and regularisation pictures, those that can be read."""
+    folders, extension = settings.folders, settings.captions.caption_extension
+    scan = image_files.scan_folder(Path(folders.train_data_dir), extension)
+    if not folders.reg_data_dir:
+        return scan.images, ()
+    return scan.images, image_files.scan_folder(Path(folders.reg_data_dir), extension, is_reg=True).images
+
+
+def build_data(
+    settings: Settings, pictures: tuple[Sequence[TrainImage], Sequence[TrainImage]], seed: int
+) -> TrainingData:
+    """The pictures as batches; regularisation pictures are repeated to match."""
+    images, reg_images = pictures
+    everything = [*images, *image_files.matched(reg_images, sum(image.repeats for image in images))]
+    rule = bucket_rule(settings.images)
+    captions, changes = settings.captions, settings.images
+    return TrainingData(
+        images=everything,
+        fits=[rule.fit(image.width, image.height) for image in everything],
+        seed=seed,
+        batch_size=settings.length.train_batch_size,
+        changes=Changes(
+            shuffle_caption=captions.shuffle_caption,
+            keep_tokens=captions.keep_tokens,
+            caption_dropout_rate=captions.caption_dropout_rate,
+            caption_dropout_every_n_epochs=captions.caption_dropout_every_n_epochs,
+            random_crop=changes.random_crop,
+            flip_aug=changes.flip_aug,
+            color_aug=changes.color_aug,
+        ),
+        prior_loss_weight=settings.loss.prior_loss_weight,
+        with_pixels=not changes.cache_latents,
+        workers=changes.max_data_loader_n_workers,
+        persistent=changes.persistent_data_loader_workers,
+    )
+
+
+def _load_model(settings: Settings, precision: Precision, emit: Emit) -> LoadedModel:
+    chosen = settings.model
+    quick = chosen.model_list not in {"", "custom"}
+    model = load_model(
+        chosen.model_list if quick else chosen.pretrained_model_name_or_path,
+        v2=chosen.v2,
+        sdxl=chosen.sdxl,
+        v_parameterization=chosen.v_parameterization,
+        vae=chosen.vae,
+        dtype=precision.dtype,
+        vae_dtype=torch.float32 if chosen.sdxl_no_half_vae else precision.dtype,
+    )
+    for notice in model.notices:
+        notify(emit, notice)
+    if settings.machine.gradient_checkpointing:
+        model.unet.enable_gradient_checkpointing()
+        model.unet.train()
+    return model
+
+
+def base_rates(settings: Settings) -> tuple[float, float]:
+    """Learning rates of UNet and text encoder; a blank one is "Learning rate"."""
+    rates = settings.optimizer
+    unet = rates.learning_rate if rates.unet_lr is None else rates.unet_lr
+    text_encoder = rates.learning_rate if rates.text_encoder_lr is None else rates.text_encoder_lr
+    return unet, text_encoder
+
+
+def _build_network(settings: Settings, model: LoadedModel) -> Network:
+    unet_lr, text_encoder_lr = base_rates(settings)
+    return build_network(
+        model, settings.network, train_unet=unet_lr > 0, train_text_encoder=text_encoder_lr > 0
+    )
+
+
+def _build_optimizer(
+    settings: Settings, network: Network, device: torch.device, emit: Emit
+) -> torch.optim.Optimizer:
+    unet_lr, text_encoder_lr = base_rates(settings)
+    groups = network.groups(unet_lr=unet_lr, text_encoder_lr=text_encoder_lr)
+    optimizer, notice = build_optimizer(settings.optimizer, groups, device)
+    if notice:
+        notify(emit, notice)
+    return optimizer
+
+
+def _cache_latents(
+    settings: Settings,
+    model: LoadedModel,
+    data: TrainingData,
+    device: torch.device,
+    job: JobFolder,
+    emit: Emit,
+) -> latents.CachedLatents:
+    chosen = settings.images
+    model.vae.to(device)
+    store = None
+    if chosen.cache_latents_to_disk:
+        folder = default_workspace() / "latents"
+        store = latents.Store(
+            folder, latents.fingerprint(model.vae), check_content=not chosen.skip_cache_check
+        )
+    cached = latents.cache_latents(
+        model.vae,
+        [(image.path, fit) for image, fit in zip(data.images, data.fits, strict=True)],
+        batch_size=chosen.vae_batch_size or settings.length.train_batch_size,
+        flip=chosen.flip_aug,
+        store=store,
+        progress=lambda done, total: emit(Phase("cache_latents", done, total)),
+        stop_requested=job.stop_requested,
+    )
+    if store:
+        values = {
+            "reused": len(cached.latents) - cached.encoded,
+            "encoded": cached.encoded,
+            "stale": cached.stale,
+        }
+        emit(Notice("training.latents_cached", values))
+    return cached
+
+
+def _place(model: LoadedModel, device: torch.device, *, keep_vae: bool) -> None:
+    """Put the model where it trains; the VAE only while pictures are encoded in the loop."""
+    model.unet.to(device)
+    for text_encoder in model.text_encoders:
+        text_encoder.to(device)
+    model.vae.to(device if keep_vae else "cpu")
+
+
+def _caption_encoder(
+    settings: Settings, model: LoadedModel, device: torch.device, *, learning: bool
+) -> CaptionEncoder:
+    captions = settings.captions
+    return CaptionEncoder(
+        model,
+        device,
+        clip_skip=captions.clip_skip,
+        max_token_length=captions.max_token_length,
+        weighted=captions.weighted_captions,
+        pad=not captions.no_token_padding,
+        learning=learning,
+    )
+
+
+def _timestep_weights(settings: Settings, model: LoadedModel) -> Callable[[Tensor], Tensor]:
+    loss = settings.loss
+    return timestep_weights(
+        model.prediction_type,
+        min_snr_gamma=loss.min_snr_gamma,
+        scale_v_pred_loss_like_noise_pred=loss.scale_v_pred_loss_like_noise_pred,
+        v_pred_like_loss=loss.v_pred_like_loss,
+        debiased_estimation_loss=loss.debiased_estimation_loss,
+    )
+
+
+def _build_saver(settings: Settings, plan: Plan, network: Network, facts: RunFacts, emit: Emit) -> Saver:
+    return Saver(
+        network=network,
+        plan=plan,
+        output_dir=Path(settings.folders.output_dir),
+        extension=f".{settings.saving.save_model_as}",
+        dtype=DTYPES[settings.saving.save_precision],
+        metadata=lambda position: build_metadata(facts, position),
+        emit=emit,
+    )
+
+
+def _build_sampler(  # a sampler is made of many parts
+    settings: Settings,
+    plan: Plan,
+    model: LoadedModel,
+    captions: CaptionEncoder,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    job: JobFolder,
+    emit: Emit,
+) -> SampleMaker:
+    @contextmanager
+    def inference() -> Iterator[None]:
+        training = model.unet.training
+        network.eval()
+        set_training(optimizer, False)
+        model.unet.eval()
+        model.vae.to(accelerator.device)
+        try:
+            with accelerator.autocast():
+                yield
+        finally:
+            network.train()
+            set_training(optimizer, True)
+            model.unet.train(training)
+
+    pipeline = build_pipeline(
+        model.unet, model.vae, model.text_encoders[0], model.tokenizers[0], model.noise_scheduler
+    )
+    return SampleMaker(
+        pipeline=pipeline,
+        prompts=prompts(settings.sampling.sample_prompts),
+        steps=frozenset(plan.sample_steps),
+        sampler=settings.sampling.sample_sampler,
+        seed=0,
+        encode=lambda text: captions.encode([text]),
+        inference=inference,
+        folder=job.samples,
+        emit=emit,
+        interrupted=job.stop_requested,
+    )

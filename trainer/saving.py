@@ -1,0 +1,55 @@
+"""Writes a run's LoRA files: what the plan says, when it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from trainer.events import Event, Phase, Saved
+from trainer.lora_file import save_lora
+from trainer.network import Network
+from trainer.plan import Plan
+from trainer.position import Position
+
+DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Saver:
+    """Saves the network under the names of the plan. Every file is written whole or not at all."""
+
+    network: Network
+    plan: Plan
+    output_dir: Path
+    extension: str
+    """".safetensors" or ".ckpt" ("Save trained model as")."""
+    dtype: torch.dtype
+    """"Save precision"."""
+    metadata: Callable[[Position], dict[str, str]]
+    emit: Callable[[Event], None]
+
+    def save_due(self, position: Position) -> None:
+        """Save what the plan wants saved after this step (not the final file)."""
+        for save in self.plan.saves:
+            if save.step == position.step and save.name != self.plan.final_name:
+                self._save(position, save.name)
+
+    def save_final(self, position: Position) -> Path:
+        """Save the finished LoRA."""
+        return self._save(position, self.plan.final_name, final=True)
+
+    def save_stopped(self, position: Position) -> Path:
+        """Save what was learned when the person pressed Stop."""
+        stem = self.plan.final_name.removesuffix(self.extension)
+        return self._save(position, f"{stem}-step{position.step:08d}{self.extension}", final=True)
+
+    def _save(self, position: Position, name: str, *, final: bool = False) -> Path:
+        path = self.output_dir / name
+        self.emit(Phase("save"))
+        save_lora(path, self.network.state_dict(), self.metadata(position), self.dtype)
+        self.emit(Saved(position.step, position.epoch, str(path), path.stat().st_size, final=final))
+        self.emit(Phase("train", position.step, self.plan.total_steps))
+        return path

@@ -1,0 +1,145 @@
+"""The training loop, top to bottom.
+
+A *step* is one change of the weights; it is made of as many *micro-steps* (batches) as "Gradient
+accumulation steps" says. The plan knows at which steps files are saved and sample pictures are drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from trainer import loss as losses
+from trainer import noise as noises
+from trainer.dataset import Batch
+from trainer.errors import UserError
+from trainer.events import Event, Phase, Step
+from trainer.memory import bytes_in_use
+from trainer.optimizer import adapted_rate, set_training
+from trainer.parts import Parts
+from trainer.position import Position, groups_from
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: where, with which LoRA file, and whether the person stopped it."""
+
+    position: Position
+    path: Path
+    stopped: bool
+
+
+def train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[[], bool]) -> Ended:
+    """Train one LoRA from parts.start to the end of the plan, saving and sampling on the way.
+
+    Raises UserError where the run cannot go on (a loss that is not a number, a full disk).
+    """
+    plan, position = parts.plan, parts.start
+    if position.step == 0:
+        parts.sampler.draw_due(0)
+    emit(Phase("train", position.step, plan.total_steps))
+    set_training(parts.optimizer, True)
+
+    groups = groups_from(position, plan.batches_per_epoch, parts.accumulation_steps, plan.total_steps)
+    for group, batches in parts.data.loaded(groups):
+        freeze_text_encoder_in_time(parts, group.after.step)
+        loss = sum(micro_step(parts, batch) for batch in batches) / len(batches)
+        rates = {group["name"]: adapted_rate(group) for group in parts.optimizer.param_groups}
+        grad_norm = change_weights(parts)
+        position = group.after
+        emit(Step(position.step, group.epoch, loss, rates, grad_norm, bytes_in_use(parts.device)))
+
+        if position.step == plan.total_steps:
+            break
+        parts.saver.save_due(position)
+        if stop_requested():
+            return Ended(position, parts.saver.save_stopped(position), stopped=True)
+        parts.sampler.draw_due(position.step)
+
+    final = parts.saver.save_final(position)
+    parts.sampler.draw_due(position.step)
+    return Ended(position, final, stopped=False)
+
+
+def micro_step(parts: Parts, batch: Batch) -> float:
+    """Add one batch's gradients to the LoRA; returns the batch's loss.
+
+    The order of the random draws is the reference's: VAE, text encoder, noise, timesteps, UNet.
+    """
+    latents = parts.encode_pictures(batch)  # (B, 4, H/8, W/8)
+    with parts.accelerator.autocast():
+        text_embeds = parts.captions(batch.captions)  # (B, 77·n, D)
+    noise, timesteps = draw_noise(parts, latents)
+    loss = batch_loss(parts, batch, latents, text_embeds, noise, timesteps)
+    if not math.isfinite(value := float(loss.detach())):
+        raise UserError("training.loss_not_finite", "learning_rate")
+    parts.accelerator.backward(loss / parts.accumulation_steps)
+    return value
+
+
+def draw_noise(parts: Parts, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Noise (B, 4, H/8, W/8) and timesteps (B,) for latents, as "Noise" says."""
+    chosen = parts.settings.noise
+    original = chosen.noise_offset_type == "Original"
+    noise = noises.draw_noise(
+        latents,
+        noise_offset=chosen.noise_offset if original else 0.0,
+        noise_offset_random_strength=chosen.noise_offset_random_strength,
+        adaptive_noise_scale=chosen.adaptive_noise_scale,
+        multires_noise_iterations=0 if original else chosen.multires_noise_iterations,
+        multires_noise_discount=chosen.multires_noise_discount,
+    )
+    timesteps = noises.draw_timesteps(len(latents), chosen.min_timestep, chosen.max_timestep)
+    return noise, timesteps.to(latents.device)
+
+
+def batch_loss(
+    parts: Parts, batch: Batch, latents: Tensor, text_embeds: Tensor, noise: Tensor, timesteps: Tensor
+) -> Tensor:
+    """Mean loss of a batch: add the noise, ask the UNet which it was, score the answer."""
+    model, loss = parts.model, parts.settings.loss
+    chosen = parts.settings.noise
+    noisy_latents = noises.add_noise(
+        model.noise_scheduler,
+        latents,
+        noise,
+        timesteps,
+        ip_noise_gamma=chosen.ip_noise_gamma,
+        ip_noise_gamma_random_strength=chosen.ip_noise_gamma_random_strength,
+    )
+    with parts.accelerator.autocast():
+        noise_pred = model.predict_noise(noisy_latents.to(model.unet.dtype), timesteps, text_embeds)
+    target = losses.target_for(model.noise_scheduler, model.prediction_type, latents, noise, timesteps)
+    threshold = losses.huber_threshold(
+        timesteps, model.noise_scheduler.alphas_cumprod, loss.huber_schedule, loss.huber_c, loss.huber_scale
+    )
+    scores = losses.distance(noise_pred, target, loss.loss_type, threshold)  # (B,)
+    return (scores * batch.loss_weights.to(scores) * parts.timestep_weights(timesteps)).mean()
+
+
+def change_weights(parts: Parts) -> float:
+    """One optimizer step with the gradients gathered; returns their norm before clipping."""
+    limit = parts.settings.optimizer.max_grad_norm or math.inf
+    norm = parts.accelerator.clip_grad_norm_(parts.network.parameters(), limit)
+    grad_norm = float(norm) if norm is not None else 0.0
+    if not math.isfinite(grad_norm) and parts.accelerator.scaler is None:
+        raise UserError("training.gradient_not_finite", "learning_rate")
+    parts.optimizer.step()
+    if not parts.accelerator.optimizer_step_was_skipped:
+        parts.lr_scheduler.step()
+    parts.optimizer.zero_grad(set_to_none=True)
+    if limit_norms := parts.settings.network.scale_weight_norms:
+        parts.network.scale_weight_norms(limit_norms)
+    return grad_norm if math.isfinite(grad_norm) else 0.0
+
+
+def freeze_text_encoder_in_time(parts: Parts, step: int) -> None:
+    """ "Stop text encoder training": after that share of all steps its weights no longer change."""
+    percent = parts.settings.optimizer.stop_text_encoder_training
+    if percent and parts.captions.learning and step > math.ceil(parts.plan.total_steps * percent / 100):
+        parts.network.freeze_text_encoder()
+        parts.captions.learning = False
