@@ -27,7 +27,7 @@ from tests.parity.recording import Recording
 from trainer import noise as noises
 from trainer.blocks import block_rates
 from trainer.device import pick_precision
-from trainer.kohya.sd_scripts import from_sd_scripts
+from trainer.kohya import from_sd_scripts
 from trainer.lora_file import DTYPES, load_lora, save_lora
 from trainer.loss import distance, huber_threshold, target_for, timestep_weights
 from trainer.lr_schedule import build_lr_scheduler, warmup_steps
@@ -243,8 +243,6 @@ def _change_weights(run: Run, step: Mapping[str, Any], figures: Figures) -> None
     run.optimizer.step()
     run.lr_scheduler.step()
     run.optimizer.zero_grad(set_to_none=True)
-    for weight in weights:
-        weight.grad = None  # also of weights in no group
     if run.settings.network.scale_weight_norms:
         run.network.scale_weight_norms(run.settings.network.scale_weight_norms)
     if step.get("d_after"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.kohya.sd_scripts import to_sd_scripts
 from trainer.kohya.toml_text import toml_text
+from trainer.kohya.write_sd_scripts import to_sd_scripts
 from trainer.messages import Message
 from trainer.settings import Settings
 

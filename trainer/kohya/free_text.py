@@ -8,7 +8,7 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.kohya.command import option_text, options, split_command
 from trainer.kohya.draft import Draft
-from trainer.kohya.sd_scripts import NO_EFFECT, draft_from_options
+from trainer.kohya.read_sd_scripts import NO_EFFECT, draft_from_options
 
 SETTING = "additional_parameters"
 STAY = {"network_module", "network_args", "unet_lr", "text_encoder_lr", "dataset_config", "sample_prompts"}

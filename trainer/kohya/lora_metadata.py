@@ -13,10 +13,10 @@ from typing import Any
 
 from trainer.errors import UserError
 from trainer.kohya.draft import Draft
+from trainer.kohya.read_sd_scripts import draft_from_options
 from trainer.kohya.reading import parse_json
 from trainer.kohya.report import Imported
 from trainer.kohya.sd_defaults import DEFAULTS
-from trainer.kohya.sd_scripts import draft_from_options
 from trainer.model_header import ModelUnreadableError, Shapes, read_header
 
 OPTIONS = {

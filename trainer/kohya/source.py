@@ -11,11 +11,11 @@ from trainer.errors import UserError
 from trainer.kohya.command import Command, is_command, read_command, shell_variables
 from trainer.kohya.datasets import is_dataset, take_dataset
 from trainer.kohya.draft import OWN, Draft
-from trainer.kohya.gui_json import read_kohya
 from trainer.kohya.lora_metadata import read_lora
+from trainer.kohya.read_kohya import read_kohya
+from trainer.kohya.read_sd_scripts import draft_from_options
 from trainer.kohya.reading import check_values, decode, parse_json, parse_toml, read_bytes
 from trainer.kohya.report import Imported
-from trainer.kohya.sd_scripts import draft_from_options
 
 SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_args"}
 KOHYA_ONLY = {"LoRA_type", "max_resolution", "optimizer", OWN}

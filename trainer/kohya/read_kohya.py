@@ -11,22 +11,18 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.kohya import ages
 from trainer.kohya.ages import Age, recognise
+from trainer.kohya.differences import Case, difference, is_nothing
 from trainer.kohya.draft import OWN, Draft
 from trainer.kohya.fitting import as_number, fit
 from trainer.kohya.free_text import move_options
 from trainer.kohya.report import Imported
-from trainer.settings import SETTINGS, Settings
+from trainer.kohya.write_kohya import FAMILIES, OURS, OWN_MEANING, stand_in
+from trainer.settings import SETTINGS
 
-VERSION = 1
-"""Of what stands under `OWN`."""
 OTHER_FAMILY: dict[str, Any] = json.loads(
     Path(__file__).with_name("other_families.json").read_text(encoding="utf-8")
 )
 """Keys of Flux, SD3, HunyuanImage, Anima and Lumina, with kohya_ss v26's defaults."""
-FAMILIES = {
-    "flux1_checkbox": "Flux.1", "sd3_checkbox": "SD3", "hunyuan_image_checkbox": "HunyuanImage-2.1",
-    "anima_checkbox": "Anima", "lumina_checkbox": "Lumina",
-}  # fmt: skip
 RENAMED = {
     "lora_network_weights": "network_weights", "conv_dims": "conv_block_dims",
     "conv_alphas": "conv_block_alphas", "cache_latent": "cache_latents",
@@ -35,17 +31,6 @@ RENAMED = {
 }  # fmt: skip
 LEFTOVERS = {"save_as_bool", "save_as", "file_path", "headless", "print_only"}
 """Written by accident; they never meant anything."""
-OURS = tuple(key for key in SETTINGS if not Age(ages.NAMES[-1]).has(key))
-"""Settings that today's kohya_ss has no field for."""
-OWN_MEANING = ("seed", "unet_lr", "text_encoder_lr")
-"""Settings that can say here what kohya_ss's field cannot."""
-ZEROS = {
-    "learning_rate": "2e-6",
-    "max_grad_norm": "1.0",
-    "prior_loss_weight": "1.0",
-    "lr_scheduler_power": "1",
-}
-"""Zeros that kohya_ss drops since v24.0, and what sd-scripts then takes."""
 WIDER = {
     "network_dim": 512, "network_alpha": 1024, "conv_dim": 512, "conv_alpha": 512, "train_batch_size": 64,
     "gradient_accumulation_steps": 120, "keep_tokens": 32, "min_snr_gamma": 20, "scale_weight_norms": 10,
@@ -88,13 +73,13 @@ def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
     plain = {key: value for key, value in data.items() if key != OWN}
     mine = {}
     for key, value in (values or {}).items():
-        edited = key in plain and not own.get("flat") and plain[key] != _stand_in(key, value, plain)
+        edited = key in plain and not own.get("flat") and plain[key] != stand_in(key, value, plain)
         if key in SETTINGS and not edited:
             mine[key] = value
             plain.pop(key, None)
         elif edited:
             draft.add(OWN, "unknown", value, setting=key, why="kohya.edited_elsewhere", attention=True)
-    _read_keys(draft, plain, ages.NEWEST)
+    _read_keys(draft, plain, ages.NEWEST, foreign=False)
     for key, value in mine.items():
         draft.take(key, value)
     draft.add(OWN, "taken", now=None, why="kohya.own_part")
@@ -102,7 +87,7 @@ def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
     return draft.finish("lora_atelier", card=card, order=data)
 
 
-def _read_keys(draft: Draft, data: dict[str, Any], age: Age) -> None:
+def _read_keys(draft: Draft, data: dict[str, Any], age: Age, *, foreign: bool = True) -> None:
     _old_names(draft, data)
     _old_switches(draft, data, age)
     _rates(draft, data)
@@ -112,8 +97,10 @@ def _read_keys(draft: Draft, data: dict[str, Any], age: Age) -> None:
     for key in list(data):
         if key in SETTINGS and key not in draft.values:
             raw = data.pop(key)
-            draft.take(key, _moved(key, raw), was=raw, **_remark(key, raw, data, draft, age))
-    _wider(draft)
+            case = Case(key, raw, lambda name: data[name] if name in data else draft.get(name), age)
+            draft.take(key, _moved(key, raw), was=raw, **(_remark(key, raw, case) if foreign else {}))
+    if foreign:
+        _wider(draft)
     move_options(draft)
     for key, value in data.items():
         _foreign(draft, key, value)
@@ -172,15 +159,15 @@ def _rates(draft: Draft, data: dict[str, Any]) -> None:
     if not {"unet_lr", "text_encoder_lr"} & set(data):
         return
     raw = {key: data.get(key, draft.defaults[key]) for key in ("unet_lr", "text_encoder_lr")}
-    off = {key for key, value in raw.items() if _is_nothing(value)}
+    off = {key for key, value in raw.items() if is_nothing(value)}
     base = data.get("learning_rate", draft.defaults["learning_rate"])
     for key, value in raw.items():
         if key not in data:
-            if len(off) == 2 and not _is_nothing(base):
+            if len(off) == 2 and not is_nothing(base):
                 draft.defaults[key] = None
             continue
         del data[key]
-        if len(off) == 2 and not _is_nothing(base):
+        if len(off) == 2 and not is_nothing(base):
             draft.take(
                 key,
                 None,
@@ -194,12 +181,6 @@ def _rates(draft: Draft, data: dict[str, Any]) -> None:
         else:
             bad = isinstance(value, str) and as_number(value) is None
             draft.take(key, value, note="kohya.bad_rate" if bad else "")
-
-
-def _is_nothing(value: Any) -> bool:
-    if isinstance(value, str):
-        return not value.strip() or as_number(value) == 0
-    return value is None or (isinstance(value, (int, float)) and value == 0)
 
 
 def _seed(draft: Draft, data: dict[str, Any], age: Age) -> None:
@@ -251,59 +232,11 @@ def _moved(key: str, raw: Any) -> Any:
     return raw
 
 
-def _remark(key: str, raw: Any, data: Mapping[str, Any], draft: Draft, age: Age) -> dict[str, Any]:
+def _remark(key: str, raw: Any, case: Case) -> dict[str, Any]:
     """Why a value was changed, and where kohya_ss did something else with it."""
-    if _moved(key, raw) is not raw and _moved(key, raw) != raw:
+    if _moved(key, raw) != raw:
         return {"why": f"kohya.moved_{key}"}
-    note, values = _note(key, raw, data, draft, age)
-    return {"note": note, **values} if note else {}
-
-
-def _note(key: str, raw: Any, data: Mapping[str, Any], draft: Draft, age: Age) -> tuple[str, dict[str, Any]]:
-    def other(name: str) -> Any:
-        return data[name] if name in data else draft.get(name)
-
-    modern = not age.before("v24.0")
-    if key in ZEROS and modern and not isinstance(raw, bool) and raw in (0, "0"):
-        return "kohya.zero_dropped", {"used": ZEROS[key]}
-    if key == "stop_text_encoder_training" and raw not in (0, "0", "", None):
-        return "kohya.stop_text_encoder", {}
-    if key == "no_token_padding" and raw is True:
-        return "kohya.token_padding", {}
-    if key == "epoch" and raw not in (1, "1") and not _is_nothing(other("max_train_steps")):
-        return (
-            ("kohya.epoch_ignored", {"steps": other("max_train_steps")})
-            if _is_nothing(other("max_train_epochs"))
-            else ("", {})
-        )
-    if (
-        key == "lr_scheduler"
-        and raw == "constant"
-        and not (_is_nothing(other("lr_warmup")) and _is_nothing(other("lr_warmup_steps")))
-    ):
-        return ("kohya.constant_warmup" if modern else "kohya.constant_warmup_dropped"), {}
-    original = other("noise_offset_type") != "Multires"
-    if (
-        key == "adaptive_noise_scale"
-        and original
-        and not _is_nothing(raw)
-        and _is_nothing(other("noise_offset"))
-    ):
-        return "kohya.adaptive_alone", {}
-    if (
-        key == "optimizer"
-        and raw == "Adafactor"
-        and age.before("v22.2")
-        and not _is_nothing(other("lr_warmup"))
-    ):
-        return "kohya.adafactor_warmup", {}
-    if key.startswith("loraplus_") and age.before("v26.0") and not _is_nothing(raw):
-        return "kohya.loraplus_ignored", {}
-    if other("LoRA_type") == "LyCORIS/LoKr" and key == "decompose_both" and raw in (False, "False"):
-        return "kohya.decompose_both", {}
-    if other("LoRA_type") == "LyCORIS/LoKr" and key == "use_tucker" and raw is True and not other("use_cp"):
-        return "kohya.use_tucker", {}
-    return "", {}
+    return difference(case)
 
 
 def _wider(draft: Draft) -> None:
@@ -336,52 +269,3 @@ def _notes_on_absent(draft: Draft, data: Mapping[str, Any], age: Age) -> None:
         draft.notes["max_train_steps"] = "kohya.steps_absent"
     if "optimizer" not in data and "use_8bit_adam" not in data:
         draft.notes["optimizer"] = "kohya.optimizer_absent"
-
-
-def to_kohya(
-    settings: Settings, carried: Mapping[str, Any] | None = None, card: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """kohya_ss v26's keys and types, complete but for secrets; what only we have stands under one more key.
-
-    `carried` is `Imported.carried`: keys that are none of ours come back untouched, and so do values
-    that we had to replace, as long as nobody changed ours since.
-    """
-    carried = dict(carried or {})
-    own: dict[str, Any] = dict(carried.pop(OWN, {}))
-    values = settings.flat()
-    special = {key: values[key] for key in OWN_MEANING if _stand_in(key, values[key], values) != values[key]}
-    file = {key: _stand_in(key, value, values) for key, value in values.items() if key not in OURS}
-    replaced = {}
-    for key, one in (own.pop("replaced", None) or {}).items():
-        if values.get(key) == one["here"]:
-            file[key] = one["file"]
-            replaced[key] = one
-    own |= {"version": VERSION, "values": {**special, **{key: values[key] for key in OURS}}}
-    own |= {"replaced": replaced} if replaced else {}
-    own |= {"card": dict(card)} if card else {}
-    file |= dict.fromkeys(FAMILIES, False)
-    return {**file, **carried, OWN: own}
-
-
-def _stand_in(key: str, value: Any, values: Mapping[str, Any]) -> Any:
-    """The nearest that kohya_ss's field can say."""
-    if key == "seed":
-        return value or 0
-    if key in ("unet_lr", "text_encoder_lr") and value is None:
-        return _tidy(key, values.get("learning_rate"))
-    return _tidy(key, value)
-
-
-def _tidy(key: str, value: Any) -> Any:
-    """8 for 8.0 where kohya_ss writes whole numbers."""
-    if isinstance(value, float) and value.is_integer() and key in WHOLE and abs(value) < 1e9:
-        return int(value)
-    return value
-
-
-WHOLE = {
-    "lr_warmup", "network_alpha", "conv_alpha", "min_snr_gamma", "noise_offset", "adaptive_noise_scale",
-    "caption_dropout_rate", "multires_noise_discount", "ip_noise_gamma", "v_pred_like_loss",
-    "scale_weight_norms", "network_dropout", "rank_dropout", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
-    "loraplus_text_encoder_lr_ratio",
-}  # fmt: skip
