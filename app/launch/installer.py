@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -138,11 +137,7 @@ class Installer:
     def pip(self, *arguments: str) -> None:
         """Run pip in .venv with progress; raises SetupError with the cause."""
         python = venv_python(self.root)
-        asked = subprocess.run(
-            [python, "-m", "pip", "--version"], capture_output=True, text=True, check=False
-        )
-        version = re.match(r"pip (\d+)\.", asked.stdout)
-        bar = "raw" if version and int(version[1]) >= 25 else "off"
+        bar = "raw" if venv.pip_version(self.root) >= 25 else "off"
         narrator = Narrator(say, self.progress)
         words = [*arguments, "--progress-bar", bar]
         try:

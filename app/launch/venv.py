@@ -79,12 +79,19 @@ def remove_stamp(root: Path) -> None:
 
 def healthy(root: Path) -> bool:
     """Whether .venv has a Python of the right version with a working pip."""
-    check = f"import sys, pip; sys.exit(not {OLDEST_PYTHON} <= sys.version_info[:2] <= {NEWEST_PYTHON})"
+    return pip_version(root) > 0
+
+
+def pip_version(root: Path) -> int:
+    """The major version of the pip in .venv; 0 if there is none, or no Python that may run it."""
+    right = f"{OLDEST_PYTHON} <= sys.version_info[:2] <= {NEWEST_PYTHON}"
+    code = f"import sys, pip; print(pip.__version__ if {right} else 0)"
     try:
-        done = subprocess.run([venv_python(root), "-c", check], capture_output=True, check=False)
+        done = subprocess.run([venv_python(root), "-c", code], capture_output=True, text=True, check=False)
     except OSError:
-        return False
-    return done.returncode == 0
+        return 0
+    major = done.stdout.strip().partition(".")[0]
+    return int(major) if done.returncode == 0 and major.isdigit() else 0
 
 
 def make_venv(root: Path, log: TextIO) -> None:

@@ -49,7 +49,7 @@ def test_a_pipe_gets_few_whole_lines() -> None:
     lines = told(io.StringIO()).splitlines()
     assert [line.strip() for line in lines] == [
         "downloading torch 2.13.0+cu126 (2310.5 MB)",
-        "unpacking 3 packages",
+        "packages to unpack: 3",
     ]
 
 
