@@ -7,6 +7,7 @@ mascot's pictures, over small shifts. On pictures drawn by `draw` itself it is r
 """
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ from .shapes import FIGURES, Part, mascot
 BOX = 48  # pixels of the common box that outlines are compared in
 FIGURE_CONTRAST = 40  # a pixel this far from the ground (RGB distance) belongs to the figure
 LIKENESS_SIDE = 32  # pixels; mascots are compared at this size
+LIKE_MASCOT = 0.13  # a smaller `mascot_distance` is a mascot to the eye
 SHIFTS = range(-3, 4)  # pixels of LIKENESS_SIDE
 
 
@@ -123,13 +125,19 @@ def small(picture: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX), dtype=np.float32) / 255
 
 
-def mascot_distance(picture: np.ndarray, references: list[np.ndarray]) -> float:
-    """Root mean square difference (0..1) to the nearest of `references`, over small shifts, without grounds.
+def mascot_distance(picture: np.ndarray) -> float:
+    """Root mean square difference (0..1) to the nearest shipped mascot, over small shifts, without grounds.
 
     Drawn mascots are 0.03 to 0.09 away from each other, other figures 0.16 and more, purple ones about 0.2.
     """
     own = whitened_ground(picture)
-    return min(shifted_distance(own, whitened_ground(reference)) for reference in references)
+    return min(shifted_distance(own, reference) for reference in mascot_references())
+
+
+@cache
+def mascot_references() -> list[np.ndarray]:
+    """The shipped pictures of the mascot, small and with white grounds."""
+    return [whitened_ground(read_picture(path, 128)) for path in mascot_paths()]
 
 
 def whitened_ground(picture: np.ndarray) -> np.ndarray:
@@ -142,3 +150,22 @@ def shifted_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Smallest root mean square difference over the shifts."""
     shifts = [(y, x) for y in SHIFTS for x in SHIFTS]
     return min(float(np.sqrt(np.mean((np.roll(a, shift, axis=(0, 1)) - b) ** 2))) for shift in shifts)
+
+
+def picture_change(before: np.ndarray, after: np.ndarray) -> float:
+    """Root mean square difference (0..1) to the nearest shipped mascot; grounds and small shifts do not count.
+
+    Two drawings by the same caption are about 0.15 apart, so a control below that still shows the same.
+    """
+    return float(np.sqrt(np.mean((small(before) - small(after)) ** 2)))
+
+
+def mascot_paths() -> list[Path]:
+    """The shipped pictures of the mascot."""
+    return sorted((Path(__file__).resolve().parent.parent / "pictures").glob("*/*.png"))
+
+
+def read_picture(path: Path, side: int) -> np.ndarray:
+    """A picture file as uint8 (side, side, 3)."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))

@@ -78,7 +78,7 @@ class Pupil(nn.Module):
         return token_table(self.text_encoder)
 
 
-def token_table(text_encoder: CLIPTextModel) -> nn.Parameter:
+def token_table(text_encoder: CLIPTextModel) -> Tensor:
     embedding = text_encoder.get_input_embeddings()
     if not isinstance(embedding, nn.Embedding):
         raise TypeError(f"expected a token table, found {type(embedding)}")

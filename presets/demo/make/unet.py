@@ -17,8 +17,8 @@ from .text_encoder import HIDDEN_SIZE, Captions
 from .vae import SIDE, encode, to_tensor
 from .vae_start import bias_of
 
-STEPS, BATCH = 8000, 16  # the batch is each worker's
-GALLERY_SIZE = 16000  # pictures each worker draws and encodes beforehand
+STEPS, BATCH = 4000, 16  # the batch is each worker's
+GALLERY_SIZE = 6000  # pictures each worker draws and encodes beforehand
 EMPTY_SHARE = 0.1  # captions left out, for classifier-free guidance (Ho & Salimans 2022)
 STRANGER_SHARE = 0.1
 MIN_SNR_GAMMA = 5.0  # Hang et al. 2023
@@ -58,14 +58,17 @@ def build_noise_scheduler() -> DDPMScheduler:
     return DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
 
 
-def draw_gallery(vae: AutoencoderKL, count: int, seed: int) -> Gallery:
-    """Draw and encode `count` random pictures."""
+def open_gallery(vae: AutoencoderKL, count: int, seed: int, cache: Path) -> Gallery:
+    """Draw and encode `count` random pictures; a later call with the same seed finds them in `cache`."""
     rng = random.Random(seed)
     scenes = [draw.pick_scene(rng) for _ in range(count)]
+    if cache.exists():
+        return Gallery(torch.load(cache, weights_only=True), scenes)
     latents = []
     for first in range(0, count, 16):
         pictures = [draw.draw_scene(scene, rng, SIDE) for scene in scenes[first : first + 16]]
         latents.append(encode(vae, torch.stack([to_tensor(np.asarray(picture)) for picture in pictures])))
+    torch.save(torch.cat(latents), cache)
     return Gallery(torch.cat(latents), scenes)
 
 
@@ -75,7 +78,7 @@ def train_unet(
     """Train on the worker's own gallery, with captions worded anew each time."""
     vae, text_encoder, tokenizer = parts
     text_encoder.requires_grad_(False)
-    gallery = draw_gallery(vae, GALLERY_SIZE, seed=1000 * seed + worker)
+    gallery = open_gallery(vae, GALLERY_SIZE, 1000 * seed + worker, work / f"gallery_{worker}.pt")
     rng = random.Random(f"{seed} {worker} captions")
     captions = Captions(tokenizer, rng)
     unet, noise_scheduler = build_unet(seed), build_noise_scheduler()
