@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -42,6 +42,8 @@ class LoraTarget:
     """Which text encoder (0 but for SDXL's second)."""
     block: int | None = None
     """UNet block, 0-24."""
+    as_convolution: bool = False
+    """A Linear layer that files hold as a 1x1 convolution (SD2's proj_in and proj_out)."""
 
 
 class Dropouts(NamedTuple):
@@ -78,7 +80,7 @@ def plan_targets(
             target for i in range(len(model.text_encoders)) for target in _text_targets(model, i, network)
         ]
     if train_unet:
-        targets += _unet_targets(model.unet, network, everything=weights is not None)
+        targets += _unet_targets(model, network, everything=weights is not None)
     if weights is None:
         return targets
     return [_sized_as(target, weights) for target in targets if f"{target.name}.lora_down.weight" in weights]
@@ -87,15 +89,7 @@ def plan_targets(
 def _sized_as(target: LoraTarget, weights: Mapping[str, Tensor]) -> LoraTarget:
     dim = weights[f"{target.name}.lora_down.weight"].shape[0]
     alpha = weights.get(f"{target.name}.alpha")
-    return LoraTarget(
-        target.name,
-        target.part,
-        target.module_path,
-        dim,
-        float(dim if alpha is None else alpha),
-        target.encoder,
-        target.block,
-    )
+    return replace(target, dim=dim, alpha=float(dim if alpha is None else alpha))
 
 
 def _text_targets(model: LoadedModel, encoder: int, network: schema.Network) -> Iterator[LoraTarget]:
@@ -107,12 +101,14 @@ def _text_targets(model: LoadedModel, encoder: int, network: schema.Network) -> 
             yield LoraTarget(kohya_name(prefix, path), "text_encoder", path, dim, alpha, encoder)
 
 
-def _unet_targets(unet: nn.Module, network: schema.Network, *, everything: bool) -> Iterator[LoraTarget]:
+def _unet_targets(model: LoadedModel, network: schema.Network, *, everything: bool) -> Iterator[LoraTarget]:
     """Linear layers and 1x1 convolutions of the attentions; with a rank for them, the resnets too."""
     sizes, conv_sizes = sizes_of(network, conv=False), sizes_of(network, conv=True)
     rates = block_rates(network)
     modules = [
-        (path, module) for path, module in unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
+        (path, module)
+        for path, module in model.unet.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
     ]
     for path, module in sorted(modules, key=lambda item: _reference_order(item[0])):
         block = block_index(path)
@@ -123,7 +119,9 @@ def _unet_targets(unet: nn.Module, network: schema.Network, *, everything: bool)
         chosen = conv_sizes if wide else sizes
         dim, alpha = chosen[block] if chosen else (0, 1.0)
         if everything or (dim and not (rates and not rates[block])):
-            yield LoraTarget(kohya_name("lora_unet", path), "unet", path, dim, alpha, 0, block)
+            projection = model.family == "sd2" and path.endswith(("proj_in", "proj_out"))
+            name = kohya_name("lora_unet", path)
+            yield LoraTarget(name, "unet", path, dim, alpha, 0, block, as_convolution=projection)
 
 
 _SIDES = {"down_blocks": 0, "up_blocks": 1, "mid_block": 2}
@@ -206,9 +204,10 @@ class Network:
         """Weights under kohya's keys, float32, on the CPU, with each module's alpha."""
         tensors = {}
         for target in self.targets:
-            down, up = self._pair(target)
-            tensors[f"{target.name}.lora_down.weight"] = down.detach().float().cpu().clone()
-            tensors[f"{target.name}.lora_up.weight"] = up.detach().float().cpu().clone()
+            for side, weight in zip(("lora_down", "lora_up"), self._pair(target), strict=True):
+                copy = weight.detach().float().cpu().clone()
+                shape = (*copy.shape, 1, 1) if target.as_convolution else copy.shape
+                tensors[f"{target.name}.{side}.weight"] = copy.reshape(shape)
             tensors[f"{target.name}.alpha"] = torch.tensor(float(target.alpha))
         return tensors
 

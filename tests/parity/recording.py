@@ -69,7 +69,7 @@ class Recording:
         It is seeded whenever the pictures are shuffled and drawn from by the shuffling and by the
         pyramid noise, whose draws must come between two of these states.
         """
-        for kind, what in self.trace["events"]:
+        for kind, what, *_ in self.trace["events"]:
             if kind == "shuffle_buckets":
                 random.seed(what["random.seed"])
                 random.shuffle(list(what["buckets_indices"]))

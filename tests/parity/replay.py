@@ -165,10 +165,11 @@ def _scores(run: Run, batch: Mapping[str, Any], figures: Figures, *, draw: bool,
     """Loss of each picture before weighting, (B,). All random draws are made even if their result is not used."""
     recording, index, settings = run.recording, batch["index"], run.settings
     latents = recording.step(index, "latents")
-    if images:
+    if images and not batch["latents_were_cached"]:  # what was drawn for cached ones is not recorded
         from tests.parity.pictures import latents_of
 
-        ours = latents_of(run.model.vae, settings, batch, recording.root)
+        pictures = recording.tensors.get(f"step{index:03d}.images_u8")
+        ours = latents_of(run.model.vae, settings, batch, recording.root, pictures)
         figures.see("latents_max_abs", ours, latents)
     elif not batch["latents_were_cached"]:
         torch.randn(latents.shape, dtype=run.model.vae.dtype)  # where the VAE draws
@@ -252,16 +253,13 @@ def _change_weights(run: Run, step: Mapping[str, Any], figures: Figures) -> None
 
 def _verdict(run: Run, figures: Figures, *, bf16: bool) -> dict[str, Any]:
     """The line to print."""
-    final = run.network.state_dict()
     start = run.recording.initial
     theirs = {key: tensor.float() for key, tensor in run.recording.final.items()}
     moved = [key for key in theirs if not key.endswith(".alpha")]
-    keys_equal = _written_keys(run, final) == {
-        key: (tuple(tensor.shape), float(tensor) if key.endswith(".alpha") else None)
-        for key, tensor in run.recording.final.items()
-    }
+    written = _written(run, run.network.state_dict())
+    keys_equal = _layout(written) == _layout(run.recording.final)
     if keys_equal:
-        figures.largest["lora_rel"] = _norm(final[key] - theirs[key] for key in moved) / max(
+        figures.largest["lora_rel"] = _norm(written[key].float() - theirs[key] for key in moved) / max(
             _norm(theirs[key] - start[key] for key in moved), 1e-30
         )
     bounds = dict(BF16_BOUNDS if bf16 else BOUNDS)
@@ -277,16 +275,20 @@ def _verdict(run: Run, figures: Figures, *, bf16: bool) -> dict[str, Any]:
     }
 
 
-def _written_keys(run: Run, tensors: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], float | None]]:
-    """Keys, shapes and alphas of the file that our writer writes."""
+def _written(run: Run, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the file that our writer writes."""
     saving = run.settings.saving
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"replay.{saving.save_model_as}"
         save_lora(path, tensors, {}, DTYPES[saving.save_precision])
-        written, _ = load_lora(path)
+        return load_lora(path)[0]
+
+
+def _layout(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Key, shape and number format; of an alpha its value too."""
     return {
-        key: (tuple(tensor.shape), float(tensor) if key.endswith(".alpha") else None)
-        for key, tensor in written.items()
+        key: (tuple(tensor.shape), tensor.dtype, float(tensor) if key.endswith(".alpha") else None)
+        for key, tensor in tensors.items()
     }
 
 
