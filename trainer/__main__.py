@@ -79,10 +79,17 @@ def job_(folder: Annotated[Path, typer.Argument(help="A job folder with settings
     raise typer.Exit(_run(JobFolder(folder)))
 
 
-def _run(folder: JobFolder) -> int:
+@app.command()
+def resume(folder: Annotated[Path, typer.Argument(help="A job folder.")]) -> None:
+    """Continue a job that was stopped, killed or lost: same files, same steps, as if never interrupted."""
+    raise typer.Exit(_run(JobFolder(folder), resume=True))
+
+
+def _run(folder: JobFolder, *, resume: bool = False) -> int:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads leave the processor to others
     from trainer.run import run_job
 
-    return run_job(folder)
+    return run_job(folder, resume=resume)
 
 
 @app.command()

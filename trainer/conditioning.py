@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,4 +49,5 @@ class CaptionEncoder:
         tokens = tokenize(
             self.model.tokenizers[0], captions, self.max_token_length, weighted=self.weighted, pad=self.pad
         )
-        return encode_text(self.model.text_encoders[0], tokens.to(self.device), self.clip_skip)
+        text_encoder: Any = self.model.text_encoders[0]  # SDXL's second one is of another class
+        return encode_text(text_encoder, tokens.to(self.device), self.clip_skip)

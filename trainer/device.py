@@ -62,3 +62,10 @@ def _cpu_has_bfloat16() -> bool:
     """Instructions for bfloat16 (Intel since 2020, AMD since 2022); emulated it is slower than float32."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def device_name(device: torch.device) -> str:
+    """What people call it: the card's name, or CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return {"mps": "Apple GPU", "cpu": "CPU"}.get(device.type, device.type)

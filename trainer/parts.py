@@ -7,7 +7,9 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version as metadata_version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,17 +18,20 @@ from torch import Tensor
 
 from trainer import images as image_files
 from trainer import latents
+from trainer.blocks import block_rates
 from trainer.conditioning import CaptionEncoder
 from trainer.dataset import Batch, Changes, TrainingData
 from trainer.device import Precision, pick_device, pick_precision
 from trainer.events import Event, Notice, Phase
 from trainer.images import TrainImage
 from trainer.job_folder import JobFolder, default_workspace
+from trainer.keeper import StateKeeper
+from trainer.lora_file import load_lora
 from trainer.loss import timestep_weights
 from trainer.lr_schedule import build_lr_scheduler
 from trainer.messages import Message
 from trainer.metadata import RunFacts, build_metadata
-from trainer.model import LoadedModel, load_model
+from trainer.model import LoadedModel, build_noise_scheduler, load_model
 from trainer.network import Network, build_network
 from trainer.optimizer import build_optimizer, set_training
 from trainer.plan import Plan, bucket_rule, build_plan
@@ -35,6 +40,7 @@ from trainer.sample import SampleMaker, build_pipeline
 from trainer.sample_prompts import prompts
 from trainer.saving import DTYPES, Saver
 from trainer.settings import Settings
+from trainer.state import read_about
 
 Emit = Callable[[Event], None]
 
@@ -56,6 +62,7 @@ class Parts:
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler
     timestep_weights: Callable[[Tensor], Tensor]
     saver: Saver
+    keeper: StateKeeper
     sampler: SampleMaker
     start: Position
 
@@ -77,9 +84,13 @@ class Parts:
         return latents.encode(self.model.vae, batch.pixels.to(self.device))
 
 
-def build_parts(settings: Settings, job: JobFolder, emit: Emit) -> Parts:
-    """Everything for a run, from its settings. Raises UserError, and StopRequested when Stop is pressed."""
-    seed = secrets.randbelow(2**32) if settings.length.seed is None else settings.length.seed
+def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Path | None = None) -> Parts:
+    """Everything for a run, from its settings; with `resume_from` put back into a training state.
+
+    Raises UserError, and StopRequested when Stop is pressed.
+    """
+    earlier = read_about(resume_from) if resume_from else {}
+    seed = _pick_seed(settings, earlier)
     seed_everything(seed)
     torch.set_num_threads(settings.machine.num_cpu_threads_per_process)
     device = pick_device()
@@ -90,7 +101,7 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit) -> Parts:
 
     emit(Phase("read_images"))
     pictures = read_images(settings)
-    plan = build_plan(settings, *pictures)
+    plan = build_plan(settings, *pictures, name=earlier.get("name", ""))
     data = build_data(settings, pictures, seed)
     emit(Phase("load_model"))
     model = _load_model(settings, precision, emit)
@@ -102,6 +113,10 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit) -> Parts:
     _place(model, device, keep_vae=cached is None)
     captions = _caption_encoder(settings, model, device, learning=bool(network.parameters("text_encoder")))
     facts = RunFacts(settings, plan, data.images, model, seed)
+    prepared = accelerator.prepare(optimizer)
+    lr_scheduler = build_lr_scheduler(settings.optimizer, optimizer, plan.total_steps)
+    keeper = _build_keeper(settings, plan, seed, network, prepared, lr_scheduler, accelerator, job, emit)
+    start = keeper.restore(resume_from) if resume_from else Position()
     return Parts(
         settings=settings,
         plan=plan,
@@ -112,13 +127,21 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit) -> Parts:
         data=data,
         cached=cached,
         captions=captions,
-        optimizer=accelerator.prepare(optimizer),
-        lr_scheduler=build_lr_scheduler(settings.optimizer, optimizer, plan.total_steps),
+        optimizer=prepared,
+        lr_scheduler=lr_scheduler,
         timestep_weights=_timestep_weights(settings, model),
-        saver=_build_saver(settings, plan, network, facts, emit),
-        start=Position(),
+        saver=_build_saver(settings, plan, network, facts, keeper, emit),
+        keeper=keeper,
+        start=start,
         sampler=_build_sampler(settings, plan, model, captions, network, optimizer, accelerator, job, emit),
     )
+
+
+def _pick_seed(settings: Settings, earlier: dict[str, Any]) -> int:
+    """The seed of the run that is continued, "Seed", or (blank) any."""
+    if "seed" in earlier:
+        return int(earlier["seed"])
+    return secrets.randbelow(2**32) if settings.length.seed is None else settings.length.seed
 
 
 def seed_everything(seed: int) -> None:
@@ -189,6 +212,8 @@ def _load_model(settings: Settings, precision: Precision, emit: Emit) -> LoadedM
         dtype=precision.dtype,
         vae_dtype=torch.float32 if chosen.sdxl_no_half_vae else precision.dtype,
     )
+    if settings.noise.zero_terminal_snr:
+        model.noise_scheduler = build_noise_scheduler(model.prediction_type, zero_terminal_snr=True)
     for notice in model.notices:
         notify(emit, notice)
     if settings.machine.gradient_checkpointing:
@@ -207,8 +232,17 @@ def base_rates(settings: Settings) -> tuple[float, float]:
 
 def _build_network(settings: Settings, model: LoadedModel) -> Network:
     unet_lr, text_encoder_lr = base_rates(settings)
+    source = settings.network.network_weights
+    weights, _ = load_lora(Path(source)) if source else (None, None)
+    half = {"full_fp16": torch.float16, "full_bf16": torch.bfloat16}
+    full = [dtype for key, dtype in half.items() if settings.get(key)]
     return build_network(
-        model, settings.network, train_unet=unet_lr > 0, train_text_encoder=text_encoder_lr > 0
+        model,
+        settings.network,
+        train_unet=unet_lr > 0,
+        train_text_encoder=text_encoder_lr > 0,
+        weights=weights,
+        dtype=full[0] if full else torch.float32,
     )
 
 
@@ -216,8 +250,15 @@ def _build_optimizer(
     settings: Settings, network: Network, device: torch.device, emit: Emit
 ) -> torch.optim.Optimizer:
     unet_lr, text_encoder_lr = base_rates(settings)
-    groups = network.groups(unet_lr=unet_lr, text_encoder_lr=text_encoder_lr)
-    optimizer, notice = build_optimizer(settings.optimizer, groups, device)
+    chosen = settings.optimizer
+    groups = network.groups(
+        unet_lr=unet_lr,
+        text_encoder_lr=text_encoder_lr,
+        block_rates=block_rates(settings.network),
+        unet_plus=chosen.loraplus_unet_lr_ratio or chosen.loraplus_lr_ratio,
+        text_encoder_plus=chosen.loraplus_text_encoder_lr_ratio or chosen.loraplus_lr_ratio,
+    )
+    optimizer, notice = build_optimizer(chosen, groups, device)
     if notice:
         notify(emit, notice)
     return optimizer
@@ -232,7 +273,7 @@ def _cache_latents(
     emit: Emit,
 ) -> latents.CachedLatents:
     chosen = settings.images
-    model.vae.to(device)
+    move(model.vae, device)
     store = None
     if chosen.cache_latents_to_disk:
         folder = default_workspace() / "latents"
@@ -260,10 +301,15 @@ def _cache_latents(
 
 def _place(model: LoadedModel, device: torch.device, *, keep_vae: bool) -> None:
     """Put the model where it trains; the VAE only while pictures are encoded in the loop."""
-    model.unet.to(device)
-    for text_encoder in model.text_encoders:
-        text_encoder.to(device)
-    model.vae.to(device if keep_vae else "cpu")
+    modules: list[torch.nn.Module] = [model.unet, *model.text_encoders]
+    for module in modules:
+        module.to(device)
+    move(model.vae, device if keep_vae else torch.device("cpu"))
+
+
+def move(module: torch.nn.Module, device: torch.device) -> None:
+    """Put a module on a device (diffusers' own `.to` confuses type checkers)."""
+    module.to(device)
 
 
 def _caption_encoder(
@@ -284,7 +330,8 @@ def _caption_encoder(
 def _timestep_weights(settings: Settings, model: LoadedModel) -> Callable[[Tensor], Tensor]:
     loss = settings.loss
     return timestep_weights(
-        model.prediction_type,
+        model.noise_scheduler,
+        prediction_type=model.prediction_type,
         min_snr_gamma=loss.min_snr_gamma,
         scale_v_pred_loss_like_noise_pred=loss.scale_v_pred_loss_like_noise_pred,
         v_pred_like_loss=loss.v_pred_like_loss,
@@ -292,7 +339,34 @@ def _timestep_weights(settings: Settings, model: LoadedModel) -> Callable[[Tenso
     )
 
 
-def _build_saver(settings: Settings, plan: Plan, network: Network, facts: RunFacts, emit: Emit) -> Saver:
+def _build_keeper(
+    settings: Settings,
+    plan: Plan,
+    seed: int,
+    network: Network,
+    optimizer: Any,
+    lr_scheduler: Any,
+    accelerator: Accelerator,
+    job: JobFolder,
+    emit: Emit,
+) -> StateKeeper:
+    versions = {name: metadata_version(name) for name in ("torch", "diffusers", "transformers", "peft")}
+    name = plan.final_name.removesuffix(f".{settings.saving.save_model_as}")
+    return StateKeeper(
+        network=network,
+        optimizer=optimizer,
+        lr_scheduler=lr_scheduler,
+        scaler=accelerator.scaler,
+        facts={"seed": seed, "name": name, "settings": settings.flat(), "versions": versions},
+        safety_folder=job.safety_state,
+        every_seconds=settings.saving.safety_state_minutes * 60,
+        emit=emit,
+    )
+
+
+def _build_saver(
+    settings: Settings, plan: Plan, network: Network, facts: RunFacts, keeper: StateKeeper, emit: Emit
+) -> Saver:
     return Saver(
         network=network,
         plan=plan,
@@ -300,6 +374,9 @@ def _build_saver(settings: Settings, plan: Plan, network: Network, facts: RunFac
         extension=f".{settings.saving.save_model_as}",
         dtype=DTYPES[settings.saving.save_precision],
         metadata=lambda position: build_metadata(facts, position),
+        keeper=keeper,
+        with_state=settings.saving.save_state,
+        state_at_end=settings.saving.save_state or settings.saving.save_state_on_train_end,
         emit=emit,
     )
 
@@ -321,7 +398,7 @@ def _build_sampler(  # a sampler is made of many parts
         network.eval()
         set_training(optimizer, False)
         model.unet.eval()
-        model.vae.to(accelerator.device)
+        move(model.vae, accelerator.device)
         try:
             with accelerator.autocast():
                 yield

@@ -6,12 +6,9 @@ Exact where it can be (steps, names, points in time), an estimate where it canno
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from trainer.buckets import BucketRule, Size, resolution
@@ -20,7 +17,8 @@ from trainer.lr_schedule import warmup_steps
 from trainer.memory_estimate import lora_weights, memory_parts
 from trainer.model_header import FULL_SIZE, ModelFacts, family_by_settings
 from trainer.sample_prompts import prompts
-from trainer.settings import Images, Length, Sampling, Saving, Settings
+from trainer.save_plan import SavePlan, free_name, most_files, save_plans
+from trainer.settings import Images, Length, Sampling, Settings
 
 DecidedBy = Literal["epoch", "max_train_epochs", "max_train_steps"]
 BYTES = {"float": 4, "fp16": 2, "bf16": 2}
@@ -44,21 +42,9 @@ class BucketPlan:
     height: int
     images: int
     repeats_total: int
-    """Pictures × repeats, per epoch."""
+    """How many pictures come per epoch, repeats counted."""
     batches: int
     """Per epoch; the last may be smaller."""
-
-
-@dataclass(frozen=True)
-class SavePlan:
-    """A LoRA file that will be written."""
-
-    step: int
-    epoch: int
-    """The epoch that is complete; 0 for a file that goes by steps."""
-    name: str
-    gone_at: int = 0
-    """Step at which "Save last N …" removes it again; 0: it stays."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +90,13 @@ def build_plan(
     images: Sequence[TrainImage],
     reg_images: Sequence[TrainImage] = (),
     model: ModelFacts | None = None,
+    *,
+    name: str = "",
 ) -> Plan:
     """The plan of a run with these pictures. Raises ValueError for a Max resolution that is no size.
 
-    `reg_images` are repeated to match here; `model` makes sizes exact (else the family's usual ones).
+    `reg_images` are repeated to match here; `model` makes sizes exact (else the family's usual ones);
+    `name` is the LoRA's name where a run that has one is continued.
     """
     length, saving = settings.length, settings.saving
     pictures = [*images, *matched(reg_images, sum(image.repeats for image in images))]
@@ -116,7 +105,7 @@ def build_plan(
     steps_per_epoch = -(-batches // (length.gradient_accumulation_steps * settings.machine.num_processes))
     total, epochs, decided_by = run_length(length, steps_per_epoch)
     extension = f".{saving.save_model_as}"
-    name = free_name(settings.folders.output_dir, settings.folders.output_name, extension)
+    name = name or free_name(settings.folders.output_dir, settings.folders.output_name, extension)
     saves = save_plans(saving, name, extension, steps_per_epoch, total)
     facts = model if model and model.unet else FULL_SIZE[family_by_settings(settings.model)]
     weights = lora_weights(settings.network, settings.optimizer, facts)
@@ -206,48 +195,6 @@ def run_length(length: Length, steps_per_epoch: int) -> tuple[int, int, DecidedB
     return length.epoch * steps_per_epoch, length.epoch, "epoch"
 
 
-def epoch_name(name: str, epoch: int) -> str:
-    """File name of a LoRA saved after an epoch, without its ending."""
-    return f"{name}-{epoch:06d}"
-
-
-def step_name(name: str, step: int) -> str:
-    """File name of a LoRA saved at a step, without its ending."""
-    return f"{name}-step{step:08d}"
-
-
-def save_plans(saving: Saving, name: str, ending: str, per_epoch: int, total: int) -> tuple[SavePlan, ...]:
-    """The LoRA files in the order they are written. The last step gives the final file only."""
-    saves: list[SavePlan] = []
-    if (every := saving.save_every_n_epochs) and per_epoch:
-        keep = saving.save_last_n_epochs * every * per_epoch
-        steps = {epoch * per_epoch: epoch for epoch in range(every, -(-total // per_epoch) + 1, every)}
-        points = [step for step in steps if step < total]
-        saves += (
-            SavePlan(step, steps[step], epoch_name(name, steps[step]) + ending, _gone_at(step, keep, points))
-            for step in points
-        )
-    if every := saving.save_every_n_steps:
-        points = [*range(every, total, every)]
-        keep = saving.save_last_n_steps and saving.save_last_n_steps + 1
-        saves += (
-            SavePlan(step, 0, step_name(name, step) + ending, _gone_at(step, keep, points)) for step in points
-        )
-    last = SavePlan(total, -(-total // per_epoch), name + ending) if total and per_epoch else None
-    return (*sorted(saves, key=lambda save: (save.step, save.epoch)), *((last,) if last else ()))
-
-
-def _gone_at(step: int, keep: int, points: Sequence[int]) -> int:
-    """The first point of saving that lies `keep` or more steps behind `step`; 0: none does."""
-    return next((point for point in points if keep and point - step >= keep), 0)
-
-
-def most_files(saves: Sequence[SavePlan]) -> int:
-    """The most LoRA files that exist at any time."""
-    at = [sum(save.step <= now.step and not 0 < save.gone_at < now.step for save in saves) for now in saves]
-    return max(at, default=0)
-
-
 def sample_points(sampling: Sampling, per_epoch: int, total: int) -> tuple[int, ...]:
     """Steps after which sample pictures are drawn; 0 is before the first. Epochs win over steps."""
     if not total or not prompts(sampling.sample_prompts):
@@ -261,21 +208,3 @@ def sample_points(sampling: Sampling, per_epoch: int, total: int) -> tuple[int, 
     elif every := sampling.sample_every_n_steps:
         points |= {*range(every, total + 1, every)}
     return tuple(sorted(points))
-
-
-def free_name(output_dir: str | Path, name: str, ending: str) -> str:
-    """`name`, or name-2, name-3 … where LoRA files of that name exist: nothing is ever overwritten.
-
-    Files saved on the way (name-000001, name-step00000100) count too.
-    """
-    try:
-        taken = {file.casefold() for file in os.listdir(output_dir)} if str(output_dir) else set[str]()
-    except OSError:
-        return name
-    candidates = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))
-    return next(candidate for candidate in candidates if not _is_taken(candidate, ending, taken))
-
-
-def _is_taken(name: str, ending: str, taken: set[str]) -> bool:
-    form = re.compile(re.escape(name.casefold()) + r"(-\d{6}|-step\d{8})?" + re.escape(ending.casefold()))
-    return any(form.fullmatch(file) for file in taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -12,12 +13,16 @@ from trainer import console, preflight
 from trainer.errors import StopRequested, UserError
 from trainer.events import Event, Failed, Finished, Phase, Started, Stopped
 from trainer.job_folder import JobFolder
+from trainer.settings import Settings
 
 DONE, BUG, USER, STOPPED = 0, 1, 2, 3
 
 
-def run_job(folder: JobFolder) -> int:
-    """Train the job in this folder; returns the exit code. Every end is an event in the folder."""
+def run_job(folder: JobFolder, *, resume: bool = False) -> int:
+    """Train the job in this folder; returns the exit code. Every end is an event in the folder.
+
+    `resume` continues from the job's own state; from the beginning where it has none yet.
+    """
     me = psutil.Process()
     folder.write_json(folder.process_file, {"pid": me.pid, "started": me.create_time()})
     log, listen = folder.event_log(), console.listener()
@@ -27,7 +32,7 @@ def run_job(folder: JobFolder) -> int:
         listen(event)
 
     try:
-        last, code = _train(folder, emit)
+        last, code = _train(folder, emit, resume)
     except StopRequested:
         last, code = Stopped(0), STOPPED
     except UserError as error:
@@ -39,7 +44,7 @@ def run_job(folder: JobFolder) -> int:
     return code
 
 
-def _train(folder: JobFolder, emit: Callable[[Event], None]) -> tuple[Event, int]:
+def _train(folder: JobFolder, emit: Callable[[Event], None], resume: bool) -> tuple[Event, int]:
     """Check, build, train. Heavy imports come after the checks, so that mistakes are told at once."""
     emit(Phase("start"))
     settings = folder.settings()
@@ -49,15 +54,38 @@ def _train(folder: JobFolder, emit: Callable[[Event], None]) -> tuple[Event, int
             raise UserError(problem.code, problem.setting, **problem.values)
     from trainer.device import device_name
     from trainer.parts import build_parts
+    from trainer.tracking import build_tracking
     from trainer.train import train
 
-    parts = build_parts(settings, folder, emit)
+    parts = build_parts(settings, folder, emit, _state_to_resume(folder, settings, resume))
     plan = parts.plan
-    emit(Started(plan.total_steps, plan.epochs, parts.seed, device_name(), plan.as_json(), parts.start.step))
-    ended = train(parts, emit, folder.stop_requested)
+    emit(
+        Started(
+            plan.total_steps,
+            plan.epochs,
+            parts.seed,
+            device_name(parts.device),
+            plan.as_json(),
+            parts.start.step,
+        )
+    )
+    tracking = build_tracking(settings, emit)
+    ended = train(parts, tracking.follow(emit), folder.stop_requested)
+    tracking.finish()
     if ended.stopped:
         return Stopped(ended.position.step, str(ended.path)), STOPPED
     return Finished(ended.position.step, str(ended.path)), DONE
+
+
+def _state_to_resume(folder: JobFolder, settings: Settings, resume: bool) -> Path | None:
+    """The state to start from: the job's own, or that of "Resume from saved training state"."""
+    from trainer.state import find_state
+
+    if resume and (own := find_state(folder.safety_state)):
+        return own
+    if settings.saving.resume:
+        return find_state(Path(settings.saving.resume)) or Path(settings.saving.resume)
+    return None
 
 
 def _explain(error: Exception) -> tuple[Failed, int]:

@@ -62,8 +62,8 @@ def random_state_kept() -> Iterator[None]:
         yield
 
 
-def draw(  # a picture has this many facts
-    pipeline: StableDiffusionPipeline,
+def draw(
+    pipeline: Any,
     prompt: SamplePrompt,
     encode: Callable[[str], Tensor],
     *,
@@ -73,13 +73,11 @@ def draw(  # a picture has this many facts
 ) -> Image:
     """One picture for one prompt line.
 
-    `encode` turns a text into embeddings (1, 77·n, D), all of one length. Raises InterruptedError when `interrupted()` turns
-    true between two denoising steps.
+    `encode` turns a text into embeddings (1, 77·n, D), all of one length. Raises InterruptedError when
+    `interrupted()` turns true between two denoising steps.
     """
 
-    def look_for_stop(
-        _pipe: Any, _index: int, _timestep: Any, tensors: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def look_for_stop(_pipe: Any, _index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if interrupted():
             raise InterruptedError
         return tensors
@@ -118,7 +116,7 @@ def build_pipeline(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, noise
 
 @dataclass(frozen=True)
 class SampleMaker:
-    """Draws the sample pictures of a run when the plan wants them. Never ends a run: a failure is a notice."""
+    """Draws the sample pictures of a run when the plan wants them; a failure is a notice, never the end."""
 
     pipeline: Any
     prompts: Sequence[SamplePrompt]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from trainer.events import Event, Phase, Saved
+from trainer.events import Event, Phase, Removed, Saved
+from trainer.keeper import StateKeeper
 from trainer.lora_file import save_lora
 from trainer.network import Network
 from trainer.plan import Plan
@@ -29,27 +30,46 @@ class Saver:
     dtype: torch.dtype
     """"Save precision"."""
     metadata: Callable[[Position], dict[str, str]]
+    keeper: StateKeeper
+    with_state: bool
+    """"Save training state": a state beside every LoRA file."""
+    state_at_end: bool
+    """"Save training state at end of training"."""
     emit: Callable[[Event], None]
 
     def save_due(self, position: Position) -> None:
         """Save what the plan wants saved after this step (not the final file)."""
         for save in self.plan.saves:
             if save.step == position.step and save.name != self.plan.final_name:
-                self._save(position, save.name)
+                self._save(position, save.name, state=self.with_state)
+        for save in self.plan.saves:
+            if save.gone_at == position.step:
+                self._remove(self.output_dir / save.name)
 
     def save_final(self, position: Position) -> Path:
         """Save the finished LoRA."""
-        return self._save(position, self.plan.final_name, final=True)
+        path = self._save(position, self.plan.final_name, state=self.state_at_end, final=True)
+        self.keeper.forget()
+        return path
 
     def save_stopped(self, position: Position) -> Path:
-        """Save what was learned when the person pressed Stop."""
+        """Save what was learned when the person pressed Stop, and a state to continue from."""
+        self.keeper.save(self.keeper.safety_folder, position, "safety")
         stem = self.plan.final_name.removesuffix(self.extension)
         return self._save(position, f"{stem}-step{position.step:08d}{self.extension}", final=True)
 
-    def _save(self, position: Position, name: str, *, final: bool = False) -> Path:
+    def _remove(self, path: Path) -> None:
+        """Remove an older file of this run ("Save last N …"), and its state unless states are kept longer."""
+        path.unlink(missing_ok=True)
+        self.emit(Removed(str(path)))
+
+    def _save(self, position: Position, name: str, *, state: bool = False, final: bool = False) -> Path:
         path = self.output_dir / name
         self.emit(Phase("save"))
         save_lora(path, self.network.state_dict(), self.metadata(position), self.dtype)
         self.emit(Saved(position.step, position.epoch, str(path), path.stat().st_size, final=final))
+        if state:
+            stem = name.removesuffix(self.extension)
+            self.keeper.save(self.output_dir / f"{stem}-state", position, "state")
         self.emit(Phase("train", position.step, self.plan.total_steps))
         return path

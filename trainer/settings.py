@@ -115,14 +115,14 @@ class Network(Section):
     """The LoRA: what is added to the model and how large it is."""
 
     LoRA_type: Annotated[
-        LoraType, Spec("LoRA type", "training", "lora", flag="-", unbuilt=LORA_TYPES[1:]),
+        LoraType, Spec("LoRA type", "training", "lora", flag="-", unbuilt=LORA_TYPES[2:]),
     ] = "Standard"
     LyCORIS_preset: Annotated[
         Literal["attn-mlp", "attn-only", "full", "full-lin", "unet-transformer-only", "unet-convblock-only"],
         Spec("LyCORIS Preset", "training", "lora", matters={"LoRA_type": LYCORIS}, flag="-"),
     ] = "full"
     network_weights: Annotated[
-        str, Spec("LoRA network weights", "training", "lora", "file", unbuilt=True),
+        str, Spec("LoRA network weights", "training", "lora", "file"),
     ] = ""
     dim_from_weights: Annotated[
         Switch, Spec("DIM from weights", "training", "lora", matters={"network_weights": (SET,)}),
@@ -204,59 +204,55 @@ class Network(Section):
         Switch,
         Spec("iA3 train on input", "training", "lora", matters={"LoRA_type": ("LyCORIS/iA3",)}, flag="-"),
     ] = True
-    network_dropout: Annotated[Share, Spec("Network dropout", "advanced", "learning", unbuilt=True)] = 0.0
-    rank_dropout: Annotated[Share, Spec("Rank dropout", "advanced", "learning", flag="-", unbuilt=True)] = 0.0
+    network_dropout: Annotated[Share, Spec("Network dropout", "advanced", "learning")] = 0.0
+    rank_dropout: Annotated[Share, Spec("Rank dropout", "advanced", "learning", flag="-")] = 0.0
     module_dropout: Annotated[
-        Share, Spec("Module dropout", "advanced", "learning", flag="-", unbuilt=True),
+        Share, Spec("Module dropout", "advanced", "learning", flag="-"),
     ] = 0.0
     scale_weight_norms: Annotated[
-        float, Field(ge=0), Spec("Scale weight norms", "advanced", "learning", unbuilt=True),
+        float, Field(ge=0), Spec("Scale weight norms", "advanced", "learning"),
     ] = 0.0
     down_lr_weight: Annotated[
         str,
         Spec(
             "Down LR weights", "advanced", "weights", "blocks", {"LoRA_type": BLOCKWISE}, flag="-",
-            unbuilt=True,
         ),
     ] = ""
     mid_lr_weight: Annotated[
         str,
         Spec(
             "Mid LR weights", "advanced", "weights", "blocks", {"LoRA_type": BLOCKWISE}, flag="-",
-            unbuilt=True,
         ),
     ] = ""
     up_lr_weight: Annotated[
         str,
         Spec(
             "Up LR weights", "advanced", "weights", "blocks", {"LoRA_type": BLOCKWISE}, flag="-",
-            unbuilt=True,
         ),
     ] = ""
     block_lr_zero_threshold: Annotated[
         str,
         Spec(
             "Blocks LR zero threshold", "advanced", "weights", "blocks", {"LoRA_type": BLOCKWISE}, flag="-",
-            unbuilt=True,
         ),
     ] = ""
     block_dims: Annotated[
         str,
-        Spec("Block dims", "advanced", "blocks", "blocks", {"LoRA_type": BLOCKWISE}, flag="-", unbuilt=True),
+        Spec("Block dims", "advanced", "blocks", "blocks", {"LoRA_type": BLOCKWISE}, flag="-"),
     ] = ""
     block_alphas: Annotated[
         str,
         Spec(
-            "Block alphas", "advanced", "blocks", "blocks", {"LoRA_type": BLOCKWISE}, flag="-", unbuilt=True,
+            "Block alphas", "advanced", "blocks", "blocks", {"LoRA_type": BLOCKWISE}, flag="-",
         ),
     ] = ""
     conv_block_dims: Annotated[
         str,
-        Spec("Conv dims", "advanced", "conv", "blocks", {"LoRA_type": BLOCKWISE}, flag="-", unbuilt=True),
+        Spec("Conv dims", "advanced", "conv", "blocks", {"LoRA_type": BLOCKWISE}, flag="-"),
     ] = ""
     conv_block_alphas: Annotated[
         str,
-        Spec("Conv alphas", "advanced", "conv", "blocks", {"LoRA_type": BLOCKWISE}, flag="-", unbuilt=True),
+        Spec("Conv alphas", "advanced", "conv", "blocks", {"LoRA_type": BLOCKWISE}, flag="-"),
     ] = ""
 
 
@@ -290,10 +286,10 @@ class Captions(Section):
     ] = 1
     max_token_length: Annotated[Literal[75, 150, 225], Spec("Max Token Length", "advanced", "captions")] = 75
     no_token_padding: Annotated[
-        Switch, Spec("No token padding", "advanced", "captions", unbuilt=True),
+        Switch, Spec("No token padding", "advanced", "captions"),
     ] = False
     weighted_captions: Annotated[
-        Switch, Spec("Weighted captions", "advanced", "captions", unbuilt=True),
+        Switch, Spec("Weighted captions", "advanced", "captions"),
     ] = False
     caption_dropout_every_n_epochs: Annotated[
         Count, Spec("Dropout caption every n epochs", "advanced", "captions"),
@@ -336,13 +332,13 @@ class Images(Section):
     ] = False
     vae_batch_size: Annotated[Count, Spec("VAE batch size", "advanced", "memory")] = 0
     color_aug: Annotated[
-        Switch, Spec("Color augmentation", "advanced", "pictures_changes", unbuilt=True),
+        Switch, Spec("Color augmentation", "advanced", "pictures_changes"),
     ] = False
     flip_aug: Annotated[
-        Switch, Spec("Flip augmentation", "advanced", "pictures_changes", unbuilt=True),
+        Switch, Spec("Flip augmentation", "advanced", "pictures_changes"),
     ] = False
     random_crop: Annotated[
-        Switch, Spec("Random crop instead of center crop", "advanced", "pictures_changes", unbuilt=True),
+        Switch, Spec("Random crop instead of center crop", "advanced", "pictures_changes"),
     ] = False
     bucket_no_upscale: Annotated[
         Switch,
@@ -379,7 +375,6 @@ SchedulerName = Literal[
     "adafactor", "constant", "constant_with_warmup", "cosine", "cosine_with_restarts", "linear",
     "polynomial", "piecewise_constant", "cosine_with_min_lr", "inverse_sqrt", "warmup_stable_decay",
 ]
-LATER_OPTIMIZERS = tuple(name for name in get_args(OptimizerName) if name not in ("AdamW", "AdamW8bit"))
 Rate = Annotated[float, Field(ge=0, le=1000)]
 
 
@@ -391,10 +386,6 @@ class Optimizer(Section):
         SchedulerName,
         Spec(
             "LR Scheduler", "training", "rates",
-            unbuilt=(
-                "adafactor", "piecewise_constant", "cosine_with_min_lr",
-                "inverse_sqrt", "warmup_stable_decay",
-            ),
         ),
     ] = "cosine"
     lr_warmup: Annotated[
@@ -402,7 +393,7 @@ class Optimizer(Section):
     ] = 10
     optimizer: Annotated[
         OptimizerName,
-        Spec("Optimizer", "training", "rates", flag="optimizer_type", unbuilt=LATER_OPTIMIZERS),
+        Spec("Optimizer", "training", "rates", flag="optimizer_type"),
     ] = "AdamW8bit"
     optimizer_args: Annotated[str, Spec("Optimizer extra arguments", "training", "rates")] = ""
     text_encoder_lr: Annotated[
@@ -432,24 +423,24 @@ class Optimizer(Section):
     ] = 1.0
     lr_warmup_steps: Annotated[Count, Spec("LR warmup steps (override)", "advanced", "learning")] = 0
     lr_scheduler_type: Annotated[
-        Literal["", "CosineAnnealingLR"], Spec("LR Scheduler type", "advanced", "learning", unbuilt=True),
+        Literal["", "CosineAnnealingLR"], Spec("LR Scheduler type", "advanced", "learning"),
     ] = ""
     lr_scheduler_args: Annotated[
-        str, Spec("LR scheduler extra arguments", "advanced", "learning", unbuilt=True),
+        str, Spec("LR scheduler extra arguments", "advanced", "learning"),
     ] = ""
     max_grad_norm: Annotated[float, Field(ge=0), Spec("Max grad norm", "advanced", "learning")] = 1.0
     loraplus_lr_ratio: Annotated[
-        float, Field(ge=0), Spec("LoRA+ learning rate ratio", "advanced", "learning", flag="-", unbuilt=True),
+        float, Field(ge=0), Spec("LoRA+ learning rate ratio", "advanced", "learning", flag="-"),
     ] = 0
     loraplus_unet_lr_ratio: Annotated[
         float,
         Field(ge=0),
-        Spec("LoRA+ Unet learning rate ratio", "advanced", "learning", flag="-", unbuilt=True),
+        Spec("LoRA+ Unet learning rate ratio", "advanced", "learning", flag="-"),
     ] = 0
     loraplus_text_encoder_lr_ratio: Annotated[
         float,
         Field(ge=0),
-        Spec("LoRA+ Text Encoder learning rate ratio", "advanced", "learning", flag="-", unbuilt=True),
+        Spec("LoRA+ Text Encoder learning rate ratio", "advanced", "learning", flag="-"),
     ] = 0
 
 
@@ -464,43 +455,40 @@ class Noise(Section):
     ] = "Original"
     noise_offset: Annotated[
         Share,
-        Spec("Noise offset", "advanced", "noise", matters={"noise_offset_type": ORIGINAL}, unbuilt=True),
+        Spec("Noise offset", "advanced", "noise", matters={"noise_offset_type": ORIGINAL}),
     ] = 0.0
     noise_offset_random_strength: Annotated[
         Switch,
         Spec(
             "Noise offset random strength", "advanced", "noise", matters={"noise_offset": (SET,)},
-            unbuilt=True,
         ),
     ] = False
     adaptive_noise_scale: Annotated[
         float,
         Field(ge=-1, le=1),
-        Spec("Adaptive noise scale", "advanced", "noise", matters={"noise_offset": (SET,)}, unbuilt=True),
+        Spec("Adaptive noise scale", "advanced", "noise", matters={"noise_offset": (SET,)}),
     ] = 0.0
     multires_noise_iterations: Annotated[
         int,
         Field(ge=0, le=64),
         Spec(
             "Multires noise iterations", "advanced", "noise", matters={"noise_offset_type": MULTIRES},
-            unbuilt=True,
         ),
     ] = 0
     multires_noise_discount: Annotated[
         Share,
         Spec("Multires noise discount", "advanced", "noise", matters={"multires_noise_iterations": (SET,)}),
     ] = 0.0
-    ip_noise_gamma: Annotated[Share, Spec("IP noise gamma", "advanced", "noise", unbuilt=True)] = 0.0
+    ip_noise_gamma: Annotated[Share, Spec("IP noise gamma", "advanced", "noise")] = 0.0
     ip_noise_gamma_random_strength: Annotated[
         Switch,
         Spec(
             "IP noise gamma random strength", "advanced", "noise", matters={"ip_noise_gamma": (SET,)},
-            unbuilt=True,
         ),
     ] = False
     min_timestep: Annotated[int, Field(ge=0, le=1000), Spec("Min Timestep", "advanced", "noise")] = 0
     max_timestep: Annotated[int, Field(ge=0, le=1000), Spec("Max Timestep", "advanced", "noise")] = 1000
-    zero_terminal_snr: Annotated[Switch, Spec("Zero terminal SNR", "advanced", "noise", unbuilt=True)] = False
+    zero_terminal_snr: Annotated[Switch, Spec("Zero terminal SNR", "advanced", "noise")] = False
 
 
 class Loss(Section):
@@ -514,7 +502,7 @@ class Loss(Section):
     min_snr_gamma: Annotated[float, Field(ge=0), Spec("Min SNR gamma", "advanced", "learning")] = 0.0
     loss_type: Annotated[
         Literal["l2", "l1", "huber", "smooth_l1"],
-        Spec("Loss type", "advanced", "learning", unbuilt=("l1", "huber", "smooth_l1")),
+        Spec("Loss type", "advanced", "learning"),
     ] = "l2"
     huber_schedule: Annotated[
         Literal["snr", "exponential", "constant"],
@@ -531,14 +519,13 @@ class Loss(Section):
         Spec("Huber scale", "advanced", "learning", matters={"loss_type": ("huber", "smooth_l1")}),
     ] = 1.0
     debiased_estimation_loss: Annotated[
-        Switch, Spec("Debiased Estimation loss", "advanced", "learning", unbuilt=True),
+        Switch, Spec("Debiased Estimation loss", "advanced", "learning"),
     ] = False
-    v_pred_like_loss: Annotated[Share, Spec("V Pred like loss", "advanced", "learning", unbuilt=True)] = 0.0
+    v_pred_like_loss: Annotated[Share, Spec("V Pred like loss", "advanced", "learning")] = 0.0
     scale_v_pred_loss_like_noise_pred: Annotated[
         Switch,
         Spec(
             "Scale v prediction loss", "advanced", "learning", matters={"v_parameterization": (True,)},
-            unbuilt=True,
         ),
     ] = False
 
@@ -562,14 +549,12 @@ class Machine(Section):
         Switch,
         Spec(
             "Full fp16 training (experimental)", "advanced", "memory", matters={"mixed_precision": ("fp16",)},
-            unbuilt=True,
         ),
     ] = False
     full_bf16: Annotated[
         Switch,
         Spec(
             "Full bf16 training (experimental)", "advanced", "memory", matters={"mixed_precision": ("bf16",)},
-            unbuilt=True,
         ),
     ] = False
     fp8_base: Annotated[Switch, Spec("fp8 base", "advanced", "memory", unbuilt=True)] = False
@@ -623,7 +608,7 @@ class Saving(Section):
     save_every_n_steps: Annotated[Count, Spec("Save every N steps", "advanced", "saving")] = 0
     save_last_n_steps: Annotated[
         Count,
-        Spec("Save last N steps", "advanced", "saving", matters={"save_every_n_steps": (SET,)}, unbuilt=True),
+        Spec("Save last N steps", "advanced", "saving", matters={"save_every_n_steps": (SET,)}),
     ] = 0
     save_last_n_steps_state: Annotated[
         Count,
@@ -635,7 +620,7 @@ class Saving(Section):
     save_last_n_epochs: Annotated[
         Count,
         Spec(
-            "Save last N epochs", "advanced", "saving", matters={"save_every_n_epochs": (SET,)}, unbuilt=True,
+            "Save last N epochs", "advanced", "saving", matters={"save_every_n_epochs": (SET,)},
         ),
     ] = 0
     save_last_n_epochs_state: Annotated[
@@ -645,13 +630,16 @@ class Saving(Section):
             unbuilt=True,
         ),
     ] = 0
-    save_state: Annotated[Switch, Spec("Save training state", "advanced", "saving", unbuilt=True)] = False
+    save_state: Annotated[Switch, Spec("Save training state", "advanced", "saving")] = False
     save_state_on_train_end: Annotated[
-        Switch, Spec("Save training state at end of training", "advanced", "saving", unbuilt=True),
+        Switch, Spec("Save training state at end of training", "advanced", "saving"),
     ] = False
     resume: Annotated[
-        str, Spec("Resume from saved training state", "advanced", "saving", "folder", unbuilt=True),
+        str, Spec("Resume from saved training state", "advanced", "saving", "folder"),
     ] = ""
+    safety_state_minutes: Annotated[
+        float, Field(ge=0, le=1440), Spec("Safety state every N minutes", "advanced", "saving", flag="-"),
+    ] = 10.0
     metadata_title: Annotated[str, Spec("Metadata title", "advanced", "metadata")] = ""
     metadata_author: Annotated[str, Spec("Metadata author", "advanced", "metadata")] = ""
     metadata_description: Annotated[str, Spec("Metadata description", "advanced", "metadata")] = ""
@@ -708,7 +696,7 @@ class Records(Section):
     ] = ""
     wandb_api_key: Annotated[str, Spec("WANDB API Key", "advanced", "records", "secret", unbuilt=True)] = ""
     wandb_run_name: Annotated[str, Spec("WANDB run name", "advanced", "records", unbuilt=True)] = ""
-    log_tracker_name: Annotated[str, Spec("Log tracker name", "advanced", "records", unbuilt=True)] = ""
+    log_tracker_name: Annotated[str, Spec("Log tracker name", "advanced", "records")] = ""
     log_tracker_config: Annotated[
         str, Spec("Log tracker config", "advanced", "records", "file", unbuilt=True),
     ] = ""

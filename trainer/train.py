@@ -56,6 +56,7 @@ def train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[
         if position.step == plan.total_steps:
             break
         parts.saver.save_due(position)
+        parts.keeper.save_in_time(position)
         if stop_requested():
             return Ended(position, parts.saver.save_stopped(position), stopped=True)
         parts.sampler.draw_due(position.step)

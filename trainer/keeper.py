@@ -1,0 +1,83 @@
+"""When and where training states are written, and how a run is put back into one."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.errors import UserError
+from trainer.events import Event, Notice, Saved
+from trainer.network import Network
+from trainer.position import Position
+from trainer.state import find_state, load_state, restore_random_states, save_state
+
+
+@dataclass
+class StateKeeper:
+    """Saves and restores everything that changes while a run trains."""
+
+    network: Network
+    optimizer: Any
+    lr_scheduler: Any
+    scaler: torch.amp.GradScaler | None
+    facts: dict[str, Any]
+    """What a state must agree with: settings, seed, names, versions (JSON)."""
+    safety_folder: Path
+    """The job's rolling state."""
+    every_seconds: float
+    """How often the rolling state is written; 0: never."""
+    emit: Callable[[Event], None]
+    last: float = field(default_factory=time.monotonic)
+
+    def save(self, folder: Path, position: Position, kind: str) -> None:
+        """Write a state folder. `kind`: "state" (the person asked for it) or "safety" (rolling)."""
+        save_state(
+            folder,
+            position,
+            network=self.network.state_dict(),
+            optimizer={
+                "optimizer": self.optimizer.state_dict(),
+                "lr_scheduler": self.lr_scheduler.state_dict(),
+                "scaler": self.scaler.state_dict() if self.scaler else {},
+            },
+            facts=self.facts,
+        )
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        self.emit(Saved(position.step, position.epoch, str(folder), size, kind))
+
+    def save_in_time(self, position: Position) -> None:
+        """Write the rolling state if the last one is old enough. A full disk is told, not fatal."""
+        if not self.every_seconds or time.monotonic() - self.last < self.every_seconds:
+            return
+        self.last = time.monotonic()
+        try:
+            self.save(self.safety_folder, position, "safety")
+        except OSError as error:
+            self.emit(Notice("training.safety_failed", {"error": str(error)}, "warning"))
+
+    def restore(self, place: Path) -> Position:
+        """Put network, optimizer, schedule and random states back. Raises UserError where they do not fit."""
+        folder = find_state(place)
+        if folder is None:
+            raise UserError("training.no_state", "resume", path=str(place))
+        position, network, kept, states = load_state(folder)
+        try:
+            self.network.load(network, setting="resume", name=folder.name)
+            self.optimizer.load_state_dict(kept["optimizer"])
+            self.lr_scheduler.load_state_dict(kept["lr_scheduler"])
+            if self.scaler and kept["scaler"]:
+                self.scaler.load_state_dict(kept["scaler"])
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise UserError("training.state_misfit", "resume", path=str(folder), reason=str(error)) from error
+        restore_random_states(states)
+        return position
+
+    def forget(self) -> None:
+        """Remove the rolling state: the run is complete."""
+        shutil.rmtree(self.safety_folder, ignore_errors=True)
