@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
+
+from trainer.picture_files import Stamp, stamp_of
 
 DEFAULT_EXTENSION = ".caption"
 
@@ -21,12 +24,12 @@ def decode(data: bytes) -> tuple[str, bool]:
 
     Editors on Japanese Windows still write Shift-JIS (cp932), and some write UTF-16 with its mark.
     """
-    for encoding in ("utf-8-sig", "utf-16") if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else ("utf-8-sig",):
-        try:
-            return data.decode(encoding), encoding == "utf-8-sig"
-        except UnicodeDecodeError:
-            continue
-    return data.decode("cp932", errors="replace"), False
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return data.decode("utf-16", errors="replace"), False
+    try:
+        return data.decode("utf-8-sig"), True
+    except UnicodeDecodeError:
+        return data.decode("cp932", errors="replace"), False
 
 
 def first_line(text: str) -> str:
@@ -34,10 +37,23 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
-def read_caption(path: Path) -> tuple[str, bool]:
-    """Caption in a file ("" where it is empty), and whether the file was UTF-8. Raises OSError."""
-    text, is_utf8 = decode(path.read_bytes())
-    return first_line(text), is_utf8
+_captions: dict[str, tuple[Stamp, tuple[str, bool]]] = {}
+
+
+def caption_of(entry: os.DirEntry[str]) -> tuple[str, bool]:
+    """Caption in a file ("" where it is empty or cannot be read), and whether it is UTF-8.
+
+    Remembered until the file's time or size changes.
+    """
+    try:
+        stamp = stamp_of(entry)
+        known = _captions.get(entry.path)
+        if known is None or known[0] != stamp:
+            text, is_utf8 = decode(Path(entry.path).read_bytes())
+            known = _captions[entry.path] = stamp, (first_line(text), is_utf8)
+    except OSError:
+        return "", True
+    return known[1]
 
 
 def is_dropped(rate: float, every_n_epochs: int, epoch: int, rng: random.Random) -> bool:

@@ -6,49 +6,54 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainer.captions import extension as caption_ending
-from trainer.images import FolderScan, folder_name, scan_folder
+from trainer.dataset_file import DatasetFileError, read_pictures, read_places
+from trainer.images import FolderScan, folder_name
 from trainer.problems import Problem, block, hint
 from trainer.settings import SETTINGS, Captions, Folders
 
-NOTHING = FolderScan()
 MOST_NAMES = 3
 
 
 def scans(folders: Folders, captions: Captions) -> tuple[FolderScan, FolderScan]:
-    """What Image folder and Regularisation folder hold; empty where they are blank or not there."""
-    if folders.dataset_config:
-        return NOTHING, NOTHING
-    return (
-        _scan(folders.train_data_dir, captions.caption_extension),
-        _scan(folders.reg_data_dir, captions.caption_extension, is_reg=True),
+    """Training and regularisation pictures; empty where there are none."""
+    return read_pictures(
+        folders.train_data_dir, folders.reg_data_dir, folders.dataset_config, captions.caption_extension
     )
 
 
-def _scan(folder: str, caption_extension: str, *, is_reg: bool = False) -> FolderScan:
-    try:
-        return scan_folder(Path(folder), caption_extension, is_reg=is_reg) if folder else NOTHING
-    except OSError:
-        return NOTHING
-
-
-def check(folders: Folders, captions: Captions) -> Iterator[Problem]:
-    """Problems of both folders."""
+def check(folders: Folders, captions: Captions, pictures: FolderScan, reg: FolderScan) -> Iterator[Problem]:
+    """Problems of the folders; `pictures` and `reg` are what `scans` found."""
     if folders.dataset_config:
-        if not Path(folders.dataset_config).is_file():
-            fix = {"dataset_config": ""}
-            yield block(
-                "dataset_config", "preflight.file_not_found", fix, **_about("dataset_config", folders)
-            )
-        return
-    pictures, reg = scans(folders, captions)
-    if not folders.train_data_dir:
+        yield from _check_dataset(folders, captions, pictures, reg)
+    elif not folders.train_data_dir:
         yield block("train_data_dir", "preflight.images_missing")
     else:
         yield from _check_layout("train_data_dir", folders.train_data_dir, pictures)
-        yield from _check_captions(pictures, captions)
-    if folders.reg_data_dir:
-        yield from _check_layout("reg_data_dir", folders.reg_data_dir, reg)
-        yield from _check_reg(folders, pictures, reg)
+        if folders.reg_data_dir:
+            yield from _check_layout("reg_data_dir", folders.reg_data_dir, reg)
+    yield from _check_captions(pictures, captions)
+    yield from _check_reg(folders, pictures, reg)
+
+
+def _check_dataset(
+    folders: Folders, captions: Captions, pictures: FolderScan, reg: FolderScan
+) -> Iterator[Problem]:
+    key, values = "dataset_config", _about("dataset_config", folders)
+    path = Path(folders.dataset_config)
+    if not path.is_file():
+        yield block(key, "preflight.file_not_found", {key: ""}, **values)
+        return
+    try:
+        list(read_places(path, captions.caption_extension))
+    except DatasetFileError as error:
+        yield block(key, "preflight.dataset_damaged", {key: ""}, **values, error=str(error))
+        return
+    for ignored in (*pictures.ignored, *reg.ignored):
+        yield block(key, "preflight.dataset_folder", None, **values, folder=ignored.name)
+    if not pictures.images and not pictures.ignored:
+        yield block(key, "preflight.dataset_empty", {key: ""}, **values)
+    for scan in (pictures, reg):
+        yield from _check_broken(key, values["label"], scan)
 
 
 def _about(key: str, folders: Folders) -> dict[str, str]:
@@ -67,6 +72,10 @@ def _check_layout(key: str, folder: str, scan: FolderScan) -> Iterator[Problem]:
         yield _no_pictures(key, path, scan)
     else:
         yield from _left_out(key, label, scan)
+    yield from _check_broken(key, label, scan)
+
+
+def _check_broken(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
     if scan.broken:
         listed = names([f"{broken.path.parent.name}/{broken.path.name}" for broken in scan.broken])
         yield hint(key, "preflight.pictures_broken", count=f"{len(scan.broken):,}", names=listed, label=label)
@@ -174,7 +183,11 @@ def _check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
 def _check_reg(folders: Folders, pictures: FolderScan, reg: FolderScan) -> Iterator[Problem]:
     if not reg.images or not pictures.images:
         return
-    if Path(folders.reg_data_dir).resolve() == Path(folders.train_data_dir).resolve():
+    is_same = (
+        not folders.dataset_config
+        and Path(folders.reg_data_dir).resolve() == Path(folders.train_data_dir).resolve()
+    )
+    if is_same:
         yield block("reg_data_dir", "preflight.reg_same", {"reg_data_dir": ""})
         return
     wanted = sum(image.repeats for image in pictures.images)

@@ -1,4 +1,4 @@
-"""Checks of the base model: there, whole, of a kind that can be trained, and of the family the settings say."""
+"""Checks of the base model: there, whole, trainable, and of the family that the settings say."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ def _check_place(name: str, setting: str) -> Iterator[Problem]:
 
 def _downloaded(hub_id: str) -> bool:
     """Whether a model of the hub lies in its cache on this machine."""
-    home = os.environ.get("HF_HOME") or os.path.join(os.path.expanduser("~"), ".cache", "huggingface")
-    cache = os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")
-    return Path(cache, f"models--{hub_id.replace('/', '--')}").is_dir()
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    return (cache / f"models--{hub_id.replace('/', '--')}").is_dir()
 
 
 def _check_kind(facts: ModelFacts, setting: str, name: str, model: Model) -> Iterator[Problem]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from trainer.buckets import Fit, Size, resolution
 from trainer.checks_folders import names
-from trainer.images import FolderScan, TrainImage
+from trainer.images import TrainImage
 from trainer.plan import bucket_rule
 from trainer.problems import Problem, block, hint
-from trainer.settings import Images, Length
+from trainer.settings import Images
 
 LATENT = 8
 """Pixels per latent: sides must be multiples of it."""
@@ -23,12 +23,11 @@ def impossible(images: Images) -> bool:
     return any(problem.blocks for problem in check_sizes(images))
 
 
-def check(images: Images, length: Length, scans: tuple[FolderScan, FolderScan]) -> Iterator[Problem]:
+def check(images: Images, pictures: Sequence[TrainImage]) -> Iterator[Problem]:
     """Problems of the settings, and of the pictures under them."""
     sizes = list(check_sizes(images))
     yield from sizes
     yield from check_changes(images)
-    pictures = [image for scan in scans for image in scan.images]
     if pictures and not any(problem.blocks for problem in sizes):
         yield from _check_fits(images, pictures)
 
@@ -97,7 +96,7 @@ def check_changes(images: Images) -> Iterator[Problem]:
         yield block("random_crop", "preflight.cached_crop", fix)
 
 
-def _check_fits(images: Images, pictures: list[TrainImage]) -> Iterator[Problem]:
+def _check_fits(images: Images, pictures: Sequence[TrainImage]) -> Iterator[Problem]:
     """Pictures that become blurred or lose much on their way into a bucket."""
     rule = bucket_rule(images)
     fits: dict[Size, Fit] = {}

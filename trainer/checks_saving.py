@@ -108,7 +108,7 @@ def check_name(name: str) -> Iterator[Problem]:
 
 def safe_name(name: str) -> str:
     """The closest name that every system and program takes."""
-    stem = re.split(r"[/\\]", name.strip().rstrip("/\\"))[-1]
+    stem = name.strip().rstrip("/\\").replace("\\", "/").rpartition("/")[2]
     while stem.lower().endswith(ENDINGS):
         stem = stem[: stem.rindex(".")]
     stem = FORBIDDEN.sub("_", stem).strip().rstrip(".")

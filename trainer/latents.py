@@ -29,6 +29,8 @@ from trainer.pictures import fitted, to_input
 
 FORMAT = "1"
 """Part of every file's name on disk; raised when latents of older versions no longer fit."""
+NAMES: tuple[str, ...] = ("latents", "flipped")
+"""Tensors in a file."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Store:
     def load(self, picture: Path, fit: Fit, *, flip: bool) -> tuple[list[Tensor] | None, bool]:
         """Latents ([plain] or [plain, mirrored]) or None, and whether they were of another content."""
         path = self.path(picture, fit)
-        names = ("latents", "flipped")[: 1 + flip]
+        names = NAMES[: 1 + flip]
         try:
             with safe_open(path, framework="pt") as file:
                 if self.check_content and file.metadata()["content"] != content_hash(picture):
@@ -101,7 +103,9 @@ class Store:
 
     def save(self, picture: Path, fit: Fit, latents: Sequence[Tensor]) -> None:
         """Write a picture's latents, whole or not at all. A full disk is no reason to stop."""
-        tensors = dict(zip(("latents", "flipped"), (tensor.contiguous() for tensor in latents), strict=False))
+        tensors: dict[str, Tensor] = dict(
+            zip(NAMES, (tensor.contiguous() for tensor in latents), strict=False)
+        )
         path = self.path(picture, fit)
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
@@ -119,7 +123,7 @@ def cache_latents(
     batch_size: int,
     flip: bool = False,
     store: Store | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> CachedLatents:
     """Latents of all pictures, from the store where they are there.
@@ -183,7 +187,7 @@ def _noise(picture: Path, fit: Fit) -> Tensor:
 
 def content_hash(picture: Path) -> str:
     """Hash of a file's bytes."""
-    with open(picture, "rb") as file:
+    with picture.open("rb") as file:
         digest = hashlib.blake2b(digest_size=16)
         while block := file.read(1 << 20):
             digest.update(block)

@@ -20,7 +20,7 @@ VAE_PER_PICTURE = 1.1
 """GB while the VAE encodes one 512 × 512 picture in float32."""
 OPTIMIZER_BYTES = {"AdamW8bit": 2, "PagedAdamW8bit": 2, "Lion8bit": 1, "PagedLion8bit": 1, "SGDNesterov8bit": 1,
                    "Lion": 4, "SGDNesterov": 4, "SGDScheduleFree": 4, "Adafactor": 1}  # fmt: skip
-"""Bytes that an optimizer keeps per weight; 8 for those not named, 16 for those that find their own rate."""
+"""Bytes an optimizer keeps per weight; 8 for those not named, 16 for those that find their own rate."""
 SELF_TUNING = ("Prodigy", "DAdapt")
 
 

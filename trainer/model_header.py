@@ -105,7 +105,7 @@ def _file_facts(path: Path) -> ModelFacts:
 def read_header(path: Path) -> tuple[Shapes, dict[str, str]]:
     """Shapes of a .safetensors file's tensors, and its metadata. Raises ModelUnreadableError."""
     size = path.stat().st_size
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= LARGEST_HEADER:
             raise ModelUnreadableError("damaged")
@@ -266,7 +266,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _pickle_facts(path: Path) -> ModelFacts:
     """Facts of a .ckpt, from the names in its pickle. The pickle is not run."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         magic = file.read(4)
     if magic[:2] != b"PK":
         if magic[:1] == b"\x80":  # torch's format before 2020: names are all over the file
@@ -278,8 +278,12 @@ def _pickle_facts(path: Path) -> ModelFacts:
             content = archive.read(names)
     except (zipfile.BadZipFile, StopIteration, OSError) as error:
         raise ModelUnreadableError("incomplete") from error
-    for family, mark in (("sdxl", b"conditioner.embedders.1."), ("sd2", b"cond_stage_model.model."),
-                         ("sd1", b"cond_stage_model.transformer.")):  # fmt: skip
+    marks: dict[Family, bytes] = {
+        "sdxl": b"conditioner.embedders.1.",
+        "sd2": b"cond_stage_model.model.",
+        "sd1": b"cond_stage_model.transformer.",
+    }
+    for family, mark in marks.items():
         if mark in content and UNET.encode() in content:
             return FULL_SIZE[family]
     return ModelFacts("lora" if b"lora_unet_" in content else "other_model")

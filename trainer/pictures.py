@@ -17,7 +17,7 @@ from PIL import Image
 
 from trainer.buckets import Fit, Size
 from trainer.errors import UserError
-from trainer.images import orientation
+from trainer.picture_files import orientation
 
 Pixels = NDArray[np.uint8]
 """(height, width, 3), red green blue, 0 to 255."""
@@ -31,8 +31,8 @@ UPRIGHT = {
     8: (Image.Transpose.ROTATE_90,),
 }
 """How a picture is turned upright, by its EXIF orientation."""
-HUE_RANGE = 16.0
-"""Degrees by which "Color augmentation" turns the hue at most, as the reference does."""
+HUE_STEPS = 8
+"""Steps of two degrees by which "Color augmentation" turns the hue at most, as the reference does."""
 
 
 def load_pixels(path: Path) -> Pixels:
@@ -75,7 +75,7 @@ def resize(pixels: Pixels, size: Size) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 
-def _mean_over_rows(values: NDArray[np.generic], rows: int) -> NDArray[np.float32]:
+def _mean_over_rows(values: NDArray[np.uint8] | NDArray[np.float32], rows: int) -> NDArray[np.float32]:
     """Fewer rows: each the mean of those it covers, rows at the rim counting by their share."""
     scale = len(values) / rows
     result = np.empty((rows, *values.shape[1:]), np.float32)
@@ -99,26 +99,45 @@ def random_corner(fit: Fit, rng: random.Random) -> tuple[int, int]:
     return left, top
 
 
-def turn_hue(pixels: Pixels, degrees: float) -> Pixels:
-    """Every colour turned on the colour wheel; brightness (of HSV) and saturation stay."""
-    rgb = pixels.astype(np.float32)
-    high, low = rgb.max(axis=2), rgb.min(axis=2)
-    chroma = high - low
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    safe = np.where(chroma == 0, 1, chroma)
-    sixths = np.select(
-        [chroma == 0, high == red, high == green],
-        [np.zeros_like(high), (green - blue) / safe % 6, (blue - red) / safe + 2],
-        (red - green) / safe + 4,
+def random_hue(rng: random.Random) -> int:
+    """Steps of two degrees to turn the hue by, this time ("Color augmentation")."""
+    return rng.randint(-HUE_STEPS, HUE_STEPS)
+
+
+def turn_hue(pixels: Pixels, steps: int) -> Pixels:
+    """Every colour turned on the colour wheel by steps of two degrees; brightness and saturation stay.
+
+    Goes by 8-bit HSV values (hue 0 to 179), rounded as OpenCV does, with which the reference turns it; as
+    there, red and blue have changed places, which turns the wheel the other way round.
+    """
+    blue, green, red = (pixels[..., channel].astype(np.int32) for channel in range(3))
+    value = np.maximum(np.maximum(red, green), blue)
+    chroma = value - np.minimum(np.minimum(red, green), blue)
+    saturation = chroma * _per(255, value) + 2048 >> 12
+    sector = np.select(
+        [value == red, value == green], [green - blue, blue - red + 2 * chroma], red - green + 4 * chroma
     )
-    sixths = (sixths + degrees / 60) % 6
-    channels = [high - chroma * np.clip(2 - np.abs((sixths - at + 3) % 6 - 3), 0, 1) for at in (3, 5, 1)]
-    return np.floor(np.stack(channels, axis=2) + 0.5).astype(np.uint8)
+    hue = ((sector * _per(30, chroma) + 2048 >> 12) + steps) % 180
+    return _from_hsv(hue, saturation, value)
 
 
-def random_hue(rng: random.Random) -> float:
-    """Degrees to turn the hue by, this time ("Color augmentation")."""
-    return rng.uniform(-HUE_RANGE, HUE_RANGE)
+def _per(whole: int, parts: NDArray[np.int32]) -> NDArray[np.int32]:
+    """whole / parts in 4096ths; 0 for no parts."""
+    return np.where(parts, np.rint((whole << 12) / np.maximum(parts, 1)), 0).astype(np.int32)
+
+
+def _from_hsv(hue: NDArray[np.int32], saturation: NDArray[np.int32], value: NDArray[np.int32]) -> Pixels:
+    """8-bit HSV (hue 0 to 179) as (blue, green, red)."""
+    sixths = hue.astype(np.float32) * np.float32(1 / 30)
+    sector = np.floor(sixths).astype(np.int32)
+    part = sixths - sector.astype(np.float32)
+    scale = np.float32(1 / 255)
+    bright = (saturation.astype(np.float32) * scale).astype(np.float64)  # products below are rounded once
+    full = value.astype(np.float32) * scale
+    shares = (np.float32(0), np.float32(1), part, 1 - part)
+    levels = np.stack([full * (1 - bright * share).astype(np.float32) for share in shares], axis=-1)
+    order = np.array([[1, 3, 0], [1, 0, 2], [3, 0, 1], [0, 2, 1], [0, 1, 3], [2, 1, 0]])
+    return (np.take_along_axis(levels, order[sector], axis=-1) * np.float32(255)).astype(np.uint8)
 
 
 def fitted(
@@ -127,7 +146,7 @@ def fitted(
     *,
     corner: tuple[int, int] | None = None,
     flip: bool = False,
-    hue: float = 0.0,
+    hue: int = 0,
 ) -> Pixels:
     """A picture of its bucket's size. `corner` is the crop's (left, top); None: the middle."""
     left, top = fit.center if corner is None else corner

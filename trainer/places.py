@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ def clean_path(text: str) -> str:
         parts = urlsplit(path)
         host = f"//{parts.netloc}" if parts.netloc not in {"", "localhost"} else ""
         path = url2pathname(host + parts.path) if not host else unquote(host + parts.path)
-    return os.path.expanduser(path) if path.startswith("~") else path
+    return str(Path(path).expanduser()) if path.startswith("~") else path
 
 
 def clean_paths(values: Mapping[str, Any]) -> dict[str, Any]:

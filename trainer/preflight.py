@@ -7,7 +7,7 @@ modules checks_*, by topic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,17 @@ class Checked:
 def check(settings: Settings) -> Checked:
     """Problems (those that stop the run first) and plan of these settings."""
     settings = cleaned(settings)
-    problems = list(_before_planning(settings))
     model = checks_model.known_facts(settings.model)
-    scans = checks_folders.scans(settings.folders, settings.captions)
-    plan = _plan(settings, *scans, model)
-    problems += checks_pictures.check(settings.images, settings.length, scans)
+    pictures, reg = checks_folders.scans(settings.folders, settings.captions)
+    problems = [
+        *checks_values.check_unbuilt(settings),
+        *checks_model.check(settings.model),
+        *checks_folders.check(settings.folders, settings.captions, pictures, reg),
+        *checks_saving.check(settings),
+        *checks_training.check(settings),
+        *checks_pictures.check(settings.images, [*pictures.images, *reg.images]),
+    ]
+    plan = _plan(settings, pictures, reg, model)
     if plan:
         problems += checks_training.check_plan(settings, plan)
         problems += checks_saving.check_plan(settings, plan)
@@ -70,14 +76,6 @@ def check_values(values: Mapping[str, Any]) -> tuple[Settings | None, Checked]:
     return (None if any(problem.blocks for problem in problems) else settings), found
 
 
-def _before_planning(settings: Settings) -> Iterator[Problem]:
-    yield from checks_values.check_unbuilt(settings)
-    yield from checks_model.check(settings.model)
-    yield from checks_folders.check(settings.folders, settings.captions)
-    yield from checks_saving.check(settings)
-    yield from checks_training.check(settings)
-
-
 def _plan(settings: Settings, pictures: FolderScan, reg: FolderScan, model: ModelFacts | None) -> Plan | None:
     """The plan, or None where there is nothing to plan with."""
     if not pictures.images or checks_pictures.impossible(settings.images):
@@ -86,5 +84,7 @@ def _plan(settings: Settings, pictures: FolderScan, reg: FolderScan, model: Mode
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
-    first = {(problem.setting, problem.code, str(problem.values)): problem for problem in reversed(problems)}
-    return tuple(sorted(reversed(first.values()), key=lambda problem: not problem.blocks))
+    """Each problem once, those that stop the run first."""
+    seen: set[str] = set()
+    once = [p for p in problems if not ((key := f"{p.setting} {p.code} {p.values}") in seen or seen.add(key))]
+    return tuple(sorted(once, key=lambda problem: not problem.blocks))
