@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.parity.pictures import latents_of
 from tests.parity.recording import Recording
 from trainer import noise as noises
 from trainer.blocks import block_rates
@@ -165,13 +166,14 @@ def _scores(run: Run, batch: Mapping[str, Any], figures: Figures, *, draw: bool,
     """Loss of each picture before weighting, (B,). All random draws are made even if their result is not used."""
     recording, index, settings = run.recording, batch["index"], run.settings
     latents = recording.step(index, "latents")
-    if images and not batch["latents_were_cached"]:  # what was drawn for cached ones is not recorded
-        from tests.parity.pictures import latents_of
-
-        pictures = recording.tensors.get(f"step{index:03d}.images_u8")
-        ours = latents_of(run.model.vae, settings, batch, recording.root, pictures)
+    if batch["latents_were_cached"]:
+        pass  # drawn by the VAE before the run, from a generator state that is not recorded
+    elif images:
+        recorded = recording.tensors.get(f"step{index:03d}.images_u8")
+        ours = latents_of(run.model.vae, settings, batch, recording.root, recorded)
         figures.see("latents_max_abs", ours, latents)
-    elif not batch["latents_were_cached"]:
+        latents = ours
+    else:
         torch.randn(latents.shape, dtype=run.model.vae.dtype)  # where the VAE draws
     tokens = tokenize(
         run.model.tokenizers[0],
