@@ -33,7 +33,7 @@ from trainer.messages import Message
 from trainer.metadata import RunFacts, build_metadata
 from trainer.model import LoadedModel, build_noise_scheduler, load_model
 from trainer.network import Network, build_network
-from trainer.optimizer import build_optimizer, set_training
+from trainer.optimizer import build_optimizer, describe, set_training
 from trainer.plan import Plan, bucket_rule, build_plan
 from trainer.position import Position
 from trainer.sample import SampleMaker, build_pipeline
@@ -112,7 +112,9 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Pat
     )
     _place(model, device, keep_vae=cached is None)
     captions = _caption_encoder(settings, model, device, learning=bool(network.parameters("text_encoder")))
-    facts = RunFacts(settings, plan, data.images, model, seed)
+    facts = RunFacts(
+        settings, plan, data.images, model, seed, network.targets, describe(optimizer, settings.optimizer)
+    )
     prepared = accelerator.prepare(optimizer)
     lr_scheduler = build_lr_scheduler(settings.optimizer, optimizer, plan.total_steps)
     keeper = _build_keeper(settings, plan, seed, network, prepared, lr_scheduler, accelerator, job, emit)

@@ -13,6 +13,7 @@ from trainer import console, preflight
 from trainer.errors import StopRequested, UserError
 from trainer.events import Event, Failed, Finished, Phase, Started, Stopped
 from trainer.job_folder import JobFolder
+from trainer.quiet import quiet_libraries
 from trainer.settings import Settings
 
 DONE, BUG, USER, STOPPED = 0, 1, 2, 3
@@ -52,6 +53,7 @@ def _train(folder: JobFolder, emit: Callable[[Event], None], resume: bool) -> tu
     for problem in checked.problems:
         if problem.blocks:
             raise UserError(problem.code, problem.setting, **problem.values)
+    quiet_libraries()
     from trainer.device import device_name
     from trainer.parts import build_parts
     from trainer.tracking import build_tracking
