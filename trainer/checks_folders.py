@@ -12,6 +12,12 @@ from trainer.problems import Problem, block, hint
 from trainer.settings import SETTINGS, Captions, Folders
 
 MOST_NAMES = 3
+BROKEN = {
+    "preflight.pictures_broken": ("empty", "no_picture", "truncated"),
+    "preflight.pictures_closed": ("no_access", "missing"),
+    "preflight.pictures_huge": ("too_large",),
+}
+"""What is said of pictures that cannot be read, by the reasons why."""
 
 
 def scans(folders: Folders, captions: Captions) -> tuple[FolderScan, FolderScan]:
@@ -76,9 +82,11 @@ def _check_layout(key: str, folder: str, scan: FolderScan) -> Iterator[Problem]:
 
 
 def _check_broken(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
-    if scan.broken:
-        listed = names([f"{broken.path.parent.name}/{broken.path.name}" for broken in scan.broken])
-        yield hint(key, "preflight.pictures_broken", count=f"{len(scan.broken):,}", names=listed, label=label)
+    for code, reasons in BROKEN.items():
+        found = [broken.path for broken in scan.broken if broken.reason in reasons]
+        if found:
+            listed = names([f"{path.parent.name}/{path.name}" for path in found])
+            yield hint(key, code, None, count=f"{len(found):,}", names=listed, label=label)
 
 
 def _no_pictures(key: str, path: Path, scan: FolderScan) -> Problem:

@@ -112,6 +112,15 @@ def _check_kind(facts: ModelFacts, setting: str, name: str, model: Model) -> Ite
     elif facts.v_prediction is not None and facts.v_prediction != model.v_parameterization:
         code = "preflight.model_velocity" if facts.v_prediction else "preflight.model_no_velocity"
         yield hint("v_parameterization", code, _velocity(facts), name=name)
+    elif (
+        facts.family == "sd2"
+        and facts.v_prediction is None
+        and "768" in name
+        and not model.v_parameterization
+    ):
+        yield hint(
+            "v_parameterization", "preflight.model_likely_velocity", {"v_parameterization": True}, name=name
+        )
     elif model.v_parameterization and facts.family == "sd1" and facts.v_prediction is None:
         yield hint("v_parameterization", "preflight.v_without_v2", {"v_parameterization": False})
 

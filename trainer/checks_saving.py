@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -98,7 +99,7 @@ def check_name(name: str) -> Iterator[Problem]:
         yield block("output_name", "preflight.name_path", fix, **values)
     elif FORBIDDEN.search(name) or name != name.strip().rstrip("."):
         yield block("output_name", "preflight.name_characters", fix, **values)
-    elif name.split(".")[0].lower() in RESERVED:
+    elif name.partition(".")[0].lower() in RESERVED:
         yield block("output_name", "preflight.name_reserved", fix, **values)
     elif len(name.encode()) > LONGEST_NAME:
         yield block("output_name", "preflight.name_long", fix, **values)
@@ -113,7 +114,7 @@ def safe_name(name: str) -> str:
         stem = stem[: stem.rindex(".")]
     stem = FORBIDDEN.sub("_", stem).strip().rstrip(".")
     stem = stem.encode()[:LONGEST_NAME].decode(errors="ignore")
-    if stem.split(".")[0].lower() in RESERVED:
+    if stem.partition(".")[0].lower() in RESERVED:
         stem = f"{stem}_"
     return stem or "last"
 
@@ -138,6 +139,23 @@ def _check_samples(sampling: Sampling) -> Iterator[Problem]:
 
 
 def _check_resume(saving: Saving) -> Iterator[Problem]:
-    if saving.resume and not Path(saving.resume).is_dir():
+    if not saving.resume:
+        return
+    place, fix = Path(saving.resume), {"resume": ""}
+    if not place.is_dir():
         values = {"label": SETTINGS["resume"].spec.label, "path": saving.resume}
-        yield block("resume", "preflight.folder_not_found", {"resume": ""}, **values)
+        yield block("resume", "preflight.folder_not_found", fix, **values)
+    elif not (place / "state.json").is_file():
+        theirs = any((place / name).exists() for name in ("train_state.json", "optimizer.bin"))
+        code = "preflight.state_of_others" if theirs else "preflight.state_missing"
+        yield block("resume", code, fix, path=saving.resume)
+
+
+def name_in_state(resume: str) -> str:
+    """The LoRA's name in the training state that a run continues from; "" where there is none."""
+    try:
+        about = json.loads((Path(resume) / "state.json").read_text(encoding="utf-8")) if resume else {}
+    except (OSError, ValueError):
+        return ""
+    name = about.get("name", "") if isinstance(about, dict) else ""
+    return name if isinstance(name, str) else ""

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from trainer.blocks import block_rates, sizes_of
 from trainer.errors import UserError
+from trainer.lr_schedule import schedule
 from trainer.memory_estimate import trains_text_encoder, trains_unet
+from trainer.model_header import ModelUnreadableError, read_model
 from trainer.optimizer_args import ONE_RATE_ONLY, extra_arguments, uses_relative_step
 from trainer.plan import Plan
-from trainer.problems import Problem, block, hint
+from trainer.problems import Problem, block, from_error, hint
 from trainer.settings import (
+    BLOCKWISE,
     SETTINGS,
     WITH_CONV,
     Captions,
@@ -24,6 +28,8 @@ from trainer.settings import (
 )
 
 HIGHEST_USUAL_RATE = 0.02
+SCATTERED = 1.5
+"""How many times the fewest possible batches there are before it is worth a word."""
 NO_WARMUP = ("constant", "piecewise_constant")
 
 
@@ -31,8 +37,10 @@ def check(settings: Settings) -> Iterator[Problem]:
     """Problems that do not need the plan."""
     yield from _check_rates(settings.optimizer)
     yield from _check_schedule(settings.optimizer)
+    yield from _check_schedule_args(settings.optimizer)
     yield from _check_optimizer(settings.optimizer)
     yield from _check_network(settings.network)
+    yield from _check_blocks(settings.network)
     yield from _check_weights(settings.network)
     yield from _check_noise(settings.noise, settings.loss.v_pred_like_loss, settings.model)
     yield from _check_precision(settings.machine)
@@ -89,11 +97,18 @@ def _check_schedule(optimizer: Optimizer) -> Iterator[Problem]:
         yield hint("lr_warmup", "preflight.warmup_unused", warmup, name=optimizer.lr_scheduler_type or name)
 
 
+def _check_schedule_args(optimizer: Optimizer) -> Iterator[Problem]:
+    try:
+        schedule(optimizer, total_steps=100, warmup=0)
+    except UserError as error:
+        yield from_error(error, {"lr_scheduler_args": ""} if error.setting == "lr_scheduler_args" else None)
+
+
 def _check_optimizer(optimizer: Optimizer) -> Iterator[Problem]:
     try:
         extra_arguments(optimizer)
     except UserError as error:
-        yield Problem("optimizer_args", error.message.code, error.message.values, fix={"optimizer_args": ""})
+        yield from_error(error, {"optimizer_args": ""})
     if "8bit" in optimizer.optimizer and find_spec("bitsandbytes") is None:
         plain = optimizer.optimizer.replace("Paged", "").replace("8bit", "")
         yield hint(
@@ -119,10 +134,34 @@ def _check_network(network: Network) -> Iterator[Problem]:
             yield block("unit", "preflight.dylora_unit", {"unit": 1}, dim=dim, unit=network.unit)
 
 
+def _check_blocks(network: Network) -> Iterator[Problem]:
+    """The 25 numbers of the tabs Weights, Blocks and Conv."""
+    if network.LoRA_type not in BLOCKWISE:
+        return
+    try:
+        rates = block_rates(network)
+        sizes_of(network, conv=False)
+        sizes_of(network, conv=True)
+    except UserError as error:
+        yield from_error(error, {error.setting: ""} if error.setting else None)
+        return
+    if rates and not any(rates):
+        fix = {"down_lr_weight": "", "mid_lr_weight": "", "up_lr_weight": ""}
+        yield hint("down_lr_weight", "preflight.blocks_all_zero", fix)
+
+
 def _check_weights(network: Network) -> Iterator[Problem]:
-    if network.network_weights and not Path(network.network_weights).is_file():
-        values = {"label": SETTINGS["network_weights"].spec.label, "path": network.network_weights}
-        yield block("network_weights", "preflight.file_not_found", {"network_weights": ""}, **values)
+    key, path = "network_weights", Path(network.network_weights)
+    if network.network_weights and not path.is_file():
+        values = {"label": SETTINGS[key].spec.label, "path": network.network_weights}
+        yield block(key, "preflight.file_not_found", {key: ""}, **values)
+    elif network.network_weights and path.suffix.lower() == ".safetensors":
+        try:
+            is_lora = read_model(path).kind == "lora"
+        except (ModelUnreadableError, OSError):
+            is_lora = False
+        if not is_lora:
+            yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
     if network.dim_from_weights and not network.network_weights:
         yield hint("dim_from_weights", "preflight.dim_without_weights", {"dim_from_weights": False})
 
@@ -173,6 +212,13 @@ def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
         fix = {"train_batch_size": fullest}
         values = {"batch": length.train_batch_size, "fullest": fullest}
         yield hint("train_batch_size", "preflight.batch_never_full", fix, **values)
+    elif length.train_batch_size > 1 and plan.batches_per_epoch > SCATTERED * plan.fewest_batches:
+        values = {
+            "batches": plan.batches_per_epoch,
+            "fewest": plan.fewest_batches,
+            "buckets": len(plan.buckets),
+        }
+        yield hint("train_batch_size", "preflight.batches_scattered", None, **values)
     if length.gradient_accumulation_steps > plan.batches_per_epoch:
         values = {"steps": length.gradient_accumulation_steps, "batches": plan.batches_per_epoch}
         fix = {"gradient_accumulation_steps": plan.batches_per_epoch}

@@ -18,9 +18,11 @@ PER_PICTURE = {(False, False): 2.5, (False, True): 1.2, (True, False): 1.4, (Tru
 """GB of intermediate values for one 512 × 512 picture: (half precision, gradient checkpointing)."""
 VAE_PER_PICTURE = 1.1
 """GB while the VAE encodes one 512 × 512 picture in float32."""
-OPTIMIZER_BYTES = {"AdamW8bit": 2, "PagedAdamW8bit": 2, "Lion8bit": 1, "PagedLion8bit": 1, "SGDNesterov8bit": 1,
-                   "Lion": 4, "SGDNesterov": 4, "SGDScheduleFree": 4, "Adafactor": 1}  # fmt: skip
-"""Bytes an optimizer keeps per weight; 8 for those not named, 16 for those that find their own rate."""
+OPTIMIZER_BYTES = {
+    "AdamW8bit": 2, "PagedAdamW8bit": 2, "Lion8bit": 1, "PagedLion8bit": 1, "SGDNesterov8bit": 1,
+    "Lion": 4, "SGDNesterov": 4, "SGDScheduleFree": 4, "Adafactor": 1,
+}  # fmt: skip
+"""Bytes an optimizer keeps per weight; 8 for those not named, 16 where it finds its own rate."""
 SELF_TUNING = ("Prodigy", "DAdapt")
 
 
@@ -52,6 +54,17 @@ def lora_weights(network: Network, optimizer: Optimizer, model: ModelFacts) -> i
     return weights * (2 if "LoHa" in network.LoRA_type else 1)
 
 
+def bytes_kept(optimizer: Optimizer) -> int:
+    """Bytes that the optimizer keeps per weight."""
+    name = optimizer.optimizer
+    return 16 if name.startswith(SELF_TUNING) else OPTIMIZER_BYTES.get(name, 8)
+
+
+def state_bytes(settings: Settings, weights: int) -> int:
+    """Size of a training state: the weights in float32 and what the optimizer keeps."""
+    return weights * (4 + bytes_kept(settings.optimizer))
+
+
 def memory_parts(settings: Settings, pixels: int, model: ModelFacts, weights: int) -> dict[str, int]:
     """Estimated bytes while training, by part: program, unet, text_encoder, vae, lora, pictures.
 
@@ -63,13 +76,11 @@ def memory_parts(settings: Settings, pixels: int, model: ModelFacts, weights: in
     area = pixels / 512**2 * settings.length.train_batch_size
     width = math.sqrt(model.unet / FULL_SIZE["sd1"].unet)
     pictures = PER_PICTURE[half, machine.gradient_checkpointing] * area * width * GB
-    optimizer = settings.optimizer.optimizer
-    kept = 16 if optimizer.startswith(SELF_TUNING) else OPTIMIZER_BYTES.get(optimizer, 8)
     return {
         "program": PROGRAM,
         "unet": model.unet * (2 if half else 4),
         "text_encoder": model.text_encoder * (2 if half else 4),
         "vae": 0 if is_cached else int(model.vae * 4 + VAE_PER_PICTURE * area * GB),
-        "lora": weights * (8 + kept),
+        "lora": weights * (8 + bytes_kept(settings.optimizer)),
         "pictures": int(pictures),
     }

@@ -14,14 +14,17 @@ from typing import Any, Literal
 from trainer.buckets import BucketRule, Size, resolution
 from trainer.images import TrainImage, matched
 from trainer.lr_schedule import warmup_steps
-from trainer.memory_estimate import lora_weights, memory_parts
+from trainer.memory_estimate import lora_weights, memory_parts, state_bytes
+from trainer.messages import Message
 from trainer.model_header import FULL_SIZE, ModelFacts, family_by_settings
 from trainer.sample_prompts import prompts
 from trainer.save_plan import SavePlan, free_name, most_files, save_plans
-from trainer.settings import Images, Length, Sampling, Settings
+from trainer.settings import Images, Length, Sampling, Saving, Settings
 
 DecidedBy = Literal["epoch", "max_train_epochs", "max_train_steps"]
 BYTES = {"float": 4, "fp16": 2, "bf16": 2}
+BYTES_PER_SAMPLE = 600_000
+"""A 512 × 512 PNG, roughly."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class Plan:
     epochs: int
     total_steps: int
     decided_by: DecidedBy
+    batch_size: int
+    accumulation: int
+    """Batches per step, of all processes together."""
     warmup_steps: int
     saves: tuple[SavePlan, ...]
     sample_steps: tuple[int, ...]
@@ -80,9 +86,44 @@ class Plan:
         """Estimated peak while training."""
         return sum(self.memory.values())
 
+    @property
+    def fewest_batches(self) -> int:
+        """Batches per epoch if all pictures had one size."""
+        return -(-sum(bucket.repeats_total for bucket in self.buckets) // self.batch_size)
+
+    @property
+    def formula(self) -> str:
+        """The sum behind the length: "(24 × 10 + 8 × 5) ÷ 2 × 10"; exact only with `is_plain_sum`."""
+        learned = [f"{part.pictures:,} × {part.repeats}" for part in self.folders if not part.is_reg]
+        text = " + ".join(learned)
+        text = f"({text})" if len(learned) > 1 else text
+        text += " × 2" if self.reg_images else ""
+        text += f" ÷ {self.batch_size}" if self.batch_size > 1 else ""
+        text += f" ÷ {self.accumulation}" if self.accumulation > 1 else ""
+        return f"{text} × {self.epochs:,}"
+
+    @property
+    def is_plain_sum(self) -> bool:
+        """Whether `formula` gives exactly `total_steps`: every batch is full and no epoch is cut short."""
+        pictures = sum(bucket.repeats_total for bucket in self.buckets)
+        return pictures * self.epochs == self.total_steps * self.batch_size * self.accumulation
+
+    def said_length(self) -> Message:
+        """The length as a sum: "24 × 10 ÷ 2 × 10 = 1,200 steps"."""
+        code = "plan.length_sum" if self.is_plain_sum else "plan.length_partial"
+        if self.decided_by == "max_train_steps":
+            code = "plan.length_steps"
+        values = {"formula": self.formula, "steps": f"{self.total_steps:,}", "epochs": f"{self.epochs:,}"}
+        return Message(code, {**values, "per_epoch": f"{self.steps_per_epoch:,}"})
+
+    def said_rule(self) -> Message:
+        """Which setting decides the length."""
+        values = {"epochs": f"{self.epochs:,}", "steps": f"{self.total_steps:,}"}
+        return Message(f"plan.decided_{self.decided_by}", values)
+
     def as_json(self) -> dict[str, Any]:
         """As plain data."""
-        return {**asdict(self), "memory_bytes": self.memory_bytes}
+        return {**asdict(self), "memory_bytes": self.memory_bytes, "formula": self.formula}
 
 
 def build_plan(
@@ -102,7 +143,8 @@ def build_plan(
     pictures = [*images, *matched(reg_images, sum(image.repeats for image in images))]
     buckets = bucket_plans(pictures, bucket_rule(settings.images), length.train_batch_size)
     batches = sum(bucket.batches for bucket in buckets)
-    steps_per_epoch = -(-batches // (length.gradient_accumulation_steps * settings.machine.num_processes))
+    accumulation = length.gradient_accumulation_steps * settings.machine.num_processes
+    steps_per_epoch = -(-batches // accumulation)
     total, epochs, decided_by = run_length(length, steps_per_epoch)
     extension = f".{saving.save_model_as}"
     name = name or free_name(settings.folders.output_dir, settings.folders.output_name, extension)
@@ -123,6 +165,8 @@ def build_plan(
         epochs=epochs,
         total_steps=total,
         decided_by=decided_by,
+        batch_size=length.train_batch_size,
+        accumulation=accumulation,
         warmup_steps=warmup_steps(settings.optimizer, total),
         saves=saves,
         sample_steps=sample_steps,
@@ -130,9 +174,16 @@ def build_plan(
         final_name=name + extension,
         wanted_name=settings.folders.output_name + extension,
         lora_bytes=lora_bytes,
-        disk_bytes=lora_bytes * most_files(saves) + len(sample_steps) * per_sample * 600_000,
+        disk_bytes=disk_bytes(saving, lora_bytes, state_bytes(settings, weights), most_files(saves))
+        + len(sample_steps) * per_sample * BYTES_PER_SAMPLE,
         memory=memory_parts(settings, buckets_area(buckets), facts, weights),
     )
+
+
+def disk_bytes(saving: Saving, lora: int, state: int, files: int) -> int:
+    """Bytes of LoRA files and training states at their most."""
+    states = files if saving.save_state else int(saving.save_state_on_train_end)
+    return lora * files + state * states
 
 
 def bucket_rule(images: Images) -> BucketRule:

@@ -8,7 +8,7 @@ modules checks_*, by topic.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer import (
@@ -35,6 +35,8 @@ class Checked:
 
     problems: tuple[Problem, ...]
     plan: Plan | None = None
+    assumed: tuple[str, ...] = ()
+    """Settings whose proposed fix the plan takes for granted, where without it there would be none."""
 
     @property
     def blocked(self) -> bool:
@@ -56,9 +58,10 @@ def check(settings: Settings) -> Checked:
         *checks_pictures.check(settings.images, [*pictures.images, *reg.images]),
     ]
     plan = _plan(settings, pictures, reg, model)
-    if plan:
-        problems += checks_training.check_plan(settings, plan)
-        problems += checks_saving.check_plan(settings, plan)
+    if not plan:
+        return Checked(_sorted(problems), *_plan_after_fixes(settings, problems))
+    problems += checks_training.check_plan(settings, plan)
+    problems += checks_saving.check_plan(settings, plan)
     return Checked(_sorted(problems), plan)
 
 
@@ -72,19 +75,33 @@ def check_values(values: Mapping[str, Any]) -> tuple[Settings | None, Checked]:
     checked = check(settings)
     own = {problem.setting for problem in problems}
     others = [problem for problem in checked.problems if problem.setting not in own]
-    found = Checked(_sorted([*problems, *others]), checked.plan)
+    found = replace(checked, problems=_sorted([*problems, *others]))
     return (None if any(problem.blocks for problem in problems) else settings), found
+
+
+def _plan_after_fixes(settings: Settings, problems: list[Problem]) -> tuple[Plan | None, tuple[str, ...]]:
+    """The plan as it would be with all proposed fixes, and the settings that they change."""
+    fixes = {
+        key: value for problem in problems if problem.blocks for key, value in (problem.fix or {}).items()
+    }
+    fixes = {key: value for key, value in fixes.items() if value != settings.get(key)}
+    if not fixes:
+        return None, ()
+    fixed = settings.replace(**fixes)
+    pictures, reg = checks_folders.scans(fixed.folders, fixed.captions)
+    plan = _plan(fixed, pictures, reg, checks_model.known_facts(fixed.model))
+    return plan, tuple(fixes) if plan else ()
 
 
 def _plan(settings: Settings, pictures: FolderScan, reg: FolderScan, model: ModelFacts | None) -> Plan | None:
     """The plan, or None where there is nothing to plan with."""
     if not pictures.images or checks_pictures.impossible(settings.images):
         return None
-    return build_plan(settings, pictures.images, reg.images, model)
+    name = checks_saving.name_in_state(settings.saving.resume)
+    return build_plan(settings, pictures.images, reg.images, model, name=name)
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
     """Each problem once, those that stop the run first."""
-    seen: set[str] = set()
-    once = [p for p in problems if not ((key := f"{p.setting} {p.code} {p.values}") in seen or seen.add(key))]
-    return tuple(sorted(once, key=lambda problem: not problem.blocks))
+    once = {f"{problem.setting} {problem.code} {problem.values}": problem for problem in problems}
+    return tuple(sorted(once.values(), key=lambda problem: not problem.blocks))

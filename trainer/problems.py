@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainer.errors import UserError
 from trainer.messages import Language, Message, Said, say
 
 
@@ -40,6 +41,11 @@ class Problem:
             "fix": said.fix,
             "changes": dict(self.fix) if self.fix else {},
         }
+
+
+def from_error(error: UserError, fix: Mapping[str, Any] | None = None) -> Problem:
+    """What a reader of a setting complained of, as a problem that stops the run."""
+    return Problem(error.setting, error.message.code, error.message.values, fix=fix)
 
 
 def hint(setting: str, code: str, fix: Mapping[str, Any] | None = None, **values: Any) -> Problem:
