@@ -17,6 +17,7 @@ from trainer import kohya, preflight
 from trainer.errors import UserError
 from trainer.job_folder import JobFolder, default_workspace
 from trainer.messages import LANGUAGES, Language
+from trainer.plan import Plan
 from trainer.settings import SETTINGS, Settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -96,12 +97,29 @@ def _run(folder: JobFolder, *, resume: bool = False) -> int:
 def check(config: Config, changes: Sets = [], as_json: AsJson = False) -> None:  # noqa: B006  # Typer copies it
     """Say what would stop or spoil the run, and how long it will be. Loads no model."""
     checked = preflight.check(read_settings(config, changes))
+    plan = checked.plan
     if as_json:
-        print(json.dumps(checked.as_json(language()), ensure_ascii=False, indent=1))
+        problems = [problem.as_json(language()) for problem in checked.problems]
+        found = {"blocked": checked.blocked, "problems": problems, "plan": plan.as_json() if plan else None}
+        print(json.dumps(found, ensure_ascii=False, indent=1))
     else:
-        for line in checked.lines(language()):
-            print(line)
-    raise typer.Exit(2 if any(problem.blocks for problem in checked.problems) else 0)
+        for problem in checked.problems:
+            print("STOPS" if problem.blocks else "hint ", f"[{problem.setting}]", problem.said(language()))
+        print("\n".join(plan_lines(plan)) if plan else "No plan: the pictures cannot be read.")
+    raise typer.Exit(2 if checked.blocked else 0)
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan for a terminal."""
+    buckets = ", ".join(f"{bucket.width}x{bucket.height}: {bucket.images}" for bucket in plan.buckets)
+    length = f"{plan.steps_per_epoch} steps per epoch, {plan.total_steps} steps in {plan.epochs} epochs"
+    return [
+        f"{plan.images} pictures, {plan.reg_images} regularisation pictures, {plan.captions_found} captions",
+        f"buckets {buckets}",
+        f"{length} (decided by {plan.decided_by}), warm-up {plan.warmup_steps}",
+        f"files {', '.join(save.name for save in plan.saves)}",
+        f"memory about {plan.memory_bytes / 1e9:.1f} GB, disk {plan.disk_bytes / 1e6:.0f} MB",
+    ]
 
 
 @app.command()

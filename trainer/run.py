@@ -13,6 +13,7 @@ from trainer import console, preflight
 from trainer.errors import StopRequested, UserError
 from trainer.events import Event, Failed, Finished, Phase, Started, Stopped
 from trainer.job_folder import JobFolder
+from trainer.places import cleaned
 from trainer.quiet import quiet_libraries
 from trainer.settings import Settings
 
@@ -48,7 +49,7 @@ def run_job(folder: JobFolder, *, resume: bool = False) -> int:
 def _train(folder: JobFolder, emit: Callable[[Event], None], resume: bool) -> tuple[Event, int]:
     """Check, build, train. Heavy imports come after the checks, so that mistakes are told at once."""
     emit(Phase("start"))
-    settings = folder.settings()
+    settings = cleaned(folder.settings())
     checked = preflight.check(settings)
     for problem in checked.problems:
         if problem.blocks:
