@@ -18,7 +18,6 @@ from torch import Tensor
 
 from trainer import images as image_files
 from trainer import latents
-from trainer.blocks import block_rates
 from trainer.conditioning import CaptionEncoder
 from trainer.dataset import Batch, Changes, TrainingData
 from trainer.device import Precision, pick_device, pick_precision
@@ -26,12 +25,11 @@ from trainer.events import Event, Notice, Phase
 from trainer.images import TrainImage
 from trainer.job_folder import JobFolder, default_workspace
 from trainer.keeper import StateKeeper
-from trainer.lora_file import load_lora
 from trainer.loss import timestep_weights
 from trainer.lr_schedule import build_lr_scheduler
 from trainer.messages import Message
 from trainer.metadata import RunFacts, build_metadata
-from trainer.model import LoadedModel, build_noise_scheduler, load_model
+from trainer.model import LoadedModel, enable_gradient_checkpointing, load_model
 from trainer.network import Network, build_network
 from trainer.optimizer import build_optimizer, describe, set_training
 from trainer.plan import Plan, bucket_rule, build_plan
@@ -106,6 +104,8 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Pat
     emit(Phase("load_model"))
     model = _load_model(settings, precision, emit)
     network = _build_network(settings, model)
+    if settings.machine.gradient_checkpointing:
+        enable_gradient_checkpointing(model)
     optimizer = _build_optimizer(settings, network, device, emit)
     cached = (
         _cache_latents(settings, model, data, device, job, emit) if settings.images.cache_latents else None
@@ -212,15 +212,11 @@ def _load_model(settings: Settings, precision: Precision, emit: Emit) -> LoadedM
         v_parameterization=chosen.v_parameterization,
         vae=chosen.vae,
         dtype=precision.dtype,
+        zero_terminal_snr=settings.noise.zero_terminal_snr,
         vae_dtype=torch.float32 if chosen.sdxl_no_half_vae else precision.dtype,
     )
-    if settings.noise.zero_terminal_snr:
-        model.noise_scheduler = build_noise_scheduler(model.prediction_type, zero_terminal_snr=True)
     for notice in model.notices:
         notify(emit, notice)
-    if settings.machine.gradient_checkpointing:
-        model.unet.enable_gradient_checkpointing()
-        model.unet.train()
     return model
 
 
@@ -234,8 +230,6 @@ def base_rates(settings: Settings) -> tuple[float, float]:
 
 def _build_network(settings: Settings, model: LoadedModel) -> Network:
     unet_lr, text_encoder_lr = base_rates(settings)
-    source = settings.network.network_weights
-    weights, _ = load_lora(Path(source)) if source else (None, None)
     half = {"full_fp16": torch.float16, "full_bf16": torch.bfloat16}
     full = [dtype for key, dtype in half.items() if settings.get(key)]
     return build_network(
@@ -243,7 +237,6 @@ def _build_network(settings: Settings, model: LoadedModel) -> Network:
         settings.network,
         train_unet=unet_lr > 0,
         train_text_encoder=text_encoder_lr > 0,
-        weights=weights,
         dtype=full[0] if full else torch.float32,
     )
 
@@ -256,7 +249,6 @@ def _build_optimizer(
     groups = network.groups(
         unet_lr=unet_lr,
         text_encoder_lr=text_encoder_lr,
-        block_rates=block_rates(settings.network),
         unet_plus=chosen.loraplus_unet_lr_ratio or chosen.loraplus_lr_ratio,
         text_encoder_plus=chosen.loraplus_text_encoder_lr_ratio or chosen.loraplus_lr_ratio,
     )
