@@ -59,16 +59,15 @@ def schedule(optimizer: schema.Optimizer, total_steps: int, warmup: int) -> Fact
         return _cosine_annealing(extra, total_steps, optimizer.learning_rate)
     if name == "piecewise_constant":
         return _piecewise(str(extra.get("step_rules", "")))
-    cycles, power = optimizer.lr_scheduler_num_cycles, optimizer.lr_scheduler_power
-    after: dict[str, Callable[[], Callable[[float], float]]] = {
-        "linear": lambda: lambda progress: 1 - progress,
-        "cosine": lambda: lambda progress: _half_cosine(progress),
-        "cosine_with_restarts": lambda: lambda progress: _restarts(progress, cycles),
-        "polynomial": lambda: _polynomial(power, optimizer.learning_rate),
-        "cosine_with_min_lr": lambda: _cosine_with_floor(**extra),
+    shapes: dict[str, Callable[[float], float]] = {
+        "linear": lambda progress: 1 - progress,
+        "cosine": _half_cosine,
+        "cosine_with_restarts": lambda progress: _restarts(progress, optimizer.lr_scheduler_num_cycles),
+        "polynomial": _polynomial(optimizer.lr_scheduler_power, optimizer.learning_rate),
+        "cosine_with_min_lr": lambda progress: _cosine_with_floor(progress, **extra),
     }
-    if name in after:
-        return _warmed_up(after[name](), total_steps, warmup)
+    if name in shapes:
+        return _warmed_up(shapes[name], total_steps, warmup)
     if name == "inverse_sqrt":
         return _inverse_sqrt(warmup, extra.get("timescale"))
     if name == "warmup_stable_decay":
@@ -119,8 +118,8 @@ def _polynomial(power: float, learning_rate: float) -> Callable[[float], float]:
     return lambda progress: end if progress >= 1 else (1 - end) * (1 - progress) ** power + end
 
 
-def _cosine_with_floor(min_lr_ratio: float = 0.1, num_cycles: float = 1.0) -> Callable[[float], float]:
-    return lambda progress: _half_cosine(num_cycles * progress) * (1 - min_lr_ratio) + min_lr_ratio
+def _cosine_with_floor(progress: float, min_lr_ratio: float = 0.1, num_cycles: float = 1.0) -> float:
+    return _half_cosine(num_cycles * progress) * (1 - min_lr_ratio) + min_lr_ratio
 
 
 def _inverse_sqrt(warmup: int, timescale: float | None) -> Factor:

@@ -104,7 +104,7 @@ def modelspec(facts: RunFacts) -> dict[str, str]:
         "tags": saving.metadata_tags,
         "encoder_layer": str(settings.captions.clip_skip) if settings.captions.clip_skip > 1 else "",
     }
-    if noise.min_timestep > 0 or noise.max_timestep < 1000:  # noqa: PLR2004  # all timesteps
+    if noise.min_timestep > 0 or noise.max_timestep < 1000:
         entries["timestep_range"] = f"{noise.min_timestep},{noise.max_timestep}"
     return {f"modelspec.{key}": value for key, value in entries.items() if value}
 

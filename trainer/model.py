@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -29,8 +30,10 @@ from trainer.single_file import (
 from trainer.tensor_file import TensorFile, open_tensor_file
 
 SETTING = "pretrained_model_name_or_path"
+LATENT_CHANNELS = 4
 FAMILY_NAMES = {"sd1": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL"}
 Config = dict[str, Any]
+Prediction = Literal["epsilon", "v_prediction"]
 
 
 @dataclass
@@ -38,7 +41,7 @@ class LoadedModel:
     """Parts of a base model: frozen, in evaluation mode, on the CPU."""
 
     family: Family
-    prediction_type: str
+    prediction_type: Prediction
     """What the UNet was trained to predict: "epsilon" or "v_prediction"."""
     unet: UNet2DConditionModel
     vae: AutoencoderKL
@@ -70,6 +73,7 @@ def load_model(
     vae: str = "",
     dtype: torch.dtype = torch.float32,
     vae_dtype: torch.dtype | None = None,
+    zero_terminal_snr: bool = False,
 ) -> LoadedModel:
     """Load a one-file checkpoint, a diffusers folder or a hub id.
 
@@ -84,7 +88,7 @@ def load_model(
     else:
         parts = _from_folder(_folder(source), wanted, dtype, None if vae else vae_dtype)
     unet, own_vae, text_encoders, notices = parts
-    prediction = "v_prediction" if v_parameterization else "epsilon"
+    prediction: Prediction = "v_prediction" if v_parameterization else "epsilon"
     model = LoadedModel(
         family=wanted,
         prediction_type=prediction,
@@ -92,7 +96,7 @@ def load_model(
         vae=own_vae or load_vae(vae, wanted, vae_dtype),
         text_encoders=text_encoders,
         tokenizers=[load_tokenizer(wanted, i) for i in range(len(text_encoders))],
-        noise_scheduler=build_noise_scheduler(prediction),
+        noise_scheduler=build_noise_scheduler(prediction, zero_terminal_snr=zero_terminal_snr),
         source=source,
         vae_source=vae,
         notices=notices,
@@ -102,7 +106,7 @@ def load_model(
     return model
 
 
-def build_noise_scheduler(prediction_type: str, *, zero_terminal_snr: bool = False) -> DDPMScheduler:
+def build_noise_scheduler(prediction_type: Prediction, *, zero_terminal_snr: bool = False) -> DDPMScheduler:
     """Stable Diffusion's noise schedule. "Zero terminal SNR": arXiv 2305.08891, algorithm 1."""
     return DDPMScheduler(
         beta_start=0.00085,
@@ -118,8 +122,9 @@ def build_noise_scheduler(prediction_type: str, *, zero_terminal_snr: bool = Fal
 def load_tokenizer(family: Family, index: int = 0) -> CLIPTokenizer:
     """CLIP's tokenizer (ships with us). OpenCLIP pads with "!", OpenAI's CLIP with its end mark."""
     open_clip = family == "sd2" or (family == "sdxl" and index == 1)
-    options = {"pad_token": "!"} if open_clip else {}
-    return CLIPTokenizer.from_pretrained(CONFIGS / "clip_tokenizer", **options)
+    return CLIPTokenizer.from_pretrained(
+        CONFIGS / "clip_tokenizer", pad_token="!" if open_clip else "<|endoftext|>"
+    )
 
 
 def load_vae(source: str, family: Family, dtype: torch.dtype) -> AutoencoderKL:
@@ -158,7 +163,7 @@ def _from_file(
 
 
 def _from_folder(folder: Path, wanted: Family, dtype: torch.dtype, vae_dtype: torch.dtype | None) -> Parts:
-    config = UNet2DConditionModel.load_config(folder, subfolder="unet", local_files_only=True)
+    config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
     sdxl = (folder / "text_encoder_2").is_dir()
     found: Family = "sdxl" if sdxl else "sd2" if config.get("use_linear_projection") else "sd1"
     _refuse_other_family(found, wanted, folder.name)
@@ -275,7 +280,7 @@ def _refuse_other_family(found: Family, wanted: Family, name: str) -> None:
 
 
 def _refuse_inpainting(config: Config, name: str) -> None:
-    if config["in_channels"] != 4:  # noqa: PLR2004  # latents have 4 channels
+    if config["in_channels"] != LATENT_CHANNELS:
         raise UserError("core.model_is_inpainting", SETTING, name=name)
 
 

@@ -27,15 +27,17 @@ _DADAPT_ADAN: Known = {
 }  # fmt: skip
 
 KNOWN_ARGUMENTS: Mapping[str, Known] = {
-    "AdamW": {**_ADAM, "maximize": False, "foreach": NO_DEFAULT, "capturable": False, "differentiable": False,
-              "fused": NO_DEFAULT},
+    "AdamW": {
+        **_ADAM, "maximize": False, "foreach": NO_DEFAULT, "capturable": False, "differentiable": False,
+        "fused": NO_DEFAULT,
+    },
     "AdamW8bit": {**_ADAM, **_BITS, "is_paged": False},
     "PagedAdamW8bit": {**_ADAM, **_BITS},
     "PagedAdamW32bit": {**_ADAM, **_BITS},
     "AdamWScheduleFree": {**_FREE_ADAM, "warmup_steps": 0},
     "Adafactor": {
-        "eps": (1e-30, 1e-3), "clip_threshold": 1.0, "decay_rate": -0.8, "beta1": NO_DEFAULT, "weight_decay": 0.0,
-        "scale_parameter": True, "relative_step": True, "warmup_init": False,
+        "eps": (1e-30, 1e-3), "clip_threshold": 1.0, "decay_rate": -0.8, "beta1": NO_DEFAULT,
+        "weight_decay": 0.0, "scale_parameter": True, "relative_step": True, "warmup_init": False,
     },
     "DAdaptation": _DADAPT_ADAM,
     "DAdaptAdamPreprint": _DADAPT_ADAM,
@@ -54,12 +56,14 @@ KNOWN_ARGUMENTS: Mapping[str, Known] = {
         "growth_rate": math.inf, "slice_p": 1,
     },
     "RAdamScheduleFree": {**_FREE_ADAM, "silent_sgd_phase": True},
-    "SGDNesterov": {**_SGD, "maximize": False, "foreach": NO_DEFAULT, "differentiable": False, "fused": NO_DEFAULT},
+    "SGDNesterov": {
+        **_SGD, "maximize": False, "foreach": NO_DEFAULT, "differentiable": False, "fused": NO_DEFAULT,
+    },
     "SGDNesterov8bit": {**_SGD, "min_8bit_size": 4096},
     "SGDScheduleFree": {**_FREE, "momentum": 0.9, "weight_decay": 0.0, "warmup_steps": 0},
 }  # fmt: skip
 
-ONE_RATE_ONLY = tuple(name for name in KNOWN_ARGUMENTS if name.startswith("DAdapt")) + ("Prodigy",)
+ONE_RATE_ONLY = (*(name for name in KNOWN_ARGUMENTS if name.startswith("DAdapt")), "Prodigy")
 """These find the rate themselves and refuse groups of different rates (0 is allowed)."""
 
 

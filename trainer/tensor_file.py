@@ -29,8 +29,15 @@ HEADER_LIMIT = 100_000_000
 class TensorFile(Protocol):
     """Named tensors on disk."""
 
-    shapes: Mapping[str, tuple[int, ...]]
-    metadata: Mapping[str, str]
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each tensor."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Text beside the tensors; a pickle has none."""
+        ...
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """One tensor; floating ones in `dtype` where it is given."""

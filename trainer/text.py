@@ -11,10 +11,11 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from trainer.errors import UserError
 from trainer.prompt_attention import parse_weights
@@ -57,7 +58,10 @@ def tokenize(
     return Tokens(ids, torch.tensor([row for _, row in chunked]) if weighted else None)
 
 
-def encode_text(text_encoder: CLIPTextModel, tokens: Tokens, clip_skip: int = 1) -> Tensor:
+TextEncoder = CLIPTextModel | CLIPTextModelWithProjection
+
+
+def encode_text(text_encoder: TextEncoder, tokens: Tokens, clip_skip: int = 1) -> Tensor:
     """Text embeddings (B, 77, D), or (B, 75·n + 2, D) for n chunks.
 
     `clip_skip` 2 takes the last layer but one. Each chunk's marks are dropped but for the first begin
@@ -80,7 +84,7 @@ def encode_text(text_encoder: CLIPTextModel, tokens: Tokens, clip_skip: int = 1)
     return torch.cat([embeds[:, 0, :1], inner, embeds[:, -1, -1:]], dim=1)
 
 
-def _final_norm(text_encoder: CLIPTextModel) -> torch.nn.Module:
+def _final_norm(text_encoder: TextEncoder) -> Any:
     """transformers 5.6 took CLIPTextModel's inner `text_model` away."""
     return getattr(text_encoder, "text_model", text_encoder).final_layer_norm
 

@@ -26,13 +26,12 @@ from torch import Tensor
 from tests.parity.pictures import latents_of
 from tests.parity.recording import Recording
 from trainer import noise as noises
-from trainer.blocks import block_rates
 from trainer.device import pick_precision
 from trainer.kohya import from_sd_scripts
 from trainer.lora_file import DTYPES, load_lora, save_lora
 from trainer.loss import distance, huber_threshold, target_for, timestep_weights
 from trainer.lr_schedule import build_lr_scheduler, warmup_steps
-from trainer.model import LoadedModel, build_noise_scheduler, enable_gradient_checkpointing, load_model
+from trainer.model import LoadedModel, enable_gradient_checkpointing, load_model
 from trainer.network import Network, build_network
 from trainer.optimizer import build_optimizer
 from trainer.settings import Settings
@@ -97,15 +96,13 @@ def build_run(recording: Recording) -> Run:
         v_parameterization=settings.model.v_parameterization,
         vae=settings.model.vae,
         dtype=precision.dtype,
+        zero_terminal_snr=settings.noise.zero_terminal_snr,
     )
-    if settings.noise.zero_terminal_snr:
-        model.noise_scheduler = build_noise_scheduler(model.prediction_type, zero_terminal_snr=True)
     network = build_network(
         model,
         settings.network,
         train_unet=not args["network_train_text_encoder_only"],
         train_text_encoder=not args["network_train_unet_only"],
-        weights=_start_weights(settings),
     )
     network.load(recording.initial)
     if settings.machine.gradient_checkpointing:
@@ -117,17 +114,11 @@ def build_run(recording: Recording) -> Run:
     return Run(recording, settings, model, network, optimizer, lr_scheduler, total_steps)
 
 
-def _start_weights(settings: Settings) -> dict[str, Tensor] | None:
-    path = settings.network.network_weights
-    return load_lora(Path(path))[0] if path else None
-
-
 def _groups(settings: Settings, network: Network) -> list[dict[str, Any]]:
     rates = settings.optimizer
     return network.groups(
         unet_lr=rates.learning_rate if rates.unet_lr is None else rates.unet_lr,
         text_encoder_lr=rates.learning_rate if rates.text_encoder_lr is None else rates.text_encoder_lr,
-        block_rates=block_rates(settings.network),
         unet_plus=rates.loraplus_unet_lr_ratio or rates.loraplus_lr_ratio,
         text_encoder_plus=rates.loraplus_text_encoder_lr_ratio or rates.loraplus_lr_ratio,
     )
@@ -148,7 +139,7 @@ def replay(recording: Recording, *, draw: bool = False, images: bool = False) ->
     steps = {step["after_microbatch"]: step for step in recording.trace["optim_steps"]}
     bf16 = run.model.unet.dtype == torch.bfloat16
     accumulation = run.settings.length.gradient_accumulation_steps
-    for batch, python_state in zip(recording.trace["microbatches"], recording.python_states()):
+    for batch, python_state in zip(recording.trace["microbatches"], recording.python_states(), strict=True):
         random.setstate(python_state)
         torch.set_rng_state(recording.step(batch["index"], "torch_rng_state"))
         with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
@@ -163,7 +154,7 @@ def replay(recording: Recording, *, draw: bool = False, images: bool = False) ->
 
 
 def _scores(run: Run, batch: Mapping[str, Any], figures: Figures, *, draw: bool, images: bool) -> Tensor:
-    """Loss of each picture before weighting, (B,). All random draws are made even if their result is not used."""
+    """Loss of each picture before weighting, (B,). All draws are made, whether used or not."""
     recording, index, settings = run.recording, batch["index"], run.settings
     latents = recording.step(index, "latents")
     if batch["latents_were_cached"]:
