@@ -51,7 +51,7 @@ def set_up(root: Path, extras: tuple[str, ...], wanted: TorchBuild, machine: Mac
         chosen = {*(known.extras if known else ()), *extras, *(["gpu"] if build.startswith("cu") else [])}
         installer.install_project(sorted(chosen))
         as_wanted = taken is wanted or build == wanted.name
-        stamp = Stamp(venv.fingerprint(root), build, tuple(sorted(chosen)), as_wanted)
+        stamp = Stamp(venv.fingerprint(root), wanted.name, tuple(sorted(chosen)), as_wanted)
         venv.write_stamp(root, stamp)
         return stamp
 

@@ -28,7 +28,7 @@ class Stamp:
     """What a complete .venv holds."""
 
     fingerprint: str
-    build: str  # of PyTorch: "cpu", "cu130", …
+    build: str  # of PyTorch, as chosen for the machine: "cpu", "cu130", …
     extras: tuple[str, ...]
     as_wanted: bool = True  # False: PyTorch's index could not be reached, another build stands in
 
