@@ -1,0 +1,351 @@
+"""Jobs: one folder each, and the folder is the whole truth.
+
+A job's state is computed from its last event and from whether its process lives; nothing is kept in
+memory that another start of this program, or a second one on the same workspace, would miss.
+
+    queued → running → finished | stopped | failed | lost
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from app import process
+from app.job_record import ENDS, JobRecord
+from app.process import Identity
+from trainer.errors import UserError
+from trainer.events import EventLog, Failed, Saved, Step, Stopped, parse
+from trainer.job_folder import PROJECT, JobFolder
+from trainer.settings import Settings
+
+State = Literal["queued", "running", "finished", "stopped", "failed", "lost"]
+TRAINER = (sys.executable, "-m", "trainer")
+ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+TAIL = 64 << 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run and its folder."""
+
+    folder: JobFolder
+    store: JobStore
+
+    @property
+    def id(self) -> str:
+        """The folder's name; sorts by time of creation."""
+        return self.folder.path.name
+
+    @property
+    def queue_file(self) -> Path:
+        """Exists while the job waits: {"place", "verb"}."""
+        return self.folder.path / "queue.json"
+
+    @property
+    def exit_file(self) -> Path:
+        """{"code"}: how the process ended, where someone was there to see it."""
+        return self.folder.path / "exit.json"
+
+    @property
+    def state(self) -> State:
+        """Computed now, from the folder and the list of processes."""
+        identity = self.identity()
+        alive = identity is not None and identity.alive()
+        if alive and not self._ended_since(identity):
+            return "running"
+        if self.queue_file.exists():
+            return "queued"
+        last = self.last_event()
+        if last is None or not isinstance(last[1], ENDS):
+            return "lost"
+        return {"Finished": "finished", "Stopped": "stopped", "Failed": "failed"}[type(last[1]).__name__]  # type: ignore[return-value]  # the three ENDS
+
+    def _ended_since(self, identity: Identity | None) -> bool:
+        """Whether the last word is an end spoken by this process (it may still be tidying up)."""
+        last = self.last_event()
+        since = _read_json(self.folder.process_file)
+        began = since.get("since") if isinstance(since, dict) else None
+        if last is None or identity is None or not isinstance(last[1], ENDS):
+            return False
+        return last[0] > (began if isinstance(began, float) else identity.started)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether Stop was pressed and the process has not come to an end yet."""
+        return self.folder.stop_requested() and self.state == "running"
+
+    def identity(self) -> Identity | None:
+        """The process that works, or has worked, on this job."""
+        return Identity.from_json(_read_json(self.folder.process_file))
+
+    def exit_code(self) -> int | None:
+        """How the process ended, where known; negative: the signal that ended it."""
+        data = _read_json(self.exit_file)
+        return data.get("code") if isinstance(data, dict) and isinstance(data.get("code"), int) else None
+
+    def last_event(self) -> tuple[float, Any] | None:
+        """(time, event) of the last whole line of events.jsonl."""
+        for line in reversed(_last_lines(self.folder.events_file)):
+            if (parsed := parse(line)) is not None:
+                return parsed
+        return None
+
+    def last_step(self) -> int:
+        """The last step in the last part of the events; 0 where there is none."""
+        for line in reversed(_last_lines(self.folder.events_file)):
+            if (parsed := parse(line)) and isinstance(parsed[1], (Step, Saved, Stopped)):
+                return parsed[1].step
+        return 0
+
+    def record(self) -> JobRecord:
+        """What the job has written, up to now."""
+        return self.store.record(self)
+
+    def settings(self) -> dict[str, Any]:
+        """The run's settings, flat; {} where they cannot be read."""
+        data = _read_json(self.folder.settings_file)
+        return data if isinstance(data, dict) else {}
+
+    @property
+    def name(self) -> str:
+        """The "Model output name"."""
+        return str(self.settings().get("output_name") or self.id)
+
+    @property
+    def created(self) -> float:
+        """Unix seconds."""
+        try:
+            return time.mktime(time.strptime(self.id[:15], "%Y%m%d-%H%M%S"))
+        except ValueError:
+            return self.folder.path.stat().st_mtime
+
+    def can_continue(self) -> bool:
+        """Whether there is a state to go on from."""
+        state = self.folder.safety_state
+        return self.state in ("stopped", "failed", "lost") and state.is_dir() and any(state.iterdir())
+
+    def stop(self) -> None:
+        """Ask the trainer to finish its step, save and end; take a waiting job out of the line."""
+        with self.store.lock():
+            if self.state == "queued":
+                self.queue_file.unlink(missing_ok=True)
+                self._write_end(Stopped(self.last_step()))
+                return
+        if self.state == "running":
+            self.folder.stop_file.touch()
+
+    def kill(self) -> None:
+        """End the trainer's process now; what was saved stays."""
+        identity = self.identity()
+        if self.state != "running" or identity is None:
+            self.stop()
+            return
+        self.folder.stop_file.touch()
+        process.end(identity)
+        if self.state == "lost":
+            files = self.record().lora_files()
+            self._write_end(Stopped(self.record().step, files[-1].path if files else ""))
+
+    def _write_end(self, event: Stopped | Failed) -> None:
+        """Say the last word for a process that cannot any more."""
+        path = self.folder.events_file
+        torn = path.exists() and path.stat().st_size and not _last_bytes(path, 1).endswith(b"\n")
+        if torn:
+            with path.open("ab") as file:
+                file.write(b"\n")
+        log = EventLog(path)
+        log.emit(event)
+        log.close()
+
+    def summary(self, cursor: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What the live view shows, new parts only (see app.monitor)."""
+        from app.monitor import summary
+
+        return summary(self, cursor or {})
+
+
+class JobStore:
+    """All jobs of a workspace."""
+
+    def __init__(self, workspace: Path, trainer: Sequence[str] = TRAINER) -> None:
+        self.workspace = workspace.expanduser().resolve()
+        self.trainer = tuple(trainer)
+        self.root = self.workspace / "jobs"
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._records: dict[str, JobRecord] = {}
+        self._reading = threading.RLock()
+        self._done = threading.Event()
+
+    def lock(self) -> FileLock:
+        """Held while jobs are started or put in line; other starts of this program wait for it."""
+        return FileLock(self.workspace / ".jobs.lock", timeout=30)
+
+    def jobs(self) -> list[Job]:
+        """All jobs, newest first."""
+        with os.scandir(self.root) as entries:
+            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+        found = [Job(JobFolder(self.root / name), self) for name in sorted(names, reverse=True)]
+        return [job for job in found if job.folder.settings_file.exists()]
+
+    def get(self, job_id: str) -> Job | None:
+        """The job of this id; None for anything that is no job's folder here."""
+        return next((job for job in self.jobs() if job.id == job_id), None)
+
+    def running(self) -> Job | None:
+        """The job at work."""
+        return next((job for job in self.jobs() if job.folder.process_file.exists() and job.state == "running"), None)
+
+    def current(self) -> Job | None:
+        """The job to look at: the one at work, else the one that was last at work, else the newest."""
+        if running := self.running():
+            return running
+        worked = [job for job in self.jobs() if job.folder.events_file.exists() and job.state != "queued"]
+        if worked:
+            return max(worked, key=lambda job: job.folder.events_file.stat().st_mtime)
+        return next(iter(self.jobs()), None)
+
+    def queue(self) -> list[Job]:
+        """Jobs that wait, first in line first."""
+        waiting = [job for job in self.jobs() if job.queue_file.exists()]
+        return sorted(waiting, key=lambda job: (_place(job), job.id))
+
+    def start(self, settings: Settings) -> Job:
+        """Put a new job in line; it begins at once if nothing runs. Raises UserError, OSError."""
+        with self.lock():
+            job = Job(JobFolder.create(self.workspace, settings), self)
+            self._enqueue(job, "job")
+        self.tend()
+        return job
+
+    def resume(self, job: Job) -> None:
+        """Put a stopped, failed or lost job in line again, to continue from its own state."""
+        with self.lock():
+            if job.state in ("stopped", "failed", "lost"):
+                self._enqueue(job, "resume")
+        self.tend()
+
+    def _enqueue(self, job: Job, verb: str) -> None:
+        place = max((_place(other) for other in self.queue()), default=0) + 1
+        job.folder.write_json(job.queue_file, {"place": place, "verb": verb})
+
+    def move(self, job_id: str, by: int) -> None:
+        """Move a waiting job up (-1) or down (1) the line."""
+        with self.lock():
+            line = self.queue()
+            here = next((place for place, job in enumerate(line) if job.id == job_id), None)
+            if here is None:
+                return
+            line.insert(max(0, here + by), line.pop(here))
+            for place, job in enumerate(line, 1):
+                data = _read_json(job.queue_file)
+                job.folder.write_json(job.queue_file, {**(data if isinstance(data, dict) else {}), "place": place})
+
+    def tend(self) -> Job | None:
+        """Begin the first waiting job if nothing runs. Called every few seconds while the page is up."""
+        if not self.queue():
+            return None
+        with self.lock():
+            if self.running() or not (line := self.queue()):
+                return None
+            self._begin(line[0])
+            return line[0]
+
+    def _begin(self, job: Job) -> None:
+        """Start the trainer. Until it is up, our own process stands for it, so the job is never seen lost."""
+        data = _read_json(job.queue_file)
+        verb = "resume" if isinstance(data, dict) and data.get("verb") == "resume" else "job"
+        for leftover in (job.folder.stop_file, job.exit_file):
+            leftover.unlink(missing_ok=True)
+        job.folder.write_json(job.folder.process_file, {**Identity.own().as_json(), "since": time.time()})
+        job.queue_file.unlink(missing_ok=True)
+
+        def ended(code: int) -> None:
+            if job.folder.path.exists():
+                job.folder.write_json(job.exit_file, {"code": code})
+
+        try:
+            identity = process.start(
+                [*self.trainer, verb, str(job.folder.path)],
+                folder=PROJECT,
+                log=job.folder.log_file,
+                environment=ENVIRONMENT,
+                ended=ended,
+            )
+        except OSError as error:
+            job.folder.process_file.unlink(missing_ok=True)
+            job._write_end(Failed("training.bug", {"error": str(error)}))  # noqa: SLF001  # same module
+            return
+        job.folder.write_json(job.folder.process_file, identity.as_json())
+
+    def tend_forever(self, every: float = 2.0) -> threading.Thread:
+        """Begin waiting jobs from a thread until `close`."""
+
+        def loop() -> None:
+            while not self._done.wait(every):
+                try:
+                    self.tend()
+                except (OSError, UserError) as error:  # e.g. the disk of the workspace is away for a moment
+                    print(f"queue: {error}", file=sys.stderr)
+
+        thread = threading.Thread(target=loop, name="queue", daemon=True)
+        thread.start()
+        return thread
+
+    def close(self) -> None:
+        """Stop beginning jobs; those at work go on."""
+        self._done.set()
+
+    def record(self, job: Job) -> JobRecord:
+        """The job's record, brought up to date."""
+        with self._reading:
+            record = self._records.setdefault(job.id, JobRecord(job.folder.events_file))
+            record.read()
+            while len(self._records) > 8:
+                self._records.pop(next(key for key in self._records if key != job.id))
+            return record
+
+
+def _place(job: Job) -> float:
+    data = _read_json(job.queue_file)
+    place = data.get("place") if isinstance(data, dict) else None
+    return place if isinstance(place, (int, float)) else 0
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _last_bytes(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - count))
+            return file.read(count)
+    except OSError:
+        return b""
+
+
+def _last_lines(path: Path) -> list[bytes]:
+    """The last whole lines of a file: those in its last 64 KiB, or the last one however long it is."""
+    tail = TAIL
+    while True:
+        data = _last_bytes(path, tail)
+        whole = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
+        if len(data) < tail:
+            return whole
+        if len(whole) > 1:
+            return whole[1:]  # the first is cut
+        tail *= 16

@@ -1,0 +1,162 @@
+"""How a run ended, in one clear message: the file and how to use it, or what went wrong and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from app.jobs import Job
+from app.job_record import JobRecord
+from app.wording import base_name, duration, number, said, size, word
+from trainer.events import Failed, Finished, Saved, Stopped
+from trainer.messages import Language
+from trainer.settings import SETTINGS
+
+KILLED = (-9, 137)
+"""Exit codes of a process that the system ended (Linux: the out-of-memory killer)."""
+
+
+def result_url(job_id: str, path: str) -> str:
+    """Where the page downloads a LoRA file of a job."""
+    return f"/live/{quote(job_id)}/result/{quote(base_name(path))}"
+
+
+def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict[str, Any] | None:
+    """The end in words, as plain data; None while the run has not ended.
+
+    Keys: kind, title, facts, why, fix, kept, setting {key, label}, trace, file {name, size, url},
+    use (how to use the file), resume (step to continue from, or None).
+    """
+    if state in ("queued", "running"):
+        return None
+    end = record.end
+    if state == "finished" and isinstance(end, Finished):
+        told = _finished(job, record, end, language)
+    elif state == "failed" and isinstance(end, Failed):
+        told = _failed(record, end, language)
+    elif state == "stopped" and isinstance(end, Stopped):
+        told = _stopped(job, record, end, language)
+    else:
+        told = _lost(job, record, language)
+    resumable = job.can_continue()
+    return {"kind": state, **told, "resume": _state_step(record) if resumable else None}
+
+
+def _finished(job: Job, record: JobRecord, end: Finished, language: Language) -> dict[str, Any]:
+    file = record.files.get(end.path)
+    bytes_ = file.size if file else _size_on_disk(end.path)
+    time_ = duration(record.elapsed(running=False), language)
+    values = {"file": base_name(end.path), "size": size(bytes_), "steps": number(end.step), "time": time_}
+    return {
+        "title": word(language, "outcome.finished"),
+        "facts": word(language, "outcome.finished_facts", **values),
+        "file": {"name": base_name(end.path), "size": size(bytes_), "url": result_url(job.id, end.path)},
+        "use": how_to_use(job, record, end.path, language),
+    }
+
+
+def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> dict[str, Any]:
+    title = _title(record, "outcome.stopped", end.step, language)
+    if not end.path:
+        return {"title": title, "facts": word(language, "outcome.stopped_nothing")}
+    file = record.files.get(end.path)
+    bytes_ = file.size if file else _size_on_disk(end.path)
+    name = base_name(end.path)
+    return {
+        "title": title,
+        "facts": word(language, "outcome.stopped_kept", file=name, size=size(bytes_)),
+        "file": {"name": name, "size": size(bytes_), "url": result_url(job.id, end.path)},
+        "use": how_to_use(job, record, end.path, language),
+    }
+
+
+def _failed(record: JobRecord, end: Failed, language: Language) -> dict[str, Any]:
+    told = said(end.code, end.values, language)
+    known = SETTINGS.get(end.setting)
+    return {
+        "title": _title(record, "outcome.failed", record.step, language),
+        "facts": told.what,
+        "why": told.why,
+        "fix": told.fix,
+        "kept": _kept(record, language),
+        "setting": {"key": end.setting, "label": known.spec.label} if known else None,
+        "trace": end.trace,
+    }
+
+
+def _lost(job: Job, record: JobRecord, language: Language) -> dict[str, Any]:
+    by_system = job.exit_code() in KILLED
+    return {
+        "title": _title(record, "outcome.lost", record.step, language),
+        "facts": word(language, "outcome.lost_memory" if by_system else "outcome.lost_why"),
+        "fix": word(language, "outcome.lost_memory_fix") if by_system else "",
+        "kept": _kept(record, language),
+    }
+
+
+def _title(record: JobRecord, key: str, step: int, language: Language) -> str:
+    if not step or not record.total:
+        return word(language, f"{key}_early")
+    return word(language, key, step=number(step), total=number(record.total))
+
+
+def _kept(record: JobRecord, language: Language) -> str:
+    """ "Nothing is lost: step 400 was saved.", where a file or a state was."""
+    steps = [file.step for file in record.files.values()]
+    return word(language, "outcome.nothing_lost", step=number(max(steps))) if steps else ""
+
+
+def _state_step(record: JobRecord) -> int:
+    """The step of the job's own state."""
+    return max((file.step for file in record.files.values() if file.kind == "safety"), default=0)
+
+
+def how_to_use(job: Job, record: JobRecord, path: str, language: Language) -> dict[str, Any]:
+    """Prompt, learned words, and which programs load the file."""
+    settings = job.settings()
+    learned = list(dict.fromkeys(_learned_words(record)))
+    stem = Path(base_name(path)).stem
+    family = "sdxl" if settings.get("sdxl") else "sd2" if settings.get("v2") else "sd1"
+    return {
+        "prompt": " ".join([f"<lora:{stem}:0.8>", *learned[:1]]),
+        "words": ", ".join(learned),
+        "base": word(language, f"works.{family}"),
+        "ckpt": path.endswith(".ckpt"),
+    }
+
+
+def _learned_words(record: JobRecord) -> Iterator[str]:
+    """The words in the names of the picture folders ("10_sks cat" -> "sks cat")."""
+    for folder in record.plan.get("folders", ()):
+        if isinstance(folder, dict) and not folder.get("is_reg"):
+            words = str(folder.get("name", "")).partition("_")[2].strip()
+            if words:
+                yield words
+
+
+def _size_on_disk(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def files_of(job: Job, record: JobRecord) -> list[dict[str, Any]]:
+    """Files of a run, newest first: LoRA files, the last state."""
+    rows = [_file_row(job, file) for file in reversed(record.lora_files())]
+    states = [file for file in record.files.values() if file.kind != "lora"]
+    return rows + [{"kind": "state", "step": file.step, "size": size(file.size)} for file in states[-1:]]
+
+
+def _file_row(job: Job, file: Saved) -> dict[str, Any]:
+    return {
+        "kind": "lora",
+        "name": base_name(file.path),
+        "size": size(file.size),
+        "step": file.step,
+        "epoch": file.epoch,
+        "final": file.final,
+        "url": result_url(job.id, file.path),
+    }

@@ -1,0 +1,134 @@
+"""Completion of server-side paths, within the folders where a person's files are.
+
+Allowed: home, the project, the workspace, drives and mounts. Hidden files and folders stay out, links
+are followed before a path is judged.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from trainer.job_folder import PROJECT, default_workspace
+
+Kind = Literal["any", "file", "folder", "model"]
+ENDINGS: dict[str, tuple[str, ...]] = {
+    "model": (".safetensors", ".ckpt"),
+    "json": (".json",),
+    "lora": (".safetensors", ".ckpt", ".pt"),
+    "file": (),
+}
+"""Which files are offered for a kind; folders always, to go through them."""
+MOST = 60
+SCANNED = 5000
+"""Entries looked at in one folder."""
+
+
+@dataclass(frozen=True)
+class Roots:
+    """The folders in and below which files may be seen."""
+
+    folders: tuple[Path, ...]
+
+    def allowed(self, text: str) -> Path | None:
+        """The real path, if it exists, lies in an allowed folder and is nowhere hidden."""
+        try:
+            path = Path(text).expanduser()
+            real = path.resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):
+            return None
+        return real if path.is_absolute() and self.holds(real) else None
+
+    def holds(self, real: Path) -> bool:
+        """Whether a resolved path lies in an allowed folder, not below a hidden one."""
+        for root in self.folders:
+            if real.is_relative_to(root):
+                return not any(hidden_name(part) for part in real.relative_to(root).parts)
+        return False
+
+
+def hidden_name(name: str) -> bool:
+    """Dot files, and what Windows keeps for itself."""
+    return name.startswith((".", "$")) or name == "System Volume Information"
+
+
+def default_roots(workspace: Path | None = None) -> Roots:
+    """Home, project, workspace, and the disks of this machine except the system's own."""
+    places = [Path.home(), PROJECT, workspace or default_workspace(), *_disks()]
+    real: list[Path] = []
+    for place in places:
+        try:
+            folder = place.resolve(strict=True)
+        except (OSError, RuntimeError):
+            continue
+        if folder not in real and folder != Path(folder.anchor if os.name != "nt" else ""):
+            real.append(folder)
+    return Roots(tuple(sorted(real, key=lambda folder: -len(folder.parts))))
+
+
+def _disks() -> Iterable[Path]:
+    """Drives of Windows; what is mounted for people on Linux and macOS."""
+    if os.name == "nt":
+        return [Path(part.mountpoint) for part in psutil.disk_partitions(all=True)]
+    mounts = ("/Volumes",) if sys.platform == "darwin" else ("/media", "/mnt", "/run/media")
+    # Rented machines keep data in one of these.
+    return [Path(folder) for folder in (*mounts, "/data", "/workspace", "/content") if Path(folder).is_dir()]
+
+
+def complete(request: Any, roots: Roots | None = None) -> list[dict[str, Any]]:
+    """What may follow a path that is being typed.
+
+    request: {"prefix": text so far, "kind": "folder" | "file" | "model" | "json" | "lora" | "any"}.
+    Gives [{"path", "name", "folder": bool}], folders first, at most 60. Blank: the allowed folders.
+    """
+    wish = request if isinstance(request, dict) else {}
+    prefix, kind = str(wish.get("prefix") or "")[:4096], str(wish.get("kind") or "any")
+    roots = roots or default_roots()
+    if not prefix.strip():
+        return [{"path": f"{folder}{os.sep}", "name": str(folder), "folder": True} for folder in roots.folders]
+    prefix = os.path.expanduser(prefix.strip().strip('"'))  # noqa: PTH111  # Path would drop the last separator
+    folder, _, start = _cut(prefix)
+    real = roots.allowed(folder)
+    if real is None:
+        return _roots_like(prefix, roots)
+    found = list(_entries(real, start, kind, roots))
+    found.sort(key=lambda entry: (not entry["folder"], entry["name"].casefold()))
+    return [{**entry, "path": f"{folder}{entry['name']}{os.sep if entry['folder'] else ''}"} for entry in found[:MOST]]
+
+
+def _cut(prefix: str) -> tuple[str, str, str]:
+    """ "/home/me/pic" -> ("/home/me/", "", "pic")."""
+    at = max(prefix.rfind(separator) for separator in {os.sep, os.altsep or os.sep})
+    return prefix[: at + 1], "", prefix[at + 1 :]
+
+
+def _roots_like(prefix: str, roots: Roots) -> list[dict[str, Any]]:
+    """On the way to an allowed folder: those that begin like this."""
+    like = [folder for folder in roots.folders if str(folder).startswith(prefix)]
+    return [{"path": f"{folder}{os.sep}", "name": str(folder), "folder": True} for folder in like]
+
+
+def _entries(folder: Path, start: str, kind: str, roots: Roots) -> Iterable[dict[str, Any]]:
+    """Entries of a folder whose names begin so; capitals do not matter."""
+    endings = ENDINGS.get(kind, ())
+    try:
+        with os.scandir(folder) as entries:
+            for count, entry in enumerate(entries):
+                if count >= SCANNED:
+                    return
+                if hidden_name(entry.name) or not entry.name.casefold().startswith(start.casefold()):
+                    continue
+                is_folder = entry.is_dir()
+                if not is_folder and (kind == "folder" or not entry.name.lower().endswith(endings or ("",))):
+                    continue
+                if entry.is_symlink() and roots.allowed(entry.path) is None:
+                    continue
+                yield {"name": entry.name, "folder": is_folder}
+    except OSError:
+        return

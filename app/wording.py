@@ -1,0 +1,102 @@
+"""Codes, sizes and times in the reader's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.events import (
+    Event,
+    Failed,
+    Finished,
+    Notice,
+    Removed,
+    Sampled,
+    Saved,
+    Started,
+    Stopped,
+)
+from trainer.messages import LANGUAGES, Language, Message, Said, say, texts
+
+TEXTS = Path(__file__).parent / "texts"
+
+
+def language_of(text: object) -> Language:
+    """Our language for a browser's tag or cookie ("ja-JP" -> "ja"); English for all we do not have."""
+    code = str(text or "").strip().lower()[:2]
+    return next((language for language in LANGUAGES if language == code), "en")
+
+
+def words(language: Language) -> dict[str, str]:
+    """The words of the live view and the jobs tab."""
+    return texts(language, TEXTS)["live"]
+
+
+def word(language: Language, key: str, /, **values: Any) -> str:
+    """One of them, filled."""
+    return words(language)[key].format_map(values)
+
+
+def said(code: str, values: Mapping[str, Any], language: Language) -> Said:
+    """A trainer's message in words. A code that the texts lack (a newer trainer) is shown as it is."""
+    try:
+        return say(Message(code, values), language)
+    except (KeyError, ValueError, IndexError):
+        return Said(f"{code}: " + ", ".join(f"{key} = {value}" for key, value in values.items()))
+
+
+def size(count: float) -> str:
+    """Bytes: 434 kB, 19 MB, 8.0 GB."""
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
+    if count < 1e9:
+        return f"{count / 1e6:.0f} MB" if count >= 1e7 else f"{count / 1e6:.1f} MB"
+    return f"{count / 1e9:.1f} GB"
+
+
+def duration(seconds: float, language: Language) -> str:
+    """41 s, 17 min 52 s, 3 h 5 min; in Japanese 17 分 52 秒."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    parts = [(hours, "hour"), (minutes, "minute"), (rest, "second")]
+    shown = [part for part in parts if part[0]][:2] or [(0, "second")]
+    if hours and shown[-1][1] == "second":
+        shown = shown[:1]
+    return " ".join(f"{count} {word(language, unit)}" for count, unit in shown)
+
+
+def number(count: int) -> str:
+    """1,200."""
+    return f"{count:,}"
+
+
+def base_name(path: str) -> str:
+    """File name of a path of any system."""
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def log_line(event: Event, language: Language) -> tuple[str, str]:
+    """(level, sentence) of an event for the log; ("", "") for those the log does not show."""
+    if isinstance(event, Notice):
+        return event.level, str(said(event.code, event.values, language)).replace("**", "")
+    if isinstance(event, Failed):
+        return "error", str(said(event.code, event.values, language)).replace("**", "")
+    if isinstance(event, Started):
+        if event.first_step:
+            return "info", word(language, "log.continued", step=number(event.first_step), device=event.device)
+        values = {"steps": number(event.total_steps), "device": event.device, "seed": event.seed}
+        return "info", word(language, "log.started", **values)
+    if isinstance(event, Sampled):
+        return "info", word(language, "log.sampled", step=number(event.step), prompt=event.prompt)
+    if isinstance(event, Saved):
+        if event.kind != "lora":
+            return "info", word(language, "log.saved_state", step=number(event.step))
+        return "info", word(language, "log.saved", name=base_name(event.path), size=size(event.size))
+    if isinstance(event, Removed):
+        return "info", word(language, "log.removed", name=base_name(event.path))
+    if isinstance(event, Finished):
+        return "info", word(language, "log.finished", steps=number(event.step))
+    if isinstance(event, Stopped):
+        return "warning", word(language, "log.stopped", step=number(event.step))
+    return "", ""
