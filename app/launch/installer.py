@@ -43,12 +43,13 @@ def set_up(root: Path, extras: tuple[str, ...], wanted: TorchBuild, machine: Mac
             return known  # nothing to do, or another window did it while this one waited
         print(f"\n=== {time.ctime()} {root} Python {sys.version}", machine, wanted, sep="\n", file=log)
         progress.line(say("launcher.setting_up", log=log.name))
+        before = venv.last_stamp(root)
         venv.remove_stamp(root)
         installer = Installer(root, progress, log, lock)
         installer.prepare_venv()
         taken = installer.install_torch(wanted, machine)
         build = installer.ask_torch(taken, machine)
-        chosen = {*(known.extras if known else ()), *extras, *(["gpu"] if build.startswith("cu") else [])}
+        chosen = {*(before.extras if before else ()), *extras, *(["gpu"] if build.startswith("cu") else [])}
         installer.install_project(sorted(chosen))
         as_wanted = taken is wanted or build == wanted.name
         stamp = Stamp(venv.fingerprint(root), wanted.name, tuple(sorted(chosen)), as_wanted)
@@ -96,15 +97,12 @@ class Installer:
         return build
 
     def check_disk(self, gigabytes: float) -> None:
-        """Refuse to begin what cannot end. What .venv takes already counts."""
-        files = (
-            path for path in (self.root / ".venv").rglob("*") if path.is_file() and not path.is_symlink()
-        )
-        there = sum(path.stat().st_size for path in files) / 1e9
+        """Refuse to begin what cannot end."""
         free = shutil.disk_usage(self.root).free / 1e9
-        if free + there < gigabytes:
-            values = {"free": f"{free:.1f}", "needed": f"{gigabytes - there:.1f}", "folder": self.root}
-            raise SetupError("launcher.little_disk", **values)
+        if free < gigabytes and not venv.has_torch(self.root):
+            raise SetupError(
+                "launcher.little_disk", free=f"{free:.1f}", needed=f"{gigabytes:g}", folder=self.root
+            )
 
     def ask_torch(self, taken: TorchBuild, machine: Machine) -> str:
         """Load PyTorch once, tell what it will compute on; returns the build it says it is."""

@@ -52,13 +52,18 @@ def fingerprint(root: Path) -> str:
 
 def read_stamp(root: Path) -> Stamp | None:
     """The stamp, if .venv is complete and belongs to this project as it is now."""
+    stamp = last_stamp(root)
+    current = stamp and stamp.fingerprint == fingerprint(root) and venv_python(root).exists()
+    return stamp if current else None
+
+
+def last_stamp(root: Path) -> Stamp | None:
+    """The stamp, also of a .venv that was complete before the project changed."""
     try:
         values = json.loads((root / ".venv" / "installed.json").read_text(encoding="utf-8"))
-        stamp = Stamp(**{**values, "extras": tuple(values["extras"])})
+        return Stamp(**{**values, "extras": tuple(values["extras"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    current = stamp.fingerprint == fingerprint(root) and venv_python(root).exists()
-    return stamp if current else None
 
 
 def write_stamp(root: Path, stamp: Stamp) -> None:
@@ -107,6 +112,11 @@ def make_venv(root: Path, log: TextIO) -> None:
     if "ensurepip" in words:
         raise SetupError("launcher.no_ensurepip", version=f"{sys.version_info[0]}.{sys.version_info[1]}")
     raise SetupError("launcher.no_venv")
+
+
+def has_torch(root: Path) -> bool:
+    """Whether some PyTorch is unpacked in .venv."""
+    return any((root / ".venv").glob("[Ll]ib/**/site-packages/torch-*.dist-info"))
 
 
 def drop_half_installed(root: Path) -> None:

@@ -66,7 +66,8 @@ sys.exit(7)
 """
 
 TORCH = """
-__version__ = "2.13.0+cpu"
+import os
+__version__ = "2.13.0+" + os.environ.get("STAND_IN_BUILD", "cpu")
 class cuda:
     is_available = is_built = staticmethod(lambda: False)
 class backends:
@@ -242,6 +243,12 @@ def test_two_starts_at_once_set_up_once(prepared: Project) -> None:
     assert sum("waiting" in out for out, _err in outputs) == 1
 
 
+def test_bitsandbytes_comes_with_a_cuda_build_only(prepared: Project) -> None:
+    assert prepared.launch("install", STAND_IN_BUILD="cu130").returncode == 0
+    assert "atelier[gpu]" in prepared.log
+    assert "atelier[" not in prepared.log.replace("atelier[gpu]", "")
+
+
 # --- interruptions and repairs ------------------------------------------------------------------------------
 
 
@@ -290,7 +297,7 @@ def test_damage_is_repaired(prepared: Project) -> None:
 
 
 def test_a_changed_project_file_or_a_moved_folder_is_installed_again(prepared: Project) -> None:
-    assert prepared.launch("install").returncode == 0
+    assert prepared.launch("install", "wandb").returncode == 0
     for change in ("edit", "move"):
         if change == "edit":
             with (prepared.folder / "pyproject.toml").open("a", encoding="utf-8") as file:
@@ -300,6 +307,7 @@ def test_a_changed_project_file_or_a_moved_folder_is_installed_again(prepared: P
         seen = len(prepared.log)
         assert told(prepared.launch("train"))["name"] == "trainer"
         assert "--editable" in prepared.log[seen:]
+        assert json.loads(prepared.stamp.read_text(encoding="utf-8"))["extras"] == ["wandb"]
 
 
 # --- what a person can mend ---------------------------------------------------------------------------------
