@@ -105,7 +105,7 @@ def build_pipeline(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, noise
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=noise_scheduler,
+        scheduler=build_sampler("ddim", noise_scheduler),
         safety_checker=None,  # type: ignore[arg-type]  # diffusers allows None here
         feature_extractor=None,  # type: ignore[arg-type]  # see above
         requires_safety_checker=False,
