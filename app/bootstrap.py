@@ -37,6 +37,7 @@ from app.launch.words import SetupError, say  # noqa: E402  # see above
 
 EXTRAS = ("xformers", "lycoris", "wandb", "test")
 FORCE_BUILD = "LORA_ATELIER_TORCH"  # "cpu", "cu126", "cu130", "rocm7.2": where the choice made here is wrong
+OPEN_BROWSER = "LORA_ATELIER_OPEN_BROWSER"  # tells gui.py that a person waits for the page to appear
 PYTHON_GONE = 103  # exit code of .venv's python.exe when the Python it was made with was removed
 
 
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         set_up(root, extras)
     python = venv_python(root)
     if verb == "gui":
-        return start(root, [python, root / "gui.py", *rest])
+        return start(root, [python, root / "gui.py", *rest], **{OPEN_BROWSER: "1"})
     if verb == "test":
         from app.launch.checks import run_all
 
@@ -131,13 +132,13 @@ def step_out_of_venv(root: Path, arguments: Sequence[str]) -> None:
         raise SystemExit(subprocess.call([base, str(Path(__file__).resolve()), *arguments]))
 
 
-def start(root: Path, command: Sequence[str | Path]) -> int:
+def start(root: Path, command: Sequence[str | Path], **environment: str) -> int:
     """Run a program in our place; on Windows, where that cannot be, wait for it and return its exit code."""
     words = [str(word) for word in command]
     if sys.platform != "win32":
         sys.stdout.flush()
-        os.execve(words[0], words, child_environment())  # noqa: S606  # an argument list, no shell
-    with subprocess.Popen(words, env=child_environment()) as child:
+        os.execve(words[0], words, {**child_environment(), **environment})  # noqa: S606  # an argument list, no shell
+    with subprocess.Popen(words, env={**child_environment(), **environment}) as child:
         code = wait(child)
     if code == PYTHON_GONE:
         remove_stamp(root)
