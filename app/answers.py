@@ -1,0 +1,230 @@
+"""What the page asks while it is open: each method takes one JSON object and returns one.
+
+They are called straight from the page's script (gr.HTML server functions: no queue, behind the same
+login as the page). Errors that a person can mend come back as {"error": {"what", "why", "fix"}}.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app import dataset as data_plan
+from app import form, help_texts, paths, presets
+from app.drafts import Drafts
+from app.layout import word
+from app.look import look as look_at
+from app.wording import language_of
+from trainer import kohya
+from trainer.errors import UserError
+from trainer.job_folder import write_whole
+from trainer.messages import Language, Message, say
+from trainer.preflight import check_values
+from trainer.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from app.jobs import JobStore
+
+Request = Mapping[str, Any]
+Answer = dict[str, Any]
+MOST_UPLOADED = 8_000_000
+
+
+def answering(method: Callable[[Answers, Request], Answer]) -> Callable[[Answers, Request], Answer]:
+    """Turn errors that a person can mend into an answer in their language."""
+
+    @functools.wraps(method)
+    def safe(self: Answers, request: Request) -> Answer:
+        language = language_of(request.get("lang"))
+        try:
+            return method(self, request)
+        except UserError as error:
+            said = _said(error, language)
+        except OSError as error:
+            said = {"what": word(language, "error.disk", reason=error.strerror or str(error))}
+        return {"error": said}
+
+    return safe
+
+
+def _said(error: UserError, language: Language) -> dict[str, str]:
+    message = error.message
+    if message.code.startswith("page."):
+        return {"what": word(language, f"error.{message.code[5:]}", **message.values)}
+    said = say(Message(message.code, message.values), language)
+    return {"what": said.what, "why": said.why, "fix": said.fix}
+
+
+class Answers:
+    """The page's questions, answered for one workspace."""
+
+    def __init__(self, store: JobStore) -> None:
+        self.store = store
+        self.configs = Path(store.workspace) / "configs"
+        self.drafts = Drafts(Path(store.workspace) / "drafts")
+
+    def functions(self) -> list[Callable[[Request], Answer]]:
+        """For `gr.HTML(server_functions=…)`, which goes by __name__."""
+        names = ("start", "look", "pictures", "load", "save", "preset", "command", "find", "train", "stop",
+                 "job", "complete")  # fmt: skip
+        return [_plain_function(name, getattr(self, name)) for name in names]
+
+    @answering
+    def start(self, request: Request) -> Answer:
+        """Everything that does not change while the page is open, and the draft."""
+        language = language_of(request.get("lang"))
+        draft = self.drafts.read(request.get("browser"))
+        return {
+            "keys": list(SETTINGS),
+            "fields": help_texts.fields(language),
+            "defaults": form.shown_values({}),
+            "values": {**form.shown_values({}), **(draft.get("values") or {})},
+            "path": draft.get("path") or "",
+            "fresh": not draft.get("values") and not self.store.jobs(),
+            "presets": presets.cards(language),
+            "job": self._job(),
+        }
+
+    @answering
+    def look(self, request: Request) -> Answer:
+        """Marks, problems and plan of the form's content; keeps it as the browser's draft."""
+        values = _values(request)
+        self.drafts.write(request.get("browser"), values=values, path=str(request.get("path") or ""))
+        return look_at(values, language_of(request.get("lang")))
+
+    @answering
+    def pictures(self, request: Request) -> Answer:
+        """The dataset plan with thumbnails."""
+        return {"dataset": data_plan.dataset(_values(request), language_of(request.get("lang")))}
+
+    @answering
+    def load(self, request: Request) -> Answer:
+        """Settings from a file (`path`), or from a file's content (`text`, with its `name`)."""
+        language = language_of(request.get("lang"))
+        if "text" in request:
+            text, path = str(request["text"])[:MOST_UPLOADED], str(request.get("name") or "")
+            imported = kohya.read_text(text, path)
+        else:
+            path = str(self._config(request.get("path")))
+            imported = kohya.read(Path(path))
+        carried = without_unjson(imported.carried)
+        self.drafts.write(request.get("browser"), carried=carried)
+        attention = [entry.as_json(language)["text"] for entry in imported.report.attention]
+        return {"values": form.shown_values(imported.settings.flat()), "path": path, "report": attention[:40]}
+
+    @answering
+    def save(self, request: Request) -> Answer:
+        """Write the form as kohya_ss's JSON; asks back ({"exists"}) before another file is replaced."""
+        path = self._config(request.get("path"))
+        path = path if path.suffix.lower() == ".json" else path.with_name(path.name + ".json")
+        if path.exists() and not request.get("replace"):
+            return {"exists": str(path)}
+        settings, _ = check_values(_values(request))
+        if settings is None:
+            raise UserError("page.save_illegal")
+        carried = self.drafts.read(request.get("browser")).get("carried") or {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(kohya.to_kohya(settings, carried), indent=2, ensure_ascii=False)
+        write_whole(path, (text + "\n").encode())
+        return {"path": str(path)}
+
+    def _config(self, name: Any) -> Path:
+        """A configuration file by what was typed: bare names lie in <workspace>/configs."""
+        text = str(name or "").strip().strip('"')
+        if not text:
+            raise UserError("page.no_path")
+        path = Path(text).expanduser()
+        return path if path.is_absolute() or len(path.parts) > 1 else self.configs / path
+
+    @answering
+    def preset(self, request: Request) -> Answer:
+        """What a preset would change, and the content of the form with it."""
+        values = _values(request)
+        new = presets.applied(presets.read(str(request.get("name"))).settings.flat(), values)
+        return {"values": new, "difference": presets.difference(values, new)}
+
+    @answering
+    def command(self, request: Request) -> Answer:
+        """The run as our command, and as sd-scripts'."""
+        language = language_of(request.get("lang"))
+        settings, _ = check_values(_values(request))
+        if settings is None:
+            raise UserError("page.save_illegal")
+        carried = self.drafts.read(request.get("browser")).get("carried") or {}
+        words, toml = kohya.sd_scripts_command(settings, carried)
+        path = str(request.get("path") or "") or "config.json"
+        return {
+            "ours": shlex.join(kohya.our_command(settings, path)),
+            "theirs": shlex.join(words),
+            "toml": toml,
+            "cannot": [say(message, language).what for message in kohya.sd_scripts_cannot(settings)],
+        }
+
+    @answering
+    def find(self, request: Request) -> Answer:
+        """Settings that match a search."""
+        return {"found": help_texts.find(str(request.get("query") or ""), language_of(request.get("lang")))}
+
+    @answering
+    def train(self, request: Request) -> Answer:
+        """Start the run, unless something stands in its way: then the look at the form comes back."""
+        values = _values(request)
+        settings, checked = check_values(values)
+        if settings is None or checked.blocked:
+            return {"look": look_at(values, language_of(request.get("lang")))}
+        job = self.store.start(settings)
+        return {"job": {"id": job.id, "state": job.state}}
+
+    @answering
+    def stop(self, _request: Request) -> Answer:
+        """Ask the running job to save and end."""
+        job = self.store.current()
+        if job and job.state in ("running", "queued"):
+            job.stop()
+        return {"job": self._job()}
+
+    @answering
+    def job(self, _request: Request) -> Answer:
+        """The job at work, for the bar."""
+        return {"job": self._job()}
+
+    def _job(self) -> Answer | None:
+        job = self.store.current()
+        if job is None:
+            return None
+        state = job.state
+        facts = {"id": job.id, "state": state, "name": job.name}
+        if state != "running":
+            return facts
+        return {**facts, "step": job.last_step(), "stopping": job.stopping}
+
+    @answering
+    def complete(self, request: Request) -> Answer:
+        """Files and folders that begin with what is typed."""
+        found = paths.complete({"prefix": request.get("prefix"), "kind": request.get("kind")})
+        return {"paths": [entry["path"] for entry in found]}
+
+
+def _plain_function(name: str, method: Callable[[Request], Answer]) -> Callable[[Request], Answer]:
+    def function(request: Request) -> Answer:
+        return method(request if isinstance(request, dict) else {})
+
+    function.__name__ = name
+    return function
+
+
+def _values(request: Request) -> dict[str, Any]:
+    """The form's content, known settings only."""
+    values = request.get("values")
+    return {key: value for key, value in values.items() if key in SETTINGS} if isinstance(values, dict) else {}
+
+
+def without_unjson(carried: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be kept in a draft."""
+    return json.loads(json.dumps(dict(carried), default=str))
+
+

@@ -1,0 +1,163 @@
+// Marks at the fields: meaning, required, reset, idle, problems. Fields appear when their tab is first opened.
+
+/** Finish fields that have just appeared. */
+function dress() {
+  if (!page.fields) return;
+  for (const block of $$(".la-field:not([data-dressed])")) {
+    const key = block.id.slice(2);
+    if (!page.fields[key]) continue;
+    block.dataset.dressed = "1";
+    dressField(block, key, page.fields[key]);
+    paintField(block, key);
+  }
+}
+
+function dressField(block, key, field) {
+  const label = $("[data-testid=block-info]", block) || $(".label-text", block) || $("label > span", block);
+  if (label) {
+    label.classList.add("la-label");
+    const first = el("span", { class: "la-name" });
+    first.append(...label.childNodes);
+    label.append(first);
+    if (field.required) label.append(el("small", { class: "la-req" }, w("required")));
+    if (field.meaning) label.append(el("small", { class: "la-ja" }, field.meaning));
+  }
+  block.append(
+    el("span", { class: "la-tools" },
+      el("button", { type: "button", class: "la-q", "aria-label": w("help", { label: field.label }), onclick: () => openSheet(key) }, "?"),
+      el("button", { type: "button", class: "la-reset", hidden: true, onclick: () => reset(key) }, icon("reset", true), el("span"))),
+    el("p", { class: "la-note", hidden: true }),
+    el("div", { class: "la-probs" }),
+  );
+  if (["file", "folder", "model"].includes(field.widget)) dressPath(block, key, field);
+  else if (field.suggestions.length && $("input[list], textarea[list]", block)) {
+    block.append(el("datalist", { id: `d-${key}` }, field.suggestions.filter(Boolean).map((value) => el("option", { value }))));
+  }
+  const input = $("input, textarea", block);
+  if (input && field.kind !== "switch") {
+    if (field.required) input.setAttribute("aria-required", "true");
+    if (["file", "folder", "model"].includes(field.widget)) block.dataset.icon = field.widget === "folder" ? "folder" : "file";
+  }
+}
+
+function dressPath(block, key, field) {
+  const list = el("datalist", { id: `d-${key}` });
+  block.append(list);
+  const input = $("input, textarea", block);
+  const kind = field.widget === "folder" ? "folder" : field.widget;
+  if (input) completePaths(input, list, () => kind);
+}
+
+/** Offer files and folders while one types. */
+function completePaths(input, list, kind) {
+  let timer = 0;
+  const fill = async () => {
+    const prefix = input.value;
+    const answer = await ask("complete", { prefix, kind: kind() });
+    if (!answer || input.value !== prefix) return;
+    list.replaceChildren(...answer.paths.slice(0, 60).map((value) => el("option", { value })));
+  };
+  const soon = () => { clearTimeout(timer); timer = setTimeout(fill, 120); };
+  input.addEventListener("input", soon);
+  input.addEventListener("focus", soon);
+}
+
+function reset(key) {
+  write({ [key]: page.defaults[key] });
+}
+
+function paintFields() {
+  for (const block of $$(".la-field[data-dressed]")) paintField(block, block.id.slice(2));
+}
+
+function paintField(block, key) {
+  const look = page.look;
+  if (!look) return;
+  const changed = look.changed[key];
+  block.classList.toggle("changed", changed !== undefined);
+  const button = $(".la-reset", block);
+  if (button) {
+    button.hidden = changed === undefined;
+    button.lastChild.textContent = changed || "";
+    button.title = w("reset", { value: changed || "" });
+    button.setAttribute("aria-label", `${page.fields[key].label}: ${button.title}`);
+  }
+  const idle = look.idle[key];
+  block.classList.toggle("idle", idle !== undefined);
+  const note = $(".la-note", block);
+  const text = idle || look.notes[key] || "";
+  note.hidden = !text;
+  note.replaceChildren(...rich(text));
+  const problems = look.problems.filter((problem) => problem.setting === key && !problem.missing);
+  const stops = problems.some((problem) => problem.blocks);
+  block.classList.toggle("bad", stops);
+  $("input, textarea", block)?.setAttribute("aria-invalid", String(stops));
+  const shownNow = JSON.stringify(problems);
+  const box = $(".la-probs", block);
+  if (box.dataset.shown === shownNow) return;
+  box.dataset.shown = shownNow;
+  box.replaceChildren(...problems.map((problem) => problemBox(problem)));
+}
+
+/** A problem in full, with its button. */
+function problemBox(problem) {
+  return el("div", { class: problem.blocks ? "prob" : "prob w", role: problem.blocks ? "alert" : "note" },
+    icon(problem.blocks ? "error" : "alert"),
+    el("div", {},
+      el("p", {}, el("b", {}, rich(problem.what))),
+      problem.why && el("p", {}, rich(problem.why)),
+      !problem.button && problem.fix ? el("p", {}, rich(problem.fix)) : null,
+      problem.button && el("div", { class: "acts" }, fixButton(problem, problem.button))));
+}
+
+function fixButton(problem, text) {
+  return el("button", { type: "button", class: problem.blocks ? "btn p s" : "btn s", title: problem.button, onclick: () => mend(problem) },
+    problem.blocks ? icon("check", true) : null, text);
+}
+
+function mend(problem) {
+  const labels = Object.keys(problem.changes).map((key) => page.fields[key].label).join(", ");
+  writeUndoable(problem.changes, w("fixed", { label: `**${labels}**` }));
+}
+
+/** Counts at the tabs: problems, else changes. */
+function paintTabs() {
+  const { stopping, changed, groups } = page.look.counts;
+  for (const tab of ["source_model", "folders", "training", "advanced"]) {
+    const button = $(`#t-${tab}-button`);
+    if (!button) continue;
+    const bad = stopping[tab] || 0;
+    button.dataset.n = bad || changed[tab] || "";
+    button.classList.toggle("bad", bad > 0);
+  }
+  for (const fold of $$(".la-acc")) {
+    const count = groups[fold.id.slice(2)] || 0;
+    const button = $(":scope > button", fold);
+    if (button) button.dataset.n = count ? w("changed_count", { count }) : "";
+  }
+}
+
+/** Open the tab and the fold-out of a setting and put the cursor into it. */
+async function goTo(key) {
+  const field = page.fields[key];
+  if (!field) return;
+  await openTab(field.tab);
+  if (["weights", "blocks", "conv"].includes(field.group)) $(`#t-${field.group}-button`)?.click();
+  const fold = await shown(`#s-${["weights", "blocks", "conv"].includes(field.group) ? "unet" : field.group}`);
+  const head = fold && $(":scope > button", fold);
+  if (head && fold.classList.contains("la-acc") && !isOpen(fold)) head.click();
+  const block = await shown(`#f-${key}`);
+  if (!block) return;
+  dress();
+  block.scrollIntoView({ block: "center" });
+  ($("input:not([type=range]), textarea", block) || block).focus({ preventScroll: true });
+  block.classList.add("found");
+  setTimeout(() => block.classList.remove("found"), 1600);
+}
+
+const isOpen = (fold) => $(":scope > button", fold).classList.contains("open");
+
+async function openTab(tab) {
+  const button = await shown(`#t-${tab}-button`);
+  if (button && button.getAttribute("aria-selected") !== "true") button.click();
+}

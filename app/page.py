@@ -1,0 +1,134 @@
+"""The page: header, tabs, rail and action bar put together.
+
+Gradio gives the widgets and the tabs. The script in assets/ hears every input at once with all values
+(`collect`), asks the server (app.answers) by one small request, and writes many widgets by one update
+(`apply`): no queue, no round trip per field.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.components import Component
+
+from app import layout
+from app.advanced_tab import advanced_tab
+from app.answers import Answers
+from app.folders_tab import folders_tab
+from app.layout import LANGUAGES, asset, icon, t, words
+from app.source_model_tab import source_model_tab
+from app.theme import theme
+from app.training_tab import training_tab
+
+if TYPE_CHECKING:
+    from app.jobs import JobStore
+
+SCRIPTS = ("core", "fields", "header", "help", "offer", "plan", "unet", "bar", "start")
+STYLES = ("theme", "page", "fields", "parts")
+TITLE = "LoRA Atelier"
+
+
+def build_page(store: JobStore) -> gr.Blocks:
+    """The whole page for the jobs of one workspace."""
+    components: dict[str, Component] = {}
+    i18n = layout.translated()
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+        gr.HTML(header(), elem_id="head")
+        with gr.Row(elem_id="split"):
+            with gr.Tabs(elem_id="tabs"):
+                with gr.Tab(i18n("w.tab.source_model"), id="source_model", elem_id="t-source_model"):
+                    gr.HTML('<div id="la-offer"></div>', elem_classes="la-slot")
+                    source_model_tab(components)
+                with gr.Tab(i18n("w.tab.folders"), id="folders", elem_id="t-folders"):
+                    folders_tab(components)
+                with gr.Tab(i18n("w.tab.training"), id="training", elem_id="t-training"):
+                    training_tab(components)
+                with gr.Tab(i18n("w.tab.advanced"), id="advanced", elem_id="t-advanced"):
+                    advanced_tab(components, i18n)
+                with gr.Tab(i18n("w.tab.run"), id="run", elem_id="t-run"):
+                    run_tab(store)
+                with gr.Tab(i18n("w.tab.jobs"), id="jobs", elem_id="t-jobs"):
+                    jobs_tab(store)
+            gr.HTML('<aside class="rail" id="la-rail"></aside>', elem_id="rail")
+        gr.HTML(bar(), elem_id="bar")
+        bridge(components, Answers(store))
+    return page
+
+
+def run_tab(store: JobStore) -> None:
+    """The live view of the running job."""
+    from app.monitor import build_monitor
+
+    build_monitor(store)
+
+
+def jobs_tab(store: JobStore) -> None:
+    """Past runs."""
+    from app.jobs_tab import build_jobs_tab
+
+    build_jobs_tab(store)
+
+
+def bridge(components: dict[str, Component], answers: Answers) -> None:
+    """The wires between the widgets, the script and the server."""
+    fields = list(components.values())
+    gr.HTML(
+        "",
+        elem_id="la-bridge",
+        js_on_load="window.atelier.connect(server)",
+        server_functions=answers.functions(),
+    )
+    apply = gr.Button("apply", elem_id="la-apply")
+    quiet: dict[str, Any] = {"fn": None, "queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    keys = json.dumps(list(components))
+    hear = f"(...values) => {{ window.atelier.heard({keys}, values); return []; }}"
+    gr.on([field.input for field in fields], inputs=fields, js=hear, **quiet)  # type: ignore[attr-defined]  # all have it
+    apply.click(inputs=None, outputs=fields, js=f"() => window.atelier.written({keys})", **quiet)
+
+
+def header() -> str:
+    """Brand, configuration file, search, language and light."""
+    buttons = "".join(
+        f'<button type="button" class="btn q" data-act="{name}">{t(f"head.{name}")}</button>'
+        for name in ("open", "save", "save_as", "load")
+    )
+    languages = "".join(
+        f'<button type="button" data-lang="{code}" lang="{code}" aria-pressed="false">{name}</button>'
+        for code, name in (("en", "English"), ("ja", "日本語"))
+    )
+    return asset("header.html").replace("{{buttons}}", buttons).replace("{{languages}}", languages).replace(
+        "{{config}}", t("head.config")
+    ).replace("{{presets}}", t("head.presets"))
+
+
+def bar() -> str:
+    """Train, Stop, Print training command, and the length of the run."""
+    return (
+        '<div class="wrap" role="region" id="la-bar"><button type="button" class="btn p lg" data-act="train" '
+        f'aria-disabled="true">{icon("play")}{t("bar.train")}</button>'
+        f'<button type="button" class="btn lg" data-act="stop" aria-disabled="true">{icon("stop")}{t("bar.stop")}</button>'
+        f'<button type="button" class="btn q hide-m" data-act="command">{icon("cmd")}{t("bar.command")}</button>'
+        '<div class="len" id="la-len" role="status" aria-live="polite"></div></div>'
+    )
+
+
+def script() -> str:
+    """All of the page's script, with the words it needs in every language."""
+    spoken = {
+        language: {key[3:]: text for key, text in words(language).items() if key.startswith("js.")}
+        for language in LANGUAGES
+    }
+    parts = "\n".join(asset(f"{name}.js") for name in SCRIPTS)
+    data = json.dumps(spoken, ensure_ascii=False).replace("</", "<\\/")
+    return f"(() => {{ 'use strict';\nconst WORDS = {data};\nconst SPRITE = {json.dumps(asset('icons.svg'))};\n{parts}\n}})();"
+
+
+def mount_options() -> dict[str, Any]:
+    """Arguments for `gr.mount_gradio_app` that make the page what it is."""
+    style = "\n".join([*(asset(f"{name}.css") for name in STYLES), layout.accordion_css()])
+    head = '<meta name="color-scheme" content="light dark">'
+    # In the head, not as `css=`: that would be rewritten by Gradio and come after the first paint.
+    head += f"<style>{style}</style><script>{script()}</script>"
+    return {"theme": theme(), "head": head, "i18n": layout.translated()}
