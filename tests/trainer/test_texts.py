@@ -1,0 +1,195 @@
+"""Help, groups and choices stand in both languages, name real settings, and make up docs/settings.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from trainer import settings_doc
+from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.messages import LANGUAGES, Language, texts
+from trainer.settings import SETTINGS
+
+LONGEST = {"en": 300, "ja": 180}
+"""Characters in a part of a help text: what fits into the page's rail without scrolling."""
+LONGEST_MEANING = 22
+"""Characters under a label."""
+LONGEST_CHOICE = 70
+JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龥]")
+BARE_VALUE = re.compile(r"[\w.+-]+。")
+"""A usual value that needs no words: "256。"."""
+LABELS = {setting.spec.label for setting in SETTINGS.values()}
+OFFERED = {
+    key: [str(choice) for choice in setting.choices or setting.spec.suggestions]
+    for key, setting in SETTINGS.items()
+    if setting.choices or setting.spec.suggestions
+}
+NO_OPTION_OF_SD_SCRIPTS = {"no_token_padding"}
+"""kohya_ss's own age of 2023-05 had it; sd-scripts has dropped it."""
+
+languages = pytest.mark.parametrize("language", LANGUAGES)
+
+
+def help_parts(language: Language) -> Iterator[tuple[str, str, str]]:
+    """(key, part, text) of all help."""
+    for key, parts in texts(language)["settings"].items():
+        for part, text in parts.items():
+            yield key, part, text
+
+
+def labels_named(text: str) -> set[str]:
+    """Settings named in a text."""
+    return set(re.findall(r"\*\*(.+?)\*\*", text))
+
+
+def places_to_fill(text: str) -> set[str]:
+    """Names in braces."""
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+@languages
+def test_help_is_there_for_every_setting_and_no_other(language):
+    assert set(texts(language)["settings"]) == set(SETTINGS)
+
+
+@languages
+def test_help_has_its_parts(language):
+    wanted = [*(["meaning"] if language == "ja" else []), *settings_doc.HELP_PARTS]
+    for key, parts in texts(language)["settings"].items():
+        assert [*parts] == wanted, key
+        assert [part for part in parts if not parts[part] and part != "too_much"] == [], key
+
+
+@languages
+def test_help_fits_its_place(language):
+    for key, part, text in help_parts(language):
+        assert len(text) <= (LONGEST_MEANING if part == "meaning" else LONGEST[language]), (key, part)
+        assert text == text.strip(), (key, part)
+        assert "\n" not in text, (key, part)
+
+
+@languages
+def test_help_names_other_settings_by_their_label(language):
+    for key, part, text in help_parts(language):
+        assert text.count("**") % 2 == 0, (key, part)
+        assert labels_named(text) <= LABELS - {SETTINGS[key].spec.label}, (key, part)
+
+
+def test_both_languages_say_as_much():
+    japanese = texts("ja")["settings"]
+    for key, part, text in help_parts("en"):
+        assert labels_named(text) == labels_named(japanese[key][part]), (key, part)
+        assert bool(text) == bool(japanese[key][part]), (key, part)
+
+
+def test_japanese_help_is_japanese_and_english_is_not():
+    for key, part, text in help_parts("ja"):
+        assert not text or JAPANESE.search(text) or BARE_VALUE.fullmatch(text), (key, part)
+    for key, part, text in help_parts("en"):
+        assert not JAPANESE.search(text), (key, part)
+
+
+def test_idle_settings_name_what_they_depend_on():
+    """A setting that counts only under another says so in its help."""
+    for key, setting in SETTINGS.items():
+        named = labels_named(" ".join(texts("en")["settings"][key].values()))
+        assert {SETTINGS[other].spec.label for other in setting.spec.matters} <= named, key
+
+
+@languages
+def test_groups_have_title_and_sentence(language):
+    groups = texts(language)["groups"]
+    assert set(groups) == {setting.spec.group for setting in SETTINGS.values()}
+    for name, group in groups.items():
+        assert [*group] == ["title", "about"], name
+        assert all(group.values()), name
+
+
+@languages
+def test_choices_have_words_for_every_choice_and_no_other(language):
+    choices = texts(language)["choices"]
+    assert {key: [*words] for key, words in choices.items()} == OFFERED
+    for key, words in choices.items():
+        for choice, text in words.items():
+            assert 0 < len(text) <= LONGEST_CHOICE, (key, choice)
+            assert language == "en" or JAPANESE.search(text), (key, choice)
+
+
+def test_messages_stand_in_both_languages_with_the_same_places_to_fill():
+    english, japanese = (texts(language)["messages"] for language in LANGUAGES)
+    assert set(english) == set(japanese)
+    for code, parts in english.items():
+        assert set(parts) == set(japanese[code]), code
+        for part, text in parts.items():
+            assert places_to_fill(text) == places_to_fill(japanese[code][part]), (code, part)
+
+
+@languages
+def test_messages_name_settings_by_their_label(language):
+    for code, parts in texts(language)["messages"].items():
+        if code.startswith(("settings_doc.", "kohya.")):  # headings; kohya_ss's own labels
+            continue
+        for part, text in parts.items():
+            assert {label for label in labels_named(text) if "{" not in label} <= LABELS, (code, part)
+
+
+@languages
+def test_no_text_is_declared_twice(language):
+    seen: dict[tuple[str, str], str] = {}
+    for path in sorted((Path(settings_doc.__file__).parent / "texts").glob(f"*.{language}.json")):
+        for kind, entries in json.loads(path.read_text(encoding="utf-8")).items():
+            for name in entries:
+                assert seen.setdefault((kind, name), path.name) == path.name, (kind, name)
+
+
+def test_flags_are_options_of_sd_scripts():
+    flags = {key: setting.spec.flag or key for key, setting in SETTINGS.items()}
+    unknown = {key for key, flag in flags.items() if flag != settings_doc.NO_FLAG and flag not in DEFAULTS}
+    assert unknown <= NO_OPTION_OF_SD_SCRIPTS
+
+
+@languages
+def test_docs_are_current(language):
+    """If this fails: python -m trainer.settings_doc."""
+    path = settings_doc.DOCS / settings_doc.file_name(language)
+    assert path.read_text(encoding="utf-8") == settings_doc.page(language)
+
+
+@languages
+def test_docs_show_every_setting_once_and_all_links_lead_somewhere(language):
+    page = settings_doc.page(language)
+    anchors = re.findall(r'<a id="(\w+)"></a>', page)
+    assert anchors == re.findall(r"\]\(#(\w+)\)", page)
+    assert sorted(anchors) == sorted(SETTINGS)
+
+
+def test_docs_say_what_is_not_built():
+    page = settings_doc.page("en")
+    unbuilt = [setting.spec.unbuilt for setting in SETTINGS.values()]
+    assert page.count("**Not built yet:**") == unbuilt.count(True)
+    assert page.count("(*not built yet*)") == sum(len(some) for some in unbuilt if isinstance(some, tuple))
+
+
+def test_docs_do_not_depend_on_the_process():
+    """The order of sets must not show."""
+    program = "import sys; from trainer import settings_doc; sys.stdout.write(settings_doc.page('ja'))"
+    pages = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=settings_doc.DOCS.parent,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONUTF8": "1"},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert pages[0] == pages[1]
+    assert pages[0].decode().replace("\r\n", "\n") == settings_doc.page("ja")

@@ -1,0 +1,173 @@
+"""Writes docs/settings.md and docs/settings.ja.md: every setting, from the schema and the texts.
+
+`python -m trainer.settings_doc` rewrites them; a test fails while they are not current.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, get_args
+
+from trainer.job_folder import write_whole
+from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.messages import LANGUAGES, Language, Message, say, texts
+from trainer.settings import SET, SETTINGS, Setting, Tab
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+HELP_PARTS = ("does", "usual", "too_much", "goes_with")
+"""Parts of a setting's help, in the order they are read."""
+NO_FLAG = "-"
+"""`Spec.flag` of a setting that sd-scripts has no option for."""
+TEXT_KINDS = ("model", "file", "folder", "lines", "secret")
+"""Widgets that say more than "text"."""
+
+
+def main() -> None:
+    """Rewrite the pages of all languages."""
+    DOCS.mkdir(exist_ok=True)
+    for language in LANGUAGES:
+        write_whole(DOCS / file_name(language), page(language).encode())
+
+
+def file_name(language: Language) -> str:
+    """Name of the page in a language."""
+    return "settings.md" if language == "en" else f"settings.{language}.md"
+
+
+def page(language: Language) -> str:
+    """The whole page as Markdown."""
+    return "\n".join([*_head(language), *_body(language)]) + "\n"
+
+
+def by_place() -> dict[Tab, dict[str, list[Setting]]]:
+    """Settings by tab and group. Groups stand in the order of texts/groups.en.json."""
+    order = list(texts("en")["groups"])
+    places: dict[Tab, dict[str, list[Setting]]] = {tab: {} for tab in get_args(Tab)}
+    for setting in sorted(SETTINGS.values(), key=lambda setting: order.index(setting.spec.group)):
+        places[setting.spec.tab].setdefault(setting.spec.group, []).append(setting)
+    return places
+
+
+def _words(language: Language, name: str, **values: Any) -> str:
+    return say(Message(f"settings_doc.{name}", values), language).what
+
+
+def _head(language: Language) -> Iterator[str]:
+    groups = texts(language)["groups"]
+    yield f"# {_words(language, 'title')}\n"
+    yield f"{_words(language, 'other_language')}\n"
+    yield f"{_words(language, 'intro', count=len(SETTINGS))}\n"
+    for tab, members in by_place().items():
+        yield f"- **{_words(language, f'tab_{tab}')}**"
+        for group, settings in members.items():
+            links = " · ".join(f"[{setting.spec.label}](#{setting.key})" for setting in settings)
+            yield f"  - {groups[group]['title']}: {links}"
+    yield ""
+
+
+def _body(language: Language) -> Iterator[str]:
+    groups = texts(language)["groups"]
+    for tab, members in by_place().items():
+        yield f"## {_words(language, f'tab_{tab}')}\n"
+        for group, settings in members.items():
+            yield f"### {groups[group]['title']}\n"
+            yield f"{groups[group]['about']}\n"
+            for setting in settings:
+                yield from _entry(setting, language)
+
+
+def _entry(setting: Setting, language: Language) -> Iterator[str]:
+    """One setting: heading, facts, when it counts, help, choices."""
+    help_ = texts(language)["settings"][setting.key]
+    meaning = f"（{help_['meaning']}）" if help_.get("meaning") else ""
+    yield f'<a id="{setting.key}"></a>\n'
+    yield f"#### {setting.spec.label}{meaning}\n"
+    yield f"`{setting.key}` · {' · '.join(_facts(setting, language))}\n"
+    if setting.spec.unbuilt is True:
+        yield f"{_words(language, 'unbuilt')}\n"
+    if setting.spec.matters:
+        yield f"{_when(setting, language)}\n"
+    for part in HELP_PARTS:
+        if help_[part]:
+            yield f"- **{_words(language, _heading(setting, part))}:** {help_[part]}"
+    yield from _choices(setting, language)
+    yield ""
+
+
+def _heading(setting: Setting, part: str) -> str:
+    """Only a number can be too much; a wrong choice or text is something to watch out for."""
+    return "watch_out" if part == "too_much" and setting.kind not in {"int", "float"} else part
+
+
+def _facts(setting: Setting, language: Language) -> Iterator[str]:
+    spec = setting.spec
+    kind = _words(language, f"kind_{spec.widget if spec.widget in TEXT_KINDS else setting.kind}")
+    yield _words(language, "or_blank", kind=kind) if setting.optional else kind
+    if limits := _limits(setting, language):
+        yield limits
+    if spec.required:
+        yield _words(language, "required")
+    yield _words(language, "default", value=_value(setting.default, language))
+    flag = spec.flag or setting.key
+    if flag in DEFAULTS:
+        yield _words(language, "flag", flag=f"`--{flag}`")
+    yield _words(language, "since", version=spec.since)
+
+
+def _limits(setting: Setting, language: Language) -> str:
+    """The legal bounds in words; "" where there are none."""
+    least, above, most = (setting.bound(name) for name in ("ge", "gt", "le"))
+    low = least if above is None else above
+    if low is None:
+        return ""
+    name = "at_least" if above is None else "above"
+    name = name if most is None else {"at_least": "between", "above": "above_to"}[name]
+    return _words(language, name, low=_value(low, language), high=_value(most, language))
+
+
+def _when(setting: Setting, language: Language) -> str:
+    """Under which other settings this one counts."""
+    conditions = []
+    for other, wanted in setting.spec.matters.items():
+        values = _words(language, "or").join(_spaced(_value(value, language), language) for value in wanted)
+        label = SETTINGS[other].spec.label
+        conditions.append(_words(language, "condition", label=label, values=values))
+    return _words(language, "matters", conditions=_words(language, "and").join(conditions))
+
+
+def _spaced(value: str, language: Language) -> str:
+    """Japanese keeps a thin gap around Latin letters and digits."""
+    return f" {value} " if language == "ja" and value.isascii() else value
+
+
+def _value(value: Any, language: Language) -> str:
+    """A value as the page shows it: 1e-4 as 0.0001, True as on."""
+    if isinstance(value, bool):
+        return _words(language, "on" if value else "off")
+    if value is None or value == "":  # 0 is a value
+        return _words(language, "blank")
+    if value == SET:
+        return _words(language, "set")
+    if isinstance(value, int | float):
+        return f"{Decimal(repr(value)).normalize():,f}"
+    return str(value)
+
+
+def _choices(setting: Setting, language: Language) -> Iterator[str]:
+    """The choices of a list, or the offered values of a free text, with their words."""
+    offered = setting.choices or setting.spec.suggestions
+    if not offered:
+        return
+    yield f"- **{_words(language, 'choices')}:**"
+    words = texts(language)["choices"][setting.key]
+    missing = setting.spec.unbuilt if isinstance(setting.spec.unbuilt, tuple) else ()
+    for choice in offered:
+        name = f"`{choice}`" if str(choice) else _words(language, "blank")
+        note = f" ({_words(language, 'unbuilt_choice')})" if choice in missing else ""
+        yield f"  - {name}: {words[str(choice)]}{note}"
+
+
+if __name__ == "__main__":
+    main()
