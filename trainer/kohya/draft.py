@@ -11,6 +11,8 @@ from trainer.settings import SETTINGS, Settings
 
 OWN = "lora_atelier"
 """The one extra key of our files: what only we have."""
+HIDDEN = "***"
+"""What reports show of a secret."""
 
 
 class Draft:
@@ -55,12 +57,12 @@ class Draft:
         self.values[setting] = fitted.value
         if fitted.attention:
             self.replaced(setting, raw, fitted.value)
+        secret = SETTINGS[setting].spec.widget == "secret" and fitted.value
+        shown = (HIDDEN, HIDDEN) if secret else (raw if was is None else was, fitted.value)
+        attention = fitted.attention or bool(note)
         self.entries.append(
-            Entry(
-                key or setting, kind, setting, raw if was is None else was, fitted.value,
-                fitted.why or why, note, values, attention=fitted.attention or bool(note),
-            )
-        )  # fmt: skip
+            Entry(key or setting, kind, setting, *shown, fitted.why or why, note, values, attention=attention)
+        )
 
     def replaced(self, setting: str, in_file: Any, here: Any) -> None:
         """Remember a value that saving is to write back, as long as ours stays as it is."""

@@ -107,9 +107,16 @@ def lora_type(module: str, args: Mapping[str, str]) -> str:
     return next((name for name, of in MODULES.items() if of == module), "")
 
 
+def parts_of(raw: Any) -> list[str]:
+    """A list of arguments, however it was given: None, one text, one number, a list."""
+    if raw is None or isinstance(raw, str):
+        return (raw or "").split()
+    return [str(part) for part in raw] if isinstance(raw, (list, tuple)) else [str(raw)]
+
+
 def parse_args(raw: Any) -> tuple[dict[str, str], list[str]]:
     """["key=value", …] (or such a text) as a dict, and the parts that are none."""
-    parts = raw.split() if isinstance(raw, str) else [str(part) for part in raw or ()]
+    parts = parts_of(raw)
     pairs = {name: value for name, equals, value in (part.strip().partition("=") for part in parts) if equals}
     return pairs, [part for part in parts if "=" not in part]
 

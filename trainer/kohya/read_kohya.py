@@ -31,6 +31,13 @@ RENAMED = {
 }  # fmt: skip
 LEFTOVERS = {"save_as_bool", "save_as", "file_path", "headless", "print_only"}
 """Written by accident; they never meant anything."""
+BLANKS: dict[str, Any] = {
+    "max_train_steps": 0, "max_train_epochs": 0, "caption_dropout_every_n_epochs": 0, "keep_tokens": 0,
+    "max_data_loader_n_workers": 0, "save_every_n_epochs": 0, "noise_offset": 0, "adaptive_noise_scale": 0,
+    "lr_warmup": 0, "lr_scheduler_num_cycles": 1, "lr_scheduler_power": 1.0, "max_token_length": 75,
+    "clip_skip": 1, "gradient_accumulation_steps": 1, "epoch": 1,
+}  # fmt: skip
+"""What a blank box means to kohya_ss, where it means something (elsewhere: as if it were absent)."""
 WIDER = {
     "network_dim": 512, "network_alpha": 1024, "conv_dim": 512, "conv_alpha": 512, "train_batch_size": 64,
     "gradient_accumulation_steps": 120, "keep_tokens": 32, "min_snr_gamma": 20, "scale_weight_norms": 10,
@@ -62,29 +69,35 @@ def _own_part(data: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
-    replaced = own.get("replaced") if isinstance(own.get("replaced"), dict) else {}
-    values = own.get("values") if isinstance(own.get("values"), dict) else {}
-    defaults = {
-        key: one["here"] for key, one in (replaced or {}).items() if isinstance(one, dict) and "here" in one
+    replaced = {
+        key: one
+        for key, one in _dict(own, "replaced").items()
+        if key in SETTINGS and set(_dict_or(one)) == {"file", "here"}
     }
-    draft = Draft({key: value for key, value in defaults.items() if key in SETTINGS})
-    if isinstance(own.get("sd_scripts"), dict):
-        draft.own["sd_scripts"] = own["sd_scripts"]
+    draft = Draft({key: one["here"] for key, one in replaced.items()})
+    draft.own |= {"sd_scripts": options} if (options := _dict(own, "sd_scripts")) else {}
     plain = {key: value for key, value in data.items() if key != OWN}
     mine = {}
-    for key, value in (values or {}).items():
-        edited = key in plain and not own.get("flat") and plain[key] != stand_in(key, value, plain)
-        if key in SETTINGS and not edited:
+    for key, value in _dict(own, "values").items():
+        if key in plain and not own.get("flat") and plain[key] != stand_in(key, value, plain):
+            draft.add(OWN, "unknown", value, setting=key, why="kohya.edited_elsewhere", attention=True)
+        elif key in SETTINGS:
             mine[key] = value
             plain.pop(key, None)
-        elif edited:
-            draft.add(OWN, "unknown", value, setting=key, why="kohya.edited_elsewhere", attention=True)
     _read_keys(draft, plain, ages.NEWEST, foreign=False)
     for key, value in mine.items():
         draft.take(key, value)
-    draft.add(OWN, "taken", now=None, why="kohya.own_part")
-    card = own.get("card") if isinstance(own.get("card"), dict) else {}
-    return draft.finish("lora_atelier", card=card, order=data)
+    draft.add(OWN, "taken", why="kohya.own_part")
+    return draft.finish("lora_atelier", card=_dict(own, "card"), order=data)
+
+
+def _dict(own: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A part of our key; {} where somebody put something else there."""
+    return _dict_or(own.get(key))
+
+
+def _dict_or(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
 
 
 def _read_keys(draft: Draft, data: dict[str, Any], age: Age, *, foreign: bool = True) -> None:
@@ -97,8 +110,12 @@ def _read_keys(draft: Draft, data: dict[str, Any], age: Age, *, foreign: bool = 
     for key in list(data):
         if key in SETTINGS and key not in draft.values:
             raw = data.pop(key)
+            if not foreign:
+                draft.take(key, raw)
+                continue
             case = Case(key, raw, lambda name: data[name] if name in data else draft.get(name), age)
-            draft.take(key, _moved(key, raw), was=raw, **(_remark(key, raw, case) if foreign else {}))
+            value, why = _moved(key, raw)
+            draft.take(key, value, was=raw, why=why, **(difference(case) if value == raw else {}))
     if foreign:
         _wider(draft)
     move_options(draft)
@@ -114,7 +131,8 @@ def _old_names(draft: Draft, data: dict[str, Any]) -> None:
         if data.get(new) not in (None, "") or new in draft.values:
             draft.add(old, "unknown", value, setting=new, why="kohya.newer_name_wins")
             continue
-        data.pop(new, None)
+        if new in data:
+            draft.add(new, "unknown", data.pop(new), why="kohya.older_name_wins")
         effective = value not in (None, "", 0, False)
         note = "kohya.conv_dims" if old.startswith("conv_") and effective else ""
         if new == "stop_text_encoder_training" and effective:
@@ -133,18 +151,19 @@ def _old_switches(draft: Draft, data: dict[str, Any], age: Age) -> None:
             draft.take("optimizer", name, key="use_8bit_adam", was=eight, why="kohya.became_choice")
     if "use_wandb" in data:
         wandb = fit("v2", data.pop("use_wandb"), False).value
-        if data.get("log_with"):
+        if "log_with" in data:
             draft.add("use_wandb", "unknown", wandb, setting="log_with", why="kohya.newer_name_wins")
         else:
-            data.pop("log_with", None)
             draft.take(
                 "log_with", "wandb" if wandb else "", key="use_wandb", was=wandb, why="kohya.became_choice"
             )
     if "locon" in data:
         locon = fit("v2", data.pop("locon"), False).value
-        kind = "LyCORIS/LoCon" if locon else "Standard"
-        draft.take("LoRA_type", kind, key="locon", was=locon, why="kohya.became_choice")
-        data.pop("LoRA_type", None)
+        if "LoRA_type" in data:
+            draft.add("locon", "unknown", locon, setting="LoRA_type", why="kohya.newer_name_wins")
+        else:
+            kind = "LyCORIS/LoCon" if locon else "Standard"
+            draft.take("LoRA_type", kind, key="locon", was=locon, why="kohya.became_choice")
     if isinstance(data.get("xformers"), bool):
         xformers = data.pop("xformers")
         draft.take("xformers", "xformers" if xformers else "none", was=xformers, why="kohya.became_choice")
@@ -221,22 +240,17 @@ def _argument_texts(draft: Draft, data: dict[str, Any]) -> None:
                 draft.take(key, plain, was=raw, why="kohya.quotes_and_blanks")
 
 
-def _moved(key: str, raw: Any) -> Any:
-    """Values whose spelling changed."""
+def _moved(key: str, raw: Any) -> tuple[Any, str]:
+    """The value in today's spelling, and why it is another than the file's."""
+    if key in BLANKS and (raw is None or raw == ""):
+        return BLANKS[key], "kohya.blank"
     if key == "save_model_as" and isinstance(raw, str) and raw not in ("safetensors", "ckpt"):
-        return "safetensors"
+        return "safetensors", "kohya.moved_save_model_as"
     if key == "model_list" and (not raw or not isinstance(raw, str)):
-        return "custom"
+        return "custom", "kohya.moved_model_list"
     if key == "stop_text_encoder_training" and isinstance(raw, (int, float)) and raw < 0:
-        return 0
-    return raw
-
-
-def _remark(key: str, raw: Any, case: Case) -> dict[str, Any]:
-    """Why a value was changed, and where kohya_ss did something else with it."""
-    if _moved(key, raw) != raw:
-        return {"why": f"kohya.moved_{key}"}
-    return difference(case)
+        return 0, "kohya.moved_stop_text_encoder_training"
+    return raw, ""
 
 
 def _wider(draft: Draft) -> None:
@@ -250,7 +264,7 @@ def _wider(draft: Draft) -> None:
 
 def _foreign(draft: Draft, key: str, value: Any) -> None:
     """Keys that are no setting here: kept, and written back."""
-    if key in LEFTOVERS:
+    if key in LEFTOVERS or key == OWN:
         draft.add(key, "unknown", value, why="kohya.leftover")
         return
     draft.carry(key, value)

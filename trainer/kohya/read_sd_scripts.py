@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import NoneType
 from typing import Any
 
 from trainer.kohya import networks
 from trainer.kohya.draft import Draft
 from trainer.kohya.fitting import as_number
 from trainer.kohya.report import Entry, Imported
-from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.kohya.sd_defaults import DEFAULTS, LISTS
 from trainer.settings import SETTINGS
 
 OPTION_OF = {
@@ -46,10 +47,11 @@ def from_sd_scripts(args: Mapping[str, Any], *, sdxl: bool | None = None) -> Imp
 def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> Draft:
     """As `from_sd_scripts`, open for more."""
     draft = Draft({})
-    values = {**DEFAULTS, **args}
-    if sdxl is None:
-        sdxl = bool(args.get("sdxl") or args.get("cache_text_encoder_outputs"))
-    draft.take("sdxl", sdxl, key="sdxl")
+    odd = [option for option, value in args.items() if option in DEFAULTS and not _has_form(option, value)]
+    values = {**DEFAULTS, **args, **{option: DEFAULTS[option] for option in odd}}
+    draft.take(
+        "sdxl", bool(args.get("sdxl") or args.get("cache_text_encoder_outputs")) if sdxl is None else sdxl
+    )
     for read in (
         _network,
         _rates,
@@ -73,10 +75,25 @@ def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> 
         elif not setting:
             _other(draft, option, value)
     draft.entries = [
-        entry if entry.key.partition(" ")[0] in args or entry.key == "sdxl" else _defaulted(entry)
+        entry if entry.key.partition(" ")[0] in args or (entry.key == "sdxl" and sdxl) else _defaulted(entry)
         for entry in draft.entries
     ]
+    for option in odd:
+        wrong = {"was": args[option], "why": "kohya.wrong_type", "attention": True}
+        draft.entries = [
+            replace(e, kind="converted", **wrong) if e.key == option else e for e in draft.entries
+        ]
     return draft
+
+
+def _has_form(option: str, value: Any) -> bool:
+    """Lists where sd-scripts takes several values (and for W,H), else single values."""
+    if option in LISTS or option in ("resolution", "face_crop_aug_range"):
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        return not isinstance(value, bool) and all(
+            isinstance(part, (str, int, float, NoneType)) for part in parts
+        )
+    return isinstance(value, (str, int, float, NoneType))
 
 
 def _defaulted(entry: Entry) -> Entry:
@@ -171,12 +188,9 @@ def _optimizer(draft: Draft, values: Mapping[str, Any]) -> None:
     for option in ("use_8bit_adam", "use_lion_optimizer"):
         draft.add(option, "taken", values[option], now=values[option])
     for option in ("optimizer_args", "lr_scheduler_args"):
-        parts = values[option]
-        draft.take(
-            option,
-            parts if isinstance(parts, str) else " ".join(str(part) for part in parts or ()),
-            was=parts,
-        )
+        parts = networks.parts_of(values[option])
+        text = " ".join(f'"{part}"' if len(part.split()) > 1 else part for part in parts)
+        draft.take(option, text, was=values[option])
     schedule, _, rate = str(values["lr_scheduler"] or "constant").partition(":")
     if rate and values["learning_rate"] is None:  # as sd-scripts itself writes it for a relative step
         draft.take(

@@ -12,6 +12,13 @@ def toml_text(values: Mapping[str, Any]) -> str:
     return "".join(f"{key} = {_value(value)}\n" for key, value in sorted(values.items()) if value is not None)
 
 
+def can_say(value: Any) -> bool:
+    """Whether a value has a place in such a table."""
+    if isinstance(value, (list, tuple)):
+        return all(isinstance(one, (str, int, float)) for one in value)
+    return isinstance(value, (str, int, float))
+
+
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"

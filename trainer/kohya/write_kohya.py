@@ -42,9 +42,9 @@ def to_kohya(
     file = {key: stand_in(key, value, values) for key, value in values.items() if key not in OURS}
     replaced = {key: one for key, one in own.pop("replaced", {}).items() if values.get(key) == one["here"]}
     file |= {key: one["file"] for key, one in replaced.items()}
-    special = [key for key in OWN_MEANING if file[key] != values[key]]
-    if values["unet_lr"] == values["text_encoder_lr"] == 0:
-        special += ["unet_lr", "text_encoder_lr"]  # to kohya_ss two zeros mean: both at the base rate
+    special = [
+        key for key in OWN_MEANING if not values[key]
+    ]  # blank, and zeros that mean something else there
     own |= {"version": VERSION, "values": {key: values[key] for key in (*special, *OURS)}}
     own |= {"replaced": replaced} if replaced else {}
     own |= {"card": dict(card)} if card else {}

@@ -16,6 +16,7 @@ from trainer.kohya.command import split_command
 from trainer.kohya.draft import OWN
 from trainer.kohya.read_sd_scripts import OPTION_OF
 from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.kohya.toml_text import can_say
 from trainer.settings import Settings
 
 
@@ -28,9 +29,10 @@ def to_sd_scripts(settings: Settings, carried: Mapping[str, Any] | None = None) 
     options: dict[str, Any] = {OPTION_OF[key]: settings.get(key) for key in OPTION_OF}
     options |= _network_options(settings) | _rate_options(settings) | _optimizer_options(settings)
     options |= _noise_options(settings) | _other_options(settings)
-    extra = dict((carried or {}).get(OWN, {}).get("sd_scripts", {}))
+    kept = (carried or {}).get(OWN, {}).get("sd_scripts", {})
+    extra = {option: value for option, value in kept.items() if can_say(value)}
     more_args = extra.pop("network_args", [])
-    if more_args:
+    if isinstance(more_args, list) and more_args:
         options["network_args"] = [*(options.get("network_args") or []), *more_args]
     extra |= _typed_options(settings.records.additional_parameters)
     options |= extra
