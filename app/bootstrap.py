@@ -1,6 +1,6 @@
 """Set up LoRA Atelier in .venv beside the project, then start what was asked for. Standard library only.
 
-    launch.sh                       the page (options are handed on: --port, --listen, --workspace …)
+    launch.sh                       the page, in the browser (options go to gui.py: --port, --listen, --workspace …)
     launch.sh install [EXTRA …]     set-up only; extras: xformers, lycoris, wandb, test
     launch.sh test [PYTEST ARGS]    everything that is checked, or pytest alone with these arguments
     launch.sh VERB …                python -m trainer VERB …
@@ -37,7 +37,6 @@ from app.launch.words import SetupError, say  # noqa: E402  # see above
 
 EXTRAS = ("xformers", "lycoris", "wandb", "test")
 FORCE_BUILD = "LORA_ATELIER_TORCH"  # "cpu", "cu126", "cu130", "rocm7.2": where the choice made here is wrong
-OPEN_BROWSER = "LORA_ATELIER_OPEN_BROWSER"  # tells gui.py that a person waits for the page to appear
 PYTHON_GONE = 103  # exit code of .venv's python.exe when the Python it was made with was removed
 
 
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         set_up(root, extras)
     python = venv_python(root)
     if verb == "gui":
-        return start(root, [python, root / "gui.py", *rest], **{OPEN_BROWSER: "1"})
+        return start(root, [python, root / "gui.py", *rest])
     if verb == "test":
         from app.launch.checks import run_all
 
@@ -132,13 +131,13 @@ def step_out_of_venv(root: Path, arguments: Sequence[str]) -> None:
         raise SystemExit(subprocess.call([base, str(Path(__file__).resolve()), *arguments]))
 
 
-def start(root: Path, command: Sequence[str | Path], **environment: str) -> int:
+def start(root: Path, command: Sequence[str | Path]) -> int:
     """Run a program in our place; on Windows, where that cannot be, wait for it and return its exit code."""
     words = [str(word) for word in command]
     if sys.platform != "win32":
         sys.stdout.flush()
-        os.execve(words[0], words, {**child_environment(), **environment})  # noqa: S606  # an argument list, no shell
-    with subprocess.Popen(words, env={**child_environment(), **environment}) as child:
+        os.execve(words[0], words, child_environment())  # noqa: S606  # an argument list, no shell
+    with subprocess.Popen(words, env=child_environment()) as child:
         code = wait(child)
     if code == PYTHON_GONE:
         remove_stamp(root)

@@ -103,11 +103,15 @@ class Narrator:
         elif found := re.match(r"Collecting ([\w.-]+)", line):
             self.progress.update(self.say("launcher.looking_up", package=found[1]))
         elif found := re.match(r"Installing collected packages: (.+)", line):
-            text = self.say("launcher.unpacking", count=len(found[1].split(",")))
-            self.progress.clear()
-            self.progress.update(text)
-            if not self.progress.live:
-                self.progress.line(f"      {text}")
+            self.unpacking(count=found[1].count(",") + 1)
+
+    def unpacking(self, count: int) -> None:
+        """All is here; pip says nothing more until the end."""
+        text = self.say("launcher.unpacking", count=count)
+        self.progress.clear()
+        self.progress.update(text)
+        if count > 1 and not self.progress.live:
+            self.progress.line(f"      {text}")
 
     def downloading(self, name: str, version: str, size: str) -> None:
         """A package begins to come; in a pipe only the large ones are worth a line."""

@@ -61,8 +61,7 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
 TELL = """
 import json, os, sys
 print(json.dumps({"name": NAME, "arguments": sys.argv[1:], "folder": os.getcwd(), "python": sys.executable,
-                  "utf8": sys.flags.utf8_mode, "path": os.environ.get("PYTHONPATH"),
-                  "open": os.environ.get("LORA_ATELIER_OPEN_BROWSER")}))
+                  "utf8": sys.flags.utf8_mode, "path": os.environ.get("PYTHONPATH")}))
 sys.exit(7)
 """
 
@@ -217,7 +216,6 @@ def test_the_first_start_sets_up_and_starts_the_page(project: Project) -> None:
     assert page["python"] == str(project.folder / ".venv" / "bin" / "python")
     assert page["utf8"] == 1
     assert page["path"] is None
-    assert page["open"] == "1"
     assert "[1/3]" in done.stdout
     assert "PyTorch 2.13.0+cpu works" in done.stdout
     assert "Successfully installed torch-2.13.0" in project.log
@@ -234,7 +232,6 @@ def test_the_second_start_installs_nothing(started: Project) -> None:
 def test_other_verbs_go_to_the_trainer(started: Project) -> None:
     trainer = told(started.launch("check", "my preset.json", "--json"))
     assert (trainer["name"], trainer["arguments"]) == ("trainer", ["check", "my preset.json", "--json"])
-    assert trainer["open"] is None
     assert trainer["folder"] == str(started.folder.parent / "else where")
 
 
