@@ -1,6 +1,6 @@
 """Set up LoRA Atelier in .venv beside the project, then start what was asked for. Standard library only.
 
-    launch.sh                       the page, in the browser (options go to gui.py: --port, --listen, --workspace …)
+    launch.sh                       the page (options are those of gui.py: --port, --listen, --workspace …)
     launch.sh install [EXTRA …]     set-up only; extras: xformers, lycoris, wandb, test
     launch.sh test [PYTEST ARGS]    everything that is checked, or pytest alone with these arguments
     launch.sh VERB …                python -m trainer VERB …
