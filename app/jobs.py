@@ -52,6 +52,11 @@ class Job:
         return self.folder.path / "queue.json"
 
     @property
+    def begun_file(self) -> Path:
+        """{"events"}: size of events.jsonl when the job was last begun."""
+        return self.folder.path / "begun.json"
+
+    @property
     def exit_file(self) -> Path:
         """{"code"}: how the process ended, where someone was there to see it."""
         return self.folder.path / "exit.json"
@@ -61,7 +66,7 @@ class Job:
         """Computed now, from the folder and the list of processes."""
         identity = self.identity()
         alive = identity is not None and identity.alive()
-        if alive and not self._ended_since(identity):
+        if alive and not self._ended():
             return "running"
         if self.queue_file.exists():
             return "queued"
@@ -70,14 +75,16 @@ class Job:
             return "lost"
         return {"Finished": "finished", "Stopped": "stopped", "Failed": "failed"}[type(last[1]).__name__]  # type: ignore[return-value]  # the three ENDS
 
-    def _ended_since(self, identity: Identity | None) -> bool:
-        """Whether the last word is an end spoken by this process (it may still be tidying up)."""
+    def _ended(self) -> bool:
+        """Whether the last word is an end, spoken since the job was last begun (its process may still tidy up)."""
+        begun = _read_json(self.begun_file)
+        before = begun.get("events", 0) if isinstance(begun, dict) else 0
         last = self.last_event()
-        since = _read_json(self.folder.process_file)
-        began = since.get("since") if isinstance(since, dict) else None
-        if last is None or identity is None or not isinstance(last[1], ENDS):
+        try:
+            size = self.folder.events_file.stat().st_size
+        except OSError:
             return False
-        return last[0] > (began if isinstance(began, float) else identity.started)
+        return last is not None and isinstance(last[1], ENDS) and size > before
 
     @property
     def stopping(self) -> bool:
@@ -266,7 +273,9 @@ class JobStore:
         verb = "resume" if isinstance(data, dict) and data.get("verb") == "resume" else "job"
         for leftover in (job.folder.stop_file, job.exit_file):
             leftover.unlink(missing_ok=True)
-        job.folder.write_json(job.folder.process_file, {**Identity.own().as_json(), "since": time.time()})
+        events = job.folder.events_file
+        job.folder.write_json(job.begun_file, {"events": events.stat().st_size if events.exists() else 0})
+        job.folder.write_json(job.folder.process_file, Identity.own().as_json())
         job.queue_file.unlink(missing_ok=True)
 
         def ended(code: int) -> None:

@@ -144,9 +144,10 @@ def _size_on_disk(path: str) -> int:
 
 
 def files_of(job: Job, record: JobRecord) -> list[dict[str, Any]]:
-    """Files of a run, newest first: LoRA files, the last state."""
-    rows = [_file_row(job, file) for file in reversed(record.lora_files())]
-    states = [file for file in record.files.values() if file.kind != "lora"]
+    """Files of a run that are still there, newest first: LoRA files, the last state."""
+    here = [file for file in record.files.values() if Path(file.path).exists()]
+    rows = [_file_row(job, file) for file in reversed(here) if file.kind == "lora"]
+    states = [file for file in here if file.kind != "lora"]
     return rows + [{"kind": "state", "step": file.step, "size": size(file.size)} for file in states[-1:]]
 
 

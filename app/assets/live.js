@@ -5,7 +5,7 @@ const LA = (window.LA_LIVE ??= (() => {
   const ICONS = {
     check: 'M5 12.5l4.5 4.5L19 7.5', play: 'M8 5.5v13l10.5-6.5z', clock: 'M12 3.5a8.5 8.5 0 1 0 .01 0zM12 7.5V12l3 2',
     file: 'M6.5 3.5h7l4 4v13h-11zM13.5 3.5v4h4', folder: 'M3.5 6.5h6l2 2h9v10h-17z', down: 'M12 4v11M7 10.5l5 5 5-5M5 20h14',
-    copy: 'M9 9h11v11H9zM5 15H4V4h11v1', bang: 'M12 6v7.5M12 17.2v.3', stop: 'M7 7h10v10H7z', image: 'M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15.5 9h.01',
+    copy: 'M9 9h11v11H9zM5 15H4V4h11v1', bang: 'M12 6v7.5M12 17.2v.3', error: 'M12 3.5a8.5 8.5 0 1 0 .01 0zM12 7.8v5M12 16v.2', stop: 'M7 7h10v10H7z', image: 'M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15.5 9h.01',
     up: 'M12 19V6M6.5 11L12 5.5 17.5 11', dn: 'M12 5v13M6.5 13l5.5 5.5L17.5 13', x: 'M6 6l12 12M18 6L6 18',
     left: 'M14.5 5.5L8 12l6.5 6.5', right: 'M9.5 5.5L16 12l-6.5 6.5', search: 'M10.5 4a6.5 6.5 0 1 0 .01 0zM15.5 15.5L20 20',
     warn: 'M12 4.5l8.5 15h-17zM12 10v4.5M12 17v.2', log: 'M5 6h14M5 10h14M5 14h9M5 18h6',
@@ -18,7 +18,7 @@ const LA = (window.LA_LIVE ??= (() => {
       else if (name === 'class') element.className = value;
       else element.setAttribute(name, value === true ? '' : value);
     }
-    element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== ''));
+    element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== ''));
     return element;
   };
   const icon = (name, small) => {

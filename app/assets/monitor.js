@@ -117,7 +117,7 @@
       actions.push(h('button', { class: good || plain ? 'btn lg' : 'btn p lg', type: 'button', onclick: () => act({ do: 'continue', job: cursor.job }) }, icon('play'), outcome.resume ? w('outcome.continue_from', { step: number(outcome.resume) }) : w('outcome.continue')));
     }
     actions.push(h('button', { class: 'btn q2', type: 'button', onclick: () => trigger('submit', { job: cursor.job }) }, w('outcome.again')));
-    const facts = [outcome.facts, outcome.why].filter(Boolean).join(' ');
+    const facts = [outcome.facts, outcome.why].filter(Boolean).join(words.language === 'ja' ? '' : ' ');
     const banner = h('div', { class: `out ${good ? '' : plain ? 'plain' : 'bad'}`, role: good || plain ? 'status' : 'alert' },
       h('div', { class: 'dot' }, icon(good ? 'check' : plain ? 'stop' : 'bang')),
       h('div', {}, h('h2', {}, outcome.title), h('p', {}, rich(facts), outcome.kept ? [' ', h('b', {}, outcome.kept)] : null)),

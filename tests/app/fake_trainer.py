@@ -34,6 +34,7 @@ from trainer.events import (
     Step,
     Stopped,
 )
+from trainer.job_folder import JobFolder
 from trainer.sample_prompts import prompts
 
 SAMPLES_EVERY = 4
@@ -43,7 +44,8 @@ def main(verb: str, folder: Path) -> int:
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     wishes = dict(part.partition("=")[::2] for part in settings["training_comment"].split())
     me = psutil.Process()
-    (folder / "process.json").write_text(json.dumps({"pid": me.pid, "started": me.create_time()}))
+    files = JobFolder(folder)
+    files.write_json(files.process_file, {"pid": me.pid, "started": me.create_time()})
     log = EventLog(folder / "events.jsonl")
     run = Run(folder, settings, wishes, log.emit)
     print(f"fake trainer: {verb}", flush=True)

@@ -1,0 +1,128 @@
+"""The Jobs tab: past runs with settings, curve, samples and files; two of them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from app.job_glance import glance
+from app.jobs import Job, JobStore
+from app.monitor import asset, sample_prompts, sample_row, short
+from app.outcome import files_of, outcome
+from app.wording import language_of, word, words
+from trainer.messages import Language
+from trainer.settings import SETTINGS
+
+POINTS = 400
+
+
+def build_jobs_tab(store: JobStore) -> gr.HTML:
+    """The list of runs and what is chosen from it.
+
+    "Use these settings again" triggers `submit` with {"job": id}, and in the browser the event
+    "la-use-job" on window with {"job", "path"}: `path` is the run's settings.json.
+    """
+
+    def jobs(request: dict[str, Any]) -> dict[str, Any]:
+        return list_jobs(store, request)
+
+    def show(request: dict[str, Any]) -> dict[str, Any]:
+        return show_jobs(store, request)
+
+    def resume(request: dict[str, Any]) -> dict[str, Any]:
+        wish = request if isinstance(request, dict) else {}
+        job = store.get(str(wish.get("job")))
+        if job is not None:
+            store.resume(job)
+        return {"done": job is not None}
+
+    return gr.HTML(
+        '<div class="la-jobs"></div>',
+        elem_id="jobs",
+        css_template=asset("live.css") + asset("jobs.css"),
+        js_on_load=asset("live.js") + asset("jobs.js"),
+        apply_default_css=False,
+        server_functions=[jobs, show, resume],
+    )
+
+
+def list_jobs(store: JobStore, request: Any) -> dict[str, Any]:
+    """All runs, newest first, a line each. `request`: {"lang", "words"}."""
+    wish = request if isinstance(request, dict) else {}
+    language = language_of(wish.get("lang"))
+    told: dict[str, Any] = {"jobs": [glance(job) for job in store.jobs()]}
+    if wish.get("words") != language:
+        told["words"] = {"language": language, **words(language)}
+    return told
+
+
+def show_jobs(store: JobStore, request: Any) -> dict[str, Any]:
+    """One run, or two beside each other. `request`: {"chosen": [id, …], "all": bool, "lang"}."""
+    wish = request if isinstance(request, dict) else {}
+    language = language_of(wish.get("lang"))
+    chosen = wish.get("chosen")
+    ids = [str(job_id) for job_id in chosen[:2]] if isinstance(chosen, list) else []
+    shown = [job for job_id in ids if (job := store.get(job_id))]
+    if not shown:
+        return {"runs": [], "rows": [], "differ": 0, "settings": len(SETTINGS)}
+    values = [job.settings() for job in shown]
+    if len(values) == 1:
+        values.insert(0, {key: setting.default for key, setting in SETTINGS.items()})
+    rows = setting_rows(values[0], values[1], language)
+    differing = [row for row in rows if row["differs"]]
+    return {
+        "runs": [detail(job, language) for job in shown],
+        "rows": rows if wish.get("all") else differing,
+        "differ": len(differing),
+        "settings": len(SETTINGS),
+    }
+
+
+def detail(job: Job, language: Language) -> dict[str, Any]:
+    """A run's curve, samples, files and end."""
+    record, state = job.record(), job.state
+    curves = record.curves
+    chosen = curves.thinned(0, POINTS)
+    return {
+        "id": job.id,
+        "name": job.name,
+        "state": state,
+        "path": str(job.folder.settings_file),
+        "total": record.total,
+        "step": record.step,
+        "curve": {
+            "step": [curves.steps[index] for index in chosen],
+            "smooth": [short(curves.smoothed[index]) for index in chosen],
+            "loss": [short(curves.losses[index]) for index in chosen],
+        },
+        "prompts": sample_prompts(job, record),
+        "samples": [sample_row(job, sample) for sample in record.samples.values()],
+        "files": files_of(job, record),
+        "outcome": outcome(job, record, state, language),
+    }
+
+
+def setting_rows(left: Mapping[str, Any], right: Mapping[str, Any], language: Language) -> list[dict[str, Any]]:
+    """Every setting with its value on both sides, in words."""
+    rows = []
+    for key, setting in SETTINGS.items():
+        if setting.spec.widget == "secret":
+            continue
+        a, b = left.get(key, setting.default), right.get(key, setting.default)
+        pair = {"a": value_in_words(a, language), "b": value_in_words(b, language)}
+        rows.append({"key": key, "label": setting.spec.label, **pair, "differs": a != b})
+    return rows
+
+
+def value_in_words(value: Any, language: Language) -> str:
+    """on, off, blank, 1e-4, or the text itself."""
+    if isinstance(value, bool):
+        return word(language, "jobs_on" if value else "jobs_off")
+    if value is None or value == "":
+        return word(language, "jobs_blank")
+    if isinstance(value, float) and value and abs(value) < 0.01:
+        mantissa, _, exponent = f"{value:.3e}".partition("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
