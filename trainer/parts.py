@@ -16,8 +16,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from trainer import checks_folders, latents
 from trainer import images as image_files
-from trainer import latents
 from trainer.conditioning import CaptionEncoder
 from trainer.dataset import Batch, Changes, TrainingData
 from trainer.device import Precision, pick_device, pick_precision
@@ -166,11 +166,8 @@ def _autocast_name(precision: Precision) -> str:
 
 def read_images(settings: Settings) -> tuple[Sequence[TrainImage], Sequence[TrainImage]]:
     """Training pictures and regularisation pictures, those that can be read."""
-    folders, extension = settings.folders, settings.captions.caption_extension
-    scan = image_files.scan_folder(Path(folders.train_data_dir), extension)
-    if not folders.reg_data_dir:
-        return scan.images, ()
-    return scan.images, image_files.scan_folder(Path(folders.reg_data_dir), extension, is_reg=True).images
+    scans = checks_folders.scans(settings.folders, settings.captions)
+    return scans[0].images, scans[1].images
 
 
 def build_data(
@@ -196,10 +193,15 @@ def build_data(
             color_aug=changes.color_aug,
         ),
         prior_loss_weight=settings.loss.prior_loss_weight,
-        with_pixels=not changes.cache_latents,
+        with_pixels=not caches_latents(settings),
         workers=changes.max_data_loader_n_workers,
         persistent=changes.persistent_data_loader_workers,
     )
+
+
+def caches_latents(settings: Settings) -> bool:
+    """Whether pictures are encoded once, before training ("Cache latents", also "… to disk")."""
+    return settings.images.cache_latents or settings.images.cache_latents_to_disk
 
 
 def _load_model(settings: Settings, precision: Precision, emit: Emit) -> LoadedModel:

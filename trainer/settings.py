@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 Widget = Literal["", "model", "file", "folder", "rate", "percent", "lines", "blocks", "secret", "hidden"]
 Tab = Literal["source_model", "folders", "training", "advanced"]
 SET = "*"
-"""In `Spec.matters`: the other setting is on, not blank and not zero."""
+"""In `Spec.matters`: the other setting is on, no blank text and not zero (a blank number counts)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Model(Section):
     ] = "custom"
     v2: Annotated[Switch, Spec("v2", "source_model", "kind", matters={"sdxl": (False,)})] = False
     v_parameterization: Annotated[Switch, Spec("v_parameterization", "source_model", "kind")] = False
-    sdxl: Annotated[Switch, Spec("SDXL Model", "source_model", "kind", flag="-")] = False
+    sdxl: Annotated[Switch, Spec("SDXL Model", "source_model", "kind", flag="-", unbuilt=True)] = False
     vae: Annotated[str, Spec("VAE", "advanced", "memory", "model")] = ""
     sdxl_no_half_vae: Annotated[Switch, Spec("No half VAE", "advanced", "memory", flag="no_half_vae")] = False
 
@@ -286,7 +286,7 @@ class Captions(Section):
     ] = 1
     max_token_length: Annotated[Literal[75, 150, 225], Spec("Max Token Length", "advanced", "captions")] = 75
     no_token_padding: Annotated[
-        Switch, Spec("No token padding", "advanced", "captions"),
+        Switch, Spec("No token padding", "advanced", "captions", flag="-"),
     ] = False
     weighted_captions: Annotated[
         Switch, Spec("Weighted captions", "advanced", "captions"),
@@ -299,7 +299,7 @@ class Captions(Section):
         Switch,
         Spec(
             "Cache text encoder outputs", "advanced", "memory", matters={"sdxl": (True,)},
-            flag="cache_text_encoder_outputs",
+            flag="cache_text_encoder_outputs", unbuilt=True,
         ),
     ] = False
 
@@ -828,6 +828,6 @@ def idle_because(key: str, values: Mapping[str, Any]) -> tuple[str, ...]:
 
     def holds(other: str, wanted: tuple[Any, ...]) -> bool:
         value = values.get(other, SETTINGS[other].default)
-        return bool(value) if wanted == (SET,) else value in wanted
+        return (value is None or bool(value)) if wanted == (SET,) else value in wanted
 
     return tuple(other for other, wanted in SETTINGS[key].spec.matters.items() if not holds(other, wanted))
