@@ -115,7 +115,7 @@ def safe_name(name: str) -> str:
     stem = FORBIDDEN.sub("_", stem).strip().rstrip(".")
     stem = stem.encode()[:LONGEST_NAME].decode(errors="ignore")
     if stem.partition(".")[0].lower() in RESERVED:
-        stem = f"{stem}_"
+        stem = f"_{stem}"
     return stem or "last"
 
 

@@ -43,15 +43,16 @@ def _unknown(key: str) -> Problem:
 
 
 def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
-    """The problem, with the nearest legal value as its fix. A secret's value is never repeated."""
-    shown = "…" if setting.spec.widget == "secret" else _short(raw)
+    """The problem, with the nearest legal value as its fix. A secret is never repeated."""
+    is_secret = setting.spec.widget == "secret"
+    fixed = setting.default if is_secret else result.value
     return block(
         setting.key,
         CODES[result.why],
-        {setting.key: result.value},
+        {setting.key: fixed},
         label=setting.spec.label,
-        value=shown,
-        fixed="…" if setting.spec.widget == "secret" else _short(result.value),
+        value="…" if is_secret else _short(raw),
+        fixed=_short(fixed),
         low=_short(setting.bound("ge") if setting.bound("gt") is None else setting.bound("gt")),
         high=_short(setting.bound("le")),
         choices=", ".join(str(choice) for choice in setting.choices),

@@ -14,6 +14,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,7 +103,10 @@ class Store:
         return (found if fits else None), False
 
     def save(self, picture: Path, fit: Fit, latents: Sequence[Tensor]) -> None:
-        """Write a picture's latents, whole or not at all. A full disk is no reason to stop."""
+        """Write a picture's latents, whole or not at all. A full disk is no reason to stop.
+
+        Not forced onto the disk file by file: what a power cut damages is noticed and made anew.
+        """
         tensors: dict[str, Tensor] = dict(
             zip(NAMES, (tensor.contiguous() for tensor in latents), strict=False)
         )
@@ -113,7 +117,8 @@ class Store:
             part.write_bytes(save(tensors, {"content": content_hash(picture), "picture": picture.name}))
             part.replace(path)
         except OSError:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
 
 
 def cache_latents(

@@ -123,13 +123,9 @@ def orientation(picture: Image.Image) -> int:
 
 def _is_cut_off(file: BinaryIO, size: int, kind: str) -> bool:
     """Whether the end of the file is missing: the usual harm of an interrupted copy."""
-    if kind in {"WEBP", "BMP"}:  # these say at the start how long they are
-        file.seek(0)
-        head = file.read(12)
-        said = (
-            int.from_bytes(head[4:8], "little") + 8 if kind == "WEBP" else int.from_bytes(head[2:6], "little")
-        )
-        return said > size
+    if kind == "BMP":  # says at the start how long it is
+        file.seek(2)
+        return int.from_bytes(file.read(4), "little") > size
     mark = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind)
     if mark is None:
         return False
