@@ -92,18 +92,20 @@ def _read(file: TensorFile, prefix: str, dtype: torch.dtype, *, keep_prefix: boo
 
 def _unet_sizes(shapes: Mapping[str, tuple[int, ...]], family: Family) -> dict[str, Any]:
     """Channels of each level, of the input, and of the text embeddings."""
-    channels = []
+    channels: list[int] = []
     while (name := f"{UNET}input_blocks.{1 + 3 * len(channels)}.0.out_layers.3.weight") in shapes:
         channels.append(shapes[name][0])
     keys = [name for name in shapes if name.startswith(UNET) and name.endswith("attn2.to_k.weight")]
-    sizes = {
+    sizes: dict[str, Any] = {
         "block_out_channels": channels,
         "in_channels": shapes[f"{UNET}input_blocks.0.0.weight"][1],
         "cross_attention_dim": shapes[keys[0]][1],
     }
-    return (
-        sizes if family == "sd1" else {**sizes, "attention_head_dim": [n // HEAD_SIZE or 1 for n in channels]}
-    )
+    if family != "sd1":
+        sizes["attention_head_dim"] = [width // HEAD_SIZE or 1 for width in channels]
+    if family == "sdxl":
+        sizes["projection_class_embeddings_input_dim"] = shapes[f"{UNET}label_emb.0.0.weight"][1]
+    return sizes
 
 
 def _read_clip(
@@ -163,9 +165,12 @@ def _open_clip_tensors(name: str, tensor: Tensor) -> Weights:
 
 def _text_config(config: dict[str, Any], weights: Weights) -> dict[str, Any]:
     layers = {name.split(".")[2] for name in weights if name.startswith("encoder.layers.")}
+    width = weights["embeddings.token_embedding.weight"].shape[1]
+    projection = weights.get("text_projection.weight")
     return {
         **config,
-        "hidden_size": weights["embeddings.token_embedding.weight"].shape[1],
+        "hidden_size": width,
         "intermediate_size": weights["encoder.layers.0.mlp.fc1.weight"].shape[0],
         "num_hidden_layers": len(layers),
+        "projection_dim": width if projection is None else projection.shape[0],
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -125,7 +126,9 @@ def _load_weights(path: Path) -> Any:
     """The zip format of today can stay on disk until a tensor is used, the older one cannot."""
     with path.open("rb") as file:
         mmap = file.read(2) == b"PK"
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd pickles, which are refused or read all the same
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 def _converted(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
