@@ -49,7 +49,8 @@ def set_up(root: Path, extras: tuple[str, ...], wanted: TorchBuild, machine: Mac
         installer.prepare_venv()
         taken = installer.install_torch(wanted, machine)
         build = installer.ask_torch(taken, machine)
-        chosen = {*(before.extras if before else ()), *extras, *(["gpu"] if build.startswith("cu") else [])}
+        gpu = ["gpu"] if wanted.kind == "cuda" and build.startswith("cu") else []
+        chosen = {*(before.extras if before else ()), *extras, *gpu}
         installer.install_project(sorted(chosen))
         as_wanted = taken is wanted or build == wanted.name
         stamp = Stamp(venv.fingerprint(root), wanted.name, tuple(sorted(chosen)), as_wanted)
