@@ -6,24 +6,22 @@ import gradio as gr
 from gradio.components import Component
 
 from app.form import add_fields, keys_of
-from app.layout import field_section, fold_out, heading
+from app.layout import FOLD_OUTS, field_section, fold_out, heading, raw_html
 
-FOLD_OUTS = ("captions", "learning", "memory", "pictures_changes", "noise", "saving", "records", "metadata",
-             "huggingface", "processes")  # fmt: skip
 BLOCK_TABS = ("weights", "blocks", "conv")
 
 
 def advanced_tab(components: dict[str, Component], i18n: gr.I18n) -> None:
     """Lay out the fields and add them to `components`."""
     with gr.Column(elem_classes=["la-sec", "wide"], elem_id="s-unet", min_width=0):
-        gr.HTML(heading("unet"), elem_classes="la-headbox")
+        raw_html(heading("unet"), elem_classes="la-headbox")
         with gr.Tabs(elem_id="block-tabs"):
             for group in BLOCK_TABS:
                 with gr.Tab(i18n(f"g.{group}"), id=group, elem_id=f"t-{group}"):
-                    gr.HTML(f'<div class="la-unet" data-kind="{group}"></div>', elem_classes="la-slot")
+                    raw_html(f'<div class="la-unet" data-kind="{group}"></div>', elem_classes="la-slot")
                     with gr.Row(elem_classes=["fields", f"blocks-{group}"]):
                         add_fields(components, keys_of("advanced", group))
     for group in FOLD_OUTS:
-        fold_out(components, i18n, "advanced", group)
+        fold_out(components, i18n, group)
     field_section(components, "advanced", "samples")
-    gr.HTML('<div id="la-prompts"></div>', elem_classes="la-slot")
+    raw_html('<div id="la-prompts"></div>', elem_classes="la-slot")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gradio as gr
 from gradio.components import Component
 
-from app.layout import field_section
+from app.layout import field_section, raw_html
 
 
 def folders_tab(components: dict[str, Component]) -> None:
@@ -13,4 +12,4 @@ def folders_tab(components: dict[str, Component]) -> None:
     field_section(components, "folders", "pictures")
     first = ("output_dir", "output_name", "logging_dir", "training_comment")
     field_section(components, "folders", "results", first)
-    gr.HTML('<section id="la-dataset"></section>', elem_classes="la-slot")
+    raw_html('<section id="la-dataset"></section>', elem_classes="la-slot")

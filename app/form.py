@@ -60,21 +60,18 @@ def component_for(setting: Setting) -> Component:
 
 def _text(setting: Setting, common: dict[str, Any]) -> gr.Textbox:
     widget = setting.spec.widget
-    attributes: Any = {**PLAIN_HTML, "list": f"d-{setting.key}"}
     if widget == "lines":
         return gr.Textbox(lines=4, max_lines=16, **common)
     if widget == "secret":
         return gr.Textbox(type="password", html_attributes={"autocomplete": "off"}, **common)
-    if widget in ("model", "file", "folder") or setting.spec.suggestions:
-        return gr.Textbox(max_lines=1, html_attributes=attributes, **common)
-    attributes = {**PLAIN_HTML, "inputmode": "decimal"} if widget == "rate" else PLAIN_HTML
+    attributes: Any = {**PLAIN_HTML, "inputmode": "decimal"} if widget == "rate" else PLAIN_HTML
     return gr.Textbox(max_lines=1, html_attributes=attributes, **common)
 
 
 def shown(setting: Setting, value: Any) -> Any:
     """A value as its widget holds it: learning rates are texts such as "5e-5"."""
     if setting.spec.widget == "rate":
-        return "" if value is None else rate_text(value)
+        return "" if value is None else value if isinstance(value, str) else rate_text(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

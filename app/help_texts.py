@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from app.form import plain
-from app.layout import group_words, word, words
+from app.layout import fold_of, group_words, word, words
 from trainer.messages import LANGUAGES, Language, texts
 from trainer.settings import SETTINGS
 
@@ -26,6 +26,7 @@ def fields(language: Language) -> dict[str, dict[str, Any]]:
             "label": setting.spec.label,
             "tab": setting.spec.tab,
             "group": setting.spec.group,
+            "fold": fold_of(key),
             "kind": setting.kind,
             "widget": setting.spec.widget,
             "suggestions": list(setting.spec.suggestions),

@@ -79,6 +79,11 @@ def translated() -> gr.I18n:
     })
 
 
+def raw_html(value: str, **options: Any) -> gr.HTML:
+    """HTML of our own, without Gradio's styles for prose."""
+    return gr.HTML(value, apply_default_css=False, padding=False, **options)
+
+
 def heading(group: str) -> str:
     """A group's title and sentence."""
     entries = [group_words(language)[group] for language in LANGUAGES]
@@ -90,7 +95,7 @@ def heading(group: str) -> str:
 def section(group: str, *, wide: bool = False) -> Iterator[None]:
     """A group of fields with its heading at the left; `wide`: above."""
     with gr.Column(elem_classes=["la-sec", *(["wide"] if wide else [])], elem_id=f"s-{group}", min_width=0):
-        gr.HTML(heading(group), elem_classes="la-headbox")
+        raw_html(heading(group), elem_classes="la-headbox")
         with gr.Row(elem_classes="fields"):
             yield
 
@@ -101,9 +106,24 @@ def field_section(components: dict[str, Component], tab: str, group: str, first:
         add_fields(components, keys_of(tab, group, first))
 
 
-def fold_out(components: dict[str, Component], i18n: gr.I18n, tab: str, group: str) -> None:
-    """A group behind its title; the names of its fields stand beside the title."""
-    keys = keys_of(tab, group)
+FOLD_OUTS = ("captions", "learning", "memory", "pictures_changes", "noise", "saving", "records", "metadata",
+             "huggingface", "processes")  # fmt: skip
+"""Groups of Advanced that are behind their titles."""
+LORA_MORE = tuple(
+    key for key in keys_of("training", "lora") if key not in ("LoRA_type", "network_weights", "dim_from_weights")
+)
+"""Settings of single LoRA types."""
+
+
+def fold_of(key: str) -> str:
+    """The fold-out that a setting lies in; "" where it is in plain view."""
+    group = SETTINGS[key].spec.group
+    return "lora_more" if key in LORA_MORE else group if group in FOLD_OUTS else ""
+
+
+def fold_out(components: dict[str, Component], i18n: gr.I18n, group: str) -> None:
+    """The fields of a fold-out behind its title; their names stand beside the title."""
+    keys = [key for key in SETTINGS if fold_of(key) == group]
     with gr.Accordion(i18n(f"g.{group}"), open=False, elem_classes="la-acc", elem_id=f"s-{group}"):
         with gr.Row(elem_classes="fields"):
             add_fields(components, keys)
@@ -112,10 +132,10 @@ def fold_out(components: dict[str, Component], i18n: gr.I18n, tab: str, group: s
 def accordion_css() -> str:
     """The names of a fold-out's fields, as text after its title (Gradio's titles are plain text)."""
     groups: dict[str, list[str]] = {}
-    for setting in SETTINGS.values():
-        if setting.spec.tab == "advanced":
-            groups.setdefault(setting.spec.group, []).append(setting.spec.label)
+    for key, setting in SETTINGS.items():
+        groups.setdefault(fold_of(key), []).append(setting.spec.label)
     return "\n".join(
         f"#s-{group} > button > span:first-child::after {{ content: {json.dumps(', '.join(labels))}; }}"
         for group, labels in groups.items()
+        if group
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app import form
-from app.layout import word
+from app.layout import fold_of, word
 from app.wording import size
 from trainer import lr_schedule
 from trainer.errors import UserError
@@ -35,7 +35,7 @@ def look(values: Mapping[str, Any], language: Language) -> dict[str, Any]:
         "counts": {
             "changed": Counter(SETTINGS[key].spec.tab for key in changed),
             "stopping": Counter(problem["tab"] for problem in stopping if not problem["missing"]),
-            "groups": Counter(SETTINGS[key].spec.group for key in changed),
+            "folds": Counter(filter(None, map(fold_of, changed))),
         },
         "ready": ready(stopping, language),
         "plan": plan_json(checked, nearest, language) if checked.plan else None,

@@ -17,7 +17,7 @@ from app import layout
 from app.advanced_tab import advanced_tab
 from app.answers import Answers
 from app.folders_tab import folders_tab
-from app.layout import LANGUAGES, asset, icon, t, words
+from app.layout import LANGUAGES, asset, icon, raw_html, t, words
 from app.source_model_tab import source_model_tab
 from app.theme import theme
 from app.training_tab import training_tab
@@ -35,24 +35,24 @@ def build_page(store: JobStore) -> gr.Blocks:
     components: dict[str, Component] = {}
     i18n = layout.translated()
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(header(), elem_id="head")
+        raw_html(header(), elem_id="head")
         with gr.Row(elem_id="split"):
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab(i18n("w.tab.source_model"), id="source_model", elem_id="t-source_model"):
-                    gr.HTML('<div id="la-offer"></div>', elem_classes="la-slot")
+                    raw_html('<div id="la-offer"></div>', elem_classes="la-slot")
                     source_model_tab(components)
                 with gr.Tab(i18n("w.tab.folders"), id="folders", elem_id="t-folders"):
                     folders_tab(components)
                 with gr.Tab(i18n("w.tab.training"), id="training", elem_id="t-training"):
-                    training_tab(components)
+                    training_tab(components, i18n)
                 with gr.Tab(i18n("w.tab.advanced"), id="advanced", elem_id="t-advanced"):
                     advanced_tab(components, i18n)
                 with gr.Tab(i18n("w.tab.run"), id="run", elem_id="t-run"):
                     run_tab(store)
                 with gr.Tab(i18n("w.tab.jobs"), id="jobs", elem_id="t-jobs"):
                     jobs_tab(store)
-            gr.HTML('<aside class="rail" id="la-rail"></aside>', elem_id="rail")
-        gr.HTML(bar(), elem_id="bar")
+            raw_html('<aside class="rail" id="la-rail"></aside>', elem_id="rail")
+        raw_html(bar(), elem_id="bar")
         bridge(components, Answers(store))
     return page
 
@@ -74,7 +74,7 @@ def jobs_tab(store: JobStore) -> None:
 def bridge(components: dict[str, Component], answers: Answers) -> None:
     """The wires between the widgets, the script and the server."""
     fields = list(components.values())
-    gr.HTML(
+    raw_html(
         "",
         elem_id="la-bridge",
         js_on_load="window.atelier.connect(server)",

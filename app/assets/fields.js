@@ -30,7 +30,8 @@ function dressField(block, key, field) {
     el("div", { class: "la-probs" }),
   );
   if (["file", "folder", "model"].includes(field.widget)) dressPath(block, key, field);
-  else if (field.suggestions.length && $("input[list], textarea[list]", block)) {
+  else if (field.suggestions.includes("")) {
+    $("input, textarea", block).setAttribute("list", `d-${key}`);
     block.append(el("datalist", { id: `d-${key}` }, field.suggestions.filter(Boolean).map((value) => el("option", { value }))));
   }
   const input = $("input, textarea", block);
@@ -45,7 +46,9 @@ function dressPath(block, key, field) {
   block.append(list);
   const input = $("input, textarea", block);
   const kind = field.widget === "folder" ? "folder" : field.widget;
-  if (input) completePaths(input, list, () => kind);
+  if (!input) return;
+  input.setAttribute("list", list.id);
+  completePaths(input, list, () => kind);
 }
 
 /** Offer files and folders while one types. */
@@ -122,7 +125,7 @@ function mend(problem) {
 
 /** Counts at the tabs: problems, else changes. */
 function paintTabs() {
-  const { stopping, changed, groups } = page.look.counts;
+  const { stopping, changed, folds } = page.look.counts;
   for (const tab of ["source_model", "folders", "training", "advanced"]) {
     const button = $(`#t-${tab}-button`);
     if (!button) continue;
@@ -130,8 +133,14 @@ function paintTabs() {
     button.dataset.n = bad || changed[tab] || "";
     button.classList.toggle("bad", bad > 0);
   }
+  const lora = $("#s-lora_more");
+  const inUse = Object.entries(page.fields).some(([key, field]) => field.fold === "lora_more" && !(key in page.look.idle));
+  if (lora && inUse && !lora.dataset.opened && !isOpen(lora)) {
+    lora.dataset.opened = "1";
+    $(":scope > button", lora).click();
+  }
   for (const fold of $$(".la-acc")) {
-    const count = groups[fold.id.slice(2)] || 0;
+    const count = folds[fold.id.slice(2)] || 0;
     const button = $(":scope > button", fold);
     if (button) button.dataset.n = count ? w("changed_count", { count }) : "";
   }
@@ -143,9 +152,10 @@ async function goTo(key) {
   if (!field) return;
   await openTab(field.tab);
   if (["weights", "blocks", "conv"].includes(field.group)) $(`#t-${field.group}-button`)?.click();
-  const fold = await shown(`#s-${["weights", "blocks", "conv"].includes(field.group) ? "unet" : field.group}`);
-  const head = fold && $(":scope > button", fold);
-  if (head && fold.classList.contains("la-acc") && !isOpen(fold)) head.click();
+  if (field.fold) {
+    const fold = await shown(`#s-${field.fold}`);
+    if (fold && !isOpen(fold)) $(":scope > button", fold).click();
+  }
   const block = await shown(`#f-${key}`);
   if (!block) return;
   dress();

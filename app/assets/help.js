@@ -23,12 +23,15 @@ function readyCard(items) {
     item.done ? null : el("button", { type: "button", class: "link", onclick: () => goTo(item.key) }, w("go"))))));
 }
 
+/** Whether the sentence itself begins with the setting. */
+const saysLabel = (problem) => problem.what.startsWith(`**${problem.label}**`);
+
 function problemsCard(problems, kind) {
   if (!problems.length) return null;
   const bad = kind === "problems";
   const first = problems.slice(0, 5);
   return card(w(kind, { count: problems.length }), "", ...first.map((problem) => el("div", { class: bad ? "prob" : "prob w" }, icon(bad ? "error" : "alert"),
-    el("div", {}, el("p", {}, problem.label && el("b", {}, problem.label), problem.label && el("br"), rich(problem.what)),
+    el("div", {}, el("p", {}, saysLabel(problem) || !problem.label ? null : [el("b", {}, problem.label), el("br")], rich(problem.what)),
       el("div", { class: "acts" },
         problem.button && el("button", { type: "button", class: bad ? "btn p s" : "btn s", title: problem.button, onclick: () => mend(problem) }, bad ? icon("check", true) : null, bad ? w("fix") : problem.button),
         problem.setting && el("button", { type: "button", class: "btn q2 s", onclick: () => goTo(problem.setting) }, w("show")))))),

@@ -18,6 +18,7 @@ async function connect(server) {
   const answer = await ask("start");
   if (!answer) return;
   Object.assign(page, { fields: answer.fields, keys: answer.keys, defaults: answer.defaults, values: answer.values, path: answer.path, presets: answer.presets, job: answer.job, fresh: answer.fresh });
+  addSprite();
   startHeader();
   dress();
   write({});
@@ -26,10 +27,16 @@ async function connect(server) {
   document.documentElement.dataset.ready = "1";
 }
 
-function early() {
+/** Symbols for all icons; Gradio may clear the body once while it mounts. */
+function addSprite() {
+  if (document.getElementById("i-folder")) return;
   const holder = document.createElement("div");
   holder.innerHTML = SPRITE;
   document.body.prepend(holder.firstChild);
+}
+
+function early() {
+  addSprite();
   const light = cookie("ui_light");
   if (light) setTimeout(() => document.body.classList.toggle("dark", light === "dark"), 0);
 }
