@@ -195,7 +195,9 @@ def _open_clip_layer(state: Mapping[str, Tensor], layer: int) -> dict[str, Tenso
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("file", type=Path)
     parser.add_argument("--family", choices=["sd1", "sd2", "sdxl"], default="sd1")
     parser.add_argument("--full", action="store_true", help="real sizes instead of tiny ones")
