@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.optimization import Adafactor
 
 from tests.parity.pictures import latents_of
 from tests.parity.recording import Recording
@@ -43,13 +44,20 @@ BOUNDS = {
     "loss_max_abs": 2e-6,
     "grad_norm_max_rel": 1e-5,
     "lr_max_rel": 1e-6,
+    "d_max_rel": 1e-4,
     "lora_rel": 2e-3,
     "noise_max_abs": 0.0,
     "latents_max_abs": 2e-3,
 }
-BF16_BOUNDS = {"loss_max_abs": 5e-3, "lora_rel": 0.1, "lr_max_rel": 1e-6, "noise_max_abs": 0.0}
+BF16_BOUNDS = {
+    "loss_max_abs": 5e-3,
+    "lora_rel": 0.1,
+    "lr_max_rel": 1e-6,
+    "d_max_rel": 0.1,
+    "noise_max_abs": 0.0,
+}
 FINDS_RATE = ("Prodigy", "DAdapt", "Adafactor")
-"""These hardly move in 8 steps: their rates are compared instead of the final weights."""
+"""These hardly move in a few steps: their rates and `d` are compared instead of the final weights."""
 
 
 @dataclass
@@ -156,7 +164,7 @@ def replay(recording: Recording, *, draw: bool = False, images: bool = False) ->
 def _scores(run: Run, batch: Mapping[str, Any], figures: Figures, *, draw: bool, images: bool) -> Tensor:
     """Loss of each picture before weighting, (B,). All draws are made, whether used or not."""
     recording, index, settings = run.recording, batch["index"], run.settings
-    latents = recording.step(index, "latents")
+    latents = recording.step(index, "latents").to(run.model.unet.dtype)
     if batch["latents_were_cached"]:
         pass  # drawn by the VAE before the run, from a generator state that is not recorded
     elif images:
@@ -221,27 +229,34 @@ def _noise(
 
 
 def _change_weights(run: Run, step: Mapping[str, Any], figures: Figures) -> None:
-    """Clip, compare, step."""
-    theirs = [rate for rate in step["lrs"] if rate is not None]
-    ours = [group["lr"] for group in run.optimizer.param_groups if group["lr"] is not None]
-    figures.see("lr_max_rel", ours, theirs, relative=True)
+    """Clip, step, and compare the rates before and after."""
+    optimizer, network = run.optimizer, run.settings.network
+    relative_step = "adafactor_lr" in step  # its `lrs` were recorded by reference: all show the last step's
+    if not relative_step:
+        figures.see("lr_max_rel", _rates(optimizer, "lr"), step["lrs"], relative=True)
     if step.get("d"):
-        figures.see(
-            "lr_max_rel", [group["d"] for group in run.optimizer.param_groups], step["d"], relative=True
-        )
-    limit = run.settings.optimizer.max_grad_norm
+        figures.see("d_max_rel", _rates(optimizer, "d"), step["d"], relative=True)
+    limit = run.settings.optimizer.max_grad_norm or float("inf")
     weights = [weight for weight in run.network.parameters() if weight.grad is not None]
-    norm = torch.nn.utils.clip_grad_norm_(weights, limit or float("inf"))
+    norm = torch.nn.utils.clip_grad_norm_(weights, limit)
     if step["grad_total_norm_before_clip"] is not None:
         figures.see("grad_norm_max_rel", norm, step["grad_total_norm_before_clip"], relative=True)
-    run.optimizer.step()
+    optimizer.step()
+    if isinstance(optimizer, Adafactor) and relative_step:
+        used = [
+            optimizer._get_lr(group, optimizer.state[group["params"][0]]) for group in optimizer.param_groups
+        ]
+        figures.see("lr_max_rel", [float(rate) for rate in used], step["adafactor_lr"], relative=True)
     run.lr_scheduler.step()
-    run.optimizer.zero_grad(set_to_none=True)
-    if run.settings.network.scale_weight_norms:
-        run.network.scale_weight_norms(run.settings.network.scale_weight_norms)
+    optimizer.zero_grad(set_to_none=True)  # weights in no group keep theirs, as in the reference
+    if network.scale_weight_norms:
+        run.network.scale_weight_norms(network.scale_weight_norms)
     if step.get("d_after"):
-        ours = [group["d"] for group in run.optimizer.param_groups]
-        figures.see("lr_max_rel", ours, step["d_after"], relative=True)
+        figures.see("d_max_rel", _rates(optimizer, "d"), step["d_after"], relative=True)
+
+
+def _rates(optimizer: torch.optim.Optimizer, name: str) -> list[float]:
+    return [float(group[name]) for group in optimizer.param_groups]
 
 
 def _verdict(run: Run, figures: Figures, *, bf16: bool) -> dict[str, Any]:
