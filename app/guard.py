@@ -98,7 +98,10 @@ class Guard:
 
 def same_origin(origin: str, host: str, scheme: str) -> bool:
     """Whether an Origin header names exactly the host (and port) the request was sent to."""
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     schemes = {"http": ("http", "https"), "ws": ("http", "https")}.get(scheme, ("https",))
     return parts.scheme in schemes and parts.netloc.lower() == host.lower()
 
