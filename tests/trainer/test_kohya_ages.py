@@ -18,7 +18,8 @@ MAY_2023 = json.loads((DATA / "2023_05_golden.json").read_text(encoding="utf-8")
 PRESETS = json.loads((DATA / "kohya_presets.json").read_text(encoding="utf-8"))
 JANUARY_2023 = {
     "pretrained_model_name_or_path": "m.safetensors", "v2": False, "v_parameterization": False,
-    "logging_dir": "", "train_data_dir": "img", "reg_data_dir": "", "output_dir": "out", "max_resolution": "512,512",
+    "logging_dir": "", "train_data_dir": "img", "reg_data_dir": "", "output_dir": "out",
+    "max_resolution": "512,512",
     "lr_scheduler": "cosine", "lr_warmup": "10", "train_batch_size": 1, "epoch": "1",
     "save_every_n_epochs": "1",
     "mixed_precision": "fp16", "save_precision": "fp16", "seed": "1234", "num_cpu_threads_per_process": 8,
@@ -72,7 +73,8 @@ def test_a_handful_of_keys_counts_as_todays() -> None:
     ("form", "key", "then"),
     [
         (V26, "max_train_steps", 1600), (MAY_2023, "max_train_steps", 0), (V26, "caption_extension", ".txt"),
-        (MAY_2023, "caption_extension", ""), (V26, "text_encoder_lr", 1e-4), (MAY_2023, "text_encoder_lr", 5e-5),
+        (MAY_2023, "caption_extension", ""), (V26, "text_encoder_lr", 1e-4),
+        (MAY_2023, "text_encoder_lr", 5e-5),
         (V26, "seed", None), (JANUARY_2023, "seed", 1234), (JANUARY_2023, "unet_lr", 1e-3),
         (V26, "multires_noise_discount", 0.3), (MAY_2023, "multires_noise_discount", 0),
         (V26, "max_bucket_reso", 2048), (MAY_2023, "max_bucket_reso", 1024),

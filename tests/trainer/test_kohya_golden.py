@@ -174,7 +174,7 @@ def test_2023_form_gives_the_recorded_flags(case: dict[str, Any]) -> None:
 
 OLD_MEANING = {
     "lr_scheduler_num_cycles": "blank meant the epochs until v24.0; today's kohya_ss reads 1",
-    "max_bucket_reso": "no field until v21.8.4: sd-scripts' 1024; today's kohya_ss takes 2048 from the screen",
+    "max_bucket_reso": "no field until v21.8.4: 1024; today's kohya_ss takes 2048 from the screen",
     "network_weights": "recorded without the file",
 }
 """What v26 makes of an older preset against what the preset's own release did."""

@@ -62,20 +62,11 @@ def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
         own = {key: value for key, value in dataset.items() if key != "subsets"}
         for at, subset in enumerate(_list(dataset.get("subsets", []))):
             subsets.append((f"datasets[{number}].subsets[{at}]", {**general, **own, **_table(subset)}))
+    tables = [{**general, **dataset} for dataset in sets] or [general]
     for option, setting in DATASET_SETTINGS.items():
-        values = [
-            {**general, **dataset}[option] for dataset in sets or [{}] if option in {**general, **dataset}
-        ]
-        _take_common(draft, option, setting, values, complete=len(values) == len(sets or [{}]))
+        _take_common(draft, option, setting, tables)
     for option, setting in SUBSET_SETTINGS.items():
-        values = [subset[option] for _, subset in subsets if option in subset]
-        _take_common(
-            draft,
-            option,
-            setting,
-            values or [general[option]] * (option in general),
-            complete=len(values) == len(subsets),
-        )
+        _take_common(draft, option, setting, [subset for _, subset in subsets] or [general])
     _take_folders(draft, [(name, _subset(subset)) for name, subset in subsets], path)
     known = {*DATASET_SETTINGS, *SUBSET_SETTINGS, *PLACES}
     for name, table in [
@@ -88,11 +79,13 @@ def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
                 draft.add(f"{name}.{key}", "unknown", value, why="kohya.no_setting", attention=True)
 
 
-def _take_common(draft: Draft, option: str, setting: str, values: list[Any], *, complete: bool) -> None:
+def _take_common(draft: Draft, option: str, setting: str, tables: list[dict[str, Any]]) -> None:
+    """Take an option from the first table that has it; point out where the tables differ."""
+    values = [table[option] for table in tables if option in table]
     if not values:
         return
     first = values[0]
-    same = complete and all(value == first for value in values)
+    same = len(values) == len(tables) and all(value == first for value in values)
     text = ",".join(str(part) for part in first) if isinstance(first, list) else first
     raw = str(text) if setting == "max_resolution" else text
     draft.take(setting, raw, key=option, was=first, note="" if same else "kohya.subsets_differ")

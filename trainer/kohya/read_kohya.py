@@ -69,24 +69,29 @@ def _own_part(data: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
-    replaced = {
-        key: one
-        for key, one in _dict(own, "replaced").items()
-        if key in SETTINGS and set(_dict_or(one)) == {"file", "here"}
-    }
-    draft = Draft({key: one["here"] for key, one in replaced.items()})
+    draft = Draft({})
     draft.own |= {"sd_scripts": options} if (options := _dict(own, "sd_scripts")) else {}
     plain = {key: value for key, value in data.items() if key != OWN}
+    standing_in: dict[str, dict[str, Any]] = {}
+    for key, one in _dict(own, "replaced").items():
+        if key in SETTINGS and set(_dict_or(one)) == {"file", "here"} and plain.get(key) == one["file"]:
+            plain[key] = one["here"]
+            standing_in[key] = {"was": one["file"], "why": "kohya.stands_in"}
+            draft.replaced(key, one["file"], one["here"])
     mine = {}
     for key, value in _dict(own, "values").items():
         if key in plain and not own.get("flat") and plain[key] != stand_in(key, value, plain):
             draft.add(OWN, "unknown", value, setting=key, why="kohya.edited_elsewhere", attention=True)
         elif key in SETTINGS:
             mine[key] = value
-            plain.pop(key, None)
-    _read_keys(draft, plain, ages.NEWEST, foreign=False)
-    for key, value in mine.items():
-        draft.take(key, value)
+    plain = {key: value for key, value in plain.items() if key not in mine}
+    _rates(draft, plain)
+    _seed(draft, plain, ages.NEWEST)
+    for key, value in {**plain, **mine}.items():
+        if key not in SETTINGS:
+            _foreign(draft, key, value)
+        elif key not in draft.values:
+            draft.take(key, value, **standing_in.get(key, {}))
     draft.add(OWN, "taken", why="kohya.own_part")
     return draft.finish("lora_atelier", card=_dict(own, "card"), order=data)
 
@@ -100,7 +105,7 @@ def _dict_or(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, dict) else {}
 
 
-def _read_keys(draft: Draft, data: dict[str, Any], age: Age, *, foreign: bool = True) -> None:
+def _read_keys(draft: Draft, data: dict[str, Any], age: Age) -> None:
     _old_names(draft, data)
     _old_switches(draft, data, age)
     _rates(draft, data)
@@ -110,14 +115,10 @@ def _read_keys(draft: Draft, data: dict[str, Any], age: Age, *, foreign: bool = 
     for key in list(data):
         if key in SETTINGS and key not in draft.values:
             raw = data.pop(key)
-            if not foreign:
-                draft.take(key, raw)
-                continue
             case = Case(key, raw, lambda name: data[name] if name in data else draft.get(name), age)
             value, why = _moved(key, raw)
             draft.take(key, value, was=raw, why=why, **(difference(case) if value == raw else {}))
-    if foreign:
-        _wider(draft)
+    _wider(draft)
     move_options(draft)
     for key, value in data.items():
         _foreign(draft, key, value)
