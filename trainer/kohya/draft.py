@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from trainer.kohya.fitting import fit
@@ -63,6 +64,12 @@ class Draft:
         self.entries.append(
             Entry(key or setting, kind, setting, *shown, fitted.why or why, note, values, attention=attention)
         )
+
+    def adopt(self, entry: Entry, key: str) -> None:
+        """Set a setting as another draft did, under the key that this file has for it."""
+        self.values[entry.setting] = entry.now
+        kind = "renamed" if entry.kind == "taken" and key != entry.setting else entry.kind
+        self.entries.append(replace(entry, key=key, kind=kind))
 
     def replaced(self, setting: str, in_file: Any, here: Any) -> None:
         """Remember a value that saving is to write back, as long as ours stays as it is."""

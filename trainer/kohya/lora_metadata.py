@@ -8,11 +8,13 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.kohya.draft import Draft
+from trainer.kohya.draft import OWN, Draft
+from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
 from trainer.kohya.reading import parse_json
 from trainer.kohya.report import Imported
@@ -32,7 +34,7 @@ MODELSPEC = {
 }  # fmt: skip
 CLASSES = {"SGD": "SGDNesterov", "SGD8bit": "SGDNesterov8bit", "DAdaptAdamPreprint": "DAdaptAdamPreprint"}
 """Class of an optimizer -> its name in the list, where they differ."""
-OUR_ENTRY = "lora_atelier"
+OUR_ENTRY = OWN
 """Our trainer's own entry: the run's settings in kohya_ss's JSON."""
 
 
@@ -48,6 +50,9 @@ def read_lora(path: Path) -> Imported:
         metadata = {}
     if not _is_lora(shapes):
         raise UserError("kohya.no_lora", path=path.name)
+    if OUR_ENTRY in metadata:
+        ours = read_kohya(parse_json(metadata[OUR_ENTRY], path.name))
+        return replace(ours, report=replace(ours.report, source="lora_file"))
     if any(key.startswith("ss_") for key in metadata):
         return _from_metadata(metadata, shapes)
     return _from_shapes(path, shapes)
@@ -65,17 +70,19 @@ def _from_metadata(metadata: Mapping[str, str], shapes: Shapes) -> Imported:
         if option in DEFAULTS and (key.startswith("ss_") or key in MODELSPEC):
             found[option], names[option] = _value(option, text), key
     found |= _special(metadata, shapes, found)
+    if found.get("metadata_title") == found.get(
+        "output_name"
+    ):  # what the trainer writes where no title is given
+        found.pop("metadata_title", None)
+    for option in ("pretrained_model_name_or_path", "vae"):  # often a file's name without its place
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(found.get(option) or "")):
+            found.pop(option, None)
+    names["sdxl"] = "ss_base_model_version"
     draft = Draft({})
-    parsed = draft_from_options(
-        {option: value for option, value in found.items() if value is not None}, sdxl=_sdxl(metadata, shapes)
-    )
-    for entry in parsed.entries:
+    for entry in draft_from_options(found, sdxl=_sdxl(metadata, shapes)).entries:
         option = entry.key.partition(" ")[0]
-        if entry.kind != "defaulted" and entry.setting and (option in found or entry.setting == "sdxl"):
-            draft.take(
-                entry.setting, entry.now, key=names.get(option, entry.key), was=entry.was,
-                why=entry.why or "kohya.from_metadata", note=entry.note,
-            )  # fmt: skip
+        if entry.setting and (option in found or option == "sdxl"):
+            draft.adopt(entry, names.get(option, entry.key))
     _facts(draft, metadata)
     return draft.finish("lora_file")
 
@@ -113,9 +120,6 @@ def _special(metadata: Mapping[str, str], shapes: Shapes, found: Mapping[str, An
         special["network_train_unet_only"] = True
     elif not any(name.startswith(("lora_unet", "unet.")) for name in shapes):
         special["network_train_text_encoder_only"] = True
-    model = str(found.get("pretrained_model_name_or_path") or "")
-    if model and not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
-        special["pretrained_model_name_or_path"] = None  # only the file's name is known, not where it is
     return special
 
 
