@@ -31,12 +31,22 @@ def fields(language: Language) -> dict[str, dict[str, Any]]:
             "widget": setting.spec.widget,
             "suggestions": list(setting.spec.suggestions),
             "required": setting.spec.required,
+            "placeholder": placeholder(key, language),
             "default": default_text(key, language),
             "meaning": help_of(key, language).get("meaning", "") if language == "ja" else "",
             "help": {part: help_of(key, language).get(part, "") for part in PARTS},
         }
         for key, setting in SETTINGS.items()
     }
+
+
+def placeholder(key: str, language: Language) -> str:
+    """What an empty field says."""
+    spec = SETTINGS[key].spec
+    if f"empty.{key}" in words(language):
+        return word(language, f"empty.{key}")
+    path = spec.widget in ("model", "file", "folder")
+    return word(language, "empty.path" if spec.required else "empty.optional") if path else ""
 
 
 def default_text(key: str, language: Language) -> str:

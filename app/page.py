@@ -74,17 +74,20 @@ def jobs_tab(store: JobStore) -> None:
 def bridge(components: dict[str, Component], answers: Answers) -> None:
     """The wires between the widgets, the script and the server."""
     fields = list(components.values())
+    apply = gr.Button("apply", elem_id="la-apply")
+    listen = gr.Button("listen", elem_id="la-listen")
     raw_html(
         "",
         elem_id="la-bridge",
         js_on_load="window.atelier.connect(server)",
         server_functions=answers.functions(),
     )
-    apply = gr.Button("apply", elem_id="la-apply")
     quiet: dict[str, Any] = {"fn": None, "queue": False, "show_progress": "hidden", "api_visibility": "private"}
     keys = json.dumps(list(components))
     hear = f"(...values) => {{ window.atelier.heard({keys}, values); return []; }}"
-    gr.on([field.input for field in fields], inputs=fields, js=hear, **quiet)  # type: ignore[attr-defined]  # all have it
+    inputs: list[Any] = [field.input for field in fields]  # type: ignore[attr-defined]  # all have it
+    # The button too: the first input after a tab is mounted is not told by Gradio 6.31.
+    gr.on([*inputs, listen.click], inputs=fields, js=hear, **quiet)
     apply.click(inputs=None, outputs=fields, js=f"() => window.atelier.written({keys})", **quiet)
 
 

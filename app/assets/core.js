@@ -91,12 +91,27 @@ function shown(selector) {
   });
 }
 
+/** Resolves when an element of this selector exists. */
+async function present(selector) {
+  while (!$(selector)) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
 // --- the form's content -------------------------------------------------------------------------------
+
+let listenTimer = 0;
+/** Something may have been typed or chosen that Gradio does not tell: ask for all values. */
+function listen() {
+  clearTimeout(listenTimer);
+  listenTimer = setTimeout(() => $("#la-listen")?.click(), 90);
+}
 
 /** Gradio hands over all values at every input. */
 function heard(keys, values) {
+  clearTimeout(listenTimer);
+  if (!page.fields) return;
   const before = page.values;
   page.values = Object.fromEntries(keys.map((key, place) => [key, values[place]]));
+  if (keys.every((key) => before[key] === page.values[key])) return;
   if (before.model_list !== page.values.model_list) picked();
   else if (before.pretrained_model_name_or_path !== page.values.pretrained_model_name_or_path) named();
   touched();

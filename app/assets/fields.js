@@ -36,6 +36,7 @@ function dressField(block, key, field) {
   }
   const input = $("input, textarea", block);
   if (input && field.kind !== "switch") {
+    if (field.placeholder) input.placeholder = field.placeholder;
     if (field.required) input.setAttribute("aria-required", "true");
     if (["file", "folder", "model"].includes(field.widget)) block.dataset.icon = field.widget === "folder" ? "folder" : "file";
   }
@@ -154,7 +155,10 @@ async function goTo(key) {
   if (["weights", "blocks", "conv"].includes(field.group)) $(`#t-${field.group}-button`)?.click();
   if (field.fold) {
     const fold = await shown(`#s-${field.fold}`);
-    if (fold && !isOpen(fold)) $(":scope > button", fold).click();
+    for (let tries = 0; fold && !isOpen(fold) && tries < 10; tries++) {
+      $(":scope > button", fold).click(); // right after its tab was mounted, a click may be lost
+      await new Promise((resolve) => setTimeout(resolve, 120));
+    }
   }
   const block = await shown(`#f-${key}`);
   if (!block) return;

@@ -14,7 +14,7 @@ function paintPlan() {
 function paintSum() {
   const place = $("#la-sum");
   const plan = page.look.plan;
-  if (place) place.replaceChildren(...(plan ? [...rich(plan.sum), " ", ...rich(plan.rule)] : []));
+  if (place) place.replaceChildren(...(plan ? [el("b", {}, rich(plan.sum)), " · ", ...rich(plan.rule)] : []));
 }
 
 function paintCurve() {

@@ -15,7 +15,7 @@ const ACTIONS = {
 async function connect(server) {
   page.server = server;
   if (page.fields) return; // mounted again
-  const answer = await ask("start");
+  const [answer] = await Promise.all([ask("start"), present("#la-apply")]);
   if (!answer) return;
   Object.assign(page, { fields: answer.fields, keys: answer.keys, defaults: answer.defaults, values: answer.values, path: answer.path, presets: answer.presets, job: answer.job, fresh: answer.fresh });
   addSprite();
@@ -42,6 +42,9 @@ function early() {
 }
 
 document.addEventListener("DOMContentLoaded", early);
+for (const kind of ["input", "change", "click", "keyup"]) {
+  document.addEventListener(kind, (event) => { if (event.target.closest?.(".la-field, [role=option], [role=listbox]")) listen(); }, true);
+}
 document.addEventListener("focusin", focused);
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-act]");
