@@ -98,7 +98,7 @@ def _value(option: str, text: str) -> Any:
             args = parse_json(text, option)
         except UserError:
             return None
-        return [f"{name}={value}" for name, value in args.items()]
+        return [f"{name}={value}" for name, value in args.items() if value is not None]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
