@@ -66,7 +66,7 @@ def encode(vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = None) -> T
     """
     posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
     drawn = posterior.sample() if noise is None else posterior.mean + posterior.std * noise.to(posterior.mean)
-    latents = drawn.float() * vae.config["scaling_factor"]
+    latents = (drawn.float() * vae.config["scaling_factor"]).contiguous()  # noise is drawn in this layout
     if not torch.isfinite(latents).all():
         raise UserError("latents.not_finite", "sdxl_no_half_vae")
     return latents

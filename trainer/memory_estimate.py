@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from trainer.blocks import WITHOUT_ATTENTION, sizes_of
+from trainer.errors import UserError
 from trainer.model_header import FULL_SIZE, ModelFacts
 from trainer.settings import WITH_CONV, Network, Optimizer, Settings
 
@@ -41,12 +43,24 @@ def trains_text_encoder(optimizer: Optimizer) -> bool:
     return rate(optimizer.text_encoder_lr, optimizer.learning_rate) > 0
 
 
+def mean_rank(network: Network) -> float:
+    """Rank of the UNet's layers, over its blocks with attention where "Block dims" gives each its own."""
+    try:
+        sizes = sizes_of(network, conv=False) if network.block_dims else None
+    except UserError:
+        sizes = None
+    if not sizes:
+        return network.network_dim
+    dims = [dim for number, (dim, _) in enumerate(sizes) if number not in WITHOUT_ATTENTION]
+    return sum(dims) / len(dims)
+
+
 def lora_weights(network: Network, optimizer: Optimizer, model: ModelFacts) -> int:
     """Number of weights in the LoRA."""
     sizes, rank = model.lora, network.network_dim
     weights = 0
     if trains_unet(optimizer):
-        weights += sizes.attention * rank
+        weights += int(sizes.attention * mean_rank(network))
         if network.LoRA_type in WITH_CONV and network.conv_dim:
             weights += sizes.resnet * rank + sizes.convolution * network.conv_dim
     if trains_text_encoder(optimizer):

@@ -14,7 +14,15 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError, features
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", *((".avif",) if features.check("avif") else ()))
+EXTENSIONS = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".webp",
+    ".bmp",
+    *((".avif",) if features.check("avif") else ()),
+)
 """Endings of the pictures that are read, in either case."""
 OTHER_PICTURES = frozenset((
     ".gif", ".tif", ".tiff", ".heic", ".heif", ".jxl", ".psd", ".svg", ".avif",

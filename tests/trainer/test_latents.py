@@ -70,6 +70,11 @@ def test_latents_are_a_sample_scaled_for_the_unet(vae):
     assert not torch.allclose(found, posterior.mean * vae.config["scaling_factor"])
 
 
+def test_latents_lie_in_memory_like_recorded_ones(vae):
+    """Noise like them is drawn in the order in which they lie, so the order must not vary."""
+    assert encode(vae, torch.rand(2, 3, 64, 96)).is_contiguous()
+
+
 def test_given_noise_picks_the_sample_and_draws_nothing(vae):
     before = torch.get_rng_state()
     noise = torch.zeros(1, 4, 8, 8)

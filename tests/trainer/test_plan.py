@@ -223,6 +223,7 @@ def test_lora_size_follows_rank_parts_and_precision():
     assert unet_only - found == -2 * 8 * FULL_SIZE["sd1"].lora.text_encoder
     assert plan(network_dim=8, LoRA_type="Kohya LoCon", conv_dim=4).lora_bytes > found
     assert plan(network_dim=8, sdxl=True).lora_bytes > 5 * found
+    assert plan(network_dim=8, block_dims=",".join(["4"] * 25)).lora_bytes < found
 
 
 def test_states_take_disk():
