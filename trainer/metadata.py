@@ -6,6 +6,7 @@ User interfaces show and filter by these. They hold no secrets and no folders of
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections import Counter
@@ -205,7 +206,8 @@ def _model_entries(facts: RunFacts) -> dict[str, Any]:
 def _file_entries(source: str, kind: str, facts: RunFacts) -> dict[str, str]:
     path = Path(source).expanduser()
     if not path.exists():
-        return {f"ss_{kind}_name": source}  # a name on the hub
+        on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", source)
+        return {f"ss_{kind}_name": source if on_hub else re.split(r"[\\/]", source)[-1]}
     entries = {f"ss_{kind}_name": path.name}
     if path.is_file():
         if kind not in facts.hashes:

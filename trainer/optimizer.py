@@ -96,13 +96,17 @@ def adapted_rate(group: Mapping[str, Any]) -> float:
 
 
 def _usable(name: str, device: torch.device) -> tuple[str, Message | None]:
-    """8-bit optimizers need an NVIDIA card and bitsandbytes; elsewhere the 32-bit one does the same work."""
+    """8-bit optimizers need bitsandbytes and an NVIDIA card (or a CPU, where the paged ones do not run).
+
+    Elsewhere the 32-bit one does the same work.
+    """
     fallback = MAKERS[name].fallback
     if not fallback:
         return name, None
-    if device.type == "cuda" and importlib.util.find_spec("bitsandbytes"):
+    can_run = device.type == "cuda" or (device.type == "cpu" and not name.startswith("Paged"))
+    if can_run and importlib.util.find_spec("bitsandbytes"):
         return name, None
-    code = "core.no_bitsandbytes" if device.type == "cuda" else "core.no_8bit_here"
+    code = "core.no_bitsandbytes" if can_run else "core.no_8bit_here"
     return fallback, Message(code, {"name": name, "used": fallback})
 
 
