@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.trainer.found import expect, find
@@ -101,3 +103,11 @@ def test_a_vae_must_be_one(tmp_path):
     )
     vae = model_file(tmp_path / "v.safetensors", {"decoder.conv_in.weight": (8, 4, 3, 3)})
     assert check(sound_settings(tmp_path, vae=str(vae))).problems == ()
+
+
+def test_a_model_that_may_not_be_opened_is_told(tmp_path, monkeypatch):
+    def closed(path: Path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr("trainer.checks_model.read_model", closed)
+    assert find(check(sound_settings(tmp_path)), "preflight.model_no_access").blocks

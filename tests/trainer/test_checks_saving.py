@@ -103,3 +103,11 @@ def test_sdxl_text_outputs_are_cached_only_where_they_stay_the_same(tmp_path, va
     settings = sound_settings(tmp_path, sdxl=True, sdxl_cache_text_encoder_outputs=True, **values)
     model_file(tmp_path / "model.safetensors", SDXL)
     expect(settings, code, setting="sdxl_cache_text_encoder_outputs", blocks=True)
+
+
+def test_a_drive_that_is_not_there_is_told(tmp_path, monkeypatch):
+    settings = sound_settings(tmp_path, logging_dir="Z:/logs")
+    monkeypatch.setattr(
+        "trainer.checks_saving.nearest_existing", lambda path: None if "Z:" in str(path) else tmp_path
+    )
+    expect(settings, "preflight.drive_missing", setting="logging_dir", blocks=True)

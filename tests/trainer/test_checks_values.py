@@ -22,6 +22,7 @@ from trainer.preflight import check_values
         ("unet_lr", "1e-4x", "preflight.value_no_number", 1e-4),
         ("lr_scheduler", "sine", "preflight.value_choice", "cosine"),
         ("max_token_length", "80", "preflight.value_choice", 75),
+        ("sample_prompts", "x" * 30_000, "preflight.value_too_long", "x" * 20_000),
     ],
 )
 def test_a_bad_value_is_a_problem_at_its_field(tmp_path, key, value, code, fixed):
