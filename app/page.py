@@ -109,7 +109,7 @@ def header() -> str:
 def bar() -> str:
     """Train, Stop, Print training command, and the length of the run."""
     return (
-        '<div class="wrap" role="region" id="la-bar"><button type="button" class="btn p lg" data-act="train" '
+        '<div class="la-wrap" role="region" id="la-bar"><button type="button" class="btn p lg" data-act="train" '
         f'aria-disabled="true">{icon("play")}{t("bar.train")}</button>'
         f'<button type="button" class="btn lg" data-act="stop" aria-disabled="true">{icon("stop")}{t("bar.stop")}</button>'
         f'<button type="button" class="btn q hide-m" data-act="command">{icon("cmd")}{t("bar.command")}</button>'
