@@ -78,8 +78,9 @@ class Curves:
         self.losses.append(loss)
         self.smoothed.append(share * before + (1 - share) * loss)
         for name, rate in rates.items():
-            line = self.rates.setdefault(name, array("d", [0.0] * count))
-            line.append(rate)
+            if name not in self.rates:
+                self.rates[name] = array("d", [0.0] * count)
+            self.rates[name].append(rate)
         for line in self.rates.values():  # a group that this step does not name keeps its rate
             line.extend([line[-1]] * (count + 1 - len(line)))
 
