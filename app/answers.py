@@ -103,8 +103,13 @@ class Answers:
 
     @answering
     def load(self, request: Request) -> Answer:
-        """Settings from a file (`path`), or from a file's content (`text`, with its `name`)."""
+        """Settings from a file (`path`), a file's content (`text`, with its `name`), or a `job`."""
         language = language_of(request.get("lang"))
+        if "job" in request:
+            job = self.store.get(str(request["job"]))
+            if job is None:
+                raise UserError("page.no_job")
+            return {"values": form.shown_values(job.settings()), "path": "", "name": job.name, "report": []}
         if "text" in request:
             text, path = str(request["text"])[:MOST_UPLOADED], str(request.get("name") or "")
             imported = kohya.read_text(text, path)

@@ -105,7 +105,7 @@ def _same(raw: Any, default: Any, key: str) -> bool:
 def _readable(key: str, raw: Any) -> bool:
     """Whether the content itself is that value, and not only replaced by it."""
     result = fit(key, raw, SETTINGS[key].default)
-    return not result.attention and not result.why
+    return not result.attention and result.why != "kohya.not_whole"
 
 
 def rate_text(value: float) -> str:

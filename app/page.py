@@ -17,7 +17,9 @@ from app import layout
 from app.advanced_tab import advanced_tab
 from app.answers import Answers
 from app.folders_tab import folders_tab
+from app.jobs_tab import build_jobs_tab
 from app.layout import LANGUAGES, asset, icon, raw_html, t, words
+from app.monitor import build_monitor
 from app.source_model_tab import source_model_tab
 from app.theme import theme
 from app.training_tab import training_tab
@@ -48,27 +50,26 @@ def build_page(store: JobStore) -> gr.Blocks:
                 with gr.Tab(i18n("w.tab.advanced"), id="advanced", elem_id="t-advanced"):
                     advanced_tab(components, i18n)
                 with gr.Tab(i18n("w.tab.run"), id="run", elem_id="t-run"):
-                    run_tab(store)
+                    views = [build_monitor(store)]
                 with gr.Tab(i18n("w.tab.jobs"), id="jobs", elem_id="t-jobs"):
-                    jobs_tab(store)
+                    views.append(build_jobs_tab(store))
             raw_html('<aside class="rail" id="la-rail"></aside>', elem_id="rail")
         raw_html(bar(), elem_id="bar")
         bridge(components, Answers(store))
+        use_settings_again(views)
     return page
 
 
-def run_tab(store: JobStore) -> None:
-    """The live view of the running job."""
-    from app.monitor import build_monitor
+def use_settings_again(views: list[gr.HTML]) -> None:
+    """A job chosen in the live view or among the past runs: its settings go into the form."""
+    chosen = gr.Textbox(visible=False)
 
-    build_monitor(store)
+    def job_of(event: gr.EventData) -> str:
+        return str(event.job)
 
-
-def jobs_tab(store: JobStore) -> None:
-    """Past runs."""
-    from app.jobs_tab import build_jobs_tab
-
-    build_jobs_tab(store)
+    for view in views:
+        told = view.submit(job_of, None, chosen, show_progress="hidden", api_visibility="private")
+        told.then(None, chosen, None, js="(job) => { window.atelier.useJob(job); return []; }")
 
 
 def bridge(components: dict[str, Component], answers: Answers) -> None:

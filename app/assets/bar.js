@@ -15,7 +15,9 @@ function paintBar() {
   stop.classList.toggle("d", Boolean(busy()));
   $("#t-run-button")?.classList.toggle("live", Boolean(page.job && page.job.state === "running"));
   place.classList.toggle("e", Boolean(bar && bar.state === "stopped" && !(busy() && onRun)));
-  if (busy() && onRun) {
+  if (busy() && onRun && page.run?.text) {
+    place.replaceChildren(el("b", {}, page.run.text), el("br"), page.run.hint || "");
+  } else if (busy() && onRun) {
     const text = page.job.state === "queued" ? w("queued") : page.job.stopping ? w("stopping") : w("running_note");
     place.replaceChildren(el("b", {}, w("running", { name: page.job.name, step: (page.job.step || 0).toLocaleString("en") })), el("br"), text);
   } else if (bar && bar.state === "ready") {

@@ -89,6 +89,15 @@ async function loadPath(path) {
   const answer = await ask("load", { path });
   if (answer) took(answer);
 }
+/** The settings of a past run. */
+async function useJob(job) {
+  const answer = job && await ask("load", { job });
+  if (!answer) return;
+  page.path = page.saved = "";
+  $("#la-config").value = "";
+  writeUndoable(answer.values, w("loaded", { path: `**${answer.name}**` }));
+  openTab("training");
+}
 async function openFile(event) {
   const [file] = event.target.files;
   event.target.value = "";

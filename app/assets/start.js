@@ -67,4 +67,6 @@ new MutationObserver(() => {
   });
 }).observe(document.documentElement, { childList: true, subtree: true });
 
-window.atelier = { connect, heard, written, goTo, openTab, write, page };
+window.addEventListener("la-run", (event) => { page.run = event.detail; paintBar(); });
+
+window.atelier = { connect, useJob, heard, written, goTo, openTab, write, page };
