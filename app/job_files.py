@@ -115,7 +115,9 @@ def routes(store: JobStore) -> APIRouter:
 
 
 def _ascii(name: str) -> str:
-    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
+    return "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name
+    )
 
 
 def zipped_samples(job: Job) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""One line about a job, read from the beginning and the end of what it wrote: quick for any number of jobs."""
+"""One line about a job, from the beginning and the end of what it wrote: quick for any number of jobs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def _beginning(path: Path) -> tuple[float, int]:
         return 0.0, 0
     first = next((parsed[0] for line in lines[:5] if (parsed := parse(line))), 0.0)
     started = (parse(line) for line in lines if b'"event": "started"' in line[:30])
-    return first, next((found[1].total_steps for found in started if found and isinstance(found[1], Started)), 0)
+    return first, next(
+        (found[1].total_steps for found in started if found and isinstance(found[1], Started)), 0
+    )
 
 
 def _newest_sample(job: Job) -> str:

@@ -22,7 +22,6 @@ from trainer.events import (
     Event,
     Failed,
     Finished,
-    Notice,
     Phase,
     Removed,
     Sampled,
@@ -103,7 +102,9 @@ class Curves:
         for part in range(stretches):
             low, high = begin + part * count // stretches, begin + (part + 1) * count // stretches
             stretch = range(low, high)
-            chosen += sorted({min(stretch, key=self.losses.__getitem__), max(stretch, key=self.losses.__getitem__)})
+            chosen += sorted(
+                {min(stretch, key=self.losses.__getitem__), max(stretch, key=self.losses.__getitem__)}
+            )
         chosen[-1] = len(self.steps) - 1
         return chosen
 
@@ -141,7 +142,9 @@ class JobRecord:
     @property
     def step(self) -> int:
         """The last step made."""
-        return self.curves.steps[-1] if self.curves.steps else (self.started.first_step if self.started else 0)
+        return (
+            self.curves.steps[-1] if self.curves.steps else (self.started.first_step if self.started else 0)
+        )
 
     @property
     def total(self) -> int:
@@ -177,7 +180,9 @@ class JobRecord:
             try:
                 data = json.loads(line)
                 loss, rates = float(data["loss"]), data["lr"]
-                step = Step(data["step"], data["epoch"], loss, rates, float(data["grad_norm"]), data["memory"])
+                step = Step(
+                    data["step"], data["epoch"], loss, rates, float(data["grad_norm"]), data["memory"]
+                )
                 self._step(float(data["time"]), step)
             except (ValueError, KeyError, TypeError, AttributeError):
                 return

@@ -76,7 +76,7 @@ class Job:
         return {"Finished": "finished", "Stopped": "stopped", "Failed": "failed"}[type(last[1]).__name__]  # type: ignore[return-value]  # the three ENDS
 
     def _ended(self) -> bool:
-        """Whether the last word is an end, spoken since the job was last begun (its process may still tidy up)."""
+        """Whether the last word is an end, spoken since the job was last begun."""
         begun = _read_json(self.begun_file)
         before = begun.get("events", 0) if isinstance(begun, dict) else 0
         last = self.last_event()
@@ -210,7 +210,9 @@ class JobStore:
 
     def running(self) -> Job | None:
         """The job at work."""
-        return next((job for job in self.jobs() if job.folder.process_file.exists() and job.state == "running"), None)
+        return next(
+            (job for job in self.jobs() if job.folder.process_file.exists() and job.state == "running"), None
+        )
 
     def current(self) -> Job | None:
         """The job to look at: the one at work, else the one that was last at work, else the newest."""
@@ -255,7 +257,9 @@ class JobStore:
             line.insert(max(0, here + by), line.pop(here))
             for place, job in enumerate(line, 1):
                 data = _read_json(job.queue_file)
-                job.folder.write_json(job.queue_file, {**(data if isinstance(data, dict) else {}), "place": place})
+                job.folder.write_json(
+                    job.queue_file, {**(data if isinstance(data, dict) else {}), "place": place}
+                )
 
     def tend(self) -> Job | None:
         """Begin the first waiting job if nothing runs. Called every few seconds while the page is up."""
@@ -303,7 +307,7 @@ class JobStore:
             while not self._done.wait(every):
                 try:
                     self.tend()
-                except (OSError, UserError) as error:  # e.g. the disk of the workspace is away for a moment
+                except (OSError, UserError) as error:  # noqa: PERF203  # e.g. the disk is away for a moment
                     print(f"queue: {error}", file=sys.stderr)
 
         thread = threading.Thread(target=loop, name="queue", daemon=True)

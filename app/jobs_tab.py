@@ -104,7 +104,9 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
     }
 
 
-def setting_rows(left: Mapping[str, Any], right: Mapping[str, Any], language: Language) -> list[dict[str, Any]]:
+def setting_rows(
+    left: Mapping[str, Any], right: Mapping[str, Any], language: Language
+) -> list[dict[str, Any]]:
     """Every setting with its value on both sides, in words."""
     rows = []
     for key, setting in SETTINGS.items():

@@ -75,7 +75,7 @@ def answer(store: JobStore, request: Any) -> dict[str, Any]:
 
 
 def do(store: JobStore, request: Any) -> dict[str, Any]:
-    """A press of one of the live view's own buttons: {"do": "continue" | "move" | "take_out", "job", "by"}."""
+    """A press of one of the view's own buttons: {"do": "continue" | "move" | "take_out", "job", "by"}."""
     wish = request if isinstance(request, dict) else {}
     job = store.get(str(wish.get("job")))
     if job is None:
@@ -97,7 +97,9 @@ def summary(job: Job, cursor: dict[str, Any]) -> dict[str, Any]:
     record, state = job.record(), job.state
     key = f"{BOOT}.{record.generation}.{language}"
     fresh = cursor.get("job") != job.id or cursor.get("key") != key
-    point, line, version = (0, 0, -1) if fresh else (_int(cursor, name) for name in ("point", "line", "version"))
+    point, line, version = (
+        (0, 0, -1) if fresh else (_int(cursor, name) for name in ("point", "line", "version"))
+    )
     told: dict[str, Any] = {"boot": BOOT, "key": key, "job": job.id, "state": state, "fresh": fresh}
     told["now"] = progress(job, record, state)
     if len(record.curves.steps) != point:
@@ -197,7 +199,9 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
         "prompts": sample_prompts(job, record),
         "sample_steps": list(plan.get("sample_steps", ())),
         "samples": [sample_row(job, sample) for sample in record.samples.values()],
-        "saves": [save["step"] for save in plan.get("saves", ()) if isinstance(save, dict) and "step" in save],
+        "saves": [
+            save["step"] for save in plan.get("saves", ()) if isinstance(save, dict) and "step" in save
+        ],
         "files": files_of(job, record),
         "outcome": outcome(job, record, state, language),
     }

@@ -1,4 +1,4 @@
-"""How a run ended, in one clear message: the file and how to use it, or what went wrong and what to change."""
+"""How a run ended, in one message: the file and how to use it, or what went wrong and what to change."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from app.jobs import Job
 from app.job_record import JobRecord
+from app.jobs import Job
 from app.wording import base_name, duration, number, said, size, word
 from trainer.events import Failed, Finished, Saved, Stopped
 from trainer.messages import Language

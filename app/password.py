@@ -16,12 +16,14 @@ import time
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from string import Template
 from urllib.parse import parse_qs
 
 from app.guard import HEADERS, App, Receive, Scope, Send, answer, cookie, headers_of, wanted_language
 from app.wording import word
 from trainer.messages import Language
 
+ASSETS = Path(__file__).parent / "assets"
 COOKIE = "la_session"
 SESSION_SECONDS = 30 * 24 * 3600
 FREE_TRIES = 5
@@ -85,9 +87,12 @@ class Gate:
         """The gate kept in a file; None where there is none."""
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            return cls(*(base64.b64decode(data[name], validate=True) for name in ("salt", "hash", "key")))
+            salt, hash_, key = (
+                base64.b64decode(data[name], validate=True) for name in ("salt", "hash", "key")
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        return cls(salt, hash_, key)
 
     def right(self, password: str) -> bool:
         """Whether this is the password."""
@@ -112,16 +117,16 @@ class Gate:
         """The gate in front of an application."""
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "lifespan":
-                await app(scope, receive, send)
-            elif self.knows(cookie(headers_of(scope), COOKIE), time.time()):
+            if scope["type"] == "lifespan" or self.knows(cookie(headers_of(scope), COOKIE), time.time()):
                 await app(scope, receive, send)
             elif scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             elif scope["path"] == "/login" and scope["method"] == "POST":
                 await self._login(scope, receive, send)
             elif scope["path"] in ("/", "/login") and scope["method"] == "GET":
-                await answer(send, 200, login_page(wanted_language(headers_of(scope))), "text/html; charset=utf-8")
+                await answer(
+                    send, 200, login_page(wanted_language(headers_of(scope))), "text/html; charset=utf-8"
+                )
             else:
                 await answer(send, 401, "Password needed\n")
 
@@ -162,18 +167,10 @@ async def _body(receive: Receive) -> bytes:
 
 def login_page(language: Language, problem: str = "") -> str:
     """The whole page that asks for the password."""
-    title, label, button = (escape(word(language, key)) for key in ("password_title", "password", "password_enter"))
+    title, label, button = (
+        escape(word(language, key)) for key in ("password_title", "password", "password_enter")
+    )
     told = f'<p role="alert">{escape(problem)}</p>' if problem else ""
-    return f"""<!doctype html><html lang="{language}"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1"><title>LoRA Atelier</title><style>
-:root{{color-scheme:light dark}}body{{margin:0;min-height:100vh;display:grid;place-items:center;
-background:light-dark(#f6f8f7,#121716);color:light-dark(#17211f,#e5ebe9);
-font:14px/1.6 "Segoe UI","Hiragino Sans","Noto Sans CJK JP","Noto Sans JP",Meiryo,system-ui,sans-serif}}
-form{{width:min(340px,88vw)}}h1{{font-size:20px;line-height:1.4;margin:0 0 20px}}label{{display:block;font-weight:600;
-font-size:13px;margin-bottom:5px}}input,button{{width:100%;box-sizing:border-box;min-height:42px;border-radius:6px;font:inherit}}
-input{{padding:0 12px;border:1px solid light-dark(#87948f,#6a7976);background:light-dark(#fff,#1a201f);color:inherit}}
-button{{margin-top:14px;border:0;font-weight:600;cursor:pointer;background:light-dark(#0b6b62,#63c9ba);
-color:light-dark(#fff,#05211c)}}[role=alert]{{color:light-dark(#a8231b,#ff9f96);margin:10px 0 0}}</style></head>
-<body><form method="post" action="/login"><h1>{title}</h1><label for="p">{label}</label>
-<input id="p" name="password" type="password" autocomplete="current-password" autofocus required>{told}
-<button>{button}</button></form></body></html>"""
+    page = (ASSETS / "login.html").read_text(encoding="utf-8")
+    filled = {"language": language, "title": title, "label": label, "button": button, "problem": told}
+    return Template(page).substitute(filled)

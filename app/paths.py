@@ -91,7 +91,9 @@ def complete(request: Any, roots: Roots | None = None) -> list[dict[str, Any]]:
     prefix, kind = str(wish.get("prefix") or "")[:4096], str(wish.get("kind") or "any")
     roots = roots or default_roots()
     if not prefix.strip():
-        return [{"path": f"{folder}{os.sep}", "name": str(folder), "folder": True} for folder in roots.folders]
+        return [
+            {"path": f"{folder}{os.sep}", "name": str(folder), "folder": True} for folder in roots.folders
+        ]
     prefix = os.path.expanduser(prefix.strip().strip('"'))  # noqa: PTH111  # Path would drop the last separator
     folder, _, start = _cut(prefix)
     real = roots.allowed(folder)
@@ -99,7 +101,10 @@ def complete(request: Any, roots: Roots | None = None) -> list[dict[str, Any]]:
         return _roots_like(prefix, roots)
     found = list(_entries(real, start, kind, roots))
     found.sort(key=lambda entry: (not entry["folder"], entry["name"].casefold()))
-    return [{**entry, "path": f"{folder}{entry['name']}{os.sep if entry['folder'] else ''}"} for entry in found[:MOST]]
+    return [
+        {**entry, "path": f"{folder}{entry['name']}{os.sep if entry['folder'] else ''}"}
+        for entry in found[:MOST]
+    ]
 
 
 def _cut(prefix: str) -> tuple[str, str, str]:

@@ -114,5 +114,5 @@ def _each(processes: Sequence[psutil.Process], act: Callable[[psutil.Process], N
     for process in processes:
         try:
             act(process)
-        except psutil.NoSuchProcess:
+        except psutil.NoSuchProcess:  # noqa: PERF203  # one may end before its turn
             continue

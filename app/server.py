@@ -106,8 +106,11 @@ def is_local(host: str) -> bool:
 
 def address(host: str, port: int) -> str:
     """What to open in the browser."""
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104  # replaced, not bound
-    return f"http://{shown}:{port}/"
+    if host in ("", "0.0.0.0"):  # noqa: S104  # compared, not bound
+        host = "127.0.0.1"
+    elif ":" in host:
+        host = "[::1]" if host == "::" else f"[{host}]"
+    return f"http://{host}:{port}/"
 
 
 def own_names() -> tuple[str, ...]:
@@ -142,7 +145,12 @@ def serve(
         store, blocks, options, hosts=own_names() if beyond else (), any_address=beyond, gate=gate
     )
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2, ws="none"
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        ws="none",
     )
     server = uvicorn.Server(config)
     url = address(host, listener.getsockname()[1])

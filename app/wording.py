@@ -17,15 +17,14 @@ from trainer.events import (
     Started,
     Stopped,
 )
-from trainer.messages import LANGUAGES, Language, Message, Said, say, texts
+from trainer.messages import Language, Message, Said, say, texts
 
 TEXTS = Path(__file__).parent / "texts"
 
 
 def language_of(text: object) -> Language:
     """Our language for a browser's tag or cookie ("ja-JP" -> "ja"); English for all we do not have."""
-    code = str(text or "").strip().lower()[:2]
-    return next((language for language in LANGUAGES if language == code), "en")
+    return "ja" if str(text or "").strip().lower().startswith("ja") else "en"
 
 
 def words(language: Language) -> dict[str, str]:

@@ -33,7 +33,12 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
     def make(how: str = "", **values: object) -> Settings:
         out = tmp_path / "out"
         out.mkdir(exist_ok=True)
-        flat = {"output_dir": str(out), "output_name": "mascot", "max_train_steps": 20, "training_comment": how}
+        flat = {
+            "output_dir": str(out),
+            "output_name": "mascot",
+            "max_train_steps": 20,
+            "training_comment": how,
+        }
         return Settings.from_flat({**flat, **values})
 
     return make

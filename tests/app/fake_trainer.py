@@ -22,7 +22,6 @@ from PIL import Image, ImageDraw
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from trainer.events import (
-    Event,
     EventLog,
     Failed,
     Finished,
@@ -94,7 +93,9 @@ class Run:
             warm = min(1.0, step / (0.1 * self.total))
             fall = 0.5 * (1 + math.cos(math.pi * step / self.total))
             rates = {"text_encoder": 2e-4 * warm * fall, "unet": 4e-4 * warm * fall}
-            self.emit(Step(step, 1 + step * SAMPLES_EVERY // (self.total + 1), loss, rates, 0.1, 1_300_000_000))
+            self.emit(
+                Step(step, 1 + step * SAMPLES_EVERY // (self.total + 1), loss, rates, 0.1, 1_300_000_000)
+            )
             if str(step) == self.wishes.get("crash"):
                 os._exit(17)
             if str(step) == self.wishes.get("fail"):

@@ -227,7 +227,9 @@ def test_damaged_folders_do_no_harm(store: JobStore, settings: MakeSettings):
     (odd / "settings.json").write_text("[1, 2")
     (odd / "process.json").write_text('{"pid": "x"}')
     (odd / "queue.json").write_text("null")
-    (odd / "events.jsonl").write_bytes(b"\xff\xfe{}\nnull\n[]\n" + b'{"event": "step", "time": "x", "loss": {}}\n')
+    (odd / "events.jsonl").write_bytes(
+        b"\xff\xfe{}\nnull\n[]\n" + b'{"event": "step", "time": "x", "loss": {}}\n'
+    )
     assert [job.id for job in store.jobs()] == [odd.name]
     job = store.jobs()[0]
     assert job.name == odd.name
@@ -239,7 +241,9 @@ def test_damaged_folders_do_no_harm(store: JobStore, settings: MakeSettings):
 def test_record_reads_what_is_appended_only(store: JobStore, settings: MakeSettings):
     job = store.start(settings("seconds=0.03"))
     seen: list[int] = []
-    reader = threading.Thread(target=lambda: [seen.append(len(job.record().curves.steps)) for _ in range(200)])
+    reader = threading.Thread(
+        target=lambda: [seen.append(len(job.record().curves.steps)) for _ in range(200)]
+    )
     reader.start()
     while job.state == "running":
         seen.append(len(job.record().curves.steps))

@@ -27,7 +27,12 @@ from trainer.job_folder import JobFolder
 from trainer.messages import LANGUAGES, texts
 from trainer.settings import Settings
 
-PLAN = {"sample_steps": [0, 50, 100], "samples": 2, "folders": [{"name": "10_sks cat", "is_reg": False}], "saves": []}
+PLAN = {
+    "sample_steps": [0, 50, 100],
+    "samples": 2,
+    "folders": [{"name": "10_sks cat", "is_reg": False}],
+    "saves": [],
+}
 
 
 @pytest.fixture
@@ -51,7 +56,10 @@ def forget(job: Job) -> None:
 
 
 def steps(first: int, last: int):
-    return [Step(step, 1, 1 / step, {"text_encoder": 5e-5, "unet": 1e-4}, 0.5, 10**9) for step in range(first, last + 1)]
+    return [
+        Step(step, 1, 1 / step, {"text_encoder": 5e-5, "unet": 1e-4}, 0.5, 10**9)
+        for step in range(first, last + 1)
+    ]
 
 
 def cursor(told: dict) -> dict:
@@ -101,7 +109,9 @@ def test_a_run_that_continues_cuts_the_curve(job: Job):
     assert again["curve"]["step"] == list(range(1, 44))
 
 
-@pytest.mark.parametrize("bad", [None, [], "x", {"point": "a", "line": None, "version": [], "key": 5, "job": {}}])
+@pytest.mark.parametrize(
+    "bad", [None, [], "x", {"point": "a", "line": None, "version": [], "key": 5, "job": {}}]
+)
 def test_any_cursor_is_answered(store: JobStore, job: Job, bad: object):
     write(job, Phase("start"), *steps(1, 3))
     assert monitor.answer(store, bad)["job"] == job.id
@@ -110,11 +120,11 @@ def test_any_cursor_is_answered(store: JobStore, job: Job, bad: object):
 
 
 def test_hundred_thousand_steps_are_thinned_and_read_once(job: Job):
+    fixed = {"epoch": 1, "lr": {"unet": 1e-4}, "grad_norm": 0.1, "memory": 1}
     lines = [
-        json.dumps({"event": "step", "time": step / 10, "step": step, "epoch": 1, "loss": 0.1 + (step % 7) / 100,
-                    "lr": {"unet": 1e-4}, "grad_norm": 0.1, "memory": 1})
+        json.dumps({"event": "step", "time": step / 10, "step": step, "loss": 0.1 + step % 7 / 100, **fixed})
         for step in range(1, 100_001)
-    ]  # fmt: skip
+    ]
     job.folder.events_file.write_text("\n".join(lines) + "\n")
     told = monitor.summary(job, {"lang": "en"})
     curve = told["curve"]
@@ -160,7 +170,10 @@ def test_time_left_counts_pictures_in(job: Job):
         line("phase", 0, name="sample"),
         line("sampled", 3, step=0, index=0, prompt="one", path="samples/a.png"),
         line("sampled", 3, step=0, index=1, prompt="two", path="samples/b.png"),
-        *(line("step", 0.5, step=step, epoch=1, loss=1.0, lr={}, grad_norm=0, memory=0) for step in range(1, 41)),
+        *(
+            line("step", 0.5, step=step, epoch=1, loss=1.0, lr={}, grad_norm=0, memory=0)
+            for step in range(1, 41)
+        ),
     ]
     job.folder.events_file.write_text("\n".join(lines) + "\n")
     record.read()
@@ -203,9 +216,17 @@ def test_every_end_has_its_words(job: Job, tmp_path: Path, language: str):
         "stopped": Stopped(60, str(path)),
         "failed": Failed("training.out_of_memory", {}, "train_batch_size"),
     }
+    told: dict = {}
     for state, end in ends.items():
         forget(job)
-        write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), *steps(1, 60), Saved(60, 1, str(path), 1000), end)
+        write(
+            job,
+            Phase("start"),
+            Started(100, 2, 42, "cpu", PLAN),
+            *steps(1, 60),
+            Saved(60, 1, str(path), 1000),
+            end,
+        )
         told = monitor.summary(job, {"lang": language})["parts"]["outcome"]
         assert told["kind"] == state == job.state
         assert told["title"]
@@ -228,7 +249,11 @@ def test_a_killed_trainer_says_memory(job: Job):
 
 
 def test_log_speaks_the_readers_language(job: Job):
-    write(job, Notice("training.latents_cached", {"reused": 3, "encoded": 9}), Notice("training.newer", {"a": 1}))
+    write(
+        job,
+        Notice("training.latents_cached", {"reused": 3, "encoded": 9}),
+        Notice("training.newer", {"a": 1}),
+    )
     english, japanese = (monitor.summary(job, {"lang": code})["log"]["lines"] for code in ("en", "ja"))
     assert english[0][2] != japanese[0][2]
     assert english[1][2] == "training.newer: a = 1", "a code of a newer trainer is shown, not fatal"
@@ -254,7 +279,12 @@ def test_words_that_the_scripts_ask_for_exist():
 
 @pytest.mark.parametrize(
     ("seconds", "english", "japanese"),
-    [(0, "0 s", "0 秒"), (41.4, "41 s", "41 秒"), (1072, "17 min 52 s", "17 分 52 秒"), (11_100, "3 h 5 min", "3 時間 5 分")],
+    [
+        (0, "0 s", "0 秒"),
+        (41.4, "41 s", "41 秒"),
+        (1072, "17 min 52 s", "17 分 52 秒"),
+        (11_100, "3 h 5 min", "3 時間 5 分"),
+    ],
 )
 def test_durations(seconds: float, english: str, japanese: str):
     assert wording.duration(seconds, "en") == english
@@ -262,7 +292,12 @@ def test_durations(seconds: float, english: str, japanese: str):
 
 
 def test_sizes():
-    assert [wording.size(count) for count in (434_000, 1_300_000, 19_000_000, 8e9)] == ["434 kB", "1.3 MB", "19 MB", "8.0 GB"]
+    assert [wording.size(count) for count in (434_000, 1_300_000, 19_000_000, 8e9)] == [
+        "434 kB",
+        "1.3 MB",
+        "19 MB",
+        "8.0 GB",
+    ]
 
 
 def test_settings_side_by_side(store: JobStore, job: Job, tmp_path: Path):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
@@ -36,13 +37,16 @@ class Site:
 
     port: int
     store: JobStore
-    config: dict
+    config: Any
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> HTTPResponse:
         """Send one request exactly as said; header names with _ for -."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        told = {"Host": f"127.0.0.1:{self.port}", **{key.replace("_", "-"): value for key, value in headers.items()}}
+        told = {
+            "Host": f"127.0.0.1:{self.port}",
+            **{key.replace("_", "-"): value for key, value in headers.items()},
+        }
         if body is not None:
             told["Content-Length"] = str(len(body))
         for name, value in told.items():
@@ -150,7 +154,7 @@ def test_our_own_page_is_served(site: Site):
         {"Host": ""},
     ],
 )
-def test_other_pages_are_refused_everywhere(site: Site, headers: dict[str, str]):
+def test_other_pages_are_refused_everywhere(site: Site, headers: dict[str, Any]):
     assert site.poll(**headers).status in (400, 403)
     assert site.upload(**headers).status in (400, 403)
     assert site.ask("/gradio_api/info", **headers).status in (400, 403)
@@ -158,8 +162,12 @@ def test_other_pages_are_refused_everywhere(site: Site, headers: dict[str, str])
 
 
 def test_another_page_may_link_to_the_front_door_only(site: Site):
-    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
-    frame = {**link, "Sec_Fetch_Dest": "iframe"}
+    link: dict[str, Any] = {
+        "Sec_Fetch_Site": "cross-site",
+        "Sec_Fetch_Mode": "navigate",
+        "Sec_Fetch_Dest": "document",
+    }
+    frame: dict[str, Any] = {**link, "Sec_Fetch_Dest": "iframe"}
     assert site.ask("/", **link).status == 200
     assert site.ask("/", **frame).status == 403
     assert site.ask("/config", **link).status == 403
@@ -292,7 +300,15 @@ def test_small_views_only_of_pictures_in_allowed_folders(serving, store: JobStor
     site = serving()
     good = site.ask(f"/live/thumb?path={pictures / 'a.png'}")
     assert (good.status, good.getheader("content-type")) == (200, "image/jpeg")
-    for bad in (pictures / "b.png", outside, pictures / "link.png", hidden / "c.png", "/etc/passwd", "a.png", ""):
+    for bad in (
+        pictures / "b.png",
+        outside,
+        pictures / "link.png",
+        hidden / "c.png",
+        "/etc/passwd",
+        "a.png",
+        "",
+    ):
         assert site.ask(f"/live/thumb?path={bad}").status == 404, bad
 
 
@@ -306,7 +322,13 @@ def login(site: Site, password: str) -> HTTPResponse:
 
 def test_password_covers_every_route(serving, store: JobStore):
     site = serving(gate=Gate.for_workspace(store.workspace, "open sesame"))
-    for path in ("/config", "/gradio_api/info", "/live/x/log", "/assets/x.js", "/gradio_api/file=/etc/passwd"):
+    for path in (
+        "/config",
+        "/gradio_api/info",
+        "/live/x/log",
+        "/assets/x.js",
+        "/gradio_api/file=/etc/passwd",
+    ):
         assert site.ask(path).status == 401, path
     assert site.poll().status == 401
     assert site.upload().status == 401
