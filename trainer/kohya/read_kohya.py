@@ -16,6 +16,7 @@ from trainer.kohya.draft import OWN, Draft
 from trainer.kohya.fitting import as_number, fit
 from trainer.kohya.free_text import move_options
 from trainer.kohya.report import Imported
+from trainer.kohya.roots import spelled_out
 from trainer.kohya.write_kohya import FAMILIES, OURS, OWN_MEANING, stand_in
 from trainer.settings import SETTINGS
 
@@ -91,7 +92,7 @@ def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
         if key not in SETTINGS:
             _foreign(draft, key, value)
         elif key not in draft.values:
-            draft.take(key, value, **standing_in.get(key, {}))
+            draft.take(key, spelled_out(key, value), **standing_in.get(key, {}))
     draft.add(OWN, "taken", why="kohya.own_part")
     return draft.finish("lora_atelier", card=_dict(own, "card"), order=data)
 
