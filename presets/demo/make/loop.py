@@ -7,15 +7,16 @@ from its checkpoint after an interruption.
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 WARM_UP_STEPS = 50
 STEADY_SHARE = 0.4  # of the steps run at the full learning rate; then it falls along a cosine
@@ -36,7 +37,7 @@ class Plan:
 
 def train(model: nn.Module, batch_loss: Callable[[], Tensor], plan: Plan) -> None:
     """Minimise `batch_loss()` over the trainable parameters of `model`; leaves the averaged weights in it."""
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.ema_decay), use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=partial(blend, plan.ema_decay))
     optimizer = build_optimizer(model, plan)
     first = load_checkpoint(plan.checkpoint, model, average, optimizer)
     losses, started = [], time.monotonic()
@@ -57,6 +58,14 @@ def train(model: nn.Module, batch_loss: Callable[[], Tensor], plan: Plan) -> Non
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == plan.steps:
             save_checkpoint(plan.checkpoint, step + 1, model, average, optimizer)
     model.load_state_dict(average.module.state_dict())
+
+
+@torch.no_grad()
+def blend(decay: float, averages: Sequence[Tensor], values: Sequence[Tensor], count: int | Tensor) -> None:
+    """Move the averages towards the values; early on by larger shares, so that it forgets its beginnings."""
+    share = 1 - min(decay, float((1 + count) / (10 + count)))
+    for average, value in zip(averages, values, strict=True):
+        average.lerp_(value, share)
 
 
 def rate_factor(step: int, steps: int) -> float:
