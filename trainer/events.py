@@ -128,7 +128,7 @@ class EventLog:
     """Appends events to a file. One per process; only the main process of a run has one."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)  # noqa: SIM115  # stays open for the run
+        self._file = path.open("ab", buffering=0)
 
     def emit(self, event: Event) -> None:
         """Append one line: {"event": kind, "time": unix seconds, …}. One write call, so it stays whole."""

@@ -24,7 +24,9 @@ class Group:
     after: Position
 
 
-def groups_from(position: Position, batches_per_epoch: int, accumulate: int, total_steps: int) -> Iterator[Group]:
+def groups_from(
+    position: Position, batches_per_epoch: int, accumulate: int, total_steps: int
+) -> Iterator[Group]:
     """The optimizer steps still to do.
 
     An epoch's last group may be short ("Gradient accumulation steps" does not divide the batches): it is

@@ -79,7 +79,7 @@ class Tracking:
         for tracker in list(self.trackers):
             try:
                 act(tracker)
-            except Exception as error:  # noqa: BLE001  # a curve elsewhere is never worth a run
+            except Exception as error:  # noqa: BLE001, PERF203  # a curve elsewhere is never worth a run
                 self.trackers = [other for other in self.trackers if other is not tracker]
                 values = {"name": tracker.name, "error": f"{type(error).__name__}: {error}"}
                 self.emit(Notice("training.tracker_failed", values, "warning"))
