@@ -222,4 +222,18 @@ def bar(checked: Checked, stopping: list[dict[str, Any]], language: Language) ->
     if not checked.plan:
         return {"state": "ready", "head": word(language, "bar.ready"), "text": "", "key": ""}
     steps = word(language, "bar.steps", count=f"{checked.plan.total_steps:,}")
-    return {"state": "ready", "head": steps, "text": say(checked.plan.said_length(), language).what, "key": ""}
+    return {"state": "ready", "head": steps, "text": length_words(checked.plan, language), "key": ""}
+
+
+def length_words(plan: Plan, language: Language) -> str:
+    """Where the number of steps comes from, short: 24 pictures × 10 repeats ÷ 2 × 10 epochs."""
+    learned = [part for part in plan.folders if not part.is_reg]
+    if plan.decided_by == "max_train_steps":
+        return say(plan.said_rule(), language).what
+    if len(learned) != 1 or plan.reg_images or plan.accumulation > 1:
+        return plan.formula
+    divided = f" ÷ {plan.batch_size}" if plan.batch_size > 1 else ""
+    return word(
+        language, "bar.sum", pictures=f"{learned[0].pictures:,}", repeats=learned[0].repeats, divided=divided,
+        epochs=f"{plan.epochs:,}",
+    )  # fmt: skip

@@ -21,7 +21,7 @@ function paintBar() {
     const text = page.job.state === "queued" ? w("queued") : page.job.stopping ? w("stopping") : w("running_note");
     place.replaceChildren(el("b", {}, w("running", { name: page.job.name, step: (page.job.step || 0).toLocaleString("en") })), el("br"), text);
   } else if (bar && bar.state === "ready") {
-    place.replaceChildren(el("b", {}, bar.head), el("br"), bar.text);
+    place.replaceChildren(el("b", {}, bar.head), el("br"), ...rich(bar.text));
   } else if (bar) {
     place.replaceChildren(el("b", {}, bar.head), " ", bar.link ? el("button", { type: "button", class: "link", onclick: () => goTo(bar.key) }, bar.link) : bar.text);
   }

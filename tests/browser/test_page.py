@@ -1,0 +1,257 @@
+"""The page in a real browser: fields, marks, problems, search, files, drafts, languages, Train and Stop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from app.layout import fold_of
+from trainer.settings import SETTINGS
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+PHONE = {"width": 390, "height": 844}
+TABS = ("source_model", "folders", "training", "advanced")
+Opener = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the fake trainer in a fresh workspace."""
+    program = str(Path(__file__).parent / "serve_page.py")
+    workspace = tmp_path_factory.mktemp("workspace")
+    process = subprocess.Popen([sys.executable, program, str(workspace)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        assert line.startswith("LoRA Atelier: "), line
+        yield line.split()[-1]
+    finally:
+        process.terminate()
+        process.wait(20)
+        if process.stdout:
+            process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def browser(browser_program: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=browser_program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str) -> Iterator[Opener]:
+    """Open the page in a browser of its own; at the end nothing was asked of other hosts and no script failed."""
+    contexts, wrong = [], []
+
+    def opened(*, phone: bool = False, language: str = "en-US", dark: bool = False) -> Page:
+        size = PHONE if phone else {"width": 1440, "height": 900}
+        scheme = "dark" if dark else "light"
+        context = browser.new_context(viewport=size, locale=language, color_scheme=scheme)  # type: ignore[arg-type]  # a plain dict
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "request",
+            lambda request: wrong.append(request.url) if not request.url.startswith((address, "data:", "blob:")) else None,
+        )
+        page.goto(address)
+        return ready(page)
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def ready(page: Page) -> Page:
+    """Wait until the form has its content and was looked at."""
+    page.wait_for_selector("html[data-ready]", state="attached")
+    page.wait_for_function("atelier.page.look")
+    return page
+
+
+def open_tab(page: Page, tab: str) -> None:
+    page.locator(f"#t-{tab}-button").click()
+    expect(page.locator(f"#t-{tab}")).to_be_visible()
+
+
+def fill_demo(page: Page, root: Path, out: Path, **more: object) -> None:
+    """A form that is ready to train, written as a preset would."""
+    out.mkdir(exist_ok=True)
+    demo = root / "presets" / "demo"
+    values = {
+        "pretrained_model_name_or_path": str(demo / "model"), "train_data_dir": str(demo / "pictures"),
+        "output_dir": str(out), "output_name": "owl", "caption_extension": ".txt", "max_resolution": "128,128",
+        "mixed_precision": "no", "optimizer": "AdamW", "max_train_steps": 20, **more,
+    }  # fmt: skip
+    page.evaluate("(values) => atelier.write(values)", values)
+    expect(page.locator("[data-act=train]")).to_have_attribute("aria-disabled", "false", timeout=60_000)
+
+
+def test_first_key_in_a_new_tab_is_heard_and_problem_is_mended_and_undone(open_page, root):
+    page = open_page()
+    open_tab(page, "folders")
+    inner = str(root / "presets" / "demo" / "pictures" / "10_sks mascot")
+    field = page.locator("#f-train_data_dir")
+    field.locator("input").fill(inner)
+    expect(field.locator(".prob")).to_contain_text("10_sks mascot", timeout=60_000)
+    expect(field.locator("input")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#t-folders-button")).to_have_attribute("data-n", "1")
+    field.locator(".prob .btn").click()
+    expect(field.locator("input")).to_have_value(str(Path(inner).parent))
+    expect(field.locator(".prob")).to_have_count(0)
+    expect(page.locator("#la-dataset .bk .pic")).to_have_count(10, timeout=60_000)
+    page.locator("#la-toast .btn").click()
+    expect(field.locator("input")).to_have_value(inner)
+
+
+def test_one_setting_of_every_place_is_reached_from_the_search(open_page):
+    page = open_page()
+    places = {(setting.spec.tab, setting.spec.group, fold_of(key)): key for key, setting in SETTINGS.items()}
+    for key in places.values():
+        page.locator("#la-search").fill(key)
+        hit = page.locator(f'#la-found [data-key="{key}"]')
+        expect(hit).to_be_visible()
+        hit.click()
+        page.wait_for_function(f"document.activeElement.closest('#f-{key}') !== null")
+        expect(page.locator("#la-rail .card.help code").last).to_have_text(key)
+
+
+def test_changed_mark_and_reset(open_page):
+    page = open_page()
+    open_tab(page, "training")
+    field = page.locator("#f-epoch")
+    field.locator("input").fill("7")
+    reset = field.get_by_role("button", name="Back to the default: 1")
+    expect(reset).to_be_visible(timeout=60_000)
+    reset.click()
+    expect(field.locator("input")).to_have_value("1")
+    expect(reset).to_be_hidden()
+
+
+def test_field_is_idle_until_its_condition_holds(open_page):
+    page = open_page()
+    page.evaluate("atelier.goTo('lr_scheduler_power')")
+    note = page.locator("#f-lr_scheduler_power > .la-note")
+    expect(note).to_have_text("Idle: only with LR Scheduler polynomial.")
+    open_tab(page, "training")
+    page.locator("#f-lr_scheduler input").click()
+    page.locator("[role=option]", has_text="polynomial").click()
+    page.wait_for_function("!('lr_scheduler_power' in atelier.page.look.idle)")
+    open_tab(page, "advanced")
+    expect(note).to_be_hidden()
+
+
+def test_train_goes_to_the_first_problem_even_in_a_tab_never_opened(open_page, root, tmp_path):
+    page = open_page()
+    fill_demo(page, root, tmp_path / "out")
+    page.evaluate("atelier.write({network_dim: -4})")
+    expect(page.locator("[data-act=train]")).to_have_attribute("aria-disabled", "true", timeout=60_000)
+    page.locator("[data-act=train]").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.closest('#f-network_dim') !== null")
+    expect(page.locator("#f-network_dim .prob")).to_be_visible()
+
+
+def test_draft_survives_reload_second_tab_and_language_switch(open_page):
+    page = open_page()
+    open_tab(page, "training")
+    page.locator("#f-network_dim input").fill("24")
+    page.wait_for_function("atelier.page.look.changed.network_dim === '8'")
+    page.reload()
+    assert ready(page).evaluate("atelier.page.values.network_dim") == 24
+    second = page.context.new_page()
+    second.goto(page.url)
+    assert ready(second).evaluate("atelier.page.values.network_dim") == 24
+    page.locator("[data-lang=ja]").click()
+    page.wait_for_function("document.documentElement.lang === 'ja' && document.documentElement.dataset.ready")
+    ready(page)
+    expect(page.locator("#t-folders-button")).to_contain_text("フォルダ")
+    open_tab(page, "training")
+    expect(page.locator("#f-network_dim input")).to_have_value("24")
+    expect(page.locator("#f-network_dim .la-ja")).to_contain_text("ランク")
+    expect(page.locator("[data-act=train]")).to_have_text("学習開始")
+
+
+def test_save_as_and_load(open_page, tmp_path):
+    page = open_page()
+    page.evaluate("atelier.write({network_dim: 12, unet_lr: '3e-5'})")
+    page.wait_for_function("atelier.page.look.changed.network_dim === '8'")
+    page.locator("[data-act=save_as]").click()
+    page.locator("#la-panel input").fill(str(tmp_path / "mine.json"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#la-toast")).to_contain_text("mine.json")
+    page.evaluate("atelier.write({network_dim: 99, unet_lr: ''})")
+    page.locator("#la-config").fill(str(tmp_path / "mine.json"))
+    page.locator("[data-act=load]").click()
+    page.wait_for_function("atelier.page.values.network_dim === 12 && atelier.page.values.unet_lr === '3e-5'")
+
+
+def test_quick_pick_fills_the_path_and_a_path_makes_it_custom(open_page):
+    page = open_page()
+    page.locator("#f-model_list input").click()
+    page.locator("[role=option]", has_text="stable-diffusion-2-1-base").click()
+    path = page.locator("#f-pretrained_model_name_or_path input")
+    expect(path).to_have_value("stabilityai/stable-diffusion-2-1-base")
+    path.fill("/models/mine.safetensors")
+    expect(page.locator("#f-model_list input")).to_have_value("custom")
+
+
+def test_blocks_and_their_text_fields_keep_in_step(open_page):
+    page = open_page()
+    open_tab(page, "advanced")
+    page.locator('.la-unet[data-kind=weights] input[aria-label="IN1"]').fill("0.25")
+    expect(page.locator("#f-down_lr_weight input")).to_have_value("1,0.25,1,1,1,1,1,1,1,1,1,1")
+    page.locator("#f-up_lr_weight input").fill("0,0,0,0.6,0,0,0,0,0,0,0,0")
+    expect(page.locator('.la-unet[data-kind=weights] input[aria-label="OUT3"]')).to_have_value("0.6", timeout=60_000)
+
+
+def test_train_shows_the_run_and_stop_ends_it(open_page, root, tmp_path):
+    page = open_page()
+    fill_demo(page, root, tmp_path / "out", training_comment="seconds=0.3", max_train_steps=200)
+    page.locator("[data-act=train]").click()
+    expect(page.locator("#t-run-button")).to_have_attribute("aria-selected", "true")
+    stop = page.locator("[data-act=stop]")
+    expect(stop).to_have_attribute("aria-disabled", "false", timeout=60_000)
+    page.reload()
+    ready(page)
+    expect(stop).to_have_attribute("aria-disabled", "false", timeout=60_000)
+    stop.click()
+    page.wait_for_function("atelier.page.job.state === 'stopped'", timeout=60_000)
+    expect(stop).to_have_attribute("aria-disabled", "true")
+
+
+def test_command_can_be_read_in_the_page(open_page, root, tmp_path):
+    page = open_page()
+    fill_demo(page, root, tmp_path / "out")
+    page.locator("[data-act=command]").click()
+    expect(page.locator("#la-panel")).to_contain_text("python -m trainer train")
+    expect(page.locator("#la-panel")).to_contain_text("train_network.py")
+    page.keyboard.press("Escape")
+    expect(page.locator("#la-panel")).to_be_hidden()
+
+
+@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
+def test_phone_has_no_sideways_scroll_and_help_in_a_sheet(open_page, language):
+    page = open_page(phone=True, language=language)
+    for tab in TABS:
+        open_tab(page, tab)
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+    open_tab(page, "training")
+    page.locator("#f-epoch .la-q").click()
+    expect(page.locator("#la-sheet")).to_contain_text("Epoch")
+    page.keyboard.press("Escape")
+    expect(page.locator("#la-sheet")).to_have_count(0)
