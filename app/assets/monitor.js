@@ -17,12 +17,15 @@
     if (busy) return;
     busy = true;
     try {
-      const told = await server.live({ ...cursor, lang: LA.language(), words: words?.language });
+      // A server that went away may leave a request without any answer.
+      const late = new Promise((_, reject) => setTimeout(() => reject(new Error('late')), 10_000));
+      const told = await Promise.race([server.live({ ...cursor, lang: LA.language(), words: words?.language }), late]);
+      if (!told?.state) throw new Error('no answer');
       failures = 0;
       take(told);
     } catch (error) {
       failures += 1;
-      if (failures === 3 && words) offline(true);
+      if ((failures === 3 || error.message === 'late') && words) offline(true);
     }
     busy = false;
     if (!document.hidden && root.isConnected) timer = setTimeout(ask, failures ? Math.min(5000, 1000 * failures) : state === 'running' ? 1000 : queue ? 2000 : 5000);
@@ -200,7 +203,7 @@
   }
   function charts() {
     const some = data.step.length > 0;
-    view.lossCard.hidden = view.rateCard.hidden = !some && state !== 'running';
+    view.lossCard.hidden = view.rateCard.hidden = !some;
     if (!some) return;
     const to = Math.max(now.total, data.step[data.step.length - 1]), from = 0;
     const sorted = [...data.loss].sort((a, b) => a - b), most = Math.max(sorted[Math.floor(sorted.length * 0.985)], ...data.smooth) * 1.05;
@@ -219,14 +222,14 @@
     if (differ) view.rateLegend.replaceChildren(...shown.map((name, at) => h('span', {}, h('i', { class: at ? 'b' : '' }), words[`rate.${name}`] || name)));
   }
   function samples() {
-    const key = JSON.stringify([parts.samples, parts.sample_steps, view.kind, root.clientWidth < 700, words.language]);
+    const key = JSON.stringify([parts.samples, parts.sample_steps, now.total, view.kind, root.clientWidth < 700, words.language]);
     if (key === drawn) return;
     drawn = key;
     const done = [...new Set(parts.samples.map(([step]) => step))].sort((a, b) => a - b), latest = done[done.length - 1];
     const ended = !!parts.outcome, planned = ended ? [] : parts.sample_steps;
     if (!done.length && !planned.length) {
       view.samplesCard.hidden = ended;
-      view.samples.replaceChildren(h('p', { class: 'sub' }, w('no_samples')));
+      view.samples.replaceChildren(h('p', { class: 'sub' }, w(now.total || !parts.prompts.length ? 'no_samples' : 'samples_soon')));
       return;
     }
     view.samplesCard.hidden = false;

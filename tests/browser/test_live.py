@@ -1,0 +1,224 @@
+"""The live view and the jobs tab in a real browser, with real processes that only pretend to learn."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import gradio as gr
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from app import server
+from app.jobs import JobStore
+from app.jobs_tab import build_jobs_tab
+from app.monitor import build_monitor
+from tests.app.conftest import settings, store, wait_for, wait_until  # noqa: F401  # fixtures
+from trainer.settings import Settings
+
+pytestmark = pytest.mark.browser
+MakeSettings = Callable[..., Settings]
+HOSTILE = "<img src=x onerror=window.hacked=1> <script>window.hacked=2</script>"
+SECONDS = 30_000
+
+
+class Served:
+    """A server that can be stopped and started again on its port."""
+
+    def __init__(self, store: JobStore) -> None:
+        self.store = store
+        self.port = 0
+        self.start()
+
+    async def _build(self):
+        with gr.Blocks(analytics_enabled=False) as blocks, gr.Tabs():
+            with gr.Tab("Run", elem_id="t-run"):
+                build_monitor(self.store)
+            with gr.Tab("Jobs", elem_id="t-jobs"):
+                build_jobs_tab(self.store)
+        return server.build_app(self.store, blocks, {})
+
+    def start(self) -> None:
+        server.be_quiet()
+        with ThreadPoolExecutor(1) as aside:  # Playwright's loop occupies this thread
+            app = aside.submit(asyncio.run, self._build()).result()
+        self.listener: socket.socket = server.bind("127.0.0.1", self.port)
+        self.port = self.listener.getsockname()[1]
+        self.up = uvicorn.Server(
+            uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1)
+        )
+        self.thread = threading.Thread(target=self.up.run, kwargs={"sockets": [self.listener]}, daemon=True)
+        self.thread.start()
+        wait_for(lambda: self.up.started)
+
+    def stop(self) -> None:
+        self.up.should_exit = True
+        self.thread.join(15)
+        self.listener.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+
+@pytest.fixture
+def served(store: JobStore) -> Iterator[Served]:  # noqa: F811  # the fixture of tests/app
+    made = Served(store)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(browser_program: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=browser_program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, served: Served) -> Iterator[Page]:
+    """An English page; anything it complains about, and any other host it asks, fails the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
+    made = context.new_page()
+    errors: list[str] = []
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    made.on("request", lambda request: None if _ours(request.url) else errors.append(request.url))
+    yield made
+    context.close()
+    assert errors == []
+
+
+def _ours(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+
+
+def title(page: Page):
+    return page.locator(".la-live h2").first
+
+
+def test_a_run_from_start_to_file(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+    page.goto(served.url)
+    expect(title(page)).to_have_text("No run yet", timeout=SECONDS)
+    prompts = f"a red circle\n{HOSTILE}"
+    job = served.store.start(settings("seconds=0.06", max_train_steps=100, sample_prompts=prompts))
+    expect(title(page)).to_contain_text("Training, step", timeout=SECONDS)
+    expect(page.locator(".la-live .pb img").first).to_be_visible(timeout=SECONDS)
+    page.reload()
+    expect(title(page)).to_contain_text("of 100", timeout=SECONDS)
+    expect(page.locator(".la-live .log")).to_contain_text("100 steps on cpu", timeout=SECONDS)
+    wait_until(job, "finished")
+    expect(title(page)).to_have_text("Your LoRA is ready", timeout=SECONDS)
+    expect(page.locator(".la-live .copy").nth(1)).to_have_text("<lora:mascot:0.8> sks mascot")
+    assert page.evaluate("[...document.querySelectorAll('.pb img')].every(one => one.naturalWidth === 128)")
+    assert page.locator(".la-live .pb img").count() == 10
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download", exact=True).click()
+    assert download.value.suggested_filename == "mascot.safetensors"
+    assert page.get_by_text(HOSTILE, exact=True).first.is_visible()
+    assert page.evaluate("window.hacked") is None
+
+
+def test_pictures_grow_and_walk_by_keys(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+    wait_until(served.store.start(settings(sample_prompts="a red circle")), "finished")
+    page.goto(served.url)
+    page.locator(".la-live .pb").first.click(timeout=SECONDS)
+    caption = page.locator(".la-box .cap2")
+    expect(caption).to_contain_text("step 0")
+    page.keyboard.press("ArrowRight")
+    expect(caption).to_contain_text("step 5")
+    page.keyboard.press("Escape")
+    expect(page.locator(".la-box")).to_have_count(0)
+
+
+def test_failure_says_what_to_change(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+    wait_until(served.store.start(settings("fail=12")), "failed")
+    page.goto(served.url)
+    expect(title(page)).to_have_text("Stopped at step 12 of 20", timeout=SECONDS)
+    alert = page.locator(".la-live [role=alert]")
+    expect(alert).to_contain_text("Memory ran out")
+    expect(alert).to_contain_text("Nothing is lost: step 10 was saved.")
+    expect(page.locator(".la-live .fix")).to_contain_text("Gradient checkpointing")
+    page.evaluate("window.addEventListener('la-show-setting', (event) => (window.shown = event.detail.key))")
+    page.get_by_role("button", name="Show Train batch size").click()
+    assert page.evaluate("window.shown") == "train_batch_size"
+
+
+def test_a_crash_can_be_continued_from_the_page(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+    job = served.store.start(settings("crash=13"))
+    wait_until(job, "lost")
+    job.folder.write_json(job.folder.settings_file, {**job.settings(), "training_comment": ""})
+    page.goto(served.url)
+    expect(title(page)).to_have_text("Interrupted at step 13 of 20", timeout=SECONDS)
+    page.get_by_role("button", name="Continue from step 10").click()
+    expect(title(page)).to_have_text("Your LoRA is ready", timeout=SECONDS)
+    assert list(job.record().curves.steps) == list(range(1, 21))
+
+
+def test_view_follows_a_restarted_server(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+    job = served.store.start(settings("seconds=0.1", max_train_steps=600))
+    page.goto(served.url)
+    expect(title(page)).to_contain_text("Training, step", timeout=SECONDS)
+    page.evaluate("window.same = true")
+    served.stop()
+    expect(page.locator(".la-live .away")).to_be_visible(timeout=SECONDS)
+    served.start()
+    expect(page.locator(".la-live .away")).to_be_hidden(timeout=SECONDS)
+    job.stop()
+    expect(title(page)).to_contain_text("Stopped at step", timeout=SECONDS)
+    assert page.evaluate("window.same") is True, "without a reload"
+
+
+def test_waiting_jobs_can_be_reordered(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+    served.store.start(settings("seconds=0.1", max_train_steps=2000))
+    for name in ("second", "third"):
+        served.store.start(settings(output_name=name))
+    page.goto(served.url)
+    page.get_by_role("button", name="Move third up").click(timeout=SECONDS)
+    wait_for(lambda: [job.name for job in served.store.queue()] == ["third", "second"])
+    page.get_by_role("button", name="Take second out of the line").click()
+    wait_for(lambda: [job.name for job in served.store.queue()] == ["third"])
+
+
+def test_two_runs_side_by_side(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+    for name, rate in (("fast", 1e-3), ("slow", 1e-5)):
+        values = {"output_name": name, "unet_lr": rate, "sample_prompts": "a red circle"}
+        wait_until(served.store.start(settings(**values)), "finished")
+        time.sleep(1)  # job names sort by the second
+    page.goto(served.url)
+    page.locator("#t-jobs-button").click(timeout=SECONDS)
+    rows = page.locator(".la-jobs .pick")
+    expect(rows).to_have_count(2, timeout=SECONDS)
+    expect(page.locator(".la-jobs td", has_text="Unet learning rate")).to_be_visible(timeout=SECONDS)
+    rows.nth(1).click()
+    expect(page.locator(".la-jobs .bar2 h2").nth(1)).to_have_text("Aslow and Bfast", timeout=SECONDS)
+    cells = page.locator(".la-jobs tr", has_text="Unet learning rate").locator("td")
+    assert cells.all_inner_texts() == ["Unet learning rate", "1e-5", "1e-3"]
+    expect(page.locator(".la-jobs .sg img")).to_have_count(10)
+    page.evaluate("window.addEventListener('la-use-job', (event) => (window.used = event.detail.path))")
+    page.get_by_role("button", name="Use settings of B").click()
+    assert page.evaluate("window.used").endswith("settings.json")
+
+
+@pytest.mark.parametrize("tab", ["t-run", "t-jobs"])
+def test_japanese_phone_has_no_sideways_scroll(
+    served: Served, browser: Browser, settings: MakeSettings, tab: str  # noqa: F811
+):
+    long = "とても長いプロンプト" * 12 + "x" * 90
+    wait_until(served.store.start(settings(sample_prompts=long, output_name="n" * 80)), "finished")
+    context = browser.new_context(viewport={"width": 390, "height": 844}, locale="ja-JP", color_scheme="dark")
+    page = context.new_page()
+    page.goto(served.url)
+    expect(title(page)).to_have_text("LoRA ができました", timeout=SECONDS)
+    if tab == "t-jobs":
+        page.locator("#t-jobs-button").click()
+        expect(page.locator(".la-jobs h2").first).to_have_text("履歴", timeout=SECONDS)
+        expect(page.locator(".la-jobs .card").first).to_be_visible(timeout=SECONDS)
+    assert page.evaluate("document.documentElement.lang") == "ja"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
