@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from trainer import preflight
+from trainer.job_folder import PROJECT
 from trainer.kohya import Imported, read, to_kohya
 from trainer.kohya.ages import NAMES, PLACES, Age, recognise
+from trainer.preflight import Checked
 from trainer.settings import SETTINGS
 
 DATA = Path(__file__).parent.parent / "data" / "kohya"
@@ -252,3 +255,20 @@ def test_secrets_are_read_but_never_written() -> None:
     written = json.dumps([to_kohya(imported.settings, imported.carried), imported.as_json()])
     assert "s3cret" not in written
     assert "t0ken" not in written
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_checks_name_what_cannot_train(name: str, tmp_path: Path) -> None:
+    """Each preset on the demo's model and pictures: the checks end, with a plan, and name the trap."""
+    demo = PROJECT / "presets" / "demo"
+    places = {"pretrained_model_name_or_path": str(demo / "model"), "train_data_dir": str(demo / "pictures")}
+    checked = check({**PRESETS[name], **places, "output_dir": str(tmp_path), "output_name": "x"})
+    assert checked.plan is not None
+    assert checked.plan.total_steps > 0
+    blocked = {problem.setting for problem in checked.problems if problem.blocks}
+    assert ("bucket_reso_steps" in blocked) == (PRESETS[name]["bucket_reso_steps"] == 1)
+
+
+def check(form: dict[str, Any]) -> Checked:
+    """What preflight says of a file."""
+    return preflight.check(read(form).settings)

@@ -246,15 +246,22 @@ def test_a_dataset_file_laid_out_as_folders_becomes_the_image_folder() -> None:
 
 def test_any_other_dataset_file_stays_a_file(tmp_path: Path) -> None:
     path = tmp_path / "set.toml"
-    path.write_text(
-        DATASET.replace("num_repeats = 5", "num_repeats = 7\n  keep_tokens = 2"), encoding="utf-8"
-    )
+    text = DATASET.replace("num_repeats = 5", "num_repeats = 7\n  keep_tokens = 2")
+    path.write_text(text, encoding="utf-8")
     imported = read(path)
     assert value(imported, "dataset_config") == str(path)
-    assert {entry.note for entry in imported.report.attention} == {
-        "kohya.dataset_stays",
-        "kohya.subsets_differ",
-    }
+    assert {entry.note for entry in imported.report.attention} == {"kohya.subsets_differ"}
+    pasted = read_text(text)
+    assert "kohya.dataset_pasted" in {entry.note for entry in pasted.report.attention}
+
+
+def test_folders_beside_the_dataset_file_are_found(tmp_path: Path) -> None:
+    (tmp_path / "img" / "3_cat").mkdir(parents=True)
+    path = tmp_path / "set.toml"
+    path.write_text(
+        "[[datasets]]\n[[datasets.subsets]]\nimage_dir='img/3_cat'\nnum_repeats=3\n", encoding="utf-8"
+    )
+    assert value(read(path), "train_data_dir") == str(tmp_path / "img")
 
 
 def test_a_broken_dataset_file_is_refused() -> None:
@@ -318,3 +325,12 @@ def test_what_sd_scripts_cannot_do_is_said() -> None:
     codes = {message.code for message in sd_scripts_cannot(settings)}
     assert codes == {"kohya.cannot_stop_text_encoder", "kohya.cannot_token_padding", "kohya.cannot_warm_up"}
     assert sd_scripts_cannot(Settings()) == ()
+
+
+def test_toml_with_the_forms_own_names() -> None:
+    text = '[basic]\nLoRA_type = "Standard"\noptimizer_type = "Lion"\n'
+    text += 'resolution = "768,768"\n[folders]\nepoch = 3\n'
+    imported = read_text(text, "settings.toml")
+    assert value(imported, "optimizer") == "Lion"
+    assert value(imported, "max_resolution") == "768,768"
+    assert value(imported, "epoch") == 3

@@ -1,7 +1,8 @@
 """sd-scripts' dataset TOML: [general], [[datasets]], [[datasets.subsets]].
 
-Our trainer reads one folder of folders named <repeats>_<words>. A file whose subsets lie like that
-becomes an Image folder; any other stays as "Dataset config file".
+Sizes, batch size and captions become settings. Where the subsets lie as folders named <repeats>_<words>
+in one place, that place becomes the Image folder; else the file stays as "Dataset config file", and its
+folders, repeats, words and caption extensions count.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from trainer.errors import UserError
@@ -88,33 +89,32 @@ def _take_common(draft: Draft, option: str, setting: str, tables: list[dict[str,
     same = len(values) == len(tables) and all(value == first for value in values)
     text = ",".join(str(part) for part in first) if isinstance(first, list) else first
     raw = str(text) if setting == "max_resolution" else text
-    draft.take(setting, raw, key=option, was=first, note="" if same else "kohya.subsets_differ")
+    kept = option == "caption_extension"  # a dataset file's own go before the setting
+    draft.take(setting, raw, key=option, was=first, note="" if same or kept else "kohya.subsets_differ")
 
 
 def _take_folders(draft: Draft, subsets: list[tuple[str, Subset]], path: str) -> None:
     plain = {one.parent() for _, one in subsets if not one.is_reg}
     reg = {one.parent() for _, one in subsets if one.is_reg}
-    simple = (
-        bool(subsets) and all(len(parents) <= 1 and "" not in parents for parents in (plain, reg)) and plain
-    )
+    simple = len(plain) == 1 and len(reg) <= 1 and "" not in plain | reg
     for name, one in subsets:
         shown = f"{one.image_dir} x {one.num_repeats}"
-        draft.add(
-            name,
-            "taken",
-            shown,
-            now=shown,
-            why="kohya.subset_as_folder" if simple else "kohya.subset_in_file",
-        )
-    if simple:
-        draft.take("dataset_config", "", key="dataset_config", was=path, why="kohya.dataset_as_folder")
-        draft.take("train_data_dir", next(iter(plain)), key="image_dir", why="kohya.dataset_as_folder")
-        if reg:
-            draft.take(
-                "reg_data_dir", next(iter(reg)), key="image_dir (is_reg)", why="kohya.dataset_as_folder"
-            )
-    else:
-        draft.take("dataset_config", path, note="kohya.dataset_stays")
+        why = "kohya.subset_as_folder" if simple else "kohya.subset_in_file"
+        draft.add(name, "taken", shown, now=shown, why=why)
+    if not simple:
+        why, note = ("kohya.dataset_stays", "") if path else ("", "kohya.dataset_pasted")
+        draft.take("dataset_config", path, why=why, note=note)
+        return
+    draft.take("dataset_config", "", key="dataset_config", was=path, why="kohya.dataset_as_folder")
+    for setting, parents in (("train_data_dir", plain), ("reg_data_dir", reg)):
+        for parent in parents:
+            draft.take(setting, _from(path, parent), key="image_dir", why="kohya.dataset_as_folder")
+
+
+def _from(path: str, folder: str) -> str:
+    """A folder that is given relative to the dataset file."""
+    absolute = PureWindowsPath(folder).is_absolute() or PurePosixPath(folder).is_absolute()
+    return folder if absolute or not path or Path(folder).exists() else str(Path(path).parent / folder)
 
 
 def _subset(table: Mapping[str, Any]) -> Subset:

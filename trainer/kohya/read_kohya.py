@@ -28,7 +28,8 @@ RENAMED = {
     "lora_network_weights": "network_weights", "conv_dims": "conv_block_dims",
     "conv_alphas": "conv_block_alphas", "cache_latent": "cache_latents",
     "stop_text_encoder_training_pct": "stop_text_encoder_training",
-    "caption_extention": "caption_extension", "sdxl_checkbox": "sdxl",
+    "caption_extention": "caption_extension", "sdxl_checkbox": "sdxl", "optimizer_type": "optimizer",
+    "resolution": "max_resolution",
 }  # fmt: skip
 LEFTOVERS = {"save_as_bool", "save_as", "file_path", "headless", "print_only"}
 """Written by accident; they never meant anything."""

@@ -64,7 +64,8 @@ def read_text(text: str, path: str = "", may_read: MayRead | None = None) -> Imp
         return read_mapping(parse_json(text, name), path, may_read)
     if not path.lower().endswith(".toml") and is_command(text):
         return _from_command(read_command(text), path, may_read)
-    return read_mapping(parse_toml(text, name), path, may_read)
+    table = parse_toml(text, name)
+    return read_mapping(table if OWN in table or is_dataset(table) else flatten(table), path, may_read)
 
 
 def read_mapping(data: Mapping[str, Any], path: str = "", may_read: MayRead | None = None) -> Imported:
