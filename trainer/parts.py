@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from trainer import checks_folders, latents
+from trainer import checks_folders, checks_model, latents
 from trainer import images as image_files
 from trainer.conditioning import CaptionEncoder
 from trainer.dataset import Batch, Changes, TrainingData
@@ -99,7 +99,8 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Pat
 
     emit(Phase("read_images"))
     pictures = read_images(settings)
-    plan = build_plan(settings, *pictures, name=earlier.get("name", ""))
+    facts = checks_model.known_facts(settings.model)
+    plan = build_plan(settings, *pictures, facts, name=earlier.get("name", ""))
     data = build_data(settings, pictures, seed)
     emit(Phase("load_model"))
     model = _load_model(settings, precision, emit)
@@ -112,7 +113,7 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Pat
     )
     _place(model, device, keep_vae=cached is None)
     captions = _caption_encoder(settings, model, device, learning=bool(network.parameters("text_encoder")))
-    facts = RunFacts(
+    run_facts = RunFacts(
         settings, plan, data.images, model, seed, network.targets, describe(optimizer, settings.optimizer)
     )
     prepared = accelerator.prepare(optimizer)
@@ -132,7 +133,7 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Pat
         optimizer=prepared,
         lr_scheduler=lr_scheduler,
         timestep_weights=_timestep_weights(settings, model),
-        saver=_build_saver(settings, plan, network, facts, keeper, emit),
+        saver=_build_saver(settings, plan, network, run_facts, keeper, emit),
         keeper=keeper,
         start=start,
         sampler=_build_sampler(settings, plan, model, captions, network, optimizer, accelerator, job, emit),
