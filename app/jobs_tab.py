@@ -21,8 +21,8 @@ POINTS = 400
 def build_jobs_tab(store: JobStore) -> gr.HTML:
     """The list of runs and what is chosen from it.
 
-    "Use these settings again" triggers `submit` with {"job": id}, and in the browser the event
-    "la-use-job" on window with {"job", "path"}: `path` is the run's settings.json.
+    "Use these settings again" dispatches "la-use-job" on window with {"job", "path"}: `path` is the run's
+    settings.json.
     """
 
     def jobs(request: dict[str, Any]) -> dict[str, Any]:

@@ -41,9 +41,10 @@ def asset(name: str) -> str:
 def build_monitor(store: JobStore) -> gr.HTML:
     """The Run tab's live view.
 
-    It triggers `submit` with {"job": id} for "Train again with changes": give the component a listener
-    `monitor.submit(fn)` with fn(event: gr.EventData), event.job. In the browser it dispatches "la-run"
-    on window with {"state", "step", "total", "text", "hint"} at each answer, for the action bar.
+    In the browser it dispatches on window: "la-run" with {"state", "step", "total", "stopping", "text",
+    "hint"} at each answer, for the action bar; "la-use-job" with {"job", "path"} for "Train again with
+    changes" (`path` is the run's settings.json); "la-show-setting" with {"key", "label"} for the setting
+    that a failure is about. It listens to "la-look": ask at once, e.g. after Train was pressed.
     """
 
     def live(request: dict[str, Any]) -> dict[str, Any]:
@@ -196,6 +197,7 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
     """What changes now and then: sample grid, files, outcome."""
     plan = record.plan
     return {
+        "path": str(job.folder.settings_file),
         "prompts": sample_prompts(job, record),
         "sample_steps": list(plan.get("sample_steps", ())),
         "samples": [sample_row(job, sample) for sample in record.samples.values()],

@@ -1,3 +1,4 @@
+# ruff: noqa: F811  # pytest hands fixtures over by their imported names
 """The live view and the jobs tab in a real browser, with real processes that only pretend to learn."""
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import gradio as gr
 import pytest
 import uvicorn
+from gradio.context import Context
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app import server
@@ -36,6 +38,7 @@ class Served:
         self.start()
 
     async def _build(self):
+        Context.id = 0  # a new process counts its components from 0
         with gr.Blocks(analytics_enabled=False) as blocks, gr.Tabs():
             with gr.Tab("Run", elem_id="t-run"):
                 build_monitor(self.store)
@@ -67,7 +70,7 @@ class Served:
 
 
 @pytest.fixture
-def served(store: JobStore) -> Iterator[Served]:  # noqa: F811  # the fixture of tests/app
+def served(store: JobStore) -> Iterator[Served]:
     made = Served(store)
     yield made
     made.stop()
@@ -102,7 +105,7 @@ def title(page: Page):
     return page.locator(".la-live h2").first
 
 
-def test_a_run_from_start_to_file(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+def test_a_run_from_start_to_file(served: Served, page: Page, settings: MakeSettings):
     page.goto(served.url)
     expect(title(page)).to_have_text("No run yet", timeout=SECONDS)
     prompts = f"a red circle\n{HOSTILE}"
@@ -124,7 +127,7 @@ def test_a_run_from_start_to_file(served: Served, page: Page, settings: MakeSett
     assert page.evaluate("window.hacked") is None
 
 
-def test_pictures_grow_and_walk_by_keys(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+def test_pictures_grow_and_walk_by_keys(served: Served, page: Page, settings: MakeSettings):
     wait_until(served.store.start(settings(sample_prompts="a red circle")), "finished")
     page.goto(served.url)
     page.locator(".la-live .pb").first.click(timeout=SECONDS)
@@ -136,7 +139,7 @@ def test_pictures_grow_and_walk_by_keys(served: Served, page: Page, settings: Ma
     expect(page.locator(".la-box")).to_have_count(0)
 
 
-def test_failure_says_what_to_change(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+def test_failure_says_what_to_change(served: Served, page: Page, settings: MakeSettings):
     wait_until(served.store.start(settings("fail=12")), "failed")
     page.goto(served.url)
     expect(title(page)).to_have_text("Stopped at step 12 of 20", timeout=SECONDS)
@@ -149,7 +152,7 @@ def test_failure_says_what_to_change(served: Served, page: Page, settings: MakeS
     assert page.evaluate("window.shown") == "train_batch_size"
 
 
-def test_a_crash_can_be_continued_from_the_page(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+def test_a_crash_can_be_continued_from_the_page(served: Served, page: Page, settings: MakeSettings):
     job = served.store.start(settings("crash=13"))
     wait_until(job, "lost")
     job.folder.write_json(job.folder.settings_file, {**job.settings(), "training_comment": ""})
@@ -160,7 +163,7 @@ def test_a_crash_can_be_continued_from_the_page(served: Served, page: Page, sett
     assert list(job.record().curves.steps) == list(range(1, 21))
 
 
-def test_view_follows_a_restarted_server(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+def test_view_follows_a_restarted_server(served: Served, page: Page, settings: MakeSettings):
     job = served.store.start(settings("seconds=0.1", max_train_steps=600))
     page.goto(served.url)
     expect(title(page)).to_contain_text("Training, step", timeout=SECONDS)
@@ -174,7 +177,7 @@ def test_view_follows_a_restarted_server(served: Served, page: Page, settings: M
     assert page.evaluate("window.same") is True, "without a reload"
 
 
-def test_waiting_jobs_can_be_reordered(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+def test_waiting_jobs_can_be_reordered(served: Served, page: Page, settings: MakeSettings):
     served.store.start(settings("seconds=0.1", max_train_steps=2000))
     for name in ("second", "third"):
         served.store.start(settings(output_name=name))
@@ -185,7 +188,7 @@ def test_waiting_jobs_can_be_reordered(served: Served, page: Page, settings: Mak
     wait_for(lambda: [job.name for job in served.store.queue()] == ["third"])
 
 
-def test_two_runs_side_by_side(served: Served, page: Page, settings: MakeSettings):  # noqa: F811
+def test_two_runs_side_by_side(served: Served, page: Page, settings: MakeSettings):
     for name, rate in (("fast", 1e-3), ("slow", 1e-5)):
         values = {"output_name": name, "unet_lr": rate, "sample_prompts": "a red circle"}
         wait_until(served.store.start(settings(**values)), "finished")
@@ -207,7 +210,10 @@ def test_two_runs_side_by_side(served: Served, page: Page, settings: MakeSetting
 
 @pytest.mark.parametrize("tab", ["t-run", "t-jobs"])
 def test_japanese_phone_has_no_sideways_scroll(
-    served: Served, browser: Browser, settings: MakeSettings, tab: str  # noqa: F811
+    served: Served,
+    browser: Browser,
+    settings: MakeSettings,
+    tab: str,
 ):
     long = "とても長いプロンプト" * 12 + "x" * 90
     wait_until(served.store.start(settings(sample_prompts=long, output_name="n" * 80)), "finished")
