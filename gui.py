@@ -22,8 +22,12 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         metavar="ADDRESS",
         help="let other machines use the page; asks for a password",
     )
-    parser.add_argument("--workspace", type=Path, default=default_workspace(), help="where jobs and drafts are kept")
-    parser.add_argument("--password", default=os.environ.get("LORA_ATELIER_PASSWORD"), help="password of the page")
+    parser.add_argument(
+        "--workspace", type=Path, default=default_workspace(), help="where jobs and drafts are kept"
+    )
+    parser.add_argument(
+        "--password", default=os.environ.get("LORA_ATELIER_PASSWORD"), help="password of the page"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     return parser.parse_args(words)
 
@@ -35,7 +39,11 @@ def main() -> int:
 
     try:
         serve(
-            wanted.workspace, wanted.listen, wanted.port, open_browser=not wanted.no_browser, password=wanted.password
+            wanted.workspace,
+            wanted.listen,
+            wanted.port,
+            open_browser=not wanted.no_browser,
+            password=wanted.password,
         )
     except (OSError, PermissionError) as error:
         print(f"The page cannot start: {error}", file=sys.stderr)

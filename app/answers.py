@@ -225,11 +225,11 @@ def _plain_function(name: str, method: Callable[[Request], Answer]) -> Callable[
 def _values(request: Request) -> dict[str, Any]:
     """The form's content, known settings only."""
     values = request.get("values")
-    return {key: value for key, value in values.items() if key in SETTINGS} if isinstance(values, dict) else {}
+    return (
+        {key: value for key, value in values.items() if key in SETTINGS} if isinstance(values, dict) else {}
+    )
 
 
 def without_unjson(carried: Mapping[str, Any]) -> dict[str, Any]:
     """What can be kept in a draft."""
     return json.loads(json.dumps(dict(carried), default=str))
-
-

@@ -63,7 +63,9 @@ def dataset(values: Mapping[str, Any], language: Language) -> dict[str, Any] | N
     }  # fmt: skip
 
 
-def stats(images: tuple[TrainImage, ...] | list[TrainImage], sizes: int, language: Language) -> list[tuple[str, str]]:
+def stats(
+    images: tuple[TrainImage, ...] | list[TrainImage], sizes: int, language: Language
+) -> list[tuple[str, str]]:
     """(figure, what it counts)."""
     folders = sorted({image.folder for image in images})
     repeats = sorted({image.repeats for image in images})

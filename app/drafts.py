@@ -54,5 +54,7 @@ class Drafts:
 def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of known settings that may be written to disk."""
     return {
-        key: value for key, value in values.items() if key in SETTINGS and SETTINGS[key].spec.widget != "secret"
+        key: value
+        for key, value in values.items()
+        if key in SETTINGS and SETTINGS[key].spec.widget != "secret"
     }

@@ -20,7 +20,7 @@ WIDE = {
     "block_dims": 3, "block_alphas": 3, "conv_block_dims": 3, "conv_block_alphas": 3,
 }  # fmt: skip
 """Columns of three that a field takes, where it is not one."""
-PLAIN_HTML = {"autocomplete": "off", "spellcheck": False, "autocapitalize": "off"}
+PLAIN_HTML: Any = {"autocomplete": "off", "spellcheck": False, "autocapitalize": "off"}
 
 
 def element_id(key: str) -> str:
@@ -63,7 +63,7 @@ def _text(setting: Setting, common: dict[str, Any]) -> gr.Textbox:
     if widget == "lines":
         return gr.Textbox(lines=4, max_lines=16, **common)
     if widget == "secret":
-        return gr.Textbox(type="password", html_attributes={"autocomplete": "off"}, **common)
+        return gr.Textbox(type="password", html_attributes=PLAIN_HTML, **common)
     attributes: Any = {**PLAIN_HTML, "inputmode": "decimal"} if widget == "rate" else PLAIN_HTML
     return gr.Textbox(max_lines=1, html_attributes=attributes, **common)
 
@@ -130,7 +130,9 @@ def plain(key: str, value: Any) -> str:
 
 def keys_of(tab: str, group: str, first: Iterable[str] = ()) -> list[str]:
     """A group's settings, those named first in front."""
-    keys = [key for key, setting in SETTINGS.items() if (setting.spec.tab, setting.spec.group) == (tab, group)]
+    keys = [
+        key for key, setting in SETTINGS.items() if (setting.spec.tab, setting.spec.group) == (tab, group)
+    ]
     front = [key for key in first if key in keys]
     return front + [key for key in keys if key not in front]
 

@@ -70,13 +70,15 @@ def asset(name: str) -> str:
 
 def translated() -> gr.I18n:
     """Words of Gradio's own parts (tabs, fold-outs, placeholders), by the browser's language."""
-    return gr.I18n(**{
-        language: {
-            **{f"w.{key}": text for key, text in words(language).items()},
-            **{f"g.{key}": entry["title"] for key, entry in group_words(language).items()},
+    return gr.I18n(
+        **{
+            language: {
+                **{f"w.{key}": text for key, text in words(language).items()},
+                **{f"g.{key}": entry["title"] for key, entry in group_words(language).items()},
+            }
+            for language in LANGUAGES
         }
-        for language in LANGUAGES
-    })
+    )
 
 
 def raw_html(value: str, **options: Any) -> gr.HTML:
@@ -88,7 +90,8 @@ def heading(group: str) -> str:
     """A group's title and sentence."""
     entries = [group_words(language)[group] for language in LANGUAGES]
     about = both([entry.get("about", "") for entry in entries])
-    return f'<header class="la-head"><h3>{both([entry["title"] for entry in entries])}</h3><p>{about}</p></header>'
+    title = both([entry["title"] for entry in entries])
+    return f'<header class="la-head"><h3>{title}</h3><p>{about}</p></header>'
 
 
 @contextmanager
@@ -110,7 +113,9 @@ FOLD_OUTS = ("captions", "learning", "memory", "pictures_changes", "noise", "sav
              "huggingface", "processes")  # fmt: skip
 """Groups of Advanced that are behind their titles."""
 LORA_MORE = tuple(
-    key for key in keys_of("training", "lora") if key not in ("LoRA_type", "network_weights", "dim_from_weights")
+    key
+    for key in keys_of("training", "lora")
+    if key not in ("LoRA_type", "network_weights", "dim_from_weights")
 )
 """Settings of single LoRA types."""
 
@@ -124,9 +129,9 @@ def fold_of(key: str) -> str:
 def fold_out(components: dict[str, Component], i18n: gr.I18n, group: str) -> None:
     """The fields of a fold-out behind its title; their names stand beside the title."""
     keys = [key for key in SETTINGS if fold_of(key) == group]
-    with gr.Accordion(i18n(f"g.{group}"), open=False, elem_classes="la-acc", elem_id=f"s-{group}"):
-        with gr.Row(elem_classes="fields"):
-            add_fields(components, keys)
+    fold = gr.Accordion(i18n(f"g.{group}"), open=False, elem_classes="la-acc", elem_id=f"s-{group}")
+    with fold, gr.Row(elem_classes="fields"):
+        add_fields(components, keys)
 
 
 def accordion_css() -> str:

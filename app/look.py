@@ -27,7 +27,9 @@ def look(values: Mapping[str, Any], language: Language) -> dict[str, Any]:
     changed = form.changed(values)
     problems = [problem_json(problem, values, language) for problem in checked.problems]
     stopping = [problem for problem in problems if problem["blocks"]]
-    nearest = Settings.from_flat({key: form.typed(key, raw) for key, raw in values.items() if key in SETTINGS})
+    nearest = Settings.from_flat(
+        {key: form.typed(key, raw) for key, raw in values.items() if key in SETTINGS}
+    )
     return {
         "changed": {key: default_words(key, language) for key in changed},
         "idle": idle(values, language),
@@ -135,7 +137,9 @@ def plan_json(checked: Checked, settings: Settings, language: Language) -> dict[
         "facts": [fact for fact in facts if fact[1]],
         "summary": summary(plan, language),
         "total": plan.total_steps,
-        "epochs": [min(plan.total_steps, epoch * plan.steps_per_epoch) for epoch in range(plan.epochs + 1)][:200],
+        "epochs": [min(plan.total_steps, epoch * plan.steps_per_epoch) for epoch in range(plan.epochs + 1)][
+            :200
+        ],
         "saves": [{"step": save.step, "name": save.name} for save in plan.saves][:200],
         "samples": list(plan.sample_steps)[:200],
         "sum": str(say(plan.said_length(), language)),
@@ -218,7 +222,12 @@ def bar(checked: Checked, stopping: list[dict[str, Any]], language: Language) ->
     if stopping:
         first = stopping[0]
         head = word(language, "bar.problems", count=len(stopping))
-        return {"state": "stopped", "head": head, "link": first["label"] or first["what"], "key": first["setting"]}
+        return {
+            "state": "stopped",
+            "head": head,
+            "link": first["label"] or first["what"],
+            "key": first["setting"],
+        }
     if not checked.plan:
         return {"state": "ready", "head": word(language, "bar.ready"), "text": "", "key": ""}
     steps = word(language, "bar.steps", count=f"{checked.plan.total_steps:,}")

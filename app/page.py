@@ -83,7 +83,12 @@ def bridge(components: dict[str, Component], answers: Answers) -> None:
         js_on_load="window.atelier.connect(server)",
         server_functions=answers.functions(),
     )
-    quiet: dict[str, Any] = {"fn": None, "queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    quiet: dict[str, Any] = {
+        "fn": None,
+        "queue": False,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+    }
     keys = json.dumps(list(components))
     hear = f"(...values) => {{ window.atelier.heard({keys}, values); return []; }}"
     inputs: list[Any] = [field.input for field in fields]  # type: ignore[attr-defined]  # all have it
@@ -102,20 +107,25 @@ def header() -> str:
         f'<button type="button" data-lang="{code}" lang="{code}" aria-pressed="false">{name}</button>'
         for code, name in (("en", "English"), ("ja", "日本語"))
     )
-    return asset("header.html").replace("{{buttons}}", buttons).replace("{{languages}}", languages).replace(
-        "{{config}}", t("head.config")
-    ).replace("{{presets}}", t("head.presets"))
+    return (
+        asset("header.html")
+        .replace("{{buttons}}", buttons)
+        .replace("{{languages}}", languages)
+        .replace("{{config}}", t("head.config"))
+        .replace("{{presets}}", t("head.presets"))
+    )
 
 
 def bar() -> str:
     """Train, Stop, Print training command, and the length of the run."""
-    return (
-        '<div class="la-wrap" role="region" id="la-bar"><button type="button" class="btn p lg" data-act="train" '
-        f'aria-disabled="true">{icon("play")}{t("bar.train")}</button>'
-        f'<button type="button" class="btn lg" data-act="stop" aria-disabled="true">{icon("stop")}{t("bar.stop")}</button>'
-        f'<button type="button" class="btn q hide-m" data-act="command">{icon("cmd")}{t("bar.command")}</button>'
-        '<div class="len" id="la-len" role="status" aria-live="polite"></div></div>'
+    buttons = (("train", "btn p lg", "play"), ("stop", "btn lg", "stop"), ("command", "btn q hide-m", "cmd"))
+    shown = "".join(
+        f'<button type="button" class="{style}" data-act="{name}"'
+        f"{'' if name == 'command' else ' aria-disabled=true'}>{icon(symbol)}{t(f'bar.{name}')}</button>"
+        for name, style, symbol in buttons
     )
+    length = '<div class="len" id="la-len" role="status" aria-live="polite"></div>'
+    return f'<div class="la-wrap" role="region" id="la-bar">{shown}{length}</div>'
 
 
 def script() -> str:
@@ -126,7 +136,8 @@ def script() -> str:
     }
     parts = "\n".join(asset(f"{name}.js") for name in SCRIPTS)
     data = json.dumps(spoken, ensure_ascii=False).replace("</", "<\\/")
-    return f"(() => {{ 'use strict';\nconst WORDS = {data};\nconst SPRITE = {json.dumps(asset('icons.svg'))};\n{parts}\n}})();"
+    given = f"const WORDS = {data};\nconst SPRITE = {json.dumps(asset('icons.svg'))};"
+    return f"(() => {{ 'use strict';\n{given}\n{parts}\n}})();"
 
 
 def mount_options() -> dict[str, Any]:

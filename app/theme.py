@@ -1,15 +1,23 @@
-"""Gradio's theme: fonts, colours for light and dark, heights. What has no Gradio name is in assets/theme.css."""
+"""Gradio's theme: fonts, and colours for light and dark. What has no Gradio name is in assets/theme.css."""
 
 from __future__ import annotations
 
 import gradio as gr
 
 FONT = (
-    "Segoe UI Variable Text", "Segoe UI", "-apple-system", "BlinkMacSystemFont", "Hiragino Sans", "Noto Sans CJK JP",
-    "Noto Sans JP", "Yu Gothic UI", "Meiryo", "system-ui", "sans-serif",
+    "Segoe UI Variable Text", "Segoe UI", "-apple-system", "BlinkMacSystemFont", "Hiragino Sans",
+    "Noto Sans CJK JP", "Noto Sans JP", "Yu Gothic UI", "Meiryo", "system-ui", "sans-serif",
 )  # fmt: skip
 """`system-ui` last: first, it gives DejaVu Sans on Debian and a thin Yu Gothic on Japanese Windows."""
-MONO = ("ui-monospace", "Cascadia Mono", "Consolas", "Menlo", "Liberation Mono", "Noto Sans Mono CJK JP", "monospace")
+MONO = (
+    "ui-monospace",
+    "Cascadia Mono",
+    "Consolas",
+    "Menlo",
+    "Liberation Mono",
+    "Noto Sans Mono CJK JP",
+    "monospace",
+)
 COLOURS: dict[str, tuple[str, str]] = {
     "body_background_fill": ("#f6f8f7", "#121716"),
     "background_fill_primary": ("#ffffff", "#1a201f"),
@@ -59,5 +67,7 @@ def theme() -> gr.themes.Base:
         values[name], values[f"{name}_dark"] = light, dark
     flat = ("block_border_width", "block_label_border_width", "panel_border_width", "form_gap_width")
     values.update(dict.fromkeys(flat, "0px"))
-    values.update(dict.fromkeys(("block_shadow", "input_shadow", "input_shadow_focus", "button_primary_shadow"), "none"))
+    values.update(
+        dict.fromkeys(("block_shadow", "input_shadow", "input_shadow_focus", "button_primary_shadow"), "none")
+    )
     return base.set(**values)

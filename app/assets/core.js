@@ -17,7 +17,7 @@ keepCookie("atelier_browser", BROWSER);
 
 const page = {
   server: null, fields: null, keys: [], defaults: {}, values: {}, path: "", look: null,
-  presets: [], job: null, focus: "", fresh: false, dataset: null, undo: null,
+  presets: [], job: null, focus: "", fresh: false, dataset: null, pending: {}, saved: "", run: null,
 };
 
 /** A word of the page, filled; `_one` for a count of 1. */
@@ -110,7 +110,12 @@ function heard(keys, values) {
   clearTimeout(listenTimer);
   if (!page.fields) return;
   const before = page.values;
+  // What was just written by `write` may not have reached Gradio's own state yet.
   page.values = Object.fromEntries(keys.map((key, place) => [key, values[place]]));
+  for (const [key, { old, value }] of Object.entries(page.pending)) {
+    if (page.values[key] === old) page.values[key] = value;
+    else delete page.pending[key];
+  }
   if (keys.every((key) => before[key] === page.values[key])) return;
   if (before.model_list !== page.values.model_list) picked();
   else if (before.pretrained_model_name_or_path !== page.values.pretrained_model_name_or_path) named();
@@ -129,11 +134,17 @@ function named() {
 
 /** Change some widgets, all in one update. */
 function write(changes) {
+  for (const [key, value] of Object.entries(changes)) page.pending[key] = { old: page.values[key], value };
   Object.assign(page.values, changes);
   $("#la-apply").click();
   touched(0);
 }
-const written = (keys) => keys.map((key) => page.values[key]);
+function written(keys) {
+  clearTimeout(writtenTimer);
+  writtenTimer = setTimeout(() => { page.pending = {}; }, 600);
+  return keys.map((key) => page.values[key]);
+}
+let writtenTimer = 0;
 
 /** Change widgets so that it can be undone. */
 function writeUndoable(changes, text) {

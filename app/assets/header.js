@@ -197,5 +197,7 @@ function startSearch() {
       mark();
     } else if (event.key === "Enter") { event.preventDefault(); choose(items[at].dataset.key); }
   });
-  input.addEventListener("blur", () => setTimeout(close, 150));
+  let leaving = 0;
+  input.addEventListener("blur", () => { leaving = setTimeout(close, 150); });
+  input.addEventListener("focus", () => clearTimeout(leaving));
 }

@@ -42,7 +42,7 @@ def test_defaults_shown_come_back_as_defaults():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1e-4, "1e-4"), (5e-5, "5e-5"), (0.002, "0.002"), (1.0, "1"), (0.0, "0"), (1.25e-6, "1.25e-6"), (9.999999e-5, "9.999999e-5".replace("9.999999", "1").replace("e-5", "e-4"))],
+    [(1e-4, "1e-4"), (5e-5, "5e-5"), (0.002, "0.002"), (1.0, "1"), (0.0, "0"), (1.25e-6, "1.25e-6")],
 )  # fmt: skip
 def test_rates_are_short_and_read_back(value, text):
     shown = form.rate_text(value)
@@ -59,7 +59,8 @@ def test_a_blank_rate_stays_blank_and_is_a_change():
 
 
 @pytest.mark.parametrize(
-    ("key", "same"), [("learning_rate", "0.0001"), ("learning_rate", "1e-04"), ("epoch", 1.0), ("network_alpha", "1")]
+    ("key", "same"),
+    [("learning_rate", "0.0001"), ("learning_rate", "1e-04"), ("epoch", 1.0), ("network_alpha", "1")],
 )
 def test_another_spelling_of_the_default_is_no_change(key, same):
     assert form.changed({key: same}) == []
@@ -106,7 +107,18 @@ def test_lora_fold_out_leaves_the_main_choice_in_view():
 
 
 def test_page_modules_load_no_torch():
-    names = ["app.page", "app.answers", "app.look", "app.dataset", "app.presets", "app.drafts", "app.help_texts"]
-    code = f"import importlib, json, sys; [importlib.import_module(n) for n in {names!r}]; print(json.dumps('torch' in sys.modules))"
+    names = [
+        "app.page",
+        "app.answers",
+        "app.look",
+        "app.dataset",
+        "app.presets",
+        "app.drafts",
+        "app.help_texts",
+    ]
+    code = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {names!r}]; "
+        "print('true' if 'torch' in sys.modules else 'false')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) is False

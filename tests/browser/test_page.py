@@ -51,20 +51,22 @@ def browser(browser_program: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, address: str) -> Iterator[Opener]:
-    """Open the page in a browser of its own; at the end nothing was asked of other hosts and no script failed."""
+    """Open the page in a fresh browser; in the end no other host was asked and no script failed."""
     contexts, wrong = [], []
 
     def opened(*, phone: bool = False, language: str = "en-US", dark: bool = False) -> Page:
         size = PHONE if phone else {"width": 1440, "height": 900}
         scheme = "dark" if dark else "light"
-        context = browser.new_context(viewport=size, locale=language, color_scheme=scheme)  # type: ignore[arg-type]  # a plain dict
+        context = browser.new_context(viewport=size, locale=language, color_scheme=scheme)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on(
             "request",
-            lambda request: wrong.append(request.url) if not request.url.startswith((address, "data:", "blob:")) else None,
+            lambda request: (
+                wrong.append(request.url) if not request.url.startswith((address, "data:", "blob:")) else None
+            ),
         )
         page.goto(address)
         return ready(page)
@@ -100,7 +102,7 @@ def fill_demo(page: Page, root: Path, out: Path, **more: object) -> None:
     expect(page.locator("[data-act=train]")).to_have_attribute("aria-disabled", "false", timeout=60_000)
 
 
-def test_first_key_in_a_new_tab_is_heard_and_problem_is_mended_and_undone(open_page, root):
+def test_first_key_in_a_new_tab_is_heard_and_a_problem_mended_and_undone(open_page, root):
     page = open_page()
     open_tab(page, "folders")
     inner = str(root / "presets" / "demo" / "pictures" / "10_sks mascot")
@@ -182,7 +184,7 @@ def test_draft_survives_reload_second_tab_and_language_switch(open_page):
     open_tab(page, "training")
     expect(page.locator("#f-network_dim input")).to_have_value("24")
     expect(page.locator("#f-network_dim .la-ja")).to_contain_text("ランク")
-    expect(page.locator("[data-act=train]")).to_have_text("学習開始")
+    expect(page.get_by_role("button", name="学習開始", exact=True)).to_be_visible()
 
 
 def test_save_as_and_load(open_page, tmp_path):
@@ -215,7 +217,9 @@ def test_blocks_and_their_text_fields_keep_in_step(open_page):
     page.locator('.la-unet[data-kind=weights] input[aria-label="IN1"]').fill("0.25")
     expect(page.locator("#f-down_lr_weight input")).to_have_value("1,0.25,1,1,1,1,1,1,1,1,1,1")
     page.locator("#f-up_lr_weight input").fill("0,0,0,0.6,0,0,0,0,0,0,0,0")
-    expect(page.locator('.la-unet[data-kind=weights] input[aria-label="OUT3"]')).to_have_value("0.6", timeout=60_000)
+    expect(page.locator('.la-unet[data-kind=weights] input[aria-label="OUT3"]')).to_have_value(
+        "0.6", timeout=60_000
+    )
 
 
 def test_train_shows_the_run_and_stop_ends_it(open_page, root, tmp_path):
