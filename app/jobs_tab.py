@@ -21,8 +21,8 @@ POINTS = 400
 def build_jobs_tab(store: JobStore) -> gr.HTML:
     """The list of runs and what is chosen from it.
 
-    "Use these settings again" dispatches "la-use-job" on window with {"job", "path"}: `path` is the run's
-    settings.json.
+    "Use these settings again" triggers `submit` with {"job": id}: give the component a listener
+    `submit(fn)` with fn(event: gr.EventData), event.job.
     """
 
     def jobs(request: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,6 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
         "id": job.id,
         "name": job.name,
         "state": state,
-        "path": str(job.folder.settings_file),
         "total": record.total,
         "step": record.step,
         "curve": {

@@ -41,10 +41,11 @@ def asset(name: str) -> str:
 def build_monitor(store: JobStore) -> gr.HTML:
     """The Run tab's live view.
 
-    In the browser it dispatches on window: "la-run" with {"state", "step", "total", "stopping", "text",
-    "hint"} at each answer, for the action bar; "la-use-job" with {"job", "path"} for "Train again with
-    changes" (`path` is the run's settings.json); "la-show-setting" with {"key", "label"} for the setting
-    that a failure is about. It listens to "la-look": ask at once, e.g. after Train was pressed.
+    "Train again with changes" triggers `submit` with {"job": id}: give the component a listener
+    `submit(fn)` with fn(event: gr.EventData), event.job. In the browser it dispatches on window: "la-run"
+    with {"state", "step", "total", "stopping", "text", "hint"} at each answer, for the action bar, and
+    "la-show-setting" with {"key", "label"} for the setting that a failure is about. It listens to
+    "la-look": ask at once, e.g. after Train was pressed.
     """
 
     def live(request: dict[str, Any]) -> dict[str, Any]:
@@ -197,7 +198,6 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
     """What changes now and then: sample grid, files, outcome."""
     plan = record.plan
     return {
-        "path": str(job.folder.settings_file),
         "prompts": sample_prompts(job, record),
         "sample_steps": list(plan.get("sample_steps", ())),
         "samples": [sample_row(job, sample) for sample in record.samples.values()],

@@ -72,7 +72,7 @@
   }
   async function resume(id) { await server.resume({ job: id }); window.dispatchEvent(new Event('la-look')); ask(); }
   function use(run) {
-    window.dispatchEvent(new CustomEvent('la-use-job', { detail: { job: run.id, path: run.path } }));
+    trigger('submit', { job: run.id });
   }
 
   async function show(pressed) {

@@ -119,7 +119,7 @@
     if (outcome.resume !== null && outcome.resume !== undefined) {
       actions.push(h('button', { class: good || plain ? 'btn lg' : 'btn p lg', type: 'button', onclick: () => act({ do: 'continue', job: cursor.job }) }, icon('play'), outcome.resume ? w('outcome.continue_from', { step: number(outcome.resume) }) : w('outcome.continue')));
     }
-    actions.push(h('button', { class: 'btn q2', type: 'button', onclick: () => window.dispatchEvent(new CustomEvent('la-use-job', { detail: { job: cursor.job, path: parts.path } })) }, w('outcome.again')));
+    actions.push(h('button', { class: 'btn q2', type: 'button', onclick: () => trigger('submit', { job: cursor.job }) }, w('outcome.again')));
     const facts = [outcome.facts, outcome.why].filter(Boolean).join(words.language === 'ja' ? '' : ' ');
     const banner = h('div', { class: `out ${good ? '' : plain ? 'plain' : 'bad'}`, role: good || plain ? 'status' : 'alert' },
       h('div', { class: 'dot' }, icon(good ? 'check' : plain ? 'stop' : 'bang')),

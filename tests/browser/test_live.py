@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -29,6 +30,10 @@ HOSTILE = "<img src=x onerror=window.hacked=1> <script>window.hacked=2</script>"
 SECONDS = 30_000
 
 
+def job_of(event: gr.EventData) -> str:
+    return event.job
+
+
 class Served:
     """A server that can be stopped and started again on its port."""
 
@@ -43,7 +48,8 @@ class Served:
             with gr.Tab("Run", elem_id="t-run"):
                 build_monitor(self.store)
             with gr.Tab("Jobs", elem_id="t-jobs"):
-                build_jobs_tab(self.store)
+                used = gr.Textbox(elem_id="used")
+                build_jobs_tab(self.store).submit(job_of, None, used)
         return server.build_app(self.store, blocks, {})
 
     def start(self) -> None:
@@ -203,9 +209,10 @@ def test_two_runs_side_by_side(served: Served, page: Page, settings: MakeSetting
     cells = page.locator(".la-jobs tr", has_text="Unet learning rate").locator("td")
     assert cells.all_inner_texts() == ["Unet learning rate", "1e-5", "1e-3"]
     expect(page.locator(".la-jobs .sg img")).to_have_count(10)
-    page.evaluate("window.addEventListener('la-use-job', (event) => (window.used = event.detail.path))")
     page.get_by_role("button", name="Use settings of B").click()
-    assert page.evaluate("window.used").endswith("settings.json")
+    expect(page.locator("#used textarea, #used input").first).to_have_value(
+        re.compile("-fast$"), timeout=SECONDS
+    )
 
 
 @pytest.mark.parametrize("tab", ["t-run", "t-jobs"])
