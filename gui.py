@@ -35,6 +35,8 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Serve until Ctrl-C."""
     wanted = arguments()
+    # Presets and path completion look it up there, and so does the trainer.
+    os.environ["LORA_ATELIER_WORKSPACE"] = str(wanted.workspace.expanduser().resolve())
     from app.server import serve
 
     try:

@@ -95,7 +95,8 @@ def fill_demo(page: Page, root: Path, out: Path, **more: object) -> None:
     demo = root / "presets" / "demo"
     values = {
         "pretrained_model_name_or_path": str(demo / "model"), "train_data_dir": str(demo / "pictures"),
-        "output_dir": str(out), "output_name": "owl", "caption_extension": ".txt", "max_resolution": "128,128",
+        "output_dir": str(out), "output_name": "owl",
+        "caption_extension": ".txt", "max_resolution": "128,128",
         "mixed_precision": "no", "optimizer": "AdamW", "max_train_steps": 20, **more,
     }  # fmt: skip
     page.evaluate("(values) => atelier.write(values)", values)
