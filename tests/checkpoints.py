@@ -46,10 +46,10 @@ TINY_TEXT = {
 
 def random_model(family: Family = "sd1", *, full: bool = False, v_prediction: bool = False) -> LoadedModel:
     """A model of random weights, as `load_model` would give it. Draws from torch's global generator."""
-    unet = UNet2DConditionModel.from_config(
+    unet: Any = UNet2DConditionModel.from_config(
         {**shipped_config(family, "unet"), **({} if full else TINY_UNET[family])}
     )
-    vae = AutoencoderKL.from_config({**shipped_config(family, "vae"), **({} if full else TINY_VAE)})
+    vae: Any = AutoencoderKL.from_config({**shipped_config(family, "vae"), **({} if full else TINY_VAE)})
     kinds = [CLIPTextModel, CLIPTextModelWithProjection][: 2 if family == "sdxl" else 1]
     texts = []
     for kind, part in zip(kinds, ("text_encoder", "text_encoder_2"), strict=False):

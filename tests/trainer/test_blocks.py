@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,8 @@ CASES = [(json.loads(given), rates) for given, rates in reference("block_rates")
 @pytest.mark.parametrize(("given", "rates"), CASES, ids=[str(given) for given, _ in CASES])
 def test_weights_and_curves_equal_the_reference(given: dict, rates: list[float] | None) -> None:
     blank_middle = given.get("mid_lr_weight") == ""
-    network = Network(**{key: value or "" for key, value in given.items()})
+    values: dict[str, Any] = {key: value or "" for key, value in given.items()}
+    network = Network(**values)
     if not isinstance(rates, list):
         with pytest.raises(UserError) as error:
             block_rates(network)

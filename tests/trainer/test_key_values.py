@@ -17,7 +17,7 @@ from trainer.key_values import NO_DEFAULT, check_known, parse_key_values
         ("weight_decay=0.01", {"weight_decay": 0.01}),
         ("  weight_decay=0.01   betas=0.9,0.99\n", {"weight_decay": 0.01, "betas": (0.9, 0.99)}),
         ('"betas=0.9, 0.99" decouple=True', {"betas": (0.9, 0.99), "decouple": True}),
-        ("decouple=true safeguard_warmup=False beta3=None", {"decouple": True, "safeguard_warmup": False, "beta3": None}),
+        ("decouple=true slow=False beta3=None", {"decouple": True, "slow": False, "beta3": None}),
         ("step_rules='1:30,0.1:60,0.01'", {"step_rules": "1:30,0.1:60,0.01"}),
         ("eps=1e-30,1e-3", {"eps": (1e-30, 1e-3)}),
         ("a=x=y", {"a": "x=y"}),

@@ -30,7 +30,7 @@ def settings_of(case: dict[str, Any]) -> Optimizer:
     known = ("lr_scheduler", "lr_scheduler_num_cycles", "lr_scheduler_power", "lr_scheduler_type")
     values = {key: case[key] for key in known if key in case}
     warmup = case.get("lr_warmup_steps", 0)
-    percent = (
+    percent: dict[str, Any] = (
         {"lr_warmup": warmup * 100}
         if isinstance(warmup, float)
         else {"lr_warmup_steps": warmup, "lr_warmup": 0}
@@ -112,6 +112,7 @@ def test_adafactor_schedule_needs_adafactor() -> None:
 
 
 def test_the_page_can_draw_curves_without_torch() -> None:
-    code = "import sys, trainer.lr_schedule, trainer.optimizer_args, trainer.blocks; print('torch' in sys.modules)"
+    modules = "trainer.lr_schedule, trainer.optimizer_args, trainer.blocks, trainer.file_hashes"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

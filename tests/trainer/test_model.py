@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ def test_a_vae_of_its_own_is_used(sd1: LoadedModel, sd1_file: Path, tmp_path: Pa
     ids=["v2 is on", "SDXL is on"],
 )
 def test_another_family_is_refused_with_the_setting_to_change(
-    settings: dict[str, bool], setting: str, sd1_file: Path
+    settings: dict[str, Any], setting: str, sd1_file: Path
 ) -> None:
     with pytest.raises(UserError) as error:
         load_model(str(sd1_file), **settings)

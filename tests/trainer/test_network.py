@@ -37,7 +37,7 @@ def model() -> LoadedModel:
 def full_size(family: Family) -> LoadedModel:
     """Real sizes without memory."""
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(shipped_config(family, "unet"))
+        unet: Any = UNet2DConditionModel.from_config(shipped_config(family, "unet"))
         text = CLIPTextModel(CLIPTextConfig(**shipped_config(family, "text_encoder")))
     empty: Any = None
     return LoadedModel(family, "epsilon", unet, empty, [text], [], empty, "")
@@ -116,7 +116,8 @@ def random_model_like(model: LoadedModel) -> LoadedModel:
 
 
 def test_only_the_lora_learns_and_stays_float32_on_a_bf16_model(model: LoadedModel) -> None:
-    model.unet.to(torch.bfloat16)
+    unet: Any = model.unet
+    unet.to(torch.bfloat16)
     network = build_network(model, settings())
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
     learning = [weight for weight in model.unet.parameters() if weight.requires_grad]
@@ -141,8 +142,9 @@ def loaded_in_diffusers(family: Family, path: Path) -> tuple[Tensor, Tensor]:
     """What a fresh copy of the model answers with the file in diffusers' own loader."""
     torch.manual_seed(0)
     fresh = random_model(family)
+    text_encoder: Any = fresh.text_encoders[0]
     pipeline = StableDiffusionPipeline(
-        vae=fresh.vae, text_encoder=fresh.text_encoders[0], tokenizer=load_tokenizer(family), unet=fresh.unet,
+        vae=fresh.vae, text_encoder=text_encoder, tokenizer=load_tokenizer(family), unet=fresh.unet,
         scheduler=fresh.noise_scheduler, safety_checker=None, feature_extractor=None,  # pyright: ignore[reportArgumentType]
         requires_safety_checker=False,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -107,7 +108,7 @@ def test_more_noise_at_later_timesteps() -> None:
 
 
 def test_ip_noise_gamma_disturbs_the_input_only() -> None:
-    scheduler = build_noise_scheduler("epsilon")
+    scheduler: Any = build_noise_scheduler("epsilon")
     noise, steps = plain_noise(), torch.tensor([500, 500])
     before = noise.clone()
     seeded()
@@ -119,7 +120,7 @@ def test_ip_noise_gamma_disturbs_the_input_only() -> None:
 
 
 def test_ip_noise_gamma_random_strength_is_drawn_first() -> None:
-    scheduler = build_noise_scheduler("epsilon")
+    scheduler: Any = build_noise_scheduler("epsilon")
     noise, steps = plain_noise(), torch.tensor([500, 500])
     seeded()
     disturbed = add_noise(

@@ -19,7 +19,12 @@ SD1, SD2 = load_tokenizer("sd1"), load_tokenizer("sd2")
 @pytest.fixture(scope="module")
 def encoder() -> CLIPTextModel:
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    sizes: Any = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+    }
     return CLIPTextModel(CLIPTextConfig(**sizes)).eval()
 
 
@@ -56,7 +61,7 @@ def test_long_captions_are_cut_at_the_chosen_length() -> None:
     caption = " ".join(["cat"] * 300)
     for length in (75, 150, 225):
         ids = tokenize(SD1, [caption], length).ids
-        assert (ids == SD1.convert_tokens_to_ids("cat</w>")).sum() == length
+        assert ids.flatten().tolist().count(SD1.convert_tokens_to_ids("cat</w>")) == length
 
 
 def test_no_token_padding_fills_up_to_the_longest_caption_only() -> None:
@@ -114,7 +119,7 @@ def test_weights_scale_the_embeddings_of_their_words(encoder: CLIPTextModel) -> 
 
 def test_without_weights_brackets_are_plain_text(encoder: CLIPTextModel) -> None:
     assert tokenize(SD1, ["a (cat:2)"]).weights is None
-    assert (tokenize(SD1, ["a (cat:2)"]).ids != tokenize(SD1, ["a cat"]).ids).any()
+    assert not torch.equal(tokenize(SD1, ["a (cat:2)"]).ids, tokenize(SD1, ["a cat"]).ids)
 
 
 def test_tokens_move_to_a_device() -> None:
