@@ -135,9 +135,7 @@ def test_a_lora_of_a_run_gives_the_same_pictures_in_diffusers_as_in_the_run(tmp_
     job = JobFolder.create(tmp_path, settings)
     parts = build_parts(settings, job, lambda event: None)
     train(parts, lambda event: None, lambda: False)
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        DEMO / "model", torch_dtype=torch.float32, safety_checker=None
-    )
+    pipeline = StableDiffusionPipeline.from_pretrained(DEMO / "model", safety_checker=None)
     noisy, timesteps = (
         torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)),
         torch.tensor([500]),
