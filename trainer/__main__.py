@@ -33,7 +33,8 @@ def language() -> Language:
     code = next(
         (os.environ[name][:2] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "en"
     )
-    return next((known for known in LANGUAGES if known == code), "en")
+    fallback: Language = "en"
+    return next((known for known in LANGUAGES if known == code), fallback)
 
 
 def read_settings(config: Path, changes: list[str]) -> Settings:

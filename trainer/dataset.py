@@ -120,7 +120,7 @@ class TrainingData(Dataset[Batch]):
     def _pixels(self, index: int, flip: bool, rng: random.Random) -> Tensor:
         fit = self.fits[index]
         corner = pictures.random_corner(fit, rng) if self.changes.random_crop else None
-        hue = pictures.random_hue(rng) if self.changes.color_aug else 0.0
+        hue = pictures.random_hue(rng) if self.changes.color_aug else 0
         return torch.from_numpy(
             pictures.to_input(
                 pictures.fitted(self.images[index].path, fit, corner=corner, flip=flip, hue=hue)
