@@ -16,7 +16,7 @@ import typer
 from trainer import kohya, preflight
 from trainer.errors import UserError
 from trainer.job_folder import JobFolder, default_workspace
-from trainer.messages import LANGUAGES, Language
+from trainer.messages import Language
 from trainer.plan import Plan
 from trainer.settings import SETTINGS, Settings
 
@@ -33,8 +33,7 @@ def language() -> Language:
     code = next(
         (os.environ[name][:2] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "en"
     )
-    fallback: Language = "en"
-    return next((known for known in LANGUAGES if known == code), fallback)
+    return "ja" if code == "ja" else "en"
 
 
 def read_settings(config: Path, changes: list[str]) -> Settings:
