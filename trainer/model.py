@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from trainer.allocator import return_freed_memory
 from trainer.errors import UserError
 from trainer.messages import Message
 from trainer.single_file import (
@@ -80,6 +81,7 @@ def load_model(
     Nothing is fetched from the network for a path, nor for a hub id that was fetched before. Raises
     UserError for what a person can mend: no such file, another family than the settings say, damage.
     """
+    return_freed_memory()
     wanted: Family = "sdxl" if sdxl else "sd2" if v2 else "sd1"
     vae_dtype = vae_dtype or dtype
     path = Path(source).expanduser()
