@@ -5,7 +5,7 @@ Names, sizes and order follow kohya's rules, so that the result is what every us
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainer import settings as schema
 from trainer.blocks import block_index, block_rates, sizes_of
+from trainer.messages import Message
 from trainer.model import LoadedModel
 
 Part = Literal["text_encoder", "unet"]
@@ -57,6 +58,24 @@ def plan_targets(
     if weights is None:
         return targets
     return [_sized_as(target, weights) for target in targets if f"{target.name}.lora_down.weight" in weights]
+
+
+def reader_notices(model: LoadedModel, targets: Sequence[LoraTarget]) -> list[Message]:
+    """What to know about reading the file elsewhere.
+
+    diffusers gives all attention layers of a part one alpha, and does not take SD2's proj_in and proj_out in
+    the shape that kohya's trainer, A1111 and ComfyUI use.
+    """
+    attention = [
+        target for target in targets if target.part == "text_encoder" or ".attentions." in target.module_path
+    ]
+    alphas = {(target.part, target.alpha) for target in attention}
+    notices = []
+    if len(alphas) > len({part for part, _ in alphas}):
+        notices.append(Message("core.several_alphas"))
+    if model.family == "sd2" and any(target.as_convolution for target in targets):
+        notices.append(Message("core.sd2_shapes"))
+    return notices
 
 
 def kohya_name(prefix: str, path: str) -> str:

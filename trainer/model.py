@@ -85,11 +85,13 @@ def load_model(
     wanted: Family = "sdxl" if sdxl else "sd2" if v2 else "sd1"
     vae_dtype = vae_dtype or dtype
     path = Path(source).expanduser()
+    own_vae_dtype = None if vae else vae_dtype
     if path.is_file():
-        parts = _from_file(open_tensor_file(path, SETTING), path, wanted, dtype, None if vae else vae_dtype)
+        parts = _from_file(open_tensor_file(path, SETTING), path, wanted, dtype, own_vae_dtype)
     else:
-        parts = _from_folder(_folder(source), wanted, dtype, None if vae else vae_dtype)
-    unet, own_vae, text_encoders, notices = parts
+        path = _folder(source)
+        parts = _from_folder(path, wanted, dtype, own_vae_dtype)
+    unet, own_vae, text_encoders = parts
     prediction: Prediction = "v_prediction" if v_parameterization else "epsilon"
     model = LoadedModel(
         family=wanted,
@@ -101,7 +103,7 @@ def load_model(
         noise_scheduler=build_noise_scheduler(prediction, zero_terminal_snr=zero_terminal_snr),
         source=source,
         vae_source=vae,
-        notices=notices,
+        notices=_prediction_notices(path, v_parameterization=v_parameterization),
     )
     for module in (model.unet, model.vae, *model.text_encoders):
         module.requires_grad_(False).eval()
@@ -145,7 +147,6 @@ Parts = tuple[
     UNet2DConditionModel,
     "AutoencoderKL | None",
     "list[CLIPTextModel | CLIPTextModelWithProjection]",
-    "tuple[Message, ...]",
 ]
 
 
@@ -161,11 +162,11 @@ def _from_file(
     unet = _fill(_on_meta(UNet2DConditionModel, config), weights, path.name)
     vae = _build_vae(*read_vae(file, wanted, vae_dtype)) if vae_dtype else None
     texts = [_build_text_encoder(*part, path.name) for part in read_text_encoders(file, wanted, dtype)]
-    return unet, vae, texts, ()
+    return unet, vae, texts
 
 
 def _from_folder(folder: Path, wanted: Family, dtype: torch.dtype, vae_dtype: torch.dtype | None) -> Parts:
-    config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+    config = _json(folder / "unet" / "config.json")
     sdxl = (folder / "text_encoder_2").is_dir()
     found: Family = "sdxl" if sdxl else "sd2" if config.get("use_linear_projection") else "sd1"
     _refuse_other_family(found, wanted, folder.name)
@@ -175,7 +176,14 @@ def _from_folder(folder: Path, wanted: Family, dtype: torch.dtype, vae_dtype: to
         _folder_part(kind, folder, f"text_encoder{'_2' if i else ''}", dtype) for i, kind in enumerate(kinds)
     ]
     vae = _folder_part(AutoencoderKL, folder, "vae", vae_dtype) if vae_dtype else None
-    return _folder_part(UNet2DConditionModel, folder, "unet", dtype), vae, texts, ()
+    return _folder_part(UNet2DConditionModel, folder, "unet", dtype), vae, texts
+
+
+def _json(path: Path) -> Config:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError("core.folder_damaged", SETTING, path=str(path), reason=str(error)[:300]) from error
 
 
 def _folder_part(
@@ -272,6 +280,15 @@ def _build_text_encoder(config: Config, weights: Weights, name: str) -> Any:
             count = config["max_position_embeddings"]
             holder.register_buffer("position_ids", torch.arange(count).expand((1, -1)), persistent=False)
     return module
+
+
+def _prediction_notices(path: Path, *, v_parameterization: bool) -> tuple[Message, ...]:
+    """A diffusers folder says what its UNet predicts; a one-file checkpoint does not."""
+    config = path / "scheduler" / "scheduler_config.json"
+    told = _json(config).get("prediction_type", "epsilon") if config.is_file() else None
+    if told is None or (told == "v_prediction") == v_parameterization:
+        return ()
+    return (Message("core.prediction_differs", {"name": path.name, "told": told}),)
 
 
 def _refuse_other_family(found: Family, wanted: Family, name: str) -> None:

@@ -20,7 +20,8 @@ from trainer.blocks import BLOCK_NAMES, block_rates
 from trainer.errors import UserError
 from trainer.lora_file import load_lora
 from trainer.lora_layer import ADAPTER, Dropouts, LoraPair
-from trainer.lora_targets import LoraTarget, Part, plan_targets
+from trainer.lora_targets import LoraTarget, Part, plan_targets, reader_notices
+from trainer.messages import Message
 from trainer.model import LoadedModel
 
 
@@ -35,8 +36,14 @@ class NormsScaled(NamedTuple):
 class Network:
     """The LoRA layers of one run. `train()` and `eval()` switch the dropouts."""
 
-    def __init__(self, pairs: Sequence[LoraPair], block_rates: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[LoraPair],
+        block_rates: Sequence[float] | None = None,
+        notices: Sequence[Message] = (),
+    ) -> None:
         self.pairs = tuple(pairs)
+        self.notices = tuple(notices)
         self.training = True
         self._block_rates = block_rates
 
@@ -172,7 +179,7 @@ def build_network(
     pairs = _inject(model, targets)
     for pair in pairs:
         pair.initialise(dtype)
-    built = Network(pairs, block_rates(network))
+    built = Network(pairs, block_rates(network), reader_notices(model, targets))
     dropouts = Dropouts(network.network_dropout, network.rank_dropout, network.module_dropout)
     if any(dropouts):
         for pair in pairs:

@@ -13,6 +13,7 @@ from torch import nn
 
 from tests.checkpoints import random_model, write_checkpoint
 from trainer.errors import UserError
+from trainer.messages import say
 from trainer.model import LoadedModel, load_model, load_tokenizer
 from trainer.single_file import Family
 
@@ -80,6 +81,17 @@ def test_diffusers_folder_is_read(sd1: LoadedModel, tmp_path: Path) -> None:
     sd1.text_encoders[0].save_pretrained(tmp_path / "text_encoder")
     (tmp_path / "model_index.json").write_text("{}")
     assert_same_model(load_model(str(tmp_path)), sd1)
+
+
+def test_a_folder_that_predicts_something_else_is_told(sd1: LoadedModel, tmp_path: Path) -> None:
+    sd1.unet.save_pretrained(tmp_path / "unet")
+    sd1.vae.save_pretrained(tmp_path / "vae")
+    sd1.text_encoders[0].save_pretrained(tmp_path / "text_encoder")
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text('{"prediction_type": "v_prediction"}')
+    [notice] = load_model(str(tmp_path)).notices
+    assert "v_parameterization" in str(say(notice))
+    assert load_model(str(tmp_path), v_parameterization=True).notices == ()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])

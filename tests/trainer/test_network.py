@@ -16,8 +16,9 @@ from tests.trainer.references import reference
 from trainer.errors import UserError
 from trainer.lora_file import load_lora, save_lora
 from trainer.lora_layer import Dropouts, drop_ranks
+from trainer.lora_targets import plan_targets, reader_notices
 from trainer.model import LoadedModel, enable_gradient_checkpointing, load_tokenizer
-from trainer.network import Network, build_network, plan_targets
+from trainer.network import Network, build_network
 from trainer.settings import Network as Settings
 from trainer.single_file import Family, shipped_config
 
@@ -249,6 +250,18 @@ def test_block_weights_give_each_block_its_rate(model: LoadedModel) -> None:
     assert rates["unet IN04"] == pytest.approx(1e-3 * 4 / 11)
     assert rates["unet OUT11"] == 1e-3
     assert sum(len(group["params"]) for group in groups) == len(network.parameters())
+
+
+def test_what_other_programs_misread_is_said(model: LoadedModel) -> None:
+    def codes(family: Family, **values: Any) -> list[str]:
+        chosen = model if family == "sd1" else full_size(family)
+        targets = plan_targets(chosen, settings(**values))
+        return [notice.code for notice in reader_notices(chosen, targets)]
+
+    assert codes("sd1") == []
+    assert codes("sd1", LoRA_type="Kohya LoCon", conv_dim=2, conv_alpha=1) == []
+    assert codes("sd1", block_alphas=",".join(["1"] * 24 + ["2"])) == ["core.several_alphas"]
+    assert codes("sd2") == ["core.sd2_shapes"]
 
 
 def test_groups_are_text_encoder_then_unet_without_those_of_rate_0(model: LoadedModel) -> None:
