@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,20 @@ def settings(**values: Any) -> Settings:
     return Settings(**{"network_dim": 4, "network_alpha": 2, **values})
 
 
-@pytest.fixture
-def model() -> LoadedModel:
+@cache
+def base_model() -> LoadedModel:
     torch.manual_seed(0)
     return random_model("sd1")
+
+
+def fresh_model() -> LoadedModel:
+    """A copy of its own of the same tiny model."""
+    return copy.deepcopy(base_model())
+
+
+@pytest.fixture
+def model() -> LoadedModel:
+    return fresh_model()
 
 
 def full_size(family: Family) -> LoadedModel:
@@ -105,15 +117,8 @@ def test_it_starts_as_the_base_model_with_random_downs_and_zero_ups(model: Loade
     first = network.pairs[0].down
     assert 0 < first.abs().max() <= 1 / first.shape[1] ** 0.5
     torch.manual_seed(7)
-    again = build_network(random_model_like(model), settings())
+    again = build_network(fresh_model(), settings())
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
-
-
-def random_model_like(model: LoadedModel) -> LoadedModel:
-    state = torch.get_rng_state()
-    other = random_model(model.family)
-    torch.set_rng_state(state)
-    return other
 
 
 def test_only_the_lora_learns_and_stays_float32_on_a_bf16_model(model: LoadedModel) -> None:
@@ -139,13 +144,12 @@ def test_nothing_to_train_is_told(model: LoadedModel) -> None:
     assert str(error.value)
 
 
-def loaded_in_diffusers(family: Family, path: Path) -> tuple[Tensor, Tensor]:
+def loaded_in_diffusers(path: Path) -> tuple[Tensor, Tensor]:
     """What a fresh copy of the model answers with the file in diffusers' own loader."""
-    torch.manual_seed(0)
-    fresh = random_model(family)
+    fresh = fresh_model()
     text_encoder: Any = fresh.text_encoders[0]
     pipeline = StableDiffusionPipeline(
-        vae=fresh.vae, text_encoder=text_encoder, tokenizer=load_tokenizer(family), unet=fresh.unet,
+        vae=fresh.vae, text_encoder=text_encoder, tokenizer=load_tokenizer(fresh.family), unet=fresh.unet,
         scheduler=fresh.noise_scheduler, safety_checker=None, feature_extractor=None,  # pyright: ignore[reportArgumentType]
         requires_safety_checker=False,
     )  # fmt: skip
@@ -168,7 +172,7 @@ def test_diffusers_reads_the_file_and_gives_the_live_models_output(
     save_lora(tmp_path / "x.safetensors", network.state_dict(), {}, precision)
     tolerance = 1e-4 if precision == torch.float32 else 2e-3
     assert gap(live, before) > 0.1
-    assert gap(loaded_in_diffusers("sd1", tmp_path / "x.safetensors"), live) < tolerance
+    assert gap(loaded_in_diffusers(tmp_path / "x.safetensors"), live) < tolerance
 
 
 def test_a_file_gives_back_the_network(model: LoadedModel, tmp_path: Path) -> None:
@@ -189,8 +193,9 @@ def test_network_weights_are_the_start_and_stay_untouched(model: LoadedModel, tm
     shake(network)
     save_lora(path, network.state_dict(), {})
     content = path.read_bytes()
-    other = build_network(random_model("sd1"), settings(network_weights=str(path)))
-    assert all(torch.equal(other.state_dict()[key], tensor) for key, tensor in network.state_dict().items())
+    other = build_network(fresh_model(), settings(network_weights=str(path)))
+    start, taken = network.state_dict(), other.state_dict()
+    assert all(torch.equal(taken[key], tensor) for key, tensor in start.items())
     assert path.read_bytes() == content
 
 
@@ -199,10 +204,10 @@ def test_another_rank_is_told_and_dim_from_weights_takes_it(model: LoadedModel, 
     dims = ",".join(["2"] * 6 + ["6"] * 19)
     save_lora(path, build_network(model, settings(block_dims=dims, network_alpha=3)).state_dict(), {})
     with pytest.raises(UserError) as error:
-        build_network(random_model("sd1"), settings(network_weights=str(path)))
+        build_network(fresh_model(), settings(network_weights=str(path)))
     assert "rank 2" in str(error.value) or "rank 6" in str(error.value)
     network = build_network(
-        random_model("sd1"), settings(network_weights=str(path), dim_from_weights=True, network_dim=99)
+        fresh_model(), settings(network_weights=str(path), dim_from_weights=True, network_dim=99)
     )
     assert {target.dim for target in network.targets if target.part == "unet"} == {2, 6}
     assert {target.alpha for target in network.targets} == {3.0}
@@ -214,7 +219,7 @@ def test_a_file_for_another_model_is_told(model: LoadedModel, tmp_path: Path) ->
     for dim_from_weights in (False, True):
         chosen = settings(network_weights=str(tmp_path / "x.safetensors"), dim_from_weights=dim_from_weights)
         with pytest.raises(UserError) as error:
-            build_network(random_model("sd1"), chosen)
+            build_network(fresh_model(), chosen)
         assert error.value.message.code == "core.weights_fit_nothing"
 
 
@@ -234,7 +239,7 @@ def test_block_dim_0_and_block_rate_0_leave_the_block_out(model: LoadedModel) ->
     no_mid = build_network(model, settings(block_dims=",".join(["2"] * 12 + ["0"] + ["2"] * 12)))
     assert not any("mid_block" in target.name for target in no_mid.targets)
     rates = settings(down_lr_weight="0,0.1,0.1,0.1,0.2,1,1,1,1,1,1,1", block_lr_zero_threshold="0.1")
-    network = build_network(random_model("sd1"), rates)
+    network = build_network(fresh_model(), rates)
     blocks = {target.block for target in network.targets}
     assert 1 not in blocks
     assert 2 not in blocks
@@ -361,7 +366,7 @@ def test_scale_weight_norms_limits_each_modules_change(model: LoadedModel) -> No
 
 def test_dropouts_change_training_and_not_samples(model: LoadedModel) -> None:
     for values in ({"network_dropout": 0.5}, {"rank_dropout": 0.5}, {"module_dropout": 0.5}):
-        fresh = random_model("sd1")
+        fresh = fresh_model()
         network = build_network(fresh, settings(**values))
         shake(network)
         network.eval()
