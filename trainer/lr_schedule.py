@@ -22,9 +22,9 @@ Factor = Callable[[int], float]
 
 EXTRA_ARGUMENTS: dict[str, Mapping[str, Any]] = {
     "piecewise_constant": {"step_rules": NO_DEFAULT},
-    "cosine_with_min_lr": {"min_lr_ratio": 0.1, "num_cycles": 1.0},
+    "cosine_with_min_lr": {"min_lr_ratio": 0.1},
     "inverse_sqrt": {"timescale": NO_DEFAULT},
-    "warmup_stable_decay": {"decay_steps": NO_DEFAULT, "min_lr_ratio": 0.0, "num_cycles": 1.0},
+    "warmup_stable_decay": {"decay_steps": NO_DEFAULT, "min_lr_ratio": 0.0},
     "CosineAnnealingLR": {"T_max": NO_DEFAULT, "eta_min": 0.0},
 }
 """Schedule -> what "LR scheduler extra arguments" may hold, with defaults."""
@@ -59,19 +59,20 @@ def schedule(optimizer: schema.Optimizer, total_steps: int, warmup: int) -> Fact
         return _cosine_annealing(extra, total_steps, optimizer.learning_rate)
     if name == "piecewise_constant":
         return _piecewise(str(extra.get("step_rules", "")))
+    cycles = optimizer.lr_scheduler_num_cycles
     shapes: dict[str, Callable[[float], float]] = {
         "linear": lambda progress: 1 - progress,
         "cosine": _half_cosine,
-        "cosine_with_restarts": lambda progress: _restarts(progress, optimizer.lr_scheduler_num_cycles),
+        "cosine_with_restarts": lambda progress: _restarts(progress, cycles),
         "polynomial": _polynomial(optimizer.lr_scheduler_power, optimizer.learning_rate),
-        "cosine_with_min_lr": lambda progress: _cosine_with_floor(progress, **extra),
+        "cosine_with_min_lr": lambda progress: _cosine_with_floor(progress, cycles, **extra),
     }
     if name in shapes:
         return _warmed_up(shapes[name], total_steps, warmup)
     if name == "inverse_sqrt":
         return _inverse_sqrt(warmup, extra.get("timescale"))
     if name == "warmup_stable_decay":
-        return _stable_then_decay(total_steps, warmup, **extra)
+        return _stable_then_decay(total_steps, warmup, cycles, **extra)
     return lambda step: min(1.0, step / warmup) if warmup else 1.0
 
 
@@ -118,8 +119,8 @@ def _polynomial(power: float, learning_rate: float) -> Callable[[float], float]:
     return lambda progress: end if progress >= 1 else (1 - end) * (1 - progress) ** power + end
 
 
-def _cosine_with_floor(progress: float, min_lr_ratio: float = 0.1, num_cycles: float = 1.0) -> float:
-    return _half_cosine(num_cycles * progress) * (1 - min_lr_ratio) + min_lr_ratio
+def _cosine_with_floor(progress: float, cycles: int, min_lr_ratio: float = 0.1) -> float:
+    return _half_cosine(cycles * progress) * (1 - min_lr_ratio) + min_lr_ratio
 
 
 def _inverse_sqrt(warmup: int, timescale: float | None) -> Factor:
@@ -134,9 +135,9 @@ def _inverse_sqrt(warmup: int, timescale: float | None) -> Factor:
 def _stable_then_decay(
     total_steps: int,
     warmup: int,
+    cycles: int,
     decay_steps: int | None = None,
     min_lr_ratio: float = 0.0,
-    num_cycles: float = 1.0,
 ) -> Factor:
     """Warm up, stay, and fall by a cosine over the last `decay_steps` (a tenth where not given)."""
     decay = round(total_steps / 10) if decay_steps is None else decay_steps
@@ -149,7 +150,7 @@ def _stable_then_decay(
             return 1.0
         if step >= stable_end + decay:
             return min_lr_ratio
-        return _half_cosine(num_cycles * (step - stable_end) / decay) * (1 - min_lr_ratio) + min_lr_ratio
+        return _half_cosine(cycles * (step - stable_end) / decay) * (1 - min_lr_ratio) + min_lr_ratio
 
     return factor
 
