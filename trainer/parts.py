@@ -104,7 +104,7 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Pat
     data = build_data(settings, pictures, seed)
     emit(Phase("load_model"))
     model = _load_model(settings, precision, emit)
-    network = _build_network(settings, model)
+    network = _build_network(settings, model, emit)
     if settings.machine.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     optimizer = _build_optimizer(settings, network, device, emit)
@@ -231,17 +231,20 @@ def base_rates(settings: Settings) -> tuple[float, float]:
     return unet, text_encoder
 
 
-def _build_network(settings: Settings, model: LoadedModel) -> Network:
+def _build_network(settings: Settings, model: LoadedModel, emit: Emit) -> Network:
     unet_lr, text_encoder_lr = base_rates(settings)
     half = {"full_fp16": torch.float16, "full_bf16": torch.bfloat16}
     full = [dtype for key, dtype in half.items() if settings.get(key)]
-    return build_network(
+    network = build_network(
         model,
         settings.network,
         train_unet=unet_lr > 0,
         train_text_encoder=text_encoder_lr > 0,
         dtype=full[0] if full else torch.float32,
     )
+    for notice in network.notices:
+        notify(emit, notice)
+    return network
 
 
 def _build_optimizer(

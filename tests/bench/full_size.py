@@ -8,7 +8,7 @@ The checkpoint has random weights and is made in a temporary folder (2 GB).
 from __future__ import annotations
 
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +17,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.bench.original_layout import write_checkpoint
 from trainer.events import Step, read_events
 from trainer.settings import Settings
 
@@ -46,8 +45,10 @@ def measure(precision: str, side: int, folder: Path, checkpoint: Path) -> dict[s
     config.write_text(json.dumps(settings.flat()), encoding="utf-8")
     begin = time.monotonic()
     command = [sys.executable, "-m", "trainer", "train", str(config), "--job", str(job)]
-    subprocess.run(command, check=True)
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)  # this child's own peak, not that of any before it
+    if status:
+        raise SystemExit("The training failed.")
     steps = [
         (moment, event) for _, moment, event in read_events(job / "events.jsonl") if isinstance(event, Step)
     ]
@@ -61,11 +62,12 @@ def measure(precision: str, side: int, folder: Path, checkpoint: Path) -> dict[s
 
 
 def main() -> None:
-    """Measure one precision (ru_maxrss is the largest child's, so one per process)."""
+    """Measure one precision."""
     precision, side = (sys.argv[1:] + ["bf16", "512"][len(sys.argv) - 1 :])[:2]
     with tempfile.TemporaryDirectory() as temporary:
         checkpoint = Path(temporary) / "sd15_random.safetensors"
-        write_checkpoint(checkpoint)
+        make = [sys.executable, "-m", "tests.checkpoints", str(checkpoint), "--full"]
+        subprocess.run(make, check=True)
         print(json.dumps(measure(precision, int(side), Path(temporary), checkpoint)))
 
 
