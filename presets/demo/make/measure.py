@@ -153,7 +153,7 @@ def shifted_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def picture_change(before: np.ndarray, after: np.ndarray) -> float:
-    """Root mean square difference (0..1) to the nearest shipped mascot; grounds and small shifts left out.
+    """Root mean square difference (0..1) of two pictures of one seed.
 
     Two drawings by the same caption are about 0.15 apart, so a control below that still shows the same.
     """
