@@ -31,11 +31,19 @@ HIGHEST_USUAL_RATE = 0.02
 SCATTERED = 1.5
 """How many times the fewest possible batches there are before it is worth a word."""
 NO_WARMUP = ("constant", "piecewise_constant")
+ONE_RATE = {"unet_lr": 1.0, "text_encoder_lr": 1.0}
+LORA_PLUS = (
+    ("loraplus_lr_ratio", ""),
+    ("loraplus_unet_lr_ratio", "unet_lr"),
+    ("loraplus_text_encoder_lr_ratio", "text_encoder_lr"),
+)
+BLOCK_RATES = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
 
 
 def check(settings: Settings) -> Iterator[Problem]:
     """Problems that do not need the plan."""
     yield from _check_rates(settings.optimizer)
+    yield from _check_parts_of_one_rate(settings.optimizer, settings.network)
     yield from _check_schedule(settings.optimizer)
     yield from _check_schedule_args(settings.optimizer)
     yield from _check_optimizer(settings.optimizer)
@@ -58,7 +66,9 @@ def _check_rates(optimizer: Optimizer) -> Iterator[Problem]:
         key: rate for key, rate in rates.items() if key != "learning_rate" or None in _own_rates(optimizer)
     }
     if optimizer.optimizer in ONE_RATE_ONLY:
-        if low := {key: 1.0 for key, rate in used.items() if rate < 0.1}:
+        if len({rate for key, rate in _part_rates(optimizer).items() if rate}) > 1:
+            yield block("unet_lr", "core.one_rate_only", ONE_RATE, optimizer=optimizer.optimizer)
+        elif low := {key: 1.0 for key, rate in used.items() if rate < 0.1}:
             yield hint(next(iter(low)), "preflight.rate_low", low, name=optimizer.optimizer)
     elif not uses_relative_step_safely(optimizer):
         for key, rate in used.items():
@@ -66,6 +76,33 @@ def _check_rates(optimizer: Optimizer) -> Iterator[Problem]:
                 default = SETTINGS[key].default
                 values = {"label": SETTINGS[key].spec.label, "rate": f"{rate:g}", "usual": f"{default:g}"}
                 yield hint(key, "preflight.rate_high", {key: default}, **values)
+
+
+def _part_rates(optimizer: Optimizer) -> dict[str, float]:
+    """Rates of the two parts; a blank one is "Learning rate"."""
+    return {
+        key: optimizer.learning_rate if rate is None else rate
+        for key, rate in zip(("unet_lr", "text_encoder_lr"), _own_rates(optimizer), strict=True)
+    }
+
+
+def _check_parts_of_one_rate(optimizer: Optimizer, network: Network) -> Iterator[Problem]:
+    """Where one rate is all there may be, LoRA+ and "LR weights" must not make several."""
+    if optimizer.optimizer not in ONE_RATE_ONLY:
+        return
+    for key, part in LORA_PLUS:
+        if getattr(optimizer, key) not in {0, 1} and (not part or _part_rates(optimizer)[part]):
+            values = {"label": SETTINGS[key].spec.label, "optimizer": optimizer.optimizer}
+            yield block(key, "preflight.one_rate_parts", {key: 0}, **values)
+    if network.LoRA_type not in BLOCKWISE:
+        return
+    try:
+        rates = block_rates(network)
+    except UserError:
+        return  # told by _check_blocks
+    if rates and len({rate for rate in rates if rate}) > 1:
+        values = {"label": SETTINGS[BLOCK_RATES[0]].spec.label, "optimizer": optimizer.optimizer}
+        yield block(BLOCK_RATES[0], "preflight.one_rate_parts", dict.fromkeys(BLOCK_RATES, ""), **values)
 
 
 def _own_rates(optimizer: Optimizer) -> tuple[float | None, float | None]:

@@ -64,7 +64,7 @@ def schedule(optimizer: schema.Optimizer, total_steps: int, warmup: int) -> Fact
         "linear": lambda progress: 1 - progress,
         "cosine": _half_cosine,
         "cosine_with_restarts": lambda progress: _restarts(progress, cycles),
-        "polynomial": _polynomial(optimizer.lr_scheduler_power, optimizer.learning_rate),
+        "polynomial": _polynomial(optimizer.lr_scheduler_power, optimizer.learning_rate, cycles),
         "cosine_with_min_lr": lambda progress: _cosine_with_floor(progress, cycles, **extra),
     }
     if name in shapes:
@@ -113,10 +113,10 @@ def _restarts(progress: float, cycles: int) -> float:
     return 0.0 if progress >= 1 else _half_cosine(cycles * progress % 1.0)
 
 
-def _polynomial(power: float, learning_rate: float) -> Callable[[float], float]:
-    """Down to 1e-7, measured on the base learning rate."""
+def _polynomial(power: float, learning_rate: float, cycles: int) -> Callable[[float], float]:
+    """Down to 1e-7, measured on the base learning rate; anew in each cycle (the reference knows one)."""
     end = POLYNOMIAL_END / learning_rate if learning_rate > POLYNOMIAL_END else 0.0
-    return lambda progress: end if progress >= 1 else (1 - end) * (1 - progress) ** power + end
+    return lambda progress: end if progress >= 1 else (1 - end) * (1 - cycles * progress % 1.0) ** power + end
 
 
 def _cosine_with_floor(progress: float, cycles: int, min_lr_ratio: float = 0.1) -> float:
@@ -136,11 +136,15 @@ def _stable_then_decay(
     total_steps: int,
     warmup: int,
     cycles: int,
-    decay_steps: int | None = None,
+    decay_steps: float | None = None,
     min_lr_ratio: float = 0.0,
 ) -> Factor:
-    """Warm up, stay, and fall by a cosine over the last `decay_steps` (a tenth where not given)."""
-    decay = round(total_steps / 10) if decay_steps is None else decay_steps
+    """Warm up, stay, and fall by a cosine over the last `decay_steps` (a tenth where not given).
+
+    Below 1 it is a share of all steps.
+    """
+    share = 0.1 if decay_steps is None else decay_steps
+    decay = round(share * total_steps) if 0 < share < 1 else int(share)
     stable_end = total_steps - decay
 
     def factor(step: int) -> float:

@@ -413,7 +413,11 @@ class Optimizer(Section):
         Field(ge=1),
         Spec(
             "LR number of cycles", "advanced", "learning",
-            matters={"lr_scheduler": ("cosine_with_restarts", "polynomial")},
+            matters={
+                "lr_scheduler": (
+                    "cosine_with_restarts", "polynomial", "cosine_with_min_lr", "warmup_stable_decay",
+                ),
+            },
         ),
     ] = 1
     lr_scheduler_power: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -206,6 +207,38 @@ def test_sd_scripts_ways_of_saying_it(option: str, given: Any, setting: str, wan
     if option == "network_args":
         args |= {"network_module": "networks.lora", "network_args": ["conv_dim=4"]}
     assert value(from_sd_scripts(args), setting) == wanted
+
+
+@pytest.mark.parametrize(
+    ("schedule", "option", "given", "argument"),
+    [
+        ("cosine_with_min_lr", "lr_scheduler_min_lr_ratio", 0.2, "min_lr_ratio=0.2"),
+        ("warmup_stable_decay", "lr_decay_steps", 30, "decay_steps=30"),
+        ("warmup_stable_decay", "lr_decay_steps", "30%", "decay_steps=0.3"),
+        ("inverse_sqrt", "lr_scheduler_timescale", 50, "timescale=50"),
+    ],
+)
+def test_options_of_one_schedule_become_its_extra_arguments_and_back(
+    schedule: str, option: str, given: Any, argument: str
+) -> None:
+    imported = from_sd_scripts({"lr_scheduler": schedule, option: given})
+    assert argument in value(imported, "lr_scheduler_args")
+    written = to_sd_scripts(imported.settings)
+    assert written[option] == (0.3 if given == "30%" else given)
+    assert "lr_scheduler_args" not in written
+    preset = {"lr_scheduler": schedule, "optimizer": "AdamW", "epoch": 1}
+    typed = read_text(json.dumps({**preset, "additional_parameters": f"--{option}={given}"}), "a.json")
+    assert value(typed, "lr_scheduler_args") == argument
+    assert value(typed, "additional_parameters") == ""
+    keyed = read_text(json.dumps({**preset, option: given, "lr_scheduler_args": ""}), "a.json")
+    assert value(keyed, "lr_scheduler_args") == argument
+
+
+def test_an_option_of_another_schedule_is_of_no_effect() -> None:
+    imported = from_sd_scripts({"lr_scheduler": "cosine", "lr_scheduler_min_lr_ratio": 0.2})
+    assert value(imported, "lr_scheduler_args") == ""
+    entry = next(e for e in imported.report.entries if e.key == "lr_scheduler_min_lr_ratio")
+    assert entry.why == "kohya.no_effect"
 
 
 def test_noise_of_both_kinds_is_pointed_out() -> None:

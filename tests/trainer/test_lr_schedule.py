@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -80,6 +81,33 @@ def test_warmup_steps_win_over_the_percentage() -> None:
 @pytest.mark.parametrize("name", ["constant", "piecewise_constant", "adafactor"])
 def test_schedules_without_warmup_have_none(name: str) -> None:
     assert warmup_steps(Optimizer(lr_scheduler=name, lr_warmup=10), 100) == 0  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("name", "power"), [("polynomial", 1.0), ("polynomial", 2.0), ("cosine_with_restarts", 1.0)]
+)
+def test_lr_number_of_cycles_starts_the_rate_anew(name: Any, power: float) -> None:
+    chosen = Optimizer(
+        lr_scheduler=name,
+        lr_scheduler_power=power,
+        lr_scheduler_num_cycles=2,
+        lr_warmup=0,
+        learning_rate=1e-3,
+    )
+    found = rates(chosen, 100)
+    assert found[:50] == pytest.approx(found[50:])
+    assert (found[0], found[50]) == (1.0, 1.0)
+    assert max(found[49], found[99]) < 0.03
+    assert all(later < earlier for earlier, later in itertools.pairwise(found[:50]))
+
+
+def test_decay_steps_below_1_are_a_share() -> None:
+    def decaying(value: str) -> list[float]:
+        return rates(
+            Optimizer(lr_scheduler="warmup_stable_decay", lr_scheduler_args=f"decay_steps={value}"), 100
+        )
+
+    assert decaying("0.3") == decaying("30")
 
 
 def test_stable_decay_falls_over_the_last_tenth_by_itself() -> None:

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.errors import UserError
+from trainer.kohya import schedule_options
 from trainer.kohya.command import option_text, options, split_command
 from trainer.kohya.draft import Draft
 from trainer.kohya.read_sd_scripts import NO_EFFECT, draft_from_options
 
 SETTING = "additional_parameters"
-STAY = {"network_module", "network_args", "unet_lr", "text_encoder_lr", "dataset_config", "sample_prompts"}
+STAY = {
+    "network_module", "network_args", "unet_lr", "text_encoder_lr", "dataset_config", "sample_prompts",
+    *schedule_options.ARGUMENT_OF,
+}  # fmt: skip
 """Options that depend on others: they stay where they were typed."""
 
 
@@ -49,7 +53,17 @@ def _move(draft: Draft, found: Mapping[str, Any]) -> set[str]:
     if found.get("network_train_unet_only") is True:
         _set(draft, "text_encoder_lr", 0, "network_train_unet_only", True)
         moved.add("network_train_unet_only")
-    return moved
+    return moved | _move_schedule_options(draft, found)
+
+
+def _move_schedule_options(draft: Draft, found: Mapping[str, Any]) -> set[str]:
+    """Those that the chosen schedule listens to become its extra arguments."""
+    mine = [name for name in schedule_options.ARGUMENT_OF if found.get(name) is not None]
+    mine = [name for name in mine if schedule_options.takes(draft.get("lr_scheduler"), name)]
+    for name in mine:
+        text = schedule_options.joined(draft.get("lr_scheduler_args"), name, found[name])
+        _set(draft, "lr_scheduler_args", text, name, found[name])
+    return set(mine)
 
 
 def _set(draft: Draft, setting: str, value: Any, option: str, was: Any) -> None:

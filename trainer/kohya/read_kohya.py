@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.kohya import ages
+from trainer.kohya import ages, schedule_options
 from trainer.kohya.ages import Age, recognise
 from trainer.kohya.differences import Case, difference, is_nothing
 from trainer.kohya.draft import OWN, Draft
@@ -241,6 +241,13 @@ def _argument_texts(draft: Draft, data: dict[str, Any]) -> None:
             if plain != raw:
                 del data[key]
                 draft.take(key, plain, was=raw, why="kohya.quotes_and_blanks")
+    schedule = str(data.get("lr_scheduler", draft.get("lr_scheduler")))
+    for option in schedule_options.ARGUMENT_OF:
+        if data.get(option) not in (None, "", 0) and schedule_options.takes(schedule, option):
+            so_far = draft.get("lr_scheduler_args") or str(data.pop("lr_scheduler_args", ""))
+            raw = data.pop(option)
+            text = schedule_options.joined(so_far, option, raw)
+            draft.take("lr_scheduler_args", text, key=option, was=raw, why="kohya.schedule_option")
 
 
 def _moved(key: str, raw: Any) -> tuple[Any, str]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import NoneType
 from typing import Any
 
-from trainer.kohya import networks
+from trainer.kohya import networks, schedule_options
 from trainer.kohya.draft import Draft
 from trainer.kohya.fitting import as_number
 from trainer.kohya.report import Entry, Imported
@@ -197,6 +197,19 @@ def _optimizer(draft: Draft, values: Mapping[str, Any]) -> None:
             "learning_rate", rate, key="lr_scheduler", was=values["lr_scheduler"], why="kohya.relative_step"
         )
     draft.take("lr_scheduler", schedule, was=values["lr_scheduler"])
+    for option in schedule_options.ARGUMENT_OF:
+        _schedule_option(draft, option, values[option])
+
+
+def _schedule_option(draft: Draft, option: str, value: Any) -> None:
+    """`lr_decay_steps` is 0 where it is not given; the other two are None."""
+    if value is None or not schedule_options.takes(draft.get("lr_scheduler"), option):
+        harmless = value == DEFAULTS[option]
+        why = "kohya.at_default" if harmless else "kohya.no_effect"
+        draft.add(option, "taken" if harmless else "unknown", value, now=value if harmless else None, why=why)
+        return
+    text = schedule_options.joined(draft.get("lr_scheduler_args"), option, value)
+    draft.take("lr_scheduler_args", text, key=option, was=value, why="kohya.schedule_option")
 
 
 def _warmup(draft: Draft, values: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.kohya import networks
+from trainer.kohya import networks, schedule_options
 from trainer.kohya.command import options as options_of
 from trainer.kohya.command import split_command
 from trainer.kohya.draft import OWN
@@ -98,9 +98,11 @@ def _optimizer_options(settings: Settings) -> dict[str, Any]:
         warmup = round(optimizer.lr_warmup * settings.length.max_train_steps / 100)
     if optimizer.lr_scheduler in NO_WARMUP or optimizer.lr_scheduler_type:
         warmup = 0  # sd-scripts ends with an error otherwise
+    rest, of_schedule = schedule_options.apart(optimizer.lr_scheduler, _pieces(optimizer.lr_scheduler_args))
     return {
         "optimizer_args": _pieces(optimizer.optimizer_args),
-        "lr_scheduler_args": _pieces(optimizer.lr_scheduler_args),
+        "lr_scheduler_args": rest,
+        **of_schedule,
         "lr_warmup_steps": warmup,
     }
 
