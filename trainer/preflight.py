@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer import (
+    additional,
     checks_folders,
     checks_model,
     checks_pictures,
@@ -46,10 +47,12 @@ class Checked:
 
 def check(settings: Settings) -> Checked:
     """Problems (those that stop the run first) and plan of these settings."""
-    settings = cleaned(settings)
+    typed = additional.read(cleaned(settings))
+    settings = cleaned(settings.replace(**typed.values)) if typed.values else cleaned(settings)
     model = checks_model.known_facts(settings.model)
     pictures, reg = checks_folders.scans(settings.folders, settings.captions)
     problems = [
+        *typed.problems,
         *checks_values.check_unbuilt(settings),
         *checks_model.check(settings.model),
         *checks_folders.check(settings.folders, settings.captions, pictures, reg),
@@ -59,10 +62,11 @@ def check(settings: Settings) -> Checked:
     ]
     plan = _plan(settings, pictures, reg, model)
     if not plan:
-        return Checked(_sorted(problems), *_plan_after_fixes(settings, problems))
+        planned = _plan_after_fixes(settings, problems)
+        return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), *planned)
     problems += checks_training.check_plan(settings, plan)
     problems += checks_saving.check_plan(settings, plan)
-    return Checked(_sorted(problems), plan)
+    return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan)
 
 
 def check_values(values: Mapping[str, Any]) -> tuple[Settings | None, Checked]:

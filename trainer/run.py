@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from trainer import console, preflight
+from trainer import additional, console, preflight
 from trainer.errors import StopRequested, UserError
 from trainer.events import Event, Failed, Finished, Phase, Started, Stopped
 from trainer.job_folder import JobFolder
@@ -51,6 +51,7 @@ def _train(folder: JobFolder, emit: Callable[[Event], None], resume: bool) -> tu
     emit(Phase("start"))
     settings = cleaned(folder.settings())
     checked = preflight.check(settings)
+    settings = cleaned(additional.applied(settings))
     for problem in checked.problems:
         if problem.blocks:
             raise UserError(problem.code, problem.setting, **problem.values)

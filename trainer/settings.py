@@ -706,7 +706,7 @@ class Records(Section):
     ] = ""
     log_config: Annotated[Switch, Spec("Log config", "advanced", "records", unbuilt=True)] = False
     additional_parameters: Annotated[
-        str, Spec("Additional parameters", "advanced", "records", flag="-", unbuilt=True),
+        str, Spec("Additional parameters", "advanced", "records", flag="-"),
     ] = ""
 
 
@@ -755,7 +755,7 @@ class Settings(BaseModel):
 
     def replace(self, **values: Any) -> Settings:
         """A copy with some values changed (checked like any other input)."""
-        return Settings.from_flat({**self.flat(), **values})
+        return Settings.from_flat({**{key: self.get(key) for key in SETTINGS}, **values})
 
     def get(self, key: str) -> Any:
         """The value of a setting by its key."""

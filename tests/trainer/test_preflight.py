@@ -17,7 +17,7 @@ from trainer.settings import SETTINGS, Settings
 ROOT = Path(__file__).parents[2]
 SOURCES = [
     ROOT / "trainer" / name
-    for name in ("sample_prompts.py", "preflight.py", "plan.py", "pictures.py", "latents.py")
+    for name in ("additional.py", "sample_prompts.py", "preflight.py", "plan.py", "pictures.py", "latents.py")
 ]
 SOURCES += sorted((ROOT / "trainer").glob("checks_*.py"))
 
@@ -94,7 +94,9 @@ def test_the_checks_load_nothing_heavy(tmp_path):
 
 def test_modules_of_the_data_side_stay_free_of_torch():
     names = "images picture_files buckets captions sample_prompts plan preflight pictures dataset_file"
-    modules = ", ".join(f"trainer.{name}" for name in f"{names} model_header places problems".split())
+    modules = ", ".join(
+        f"trainer.{name}" for name in f"{names} model_header places problems additional".split()
+    )
     code = f"import sys, {modules}; assert not {{'torch', 'gradio'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

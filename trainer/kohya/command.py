@@ -177,6 +177,11 @@ def option_text(name: str, value: Any) -> str:
     )
 
 
+def text_of(found: Mapping[str, Any]) -> str:
+    """Options as one line."""
+    return " ".join(option_text(name, value) for name, value in found.items())
+
+
 def shell_variables(found: Mapping[str, Any]) -> list[str]:
     """Options whose value is a variable that only the shell knew."""
     pattern = re.compile(r"\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%|\$env:")

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.errors import UserError
 from trainer.kohya import schedule_options
-from trainer.kohya.command import option_text, options, split_command
+from trainer.kohya.command import options, split_command, text_of
 from trainer.kohya.draft import Draft
 from trainer.kohya.read_sd_scripts import NO_EFFECT, draft_from_options
 
@@ -35,8 +35,8 @@ def move_options(draft: Draft) -> None:
     harmless = {name for name in found if name in NO_EFFECT}
     if not moved | harmless:
         return
-    here = _text({name: value for name, value in found.items() if name not in moved | harmless})
-    written = _text({name: value for name, value in found.items() if name not in moved})
+    here = text_of({name: value for name, value in found.items() if name not in moved | harmless})
+    written = text_of({name: value for name, value in found.items() if name not in moved})
     names = ", ".join(f"--{name}" for name in found if name in moved | harmless)
     draft.forget(SETTING)
     draft.take(SETTING, here, was=text, why="kohya.options_moved", names=names)
@@ -70,7 +70,3 @@ def _set(draft: Draft, setting: str, value: Any, option: str, was: Any) -> None:
     """Overwrite what the file's own key said; its entry stays, so that no key is unaccounted for."""
     key = draft.forget(setting) or f"{SETTING} --{option}"
     draft.take(setting, value, key=key, was=was, why="kohya.from_text", option=option)
-
-
-def _text(found: Mapping[str, Any]) -> str:
-    return " ".join(option_text(name, value) for name, value in found.items())
