@@ -1,4 +1,4 @@
-"""Start the page: `python gui.py [--listen] [--port N] [--workspace DIR]`."""
+"""Start the page: `python gui.py [--listen] [--port N] [--workspace DIR] [--root DIR …]`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--password", default=os.environ.get("LORA_ATELIER_PASSWORD"), help="password of the page"
     )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a further folder that the page may open, save in and look at; may be given more than once",
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     return parser.parse_args(words)
 
@@ -46,6 +54,7 @@ def main() -> int:
             wanted.port,
             open_browser=not wanted.no_browser,
             password=wanted.password,
+            added_roots=wanted.root,
         )
     except (OSError, PermissionError) as error:
         print(f"The page cannot start: {error}", file=sys.stderr)

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import dataset as data_plan
-from app import form, help_texts, paths, presets
+from app import form, help_texts, paths, preset_files, presets
 from app.drafts import Drafts
 from app.layout import word
 from app.look import look as look_at
 from app.wording import language_of
 from trainer import kohya
 from trainer.errors import UserError
-from trainer.job_folder import write_whole
 from trainer.messages import Language, Message, say
 from trainer.preflight import check_values
 from trainer.settings import SETTINGS
@@ -62,8 +61,9 @@ def _said(error: UserError, language: Language) -> dict[str, str]:
 class Answers:
     """The page's questions, answered for one workspace."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobStore, roots: paths.Roots | None = None) -> None:
         self.store = store
+        self.roots = roots or paths.default_roots(store.workspace)
         self.configs = Path(store.workspace) / "configs"
         self.drafts = Drafts(Path(store.workspace) / "drafts")
 
@@ -94,12 +94,14 @@ class Answers:
         """Marks, problems and plan of the form's content; keeps it as the browser's draft."""
         values = _values(request)
         self.drafts.write(request.get("browser"), values=values, path=str(request.get("path") or ""))
-        return look_at(values, language_of(request.get("lang")))
+        return look_at(self._permitted(values), language_of(request.get("lang")))
 
     @answering
     def pictures(self, request: Request) -> Answer:
         """The dataset plan with thumbnails."""
-        return {"dataset": data_plan.dataset(_values(request), language_of(request.get("lang")))}
+        values = self._permitted(_values(request))
+        preset_files.fields_within(values, self.roots, preset_files.PICTURES)
+        return {"dataset": data_plan.dataset(values, language_of(request.get("lang")), self.roots)}
 
     @answering
     def load(self, request: Request) -> Answer:
@@ -112,10 +114,11 @@ class Answers:
             return {"values": form.shown_values(job.settings()), "path": "", "name": job.name, "report": []}
         if "text" in request:
             text, path = str(request["text"])[:MOST_UPLOADED], str(request.get("name") or "")
-            imported = kohya.read_text(text, path)
+            imported = kohya.read_text(text, path, preset_files.may_read(self.roots))
         else:
             path = str(self._config(request.get("path")))
-            imported = kohya.read(Path(path))
+            real = preset_files.to_read(Path(path), self.roots)
+            imported = kohya.read(real, preset_files.may_read(self.roots))
         carried = without_unjson(imported.carried)
         self.drafts.write(request.get("browser"), carried=carried)
         attention = [entry.as_json(language)["text"] for entry in imported.report.attention]
@@ -126,24 +129,19 @@ class Answers:
         """Write the form as kohya_ss's JSON; asks back ({"exists"}) before another file is replaced."""
         path = self._config(request.get("path"))
         path = path if path.suffix.lower() == ".json" else path.with_name(path.name + ".json")
-        if path.exists() and not request.get("replace"):
+        if preset_files.to_write(path, self.roots).exists() and not request.get("replace"):
             return {"exists": str(path)}
         settings, _ = check_values(_values(request))
         if settings is None:
             raise UserError("page.save_illegal")
         carried = self.drafts.read(request.get("browser")).get("carried") or {}
-        path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(kohya.to_kohya(settings, carried), indent=2, ensure_ascii=False)
-        write_whole(path, (text + "\n").encode())
+        preset_files.save(path, f"{text}\n", self.roots)
         return {"path": str(path)}
 
     def _config(self, name: Any) -> Path:
         """A configuration file by what was typed: bare names lie in <workspace>/configs."""
-        text = str(name or "").strip().strip('"')
-        if not text:
-            raise UserError("page.no_path")
-        path = Path(text).expanduser()
-        return path if path.is_absolute() or len(path.parts) > 1 else self.configs / path
+        return preset_files.typed_place(name, self.configs)
 
     @answering
     def preset(self, request: Request) -> Answer:
@@ -169,6 +167,12 @@ class Answers:
             "cannot": [say(message, language).what for message in kohya.sd_scripts_cannot(settings)],
         }
 
+    def _permitted(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The form's content; with --listen its paths keep to the allowed folders. Raises UserError."""
+        if self.roots.strict:
+            preset_files.fields_within(values, self.roots)
+        return values
+
     @answering
     def find(self, request: Request) -> Answer:
         """Settings that match a search."""
@@ -177,7 +181,7 @@ class Answers:
     @answering
     def train(self, request: Request) -> Answer:
         """Start the run, unless something stands in its way: then the look at the form comes back."""
-        values = _values(request)
+        values = self._permitted(_values(request))
         settings, checked = check_values(values)
         if settings is None or checked.blocked:
             return {"look": look_at(values, language_of(request.get("lang")))}
@@ -210,7 +214,8 @@ class Answers:
     @answering
     def complete(self, request: Request) -> Answer:
         """Files and folders that begin with what is typed."""
-        found = paths.complete({"prefix": request.get("prefix"), "kind": request.get("kind")})
+        wish = {"prefix": request.get("prefix"), "kind": request.get("kind")}
+        found = paths.complete(wish, self.roots)
         return {"paths": [entry["path"] for entry in found]}
 
 

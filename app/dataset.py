@@ -12,7 +12,9 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from app.form import typed
+from app.job_files import opened
 from app.layout import word
+from app.paths import Roots
 from trainer.checks_folders import scans
 from trainer.errors import UserError
 from trainer.images import TrainImage
@@ -26,8 +28,13 @@ MOST_BUCKETS = 12
 SIDE = 104  # pixels: twice the slot of 52, for fine screens
 
 
-def dataset(values: Mapping[str, Any], language: Language) -> dict[str, Any] | None:
-    """Buckets with up to SHOWN thumbnails each, and the counts above them; None without pictures."""
+def dataset(
+    values: Mapping[str, Any], language: Language, roots: Roots | None = None
+) -> dict[str, Any] | None:
+    """Buckets with up to SHOWN thumbnails each, and the counts above them; None without pictures.
+
+    Pictures outside `roots` (links, a dataset file that names them) count, but are not shown.
+    """
     known = {key: typed(key, raw) for key, raw in values.items() if key in SETTINGS}
     settings = cleaned(Settings.from_flat(known))
     try:
@@ -48,9 +55,7 @@ def dataset(values: Mapping[str, Any], language: Language) -> dict[str, Any] | N
             {
                 "size": f"{width} × {height}",
                 "thumbs": [
-                    {"src": thumbnail(image.path), "name": image.path.name, "caption": image.caption,
-                     "found": image.caption_found}
-                    for image in images[:SHOWN]
+                    thumb(image, roots) for image in images[:SHOWN]
                 ],
                 "more": max(0, len(images) - SHOWN),
                 "share": len(images) / most,
@@ -92,6 +97,13 @@ def without(images: tuple[TrainImage, ...] | list[TrainImage], language: Languag
     return word(language, "data.without", count=len(bare), words=tokens)
 
 
+def thumb(image: TrainImage, roots: Roots | None) -> dict[str, Any]:
+    """A small view of a picture with its caption; blank for one outside the allowed folders."""
+    real = roots.allowed(str(image.path.absolute())) if roots else image.path
+    shown = {"src": thumbnail(real), "caption": image.caption} if real else {"src": "", "caption": ""}
+    return {**shown, "name": image.path.name, "found": image.caption_found}
+
+
 def thumbnail(path: Path) -> str:
     """A small JPEG as a data address; "" for a picture that cannot be read."""
     try:
@@ -104,7 +116,7 @@ def thumbnail(path: Path) -> str:
 @lru_cache(maxsize=2000)
 def _thumbnail(path: Path, _changed: int, _size: int) -> str:
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             image.draft("RGB", (SIDE * 2, SIDE * 2))
             small = ImageOps.exif_transpose(image).convert("RGBA")
             small.thumbnail((SIDE, SIDE))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -64,10 +65,10 @@ def inside(path: Path, folder: Path) -> Path | None:
     return real if real.is_file() and real.is_relative_to(root) else None
 
 
-def routes(store: JobStore) -> APIRouter:
-    """All of them, below /live."""
+def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
+    """All of them, below /live. `roots`: where pictures may lie of which small views are made."""
     router = APIRouter(prefix="/live")
-    thumbs = Thumbs(default_roots(store.workspace))
+    thumbs = Thumbs(roots or default_roots(store.workspace))
 
     @router.get("/{job_id}/sample/{name}")
     def sample(job_id: str, name: str) -> Response:
@@ -168,11 +169,20 @@ class Thumbs:
         return data
 
 
+def opened(path: Path) -> Image.Image:
+    """A picture, not decoded yet. Raises ValueError for one that would take too much memory, OSError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(path)
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise ValueError("too many pixels")
+    return image
+
+
 def thumbnail(path: Path) -> bytes:
     """A picture as a small JPEG, turned upright. Raises ValueError, OSError for what cannot be shown."""
-    with Image.open(path) as image:
-        if image.width * image.height > MOST_PIXELS:
-            raise ValueError("too many pixels")
+    with opened(path) as image:
         image.draft("RGB", (THUMB_SIDE * 2, THUMB_SIDE * 2))
         small = ImageOps.exif_transpose(image)
         small.thumbnail((THUMB_SIDE, THUMB_SIDE))

@@ -20,6 +20,7 @@ from app.folders_tab import folders_tab
 from app.jobs_tab import build_jobs_tab
 from app.layout import LANGUAGES, asset, icon, raw_html, t, words
 from app.monitor import build_monitor
+from app.paths import Roots
 from app.source_model_tab import source_model_tab
 from app.theme import theme
 from app.training_tab import training_tab
@@ -32,8 +33,8 @@ STYLES = ("theme", "page", "fields", "parts")
 TITLE = "LoRA Atelier"
 
 
-def build_page(store: JobStore) -> gr.Blocks:
-    """The whole page for the jobs of one workspace."""
+def build_page(store: JobStore, roots: Roots | None = None) -> gr.Blocks:
+    """The whole page for the jobs of one workspace. `roots`: the folders that it may use."""
     components: dict[str, Component] = {}
     i18n = layout.translated()
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
@@ -55,7 +56,7 @@ def build_page(store: JobStore) -> gr.Blocks:
                     views.append(build_jobs_tab(store))
             raw_html('<aside class="rail" id="la-rail"></aside>', elem_id="rail")
         raw_html(bar(), elem_id="bar")
-        bridge(components, Answers(store))
+        bridge(components, Answers(store, roots))
         use_settings_again(views)
     return page
 

@@ -1,14 +1,15 @@
-"""Completion of server-side paths, within the folders where a person's files are.
+"""The folders that the page may use, and completion of paths within them.
 
-Allowed: home, the project, the workspace, drives and mounts. Hidden files and folders stay out, links
-are followed before a path is judged.
+Allowed: home, the project, the workspace, drives and mounts, and what --root adds; with --listen only the
+workspace, the project's presets and what --root adds. Hidden files and folders stay out, links are
+followed before a path is judged.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,15 +36,32 @@ class Roots:
     """The folders in and below which files may be seen."""
 
     folders: tuple[Path, ...]
+    strict: bool = False
+    """Others than this machine's owner may use the page: training, too, keeps to these folders."""
 
     def allowed(self, text: str) -> Path | None:
         """The real path, if it exists, lies in an allowed folder and is nowhere hidden."""
+        real = self.place(text)
+        try:
+            return real if real is not None and real.exists() else None
+        except OSError:
+            return None
+
+    def place(self, text: str | Path) -> Path | None:
+        """The real path, there or not, if it lies in an allowed folder and is nowhere hidden."""
         try:
             path = Path(text).expanduser()
-            real = path.resolve(strict=True)
+            if not path.is_absolute() or self._on_foreign_share(path):
+                return None
+            real = path.resolve()
         except (OSError, RuntimeError, ValueError):
             return None
-        return real if path.is_absolute() and self.holds(real) else None
+        return real if self.holds(real) else None
+
+    def _on_foreign_share(self, path: Path) -> bool:
+        """Windows sends one's name and password hash to any share it is asked to look at: judged unseen."""
+        drive = path.drive.lower()
+        return drive.startswith("\\\\") and all(root.drive.lower() != drive for root in self.folders)
 
     def holds(self, real: Path) -> bool:
         """Whether a resolved path lies in an allowed folder, not below a hidden one."""
@@ -58,18 +76,22 @@ def hidden_name(name: str) -> bool:
     return name.startswith((".", "$")) or name == "System Volume Information"
 
 
-def default_roots(workspace: Path | None = None) -> Roots:
-    """Home, project, workspace, and the disks of this machine except the system's own."""
-    places = [Path.home(), PROJECT, workspace or default_workspace(), *_disks()]
+def default_roots(
+    workspace: Path | None = None, added: Sequence[Path] = (), *, beyond: bool = False
+) -> Roots:
+    """The allowed folders. `added` come from --root; `beyond`: other machines may use the page (--listen)."""
+    own = [workspace or default_workspace()]
+    usual = [*own, PROJECT / "presets"] if beyond else [*own, Path.home(), PROJECT, *_disks()]
     real: list[Path] = []
-    for place in places:
+    for place in (*usual, *added):
         try:
-            folder = place.resolve(strict=True)
+            folder = place.expanduser().resolve(strict=True)
         except (OSError, RuntimeError):
             continue
-        if folder not in real and folder != Path(folder.anchor if os.name != "nt" else ""):
+        is_system = os.name != "nt" and folder == Path(folder.anchor) and place not in added
+        if folder not in real and not is_system:
             real.append(folder)
-    return Roots(tuple(sorted(real, key=lambda folder: -len(folder.parts))))
+    return Roots(tuple(sorted(real, key=lambda folder: -len(folder.parts))), beyond)
 
 
 def _disks() -> Iterable[Path]:

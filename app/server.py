@@ -21,6 +21,7 @@ from app.guard import LOCAL, Guard, Headers, LanguageOfPage
 from app.job_files import routes
 from app.jobs import JobStore
 from app.password import Gate
+from app.paths import Roots, default_roots
 
 DEFAULT_PORT = 7860
 PORTS_TRIED = 20
@@ -34,8 +35,11 @@ def build_app(
     hosts: Sequence[str] = (),
     any_address: bool = False,
     gate: Gate | None = None,
+    roots: Roots | None = None,
 ) -> FastAPI:
-    """All routes behind the guard. `hosts`: further names of this page; `gate`: asks for a password."""
+    """All routes behind the guard. `hosts`: further names of this page; `gate`: asks for a password;
+    `roots`: the folders that the page may use.
+    """
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
@@ -44,7 +48,7 @@ def build_app(
         store.close()
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(routes(store))
+    app.include_router(routes(store, roots))
     blocks.queue(default_concurrency_limit=8)
     app = gr.mount_gradio_app(app, blocks, path="/", **{**quiet_options(store), **options})
     # The last one added is asked first.
@@ -126,10 +130,12 @@ def serve(
     *,
     open_browser: bool = True,
     password: str | None = None,
+    added_roots: Sequence[Path] = (),
 ) -> None:
     """Serve the page until Ctrl-C. Running jobs go on afterwards.
 
-    Beyond this machine a password is needed: `password` sets it, else the one set before is asked for.
+    Beyond this machine a password is needed: `password` sets it, else the one set before is asked for; and
+    only the workspace and `added_roots` (--root) may be used.
     Raises OSError where the port is taken and PermissionError where a password is missing.
     """
     be_quiet()
@@ -140,10 +146,10 @@ def serve(
     listener = bind(host, port)
     beyond = not is_local(host)
     options = mount_options()
-    blocks = build_page(store)
-    app = build_app(
-        store, blocks, options, hosts=own_names() if beyond else (), any_address=beyond, gate=gate
-    )
+    roots = default_roots(store.workspace, added_roots, beyond=beyond)
+    hosts = own_names() if beyond else ()
+    blocks = build_page(store, roots)
+    app = build_app(store, blocks, options, hosts=hosts, any_address=beyond, gate=gate, roots=roots)
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -13,6 +13,7 @@ from app.answers import Answers
 from app.drafts import Drafts
 from app.look import look
 from app.page import build_page, mount_options, script
+from app.paths import Roots
 from trainer.errors import UserError
 from trainer.settings import SETTINGS
 
@@ -51,8 +52,8 @@ def values(pictures: Path, tmp_path: Path, root: Path) -> dict:
 
 
 @pytest.fixture
-def answers(store) -> Answers:
-    return Answers(store)
+def answers(store, tmp_path: Path) -> Answers:
+    return Answers(store, Roots((tmp_path.resolve(),)))
 
 
 def ask(answers: Answers, name: str, **request):
@@ -130,9 +131,9 @@ def test_save_and_load_give_the_same_form(answers, values, tmp_path):
 
 def test_save_asks_before_it_replaces(answers, values, tmp_path):
     path = tmp_path / "momo.json"
-    path.write_text("mine", encoding="utf-8")
+    path.write_text('{"epoch": 3}', encoding="utf-8")
     assert ask(answers, "save", path=str(path), values=values) == {"exists": str(path)}
-    assert path.read_text(encoding="utf-8") == "mine"
+    assert path.read_text(encoding="utf-8") == '{"epoch": 3}'
     assert "path" in ask(answers, "save", path=str(path), values=values, replace=True)
 
 

@@ -14,4 +14,5 @@ from app.jobs import JobStore
 FAKE = (sys.executable, str(Path(__file__).parents[1] / "app" / "fake_trainer.py"))
 
 server.JobStore = functools.partial(JobStore, trainer=FAKE)  # type: ignore[misc,assignment]  # same call
-server.serve(Path(sys.argv[1]), port=0, open_browser=False)
+workspace = Path(sys.argv[1]).resolve()
+server.serve(workspace, port=0, open_browser=False, added_roots=[workspace.parent])
