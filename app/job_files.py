@@ -6,6 +6,7 @@ Nothing else is served, and a name is looked up among what a job has written, ne
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 import warnings
 import zipfile
@@ -45,6 +46,12 @@ def sample_file(job: Job, name: str) -> Path | None:
     return None
 
 
+def trial_file(job: Job, name: str) -> Path | None:
+    """A picture that "Try it" has drawn."""
+    folder = job.folder.samples / "try"
+    return inside(folder / name, folder) if re.fullmatch(r"[0-9a-f]{24}\.png", name) else None
+
+
 def result_file(job: Job, record: JobRecord, name: str) -> Path | None:
     """A LoRA file of a job by its file name: one that the job says it wrote, in its Output folder."""
     folder = Path(str(job.settings().get("output_dir") or "")).expanduser()
@@ -74,6 +81,12 @@ def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
     def sample(job_id: str, name: str) -> Response:
         job = store.get(job_id)
         path = sample_file(job, name) if job else None
+        return FileResponse(path, media_type="image/png", headers=KEPT_FOREVER) if path else missing()
+
+    @router.get("/{job_id}/try/{name}")
+    def trial(job_id: str, name: str) -> Response:
+        job = store.get(job_id)
+        path = trial_file(job, name) if job else None
         return FileResponse(path, media_type="image/png", headers=KEPT_FOREVER) if path else missing()
 
     @router.get("/{job_id}/result/{name}")

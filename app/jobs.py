@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -189,6 +189,8 @@ class JobStore:
         self.trainer = tuple(trainer)
         self.root = self.workspace / "jobs"
         self.root.mkdir(parents=True, exist_ok=True)
+        self.making_room: list[Callable[[], None]] = []
+        """Called before a run begins: what else uses the graphics card ends."""
         self._records: dict[str, JobRecord] = {}
         self._reading = threading.RLock()
         self._done = threading.Event()
@@ -273,6 +275,8 @@ class JobStore:
 
     def _begin(self, job: Job) -> None:
         """Start the trainer. Until it is up, our own process stands for it, so the job is never seen lost."""
+        for make_room in self.making_room:
+            make_room()
         data = _read_json(job.queue_file)
         verb = "resume" if isinstance(data, dict) and data.get("verb") == "resume" else "job"
         for leftover in (job.folder.stop_file, job.exit_file):
@@ -315,8 +319,10 @@ class JobStore:
         return thread
 
     def close(self) -> None:
-        """Stop beginning jobs; those at work go on."""
+        """Stop beginning jobs; those at work go on. What draws on trial ends."""
         self._done.set()
+        for make_room in self.making_room:
+            make_room()
 
     def record(self, job: Job) -> JobRecord:
         """The job's record, brought up to date."""

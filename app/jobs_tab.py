@@ -9,8 +9,9 @@ import gradio as gr
 
 from app.job_glance import glance
 from app.jobs import Job, JobStore
-from app.monitor import asset, sample_prompts, sample_row, short
+from app.monitor import about_files, sample_prompts, sample_row, scripts, short, styles
 from app.outcome import files_of, outcome
+from app.try_it import TryIt
 from app.wording import language_of, word, words
 from trainer.messages import Language
 from trainer.settings import SETTINGS
@@ -18,7 +19,7 @@ from trainer.settings import SETTINGS
 POINTS = 400
 
 
-def build_jobs_tab(store: JobStore) -> gr.HTML:
+def build_jobs_tab(store: JobStore, easel: TryIt) -> gr.HTML:
     """The list of runs and what is chosen from it.
 
     "Use these settings again" triggers `submit` with {"job": id}: give the component a listener
@@ -41,10 +42,10 @@ def build_jobs_tab(store: JobStore) -> gr.HTML:
     return gr.HTML(
         '<div class="la-jobs"></div>',
         elem_id="jobs",
-        css_template=asset("live.css") + asset("jobs.css"),
-        js_on_load=asset("live.js") + asset("jobs.js"),
+        css_template=styles("live", "try", "inside", "jobs"),
+        js_on_load=scripts("live", "try", "inside", "jobs"),
         apply_default_css=False,
-        server_functions=[jobs, show, resume],
+        server_functions=[jobs, show, resume, *about_files(store, easel)],
     )
 
 

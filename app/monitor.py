@@ -8,6 +8,7 @@ of a rewritten record counts as none, and everything is sent again.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from urllib.parse import quote
 
 import gradio as gr
 
+from app import lora_card
 from app.job_record import JobRecord
 from app.jobs import Job, JobStore
 from app.outcome import files_of, outcome
+from app.try_it import TryIt
 from app.wording import base_name, language_of, log_line, words
 from trainer.messages import Language
 from trainer.sample_prompts import prompts
@@ -38,7 +41,7 @@ def asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-def build_monitor(store: JobStore) -> gr.HTML:
+def build_monitor(store: JobStore, easel: TryIt) -> gr.HTML:
     """The Run tab's live view.
 
     "Train again with changes" triggers `submit` with {"job": id}: give the component a listener
@@ -57,11 +60,39 @@ def build_monitor(store: JobStore) -> gr.HTML:
     return gr.HTML(
         '<div class="la-live"></div>',
         elem_id="live",
-        css_template=asset("live.css"),
-        js_on_load=asset("live.js") + asset("monitor.js"),
+        css_template=styles("live", "try", "inside"),
+        js_on_load=scripts("live", "try", "inside", "monitor"),
         apply_default_css=False,
-        server_functions=[live, act],
+        server_functions=[live, act, *about_files(store, easel)],
     )
+
+
+def styles(*names: str) -> str:
+    """Style sheets of a view."""
+    return "".join(asset(f"{name}.css") for name in names)
+
+
+def scripts(*names: str) -> str:
+    """Scripts of a view, the first ones shared by several."""
+    return "".join(asset(f"{name}.js") for name in names)
+
+
+def about_files(store: JobStore, easel: TryIt) -> list[Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Server functions for LoRA files: explain one, draw with it. The views find them by name."""
+
+    def explain(request: dict[str, Any]) -> dict[str, Any]:
+        return lora_card.explain(store, request)
+
+    def try_ask(request: dict[str, Any]) -> dict[str, Any]:
+        return easel.ask(request)
+
+    def try_look(request: dict[str, Any]) -> dict[str, Any]:
+        return easel.look(request)
+
+    def try_cancel(request: dict[str, Any]) -> dict[str, Any]:
+        return easel.cancel(request)
+
+    return [explain, try_ask, try_look, try_cancel]
 
 
 def answer(store: JobStore, request: Any) -> dict[str, Any]:

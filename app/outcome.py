@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from app import lora_card
 from app.job_record import JobRecord
 from app.jobs import Job
 from app.wording import base_name, duration, number, said, size, word
 from trainer.events import Failed, Finished, Saved, Stopped
 from trainer.messages import Language
+from trainer.sample_prompts import SamplePrompt, prompts
 from trainer.settings import SETTINGS
 
 KILLED = (-9, 137)
@@ -27,7 +30,8 @@ def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict
     """The end in words, as plain data; None while the run has not ended.
 
     Keys: kind, title, facts, why, fix, kept, setting {key, label}, trace, file {name, size, url},
-    use (how to use the file), resume (step to continue from, or None).
+    use (how to use the file), lora (what is inside), try (what "Try it" begins with), resume (step to
+    continue from, or None).
     """
     if state in ("queued", "running"):
         return None
@@ -52,9 +56,56 @@ def _finished(job: Job, record: JobRecord, end: Finished, language: Language) ->
     return {
         "title": word(language, "outcome.finished"),
         "facts": word(language, "outcome.finished_facts", **values),
-        "file": {"name": base_name(end.path), "size": size(bytes_), "url": result_url(job.id, end.path)},
-        "use": how_to_use(job, record, end.path, language),
+        **_result(job, record, end.path, size(bytes_), language),
     }
+
+
+def _result(job: Job, record: JobRecord, path: str, size_: str, language: Language) -> dict[str, Any]:
+    """The file that a run left: where it is, how to use it, what is inside, how to try it."""
+    return {
+        "file": {"name": base_name(path), "size": size_, "url": result_url(job.id, path), "path": path},
+        "use": how_to_use(job, record, path, language),
+        "lora": inside_of(path, language),
+        "try": offer(job, record, path),
+    }
+
+
+def inside_of(path: str, language: Language) -> dict[str, Any] | None:
+    """The LoRA file explained, short; None where it is gone."""
+    if not Path(path).is_file():
+        return None
+    told = lora_card.card(Path(path), language)
+    return {key: value for key, value in told.items() if key != "metadata"}
+
+
+def offer(job: Job, record: JobRecord, path: str) -> dict[str, Any] | None:
+    """What "Try it" begins with: the run's own words, size and steps; None where there is no file."""
+    files = [base_name(file.path) for file in reversed(record.lora_files()) if Path(file.path).is_file()]
+    if base_name(path) not in files:
+        return None
+    settings = job.settings()
+    learned = ", ".join(dict.fromkeys(_learned_words(record)))
+    asked = prompts(str(settings.get("sample_prompts") or ""))
+    first = next((one for one in asked if learned and learned in one.prompt), asked[0] if asked else None)
+    like = first or SamplePrompt(learned, width=side_of(settings), height=side_of(settings), steps=20)
+    return {
+        "file": base_name(path),
+        "files": files,
+        "prompt": like.prompt if learned in like.prompt else f"{learned}, {like.prompt}",
+        "negative": like.negative,
+        "width": like.width,
+        "height": like.height,
+        "steps": like.steps,
+        "scale": like.scale,
+        "seed": 1 if like.seed is None else like.seed,
+        "sampler": like.sampler,
+    }
+
+
+def side_of(settings: Mapping[str, Any]) -> int:
+    """Side of a square picture of about the size that was trained ("Max resolution")."""
+    numbers = [int(text) for text in re.findall(r"\d+", str(settings.get("max_resolution") or ""))]
+    return max(64, min(1024, round(sum(numbers) / len(numbers)) // 64 * 64)) if numbers else 512
 
 
 def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> dict[str, Any]:
@@ -67,8 +118,7 @@ def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> d
     return {
         "title": title,
         "facts": word(language, "outcome.stopped_kept", file=name, size=size(bytes_)),
-        "file": {"name": name, "size": size(bytes_), "url": result_url(job.id, end.path)},
-        "use": how_to_use(job, record, end.path, language),
+        **_result(job, record, end.path, size(bytes_), language),
     }
 
 
@@ -114,7 +164,7 @@ def _state_step(record: JobRecord) -> int:
 
 
 def how_to_use(job: Job, record: JobRecord, path: str, language: Language) -> dict[str, Any]:
-    """Prompt, learned words, and which programs load the file."""
+    """Prompt, learned words, and the base models it fits."""
     settings = job.settings()
     learned = list(dict.fromkeys(_learned_words(record)))
     stem = Path(base_name(path)).stem
@@ -123,7 +173,6 @@ def how_to_use(job: Job, record: JobRecord, path: str, language: Language) -> di
         "prompt": " ".join([f"<lora:{stem}:0.8>", *learned[:1]]),
         "words": ", ".join(learned),
         "base": word(language, f"works.{family}"),
-        "ckpt": path.endswith(".ckpt"),
     }
 
 

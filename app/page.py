@@ -24,6 +24,7 @@ from app.paths import Roots
 from app.source_model_tab import source_model_tab
 from app.theme import theme
 from app.training_tab import training_tab
+from app.try_it import TryIt
 
 if TYPE_CHECKING:
     from app.jobs import JobStore
@@ -36,6 +37,7 @@ TITLE = "LoRA Atelier"
 def build_page(store: JobStore, roots: Roots | None = None) -> gr.Blocks:
     """The whole page for the jobs of one workspace. `roots`: the folders that it may use."""
     components: dict[str, Component] = {}
+    easel = TryIt(store)
     i18n = layout.translated()
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         raw_html(header(), elem_id="head")
@@ -51,9 +53,9 @@ def build_page(store: JobStore, roots: Roots | None = None) -> gr.Blocks:
                 with gr.Tab(i18n("w.tab.advanced"), id="advanced", elem_id="t-advanced"):
                     advanced_tab(components, i18n)
                 with gr.Tab(i18n("w.tab.run"), id="run", elem_id="t-run"):
-                    views = [build_monitor(store)]
+                    views = [build_monitor(store, easel)]
                 with gr.Tab(i18n("w.tab.jobs"), id="jobs", elem_id="t-jobs"):
-                    views.append(build_jobs_tab(store))
+                    views.append(build_jobs_tab(store, easel))
             raw_html('<aside class="rail" id="la-rail"></aside>', elem_id="rail")
         raw_html(bar(), elem_id="bar")
         bridge(components, Answers(store, roots))

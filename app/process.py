@@ -88,6 +88,28 @@ def start(
         return Identity(popen.pid, 0.0)
 
 
+def converse(
+    arguments: Sequence[str], *, folder: Path, log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[str]:
+    """Start a process that answers lines of text with lines of text; its complaints go to `log`.
+
+    It is meant to end when its input does, so it never outlives this process for long. Raises OSError.
+    """
+    with log.open("wb") as complaints:
+        return subprocess.Popen(
+            list(arguments),
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            encoding="utf-8",
+            bufsize=1,
+            env={**os.environ, **environment},
+            close_fds=True,
+            **_own_session(),
+        )
+
+
 def _own_session() -> dict[str, Any]:
     if os.name == "nt":
         flags = "CREATE_NEW_PROCESS_GROUP", "CREATE_NO_WINDOW"

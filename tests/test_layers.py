@@ -15,7 +15,7 @@ APP = sorted(
 )
 TORCH_FREE = (
     "settings", "kohya", "preflight", "images", "captions", "buckets", "plan", "events", "errors", "messages",
-    "sample_prompts", "lora_info", "job_folder", "lr_schedule",
+    "sample_prompts", "lora_info", "lora_readers", "job_folder", "lr_schedule",
 )  # fmt: skip
 
 

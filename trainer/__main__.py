@@ -131,6 +131,17 @@ def inspect(lora: Annotated[Path, typer.Argument(help="A LoRA file.")], as_json:
     print(json.dumps(info.as_json(), ensure_ascii=False, indent=1) if as_json else info.text())
 
 
+@app.command("try")
+def try_(
+    folder: Annotated[Path, typer.Argument(help="A job folder.")],
+    idle: Annotated[float, typer.Option(help="Seconds without a request after which it ends.")] = 300,
+) -> None:
+    """Draw pictures with a job's LoRA: JSON requests come in, JSON answers go out, one per line."""
+    from trainer.try_out import main as serve
+
+    serve(JobFolder(folder), idle)
+
+
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="Settings of another tool.")], as_json: AsJson = False

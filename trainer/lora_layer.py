@@ -103,6 +103,10 @@ class LoraPair:
         self.down.requires_grad_(learning[0])
         self.up.requires_grad_(learning[1])
 
+    def set_strength(self, strength: float) -> None:
+        """Let the LoRA count `strength` times (1: as trained)."""
+        self.layer.set_scale(ADAPTER, strength)
+
     def add_dropouts(self, dropouts: Dropouts, training: Callable[[], bool]) -> None:
         """kohya's three dropouts, drawn in its order: module, rank activations, ranks."""
 

@@ -117,6 +117,11 @@ class Network:
             for pair in self.pairs:
                 pair.enable(True)
 
+    def set_strength(self, strength: float) -> None:
+        """Let the whole LoRA count `strength` times, as programs do that load the file (1: as trained)."""
+        for pair in self.pairs:
+            pair.set_strength(strength)
+
     def freeze_text_encoder(self) -> None:
         """ "Stop text encoder training": its weights get no gradients, so no optimizer moves them."""
         for weight in self.parameters("text_encoder"):

@@ -103,7 +103,7 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Pat
     plan = build_plan(settings, *pictures, facts, name=earlier.get("name", ""))
     data = build_data(settings, pictures, seed)
     emit(Phase("load_model"))
-    model = _load_model(settings, precision, emit)
+    model = load_base_model(settings, precision, emit)
     network = _build_network(settings, model, emit)
     if settings.machine.gradient_checkpointing:
         enable_gradient_checkpointing(model)
@@ -112,7 +112,7 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Pat
         _cache_latents(settings, model, data, device, job, emit) if settings.images.cache_latents else None
     )
     _place(model, device, keep_vae=cached is None)
-    captions = _caption_encoder(settings, model, device, learning=bool(network.parameters("text_encoder")))
+    captions = caption_encoder(settings, model, device, learning=bool(network.parameters("text_encoder")))
     run_facts = RunFacts(
         settings, plan, data.images, model, seed, network.targets, describe(optimizer, settings.optimizer)
     )
@@ -205,7 +205,8 @@ def caches_latents(settings: Settings) -> bool:
     return settings.images.cache_latents or settings.images.cache_latents_to_disk
 
 
-def _load_model(settings: Settings, precision: Precision, emit: Emit) -> LoadedModel:
+def load_base_model(settings: Settings, precision: Precision, emit: Emit) -> LoadedModel:
+    """The base model that the settings name, on the CPU. Raises UserError."""
     chosen = settings.model
     quick = chosen.model_list not in {"", "custom"}
     model = load_model(
@@ -312,9 +313,10 @@ def move(module: torch.nn.Module, device: torch.device) -> None:
     module.to(device)
 
 
-def _caption_encoder(
+def caption_encoder(
     settings: Settings, model: LoadedModel, device: torch.device, *, learning: bool
 ) -> CaptionEncoder:
+    """Texts as the settings want them encoded ("Clip skip", "Max Token Length", …)."""
     captions = settings.captions
     return CaptionEncoder(
         model,

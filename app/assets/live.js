@@ -9,6 +9,7 @@ const LA = (window.LA_LIVE ??= (() => {
     up: 'M12 19V6M6.5 11L12 5.5 17.5 11', dn: 'M12 5v13M6.5 13l5.5 5.5L17.5 13', x: 'M6 6l12 12M18 6L6 18',
     left: 'M14.5 5.5L8 12l6.5 6.5', right: 'M9.5 5.5L16 12l-6.5 6.5', search: 'M10.5 4a6.5 6.5 0 1 0 .01 0zM15.5 15.5L20 20',
     warn: 'M12 4.5l8.5 15h-17zM12 10v4.5M12 17v.2', log: 'M5 6h14M5 10h14M5 14h9M5 18h6',
+    wand: 'M4 20L15 9M14 4v3M19 9h3M18 5l2-2', dice: 'M4.5 11a7.6 7.6 0 0 1 13-4.2L20 9.5M20 4.5v5h-5M19.5 13a7.6 7.6 0 0 1-13 4.2L4 14.5M4 19.5v-5h5', info: 'M12 3.5a8.5 8.5 0 1 0 .01 0zM12 11v5M12 8v.2', trash: 'M5 7h14M10 7V4.5h4V7M7 7l1 13h8l1-13M10.5 11v5.5M13.5 11v5.5', cube: 'M12 3.5l8 4.2v8.6l-8 4.2-8-4.2V7.7zM4 7.7l8 4.3 8-4.3M12 12v8.5',
   };
   const h = (tag, attributes = {}, ...children) => {
     const element = document.createElement(tag);
@@ -125,13 +126,14 @@ const LA = (window.LA_LIVE ??= (() => {
     const ahead = future.slice(0, 1), kept = spread(done, most - ahead.length);
     return [...kept, ...ahead];
   };
+  const stepText = (step) => (typeof step === 'number' ? number(step) : step);
   const lightbox = (words, prompt, pictures, at) => {
     const image = h('img', { alt: '' }), caption = h('p', { class: 'cap2' });
     const show = (next) => {
       at = Math.max(0, Math.min(pictures.length - 1, next));
       image.src = pictures[at].url;
-      image.alt = fill(words.sample_alt, { prompt, step: number(pictures[at].step) });
-      set(caption, `${fill(words.step_n, { step: number(pictures[at].step) })} · ${prompt}`);
+      image.alt = fill(words.sample_alt, { prompt, step: stepText(pictures[at].step) });
+      set(caption, `${fill(words.step_n, { step: stepText(pictures[at].step) })} · ${prompt}`);
       back.disabled = at === 0; on.disabled = at === pictures.length - 1;
     };
     const button = (name, label, act) => h('button', { class: 'ib', type: 'button', 'aria-label': label, title: label, onclick: act }, icon(name));
@@ -156,5 +158,11 @@ const LA = (window.LA_LIVE ??= (() => {
     const body = rows.flatMap((row) => [row.tag ? h('span', { class: 'q tagq' }, row.head ? h('span', { class: 'qq' }, row.prompt) : null, row.tag()) : h('span', { class: 'q' }, row.prompt), ...steps.map((step) => cell(row, step))]);
     return h('div', { class: 'sg', style: `--n:${steps.length};--side:${side}` }, head, body);
   };
-  return { h, icon, language, rich, set, fill, number, rate, bytes, clock, span, time, copy, chart, columns, grid };
+  // A server that went away may leave a request without any answer.
+  const patient = (promise, most = 10_000) => {
+    let bell;
+    const late = new Promise((_, reject) => { bell = setTimeout(() => reject(new Error('late')), most); });
+    return Promise.race([promise, late]).finally(() => clearTimeout(bell));
+  };
+  return { h, icon, language, rich, set, fill, number, rate, bytes, clock, span, time, copy, chart, columns, grid, lightbox, patient };
 })());

@@ -1,6 +1,6 @@
 // The live view. `server.live(cursor)` answers with what is new; see app/monitor.py.
 (() => {
-  const { h, icon, rich, set, fill, number, rate, bytes, clock, span, time, copy, chart, columns, grid } = LA;
+  const { h, icon, rich, set, fill, number, rate, bytes, clock, span, time, copy, chart, columns, grid, patient } = LA;
   const root = element.querySelector('.la-live') || element;
   if (root.dataset.up) return;
   root.dataset.up = '1';
@@ -17,9 +17,7 @@
     if (busy) return;
     busy = true;
     try {
-      // A server that went away may leave a request without any answer.
-      const late = new Promise((_, reject) => setTimeout(() => reject(new Error('late')), 10_000));
-      const told = await Promise.race([server.live({ ...cursor, lang: LA.language(), words: words?.language }), late]);
+      const told = await patient(server.live({ ...cursor, lang: LA.language(), words: words?.language }));
       if (!told?.state) throw new Error('no answer');
       failures = 0;
       take(told);
@@ -128,20 +126,33 @@
     const left = [], right = [];
     if (outcome.fix) left.push(card(w('what_to_change'), '', h('p', { class: 'fix' }, rich(outcome.fix)), outcome.setting ? h('p', {}, h('button', { class: 'btn', type: 'button', onclick: () => window.dispatchEvent(new CustomEvent('la-show-setting', { detail: outcome.setting })) }, w('show_setting', { label: outcome.setting.label }))) : null));
     if (outcome.use) left.push(howToUse(outcome), worksWith(outcome));
-    if (good || plain) return [banner, h('div', { class: 'g3' }, h('div', { class: 'stack' }, left), h('div', { class: 'stack' }, v.samplesCard, v.lossCard, v.rateCard), h('div', { class: 'stack' }, v.queueCard, v.filesCard, v.logCard))];
+    if (outcome.lora?.rows) left.push(insideCard(outcome));
+    if (good || plain) return [banner, h('div', { class: 'g3' }, h('div', { class: 'stack' }, left), h('div', { class: 'stack' }, outcome.try ? tryIt(outcome) : null, v.lossCard, v.rateCard), h('div', { class: 'stack' }, v.queueCard, v.samplesCard, v.filesCard, v.logCard))];
     right.push(v.queueCard, v.filesCard, v.samplesCard);
     return [banner, h('div', { class: 'g2' }, h('div', { class: 'stack' }, left, v.logCard), h('div', { class: 'stack' }, right, v.lossCard))];
   }
   const copyLine = (text) => h('div', { class: 'copy' }, h('code', {}, text), iconButton('copy', w('copy'), (event) => copy(text, event.currentTarget, words)));
   function howToUse(outcome) {
     return card(w('how_to_use'), '', h('ol', { class: 'steps' },
-      h('li', {}, h('div', {}, w('use.copy_to'), copyLine('models/Lora/'))),
+      h('li', {}, h('div', {}, w('use.copy_to'), copyLine('models/Lora/'), h('p', { class: 'sub sm' }, w('use.other_folder')))),
       h('li', {}, h('div', {}, w('use.prompt'), copyLine(outcome.use.prompt), outcome.use.words ? h('p', { class: 'sub sm' }, w('use.words', { words: outcome.use.words })) : null)),
       h('li', {}, h('div', {}, w('use.tune')))));
   }
   function worksWith(outcome) {
-    const row = (name, text, limited) => h('li', { class: limited ? 'lim' : '' }, icon(limited ? 'warn' : 'check'), h('b', {}, name), h('span', {}, text));
-    return card(w('works_with'), '', h('ul', { class: 'v' }, row('A1111, Forge', w('works.a1111')), row('ComfyUI', w('works.comfyui')), row('diffusers', w('works.diffusers')), row(w('works.base'), outcome.use.base, true), outcome.use.ckpt ? row('.ckpt', w('works.ckpt'), true) : null));
+    const rows = [...(outcome.lora?.readers || []), { verdict: 'limits', name: w('works.base'), text: outcome.use.base }];
+    return card(w('works_with'), '', inside().verdicts(rows));
+  }
+  const inside = () => LA.inside(words, root, server, cursor.job);
+  function insideCard(outcome) {
+    const { facts, chips, more } = inside();
+    return card(w('inside'), '', facts(outcome.lora.rows), chips({ ...outcome.lora, captions: outcome.lora.captions?.slice(0, 5) }), h('p', { class: 'more' }, more(outcome.file.name)));
+  }
+  // One card per file and language: what was typed and drawn stays while the view is built anew.
+  let trial = null;
+  function tryIt(outcome) {
+    const key = `${cursor.job} ${outcome.file.name} ${words.language}`;
+    if (trial?.key !== key) trial = { key, card: LA.tryCard(words, root, server, cursor.job, outcome.try) };
+    return trial.card;
   }
   async function act(wish) { await server.act(wish); ask(); }
 
@@ -241,11 +252,11 @@
   }
   function files() {
     const rows = parts.files.map((file) => {
-      if (file.kind === 'state') return h('li', {}, icon('folder'), h('span', { class: 'ell' }, w('state_folder', { step: number(file.step) })), h('span', { class: 'sub' }, file.size), h('span'));
+      if (file.kind === 'state') return h('li', {}, icon('folder'), h('span', { class: 'ell' }, w('state_folder', { step: number(file.step) })), h('span', { class: 'sub' }, file.size), h('span'), h('span'));
       const point = file.final ? '' : file.epoch ? w('epoch_n', { epoch: number(file.epoch) }) : w('step_n', { step: number(file.step) });
-      return h('li', {}, icon('file'), h('span', { class: 'ell', title: file.name }, file.final ? h('b', {}, file.name) : file.name), h('span', { class: 'sub' }, [file.size, point].filter(Boolean).join(', ')), h('a', { class: 'ib', href: file.url, download: file.name, 'aria-label': w('download_file', { name: file.name }), title: w('download') }, icon('down')));
+      return h('li', {}, icon('file'), h('span', { class: 'ell', title: file.name }, file.final ? h('b', {}, file.name) : file.name), h('span', { class: 'sub' }, [file.size, point].filter(Boolean).join(', ')), iconButton('info', w('inside.of', { name: file.name }), () => inside().sheet(file.name)), h('a', { class: 'ib', href: file.url, download: file.name, 'aria-label': w('download_file', { name: file.name }), title: w('download') }, icon('down')));
     });
-    if (parts.samples.length) rows.push(h('li', {}, icon('image'), h('span', { class: 'ell' }, w('sample_pictures', { count: number(parts.samples.length) })), h('span'), h('a', { class: 'ib', href: `/live/${encodeURIComponent(cursor.job)}/samples.zip`, download: '', 'aria-label': w('download_file', { name: w('sample_pictures', { count: parts.samples.length }) }), title: w('download') }, icon('down'))));
+    if (parts.samples.length) rows.push(h('li', {}, icon('image'), h('span', { class: 'ell' }, w('sample_pictures', { count: number(parts.samples.length) })), h('span'), h('span'), h('a', { class: 'ib', href: `/live/${encodeURIComponent(cursor.job)}/samples.zip`, download: '', 'aria-label': w('download_file', { name: w('sample_pictures', { count: parts.samples.length }) }), title: w('download') }, icon('down'))));
     view.files.replaceChildren(...(rows.length ? rows : [h('li', { class: 'sub one' }, w('no_files'))]));
   }
   function line(waiting) {

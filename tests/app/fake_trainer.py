@@ -1,13 +1,15 @@
 """A trainer without a model: writes the events, files and pictures of a run, stops and fails on demand.
 
-    python fake_trainer.py job|resume DIR
+    python fake_trainer.py job|resume|try DIR
 
 `training_comment` of the job's settings drives it, as space-separated words: seconds=0.05 per step,
-fail=STEP, crash=STEP (ends without a word), hang (deaf to Stop), quiet (no pictures).
+fail=STEP, crash=STEP (ends without a word), hang (deaf to Stop), quiet (no pictures). A prompt for `try`
+may be "slow", "fail" or "crash".
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -16,8 +18,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 from PIL import Image, ImageDraw
+from safetensors.numpy import save
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -40,6 +44,8 @@ SAMPLES_EVERY = 4
 
 
 def main(verb: str, folder: Path) -> int:
+    if verb == "try":
+        return try_out(folder)
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     wishes = dict(part.partition("=")[::2] for part in settings["training_comment"].split())
     me = psutil.Process()
@@ -50,6 +56,46 @@ def main(verb: str, folder: Path) -> int:
     print(f"fake trainer: {verb}", flush=True)
     log.emit(Phase("start"))
     return run.train(run.kept() if verb == "resume" else 0)
+
+
+def lora_file() -> bytes:
+    """A LoRA of one module, rank 4, alpha 2, as kohya's trainer writes it."""
+    name = "lora_unet_mid_block_attentions_0_proj_in"
+    tensors = {"lora_down.weight": np.zeros((4, 13500, 1, 1)), "lora_up.weight": np.zeros((8, 4, 1, 1))}
+    tensors["alpha"] = np.array(2.0)
+    tags = json.dumps({"10_sks mascot": {"sks mascot, red": 7, "smile": 3}})
+    metadata = {"ss_tag_frequency": tags, "ss_base_model_version": "sd_v1"}
+    return save({f"{name}.{key}": value.astype("f4") for key, value in tensors.items()}, metadata)
+
+
+def try_out(folder: Path) -> int:
+    """Answer requests with plain pictures: grey without the LoRA, as red as it is strong with it."""
+
+    def say(event: str, **values: object) -> None:
+        print(json.dumps({"event": event, "id": wish["id"], **values}), flush=True)
+
+    place = folder / "samples" / "try"
+    place.mkdir(parents=True, exist_ok=True)
+    for count, line in enumerate(sys.stdin):
+        wish = json.loads(line)
+        if wish.get("cancel"):
+            continue
+        if count == 0:
+            say("loading")
+        if wish["prompt"] == "crash":
+            os._exit(1)
+        if wish["prompt"] == "fail":
+            say("failed", code="try.out_of_memory", values={})
+            continue
+        for done in range(1000 if wish["prompt"] == "slow" else 4):
+            say("drawing", done=done, of=4)
+            time.sleep(0.03)
+        for which, red in (("base", 128), ("lora", round(255 * wish["strength"] / 1.2))):
+            name = hashlib.sha256(f"{line}{which}".encode()).hexdigest()[:24] + ".png"
+            Image.new("RGB", (wish["width"], wish["height"]), (red, 128, 128)).save(place / name)
+            say("drawn", which=which, name=name)
+        say("done", seconds=0.5)
+    return 0
 
 
 class Run:
@@ -122,7 +168,7 @@ class Run:
     def save(self, step: int, suffix: str) -> Path:
         self.emit(Phase("save"))
         path = self.out / f"{self.settings['output_name']}{suffix}.safetensors"
-        path.write_bytes(b"\x02\0\0\0\0\0\0\0{}" + bytes(434_000))
+        path.write_bytes(lora_file())
         epoch = step * SAMPLES_EVERY // self.total
         self.emit(Saved(step, epoch, str(path), path.stat().st_size, final=not suffix or "step" in suffix))
         self.emit(Phase("train", step, self.total))

@@ -272,7 +272,7 @@ def test_words_that_the_scripts_ask_for_exist():
     import re
 
     known = texts("en", wording.TEXTS)["live"]
-    for name in ("monitor.js", "jobs.js", "live.js"):
+    for name in ("monitor.js", "jobs.js", "live.js", "try.js", "inside.js"):
         asked = re.findall(r"""\bw\('([a-z_0-9.]+)'|words\.([a-z_0-9]+)""", monitor.asset(name))
         assert {first or second for first, second in asked} - {"language"} <= known.keys()
 

@@ -25,6 +25,7 @@ from app.guard import LOCAL, Guard, wanted_language
 from app.jobs import Job, JobStore
 from app.monitor import build_monitor
 from app.password import Gate, Tries
+from app.try_it import TryIt
 from tests.app.conftest import FAKE, wait_until
 from trainer.settings import Settings
 
@@ -74,7 +75,7 @@ class Site:
 
 def small_page(store: JobStore) -> gr.Blocks:
     with gr.Blocks(analytics_enabled=False) as blocks:
-        build_monitor(store)
+        build_monitor(store, TryIt(store))
         text = gr.Textbox()
         gr.Button().click(str.upper, text, text, api_name="shout")
     return blocks

@@ -21,6 +21,7 @@ from app import server
 from app.jobs import JobStore
 from app.jobs_tab import build_jobs_tab
 from app.monitor import build_monitor
+from app.try_it import TryIt
 from tests.app.conftest import settings, store, wait_for, wait_until  # noqa: F401  # fixtures
 from trainer.settings import Settings
 
@@ -44,12 +45,13 @@ class Served:
 
     async def _build(self):
         Context.id = 0  # a new process counts its components from 0
+        easel = TryIt(self.store)
         with gr.Blocks(analytics_enabled=False) as blocks, gr.Tabs():
             with gr.Tab("Run", elem_id="t-run"):
-                build_monitor(self.store)
+                build_monitor(self.store, easel)
             with gr.Tab("Jobs", elem_id="t-jobs"):
                 used = gr.Textbox(elem_id="used")
-                build_jobs_tab(self.store).submit(job_of, None, used)
+                build_jobs_tab(self.store, easel).submit(job_of, None, used)
         return server.build_app(self.store, blocks, {})
 
     def start(self) -> None:

@@ -1,0 +1,109 @@
+"""`python -m trainer try`: strength 0 is the base model, a stronger LoRA changes more, wishes are checked."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.trainer.runs import run
+from trainer.errors import UserError
+from trainer.job_folder import JobFolder
+from trainer.try_out import Request, serve
+
+WISH = {"id": 1, "prompt": "sks mascot", "strength": 1.0, "seed": 3, "width": 64, "height": 64, "steps": 3}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
+    folder = tmp_path_factory.mktemp("try")
+    made, code = run(folder, unet_lr=0.05, save_every_n_steps=2)
+    assert code == 0
+    return made
+
+
+def out(job: JobFolder, name: str) -> str:
+    return str(job.path.parent.parent / "out" / name)
+
+
+def answers(job: JobFolder, *wishes: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is said to these wishes, one after the other."""
+    said: list[dict[str, Any]] = []
+    lines = iter([json.dumps(wish) for wish in wishes])
+
+    class Patient(io.StringIO):
+        """Gives the next wish when the one before has come to an end."""
+
+        def __iter__(self):
+            for count, line in enumerate(lines):
+                while sum(one["event"] in ("done", "failed", "cancelled") for one in said) < count:
+                    pass
+                yield line
+            while sum(one["event"] in ("done", "failed", "cancelled") for one in said) < len(wishes):
+                pass
+
+    serve(job, Patient(), lambda event: said.append(dict(event)), idle=60)
+    return said
+
+
+def picture(job: JobFolder, name: str) -> np.ndarray:
+    return np.asarray(Image.open(job.samples / "try" / name)).astype(int)
+
+
+def test_strength_is_the_files_own(job: JobFolder):
+    file = out(job, "mascot.safetensors")
+    wishes = [{**WISH, "id": i, "file": file, "strength": part} for i, part in enumerate((0, 0.5, 1.0))]
+    said = answers(job, *wishes, {**WISH, "id": 3, "file": out(job, "mascot-step00000002.safetensors")})
+    assert [one["event"] for one in said if one["event"] in ("loading", "ready")] == ["loading", "ready"]
+    names = {(one["id"], one["which"]): one["name"] for one in said if one["event"] == "drawn"}
+    base, half, full, early = (picture(job, names[i, "lora"]) for i in range(4))
+    assert (base == picture(job, names[0, "base"])).all()
+    assert names[1, "base"] == names[0, "base"], "drawn once"
+    assert np.abs(full - base).mean() > np.abs(half - base).mean() > 0
+    assert (early != full).any()
+
+
+def test_a_file_that_is_gone_is_said(job: JobFolder):
+    [last] = answers(job, {**WISH, "file": out(job, "none.safetensors")})[-1:]
+    assert (last["event"], last["code"]) == ("failed", "core.file_missing")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"width": 32}, {"height": 4096}, {"strength": 3}, {"strength": "x"}, {"steps": 0}, {"sampler": "none"}],
+)
+def test_wishes_out_of_bounds_are_refused(change: dict[str, Any]):
+    with pytest.raises(UserError):
+        Request.from_json({**WISH, "file": "a.safetensors", **change})
+
+
+def test_the_process_speaks_json_only_and_ends_with_its_input(job: JobFolder, root: Path):
+    wish = json.dumps({**WISH, "file": out(job, "mascot.safetensors"), "seed": 9})
+    talker = subprocess.Popen(
+        [sys.executable, "-m", "trainer", "try", str(job.path)],
+        cwd=root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert talker.stdin
+    assert talker.stdout
+    talker.stdin.write(f"no json\n{wish}\n")
+    talker.stdin.flush()
+    heard = []
+    for line in talker.stdout:
+        heard.append(json.loads(line)["event"])
+        if heard[-1] == "done":
+            break
+    talker.stdin.close()
+    talker.stdout.close()
+    assert talker.wait(30) == 0
+    assert heard[0] == "loading"
+    assert heard.count("drawn") == 2
