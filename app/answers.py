@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shlex
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import dataset as data_plan
-from app import form, help_texts, paths, preset_files, presets
+from app import form, help_texts, imports, paths, preset_files, presets
 from app.drafts import Drafts
 from app.layout import word
 from app.look import look as look_at
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
-MOST_UPLOADED = 8_000_000
 
 
 def answering(method: Callable[[Answers, Request], Answer]) -> Callable[[Answers, Request], Answer]:
@@ -84,6 +85,7 @@ class Answers:
             "defaults": form.shown_values({}),
             "values": {**form.shown_values({}), **(draft.get("values") or {})},
             "path": draft.get("path") or "",
+            "carried": draft.get("carried") or {},
             "fresh": not draft.get("values") and not self.store.jobs(),
             "presets": presets.cards(language),
             "job": self._job(),
@@ -93,36 +95,46 @@ class Answers:
     def look(self, request: Request) -> Answer:
         """Marks, problems and plan of the form's content; keeps it as the browser's draft."""
         values = _values(request)
-        self.drafts.write(request.get("browser"), values=values, path=str(request.get("path") or ""))
+        path, carried = str(request.get("path") or ""), _carried(request)
+        self.drafts.write(request.get("browser"), values=values, path=path, carried=carried)
         return look_at(self._permitted(values), language_of(request.get("lang")))
 
     @answering
     def pictures(self, request: Request) -> Answer:
-        """The dataset plan with thumbnails."""
+        """The dataset plan with thumbnails; as it will be with the fixes, where there is none without."""
         values = self._permitted(_values(request))
         preset_files.fields_within(values, self.roots, preset_files.PICTURES)
-        return {"dataset": data_plan.dataset(values, language_of(request.get("lang")), self.roots)}
+        _, checked = check_values(values)
+        if checked.assumed:
+            blocking = [problem.fix or {} for problem in checked.problems if problem.blocks]
+            values = {**values, **{key: value for fix in blocking for key, value in fix.items()}}
+            preset_files.fields_within(values, self.roots, preset_files.PICTURES)
+        plan = data_plan.dataset(values, language_of(request.get("lang")), self.roots)
+        return {"dataset": plan and {**plan, "assumed": bool(checked.assumed)}}
 
     @answering
     def load(self, request: Request) -> Answer:
-        """Settings from a file (`path`), a file's content (`text`, with its `name`), or a `job`."""
+        """Settings from a file (`path`), from what the browser sends (`text` or `pieces`), or a `job`."""
         language = language_of(request.get("lang"))
         if "job" in request:
             job = self.store.get(str(request["job"]))
             if job is None:
                 raise UserError("page.no_job")
-            return {"values": form.shown_values(job.settings()), "path": "", "name": job.name, "report": []}
-        if "text" in request:
-            text, path = str(request["text"])[:MOST_UPLOADED], str(request.get("name") or "")
-            imported = kohya.read_text(text, path, preset_files.may_read(self.roots))
+            values = form.shown_values(job.settings())
+            return {"values": values, "path": "", "name": job.name, "carried": {}, "report": None}
+        may_read = preset_files.may_read(self.roots)
+        if "text" in request or "pieces" in request:
+            path, imported = "", imports.read_given(request, may_read)
         else:
             path = str(self._config(request.get("path")))
-            real = preset_files.to_read(Path(path), self.roots)
-            imported = kohya.read(real, preset_files.may_read(self.roots))
-        carried = without_unjson(imported.carried)
-        self.drafts.write(request.get("browser"), carried=carried)
-        attention = [entry.as_json(language)["text"] for entry in imported.report.attention]
-        return {"values": form.shown_values(imported.settings.flat()), "path": path, "report": attention[:40]}
+            imported = kohya.read(preset_files.to_read(Path(path), self.roots), may_read)
+        return {
+            "values": form.shown_values(imported.settings.flat()),
+            "path": path,
+            "name": Path(path).name or str(request.get("name") or ""),
+            "carried": without_unjson(imported.carried),
+            "report": imports.report_json(imported.report, language),
+        }
 
     @answering
     def save(self, request: Request) -> Answer:
@@ -134,8 +146,7 @@ class Answers:
         settings, _ = check_values(_values(request))
         if settings is None:
             raise UserError("page.save_illegal")
-        carried = self.drafts.read(request.get("browser")).get("carried") or {}
-        text = json.dumps(kohya.to_kohya(settings, carried), indent=2, ensure_ascii=False)
+        text = json.dumps(kohya.to_kohya(settings, _carried(request)), indent=2, ensure_ascii=False)
         preset_files.save(path, f"{text}\n", self.roots)
         return {"path": str(path)}
 
@@ -157,12 +168,11 @@ class Answers:
         settings, _ = check_values(_values(request))
         if settings is None:
             raise UserError("page.save_illegal")
-        carried = self.drafts.read(request.get("browser")).get("carried") or {}
-        words, toml = kohya.sd_scripts_command(settings, carried)
+        words, toml = kohya.sd_scripts_command(settings, _carried(request))
         path = str(request.get("path") or "") or "config.json"
         return {
-            "ours": shlex.join(kohya.our_command(settings, path)),
-            "theirs": shlex.join(words),
+            "ours": command_line(kohya.our_command(settings, path)),
+            "theirs": command_line(words),
             "toml": toml,
             "cannot": [say(message, language).what for message in kohya.sd_scripts_cannot(settings)],
         }
@@ -233,6 +243,17 @@ def _values(request: Request) -> dict[str, Any]:
     return (
         {key: value for key, value in values.items() if key in SETTINGS} if isinstance(values, dict) else {}
     )
+
+
+def _carried(request: Request) -> dict[str, Any]:
+    """What came with a loaded file, is not used here and goes back into the file when it is saved."""
+    carried = request.get("carried")
+    return carried if isinstance(carried, dict) else {}
+
+
+def command_line(words: list[str]) -> str:
+    """Words as one line, quoted for the shell of this machine."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def without_unjson(carried: Mapping[str, Any]) -> dict[str, Any]:

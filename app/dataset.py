@@ -38,7 +38,7 @@ def dataset(
     known = {key: typed(key, raw) for key, raw in values.items() if key in SETTINGS}
     settings = cleaned(Settings.from_flat(known))
     try:
-        found, _ = scans(settings.folders, settings.captions)
+        found, reg = scans(settings.folders, settings.captions)
         rule = bucket_rule(settings.images)
     except (UserError, ValueError, OSError):
         return None
@@ -50,7 +50,7 @@ def dataset(
     order = sorted(buckets.items(), key=lambda item: -len(item[1]))
     most = len(order[0][1])
     return {
-        "stats": stats(found.images, len(order), language),
+        "stats": stats(found.images, len(order), len(reg.images), language),
         "buckets": [
             {
                 "size": f"{width} × {height}",
@@ -59,7 +59,7 @@ def dataset(
                 ],
                 "more": max(0, len(images) - SHOWN),
                 "share": len(images) / most,
-                "text": word(language, "data.bucket", count=len(images)),
+                "text": bucket_words(images, settings, language),
             }
             for (width, height), images in order[:MOST_BUCKETS]
         ],
@@ -69,7 +69,7 @@ def dataset(
 
 
 def stats(
-    images: tuple[TrainImage, ...] | list[TrainImage], sizes: int, language: Language
+    images: tuple[TrainImage, ...] | list[TrainImage], sizes: int, reg: int, language: Language
 ) -> list[tuple[str, str]]:
     """(figure, what it counts)."""
     folders = sorted({image.folder for image in images})
@@ -83,9 +83,20 @@ def stats(
         (str(sizes), word(language, "data.sizes")),
         (f"{captions:,} / {len(images):,}", word(language, "data.captions")),
     ]
+    if reg:
+        figures.append((f"{reg:,}", word(language, "data.reg")))
     if not captions:
         figures.append((", ".join(tokens[:2]), word(language, "data.words")))
     return figures
+
+
+def bucket_words(images: list[TrainImage], settings: Settings, language: Language) -> str:
+    """How many pictures a bucket holds, and how many steps they take per epoch."""
+    text = word(language, "data.bucket", count=len(images))
+    if settings.length.gradient_accumulation_steps > 1:
+        return text
+    steps = -(-sum(image.repeats for image in images) // settings.length.train_batch_size)
+    return word(language, "list").join([text, word(language, "data.bucket_steps", count=steps)])
 
 
 def without(images: tuple[TrainImage, ...] | list[TrainImage], language: Language) -> str:

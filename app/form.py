@@ -45,7 +45,7 @@ def component_for(setting: Setting) -> Component:
     }
     if kind == "switch":
         return gr.Checkbox(**common)
-    if kind == "choice" and len(setting.choices) == 2:
+    if kind == "choice" and len(setting.choices) == 2 and "" not in setting.choices:
         return gr.Radio(list(setting.choices), **common)
     if kind == "choice":
         return gr.Dropdown(list(setting.choices), allow_custom_value=True, **common)

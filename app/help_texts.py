@@ -29,7 +29,7 @@ def fields(language: Language) -> dict[str, dict[str, Any]]:
             "fold": fold_of(key),
             "kind": setting.kind,
             "widget": setting.spec.widget,
-            "suggestions": list(setting.spec.suggestions),
+            "choices": choices(key, language),
             "required": setting.spec.required,
             "placeholder": placeholder(key, language),
             "default": default_text(key, language),
@@ -38,6 +38,14 @@ def fields(language: Language) -> dict[str, dict[str, Any]]:
         }
         for key, setting in SETTINGS.items()
     }
+
+
+def choices(key: str, language: Language) -> list[dict[str, str]]:
+    """The choices of a list, or the offered values of a free text, each with its words."""
+    setting = SETTINGS[key]
+    told = texts(language)["choices"].get(key, {})
+    offered = [str(choice) for choice in setting.choices or setting.spec.suggestions]
+    return [{"value": value, "words": told.get(value, "")} for value in offered]
 
 
 def placeholder(key: str, language: Language) -> str:

@@ -35,8 +35,8 @@ def word(language: Language, key: str, /, **values: Any) -> str:
 
 
 def group_words(language: Language) -> dict[str, dict[str, str]]:
-    """Title and sentence of every group of settings."""
-    return texts(language, TEXTS)["groups"]
+    """Title and sentence of every group of settings, and of the page's own."""
+    return {**texts(language)["groups"], **texts(language, TEXTS)["groups"]}
 
 
 def both(texts_by_language: Iterable[str], tag: str = "span") -> str:
@@ -91,7 +91,7 @@ def heading(group: str) -> str:
     entries = [group_words(language)[group] for language in LANGUAGES]
     about = both([entry.get("about", "") for entry in entries])
     title = both([entry["title"] for entry in entries])
-    return f'<header class="la-head"><h3>{title}</h3><p>{about}</p></header>'
+    return f'<header class="la-head"><h2>{title}</h2><p>{about}</p></header>'
 
 
 @contextmanager

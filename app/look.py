@@ -137,6 +137,7 @@ def plan_json(checked: Checked, settings: Settings, language: Language) -> dict[
         "facts": [fact for fact in facts if fact[1]],
         "summary": summary(plan, language),
         "total": plan.total_steps,
+        "assumed": bool(checked.assumed),
         "epochs": [min(plan.total_steps, epoch * plan.steps_per_epoch) for epoch in range(plan.epochs + 1)][
             :200
         ],

@@ -29,7 +29,7 @@ from app.try_it import TryIt
 if TYPE_CHECKING:
     from app.jobs import JobStore
 
-SCRIPTS = ("core", "fields", "header", "help", "offer", "plan", "unet", "bar", "start")
+SCRIPTS = ("core", "fields", "header", "files", "help", "offer", "plan", "unet", "blocks", "bar", "start")
 STYLES = ("theme", "page", "fields", "parts")
 TITLE = "LoRA Atelier"
 
@@ -116,6 +116,7 @@ def header() -> str:
         .replace("{{languages}}", languages)
         .replace("{{config}}", t("head.config"))
         .replace("{{presets}}", t("head.presets"))
+        .replace("{{report}}", t("head.report"))
     )
 
 

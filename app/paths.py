@@ -21,7 +21,7 @@ from trainer.job_folder import PROJECT, default_workspace
 Kind = Literal["any", "file", "folder", "model"]
 ENDINGS: dict[str, tuple[str, ...]] = {
     "model": (".safetensors", ".ckpt"),
-    "json": (".json",),
+    "settings": (".json", ".toml", ".safetensors"),
     "lora": (".safetensors", ".ckpt", ".pt"),
     "file": (),
 }
@@ -106,7 +106,7 @@ def _disks() -> Iterable[Path]:
 def complete(request: Any, roots: Roots | None = None) -> list[dict[str, Any]]:
     """What may follow a path that is being typed.
 
-    request: {"prefix": text so far, "kind": "folder" | "file" | "model" | "json" | "lora" | "any"}.
+    request: {"prefix": text so far, "kind": "folder" | "file" | "model" | "settings" | "lora" | "any"}.
     Gives [{"path", "name", "folder": bool}], folders first, at most 60. Blank: the allowed folders.
     """
     wish = request if isinstance(request, dict) else {}

@@ -16,6 +16,7 @@ from trainer.settings import SETTINGS
 
 FOLDER = PROJECT / "presets"
 DEMO = "demo"
+CARD = ("about", "family", "memory", "time", "changes")
 MINE = (
     "train_data_dir", "reg_data_dir", "output_dir", "output_name", "logging_dir", "training_comment",
     "pretrained_model_name_or_path", "model_list", "sample_prompts", "dataset_config",
@@ -36,7 +37,7 @@ def read(name: str, folder: Path = FOLDER) -> Imported:
 
 
 def cards(language: Language, folder: Path = FOLDER) -> list[dict[str, str]]:
-    """Name, title and sentence of every preset."""
+    """Name, title and the card's sentences of every preset."""
     found = []
     for name in names(folder):
         try:
@@ -44,7 +45,7 @@ def cards(language: Language, folder: Path = FOLDER) -> list[dict[str, str]]:
         except UserError:
             continue
         title = _in(card.get("title"), language) or name.replace("_", " ")
-        found.append({"name": name, "title": title, "about": _in(card.get("about"), language)})
+        found.append({"name": name, "title": title, **{part: _in(card.get(part), language) for part in CARD}})
     return found
 
 

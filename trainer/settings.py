@@ -260,9 +260,18 @@ class Length(Section):
     """How long the run is and what it starts from."""
 
     train_batch_size: Annotated[int, Field(ge=1, le=1024), Spec("Train batch size", "training", "length")] = 1
-    epoch: Annotated[int, Field(ge=1), Spec("Epoch", "training", "length", flag="-")] = 1
+    epoch: Annotated[
+        int,
+        Field(ge=1),
+        Spec(
+            "Epoch", "training", "length", flag="-",
+            matters={"max_train_epochs": (0,), "max_train_steps": (0,)},
+        ),
+    ] = 1
     max_train_epochs: Annotated[Count, Spec("Max train epoch", "training", "length")] = 0
-    max_train_steps: Annotated[Count, Spec("Max train steps", "training", "length")] = 0
+    max_train_steps: Annotated[
+        Count, Spec("Max train steps", "training", "length", matters={"max_train_epochs": (0,)}),
+    ] = 0
     seed: Annotated[int | None, Field(ge=0, le=2 ** 32 - 1), Spec("Seed", "training", "precision")] = None
     gradient_accumulation_steps: Annotated[
         int, Field(ge=1, le=1024), Spec("Gradient accumulation steps", "advanced", "learning"),

@@ -18,6 +18,7 @@ keepCookie("atelier_browser", BROWSER);
 const page = {
   server: null, fields: null, keys: [], defaults: {}, values: {}, path: "", look: null,
   presets: [], job: null, focus: "", fresh: false, dataset: null, pending: {}, saved: "", run: null,
+  carried: {}, report: null, offered: "",
 };
 
 /** A word of the page, filled; `_one` for a count of 1. */
@@ -34,7 +35,7 @@ function el(tag, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child != null && child !== ""));
+  element.append(...children.flat(Infinity).filter((child) => child != null && child !== ""));
   return element;
 }
 
@@ -146,11 +147,11 @@ function written(keys) {
 }
 let writtenTimer = 0;
 
-/** Change widgets so that it can be undone. */
-function writeUndoable(changes, text) {
+/** Change widgets so that it can be undone; `also` takes back what is not in a widget. */
+function writeUndoable(changes, text, also = () => {}) {
   const before = Object.fromEntries(Object.keys(changes).map((key) => [key, page.values[key]]));
   write(changes);
-  toast(text, { undo: () => write(before) });
+  toast(text, { undo: () => { also(); write(before); } });
 }
 
 let lookTimer = 0;
@@ -161,9 +162,12 @@ function touched(rest = 180) {
   lookTimer = setTimeout(lookNow, rest);
 }
 
+/** Marks, problems and plan of the form; the server keeps the form as this browser's draft. */
+const askLook = () => ask("look", { values: page.values, path: page.path, carried: page.carried });
+
 async function lookNow() {
   const number = ++lookNumber;
-  const answer = await ask("look", { values: page.values, path: page.path });
+  const answer = await askLook();
   if (!answer || number !== lookNumber) return;
   page.look = answer;
   paint();

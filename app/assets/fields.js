@@ -26,20 +26,41 @@ function dressField(block, key, field) {
     el("span", { class: "la-tools" },
       el("button", { type: "button", class: "la-q", "aria-label": w("help", { label: field.label }), onclick: () => openSheet(key) }, "?"),
       el("button", { type: "button", class: "la-reset", hidden: true, onclick: () => reset(key) }, icon("reset", true), el("span"))),
-    el("p", { class: "la-note", hidden: true }),
-    el("div", { class: "la-probs" }),
+    el("p", { class: "la-note", id: `n-${key}`, hidden: true }),
+    el("div", { class: "la-probs", id: `p-${key}` }),
+    el("span", { class: "la-sr", id: `h-${key}` }, rich([field.help.does, field.help.usual].filter(Boolean).join(" "))),
   );
   if (["file", "folder", "model"].includes(field.widget)) dressPath(block, key, field);
-  else if (field.suggestions.includes("")) {
+  else if (field.kind === "text" && field.choices.some((choice) => !choice.value)) {
     $("input, textarea", block).setAttribute("list", `d-${key}`);
-    block.append(el("datalist", { id: `d-${key}` }, field.suggestions.filter(Boolean).map((value) => el("option", { value }))));
+    block.append(el("datalist", { id: `d-${key}` }, field.choices.filter((choice) => choice.value).map((choice) => el("option", { value: choice.value, label: choice.words }))));
   }
+  for (const item of $$("input, textarea", block)) item.setAttribute("aria-describedby", `p-${key} n-${key} h-${key}`);
+  for (const item of $$("input[type=radio]", block)) item.parentElement.title = choiceWords(field, item.value);
   const input = $("input, textarea", block);
   if (input && field.kind !== "switch") {
     if (field.placeholder) input.placeholder = field.placeholder;
+    else if (choiceWords(field, "")) input.placeholder = choiceWords(field, "");
     if (field.required) input.setAttribute("aria-required", "true");
     if (["file", "folder", "model"].includes(field.widget)) block.dataset.icon = field.widget === "folder" ? "folder" : "file";
   }
+}
+
+const choiceWords = (field, value) => field.choices.find((choice) => choice.value === String(value))?.words || "";
+
+/** An opened list says in words what each choice does. */
+function dressChoices() {
+  for (const option of $$(".la-field [role=option]:not([data-words])")) {
+    const field = page.fields[option.closest(".la-field").id.slice(2)];
+    option.dataset.words = field ? choiceWords(field, option.getAttribute("aria-label")) : "";
+    option.setAttribute("aria-description", option.dataset.words);
+  }
+}
+
+/** The ending that the file will get stands in the field of its name. */
+function paintEnding(block) {
+  const ending = $(".la-ending", block) || block.appendChild(el("span", { class: "la-ending", "aria-hidden": "true" }));
+  ending.textContent = `.${page.values.save_model_as}`;
 }
 
 function dressPath(block, key, field) {
@@ -86,6 +107,7 @@ function paintField(block, key) {
     button.title = w("reset", { value: changed || "" });
     button.setAttribute("aria-label", `${page.fields[key].label}: ${button.title}`);
   }
+  if (key === "output_name") paintEnding($("label", block) || block);
   const idle = look.idle[key];
   block.classList.toggle("idle", idle !== undefined);
   const note = $(".la-note", block);

@@ -1,4 +1,4 @@
-// Configuration file, presets, search, language, light.
+// The header: configuration file, search, language, light; the panel that opens under it.
 
 function startHeader() {
   for (const item of $$("#head [data-ph]")) item.placeholder = w(item.dataset.ph);
@@ -9,15 +9,19 @@ function startHeader() {
   }
   const config = $("#la-config");
   config.value = page.path;
-  completePaths(config, $("#d-config"), () => "json");
+  completePaths(config, $("#d-config"), () => "settings");
   config.addEventListener("keydown", (event) => { if (event.key === "Enter") loadPath(config.value); });
-  $("#la-file").addEventListener("change", openFile);
+  $("#la-file").addEventListener("change", (event) => {
+    const [file] = event.target.files;
+    event.target.value = "";
+    if (file) openFile(file);
+  });
   startSearch();
 }
 
 async function switchLanguage(code) {
   if (code === LANG) return;
-  await ask("look", { values: page.values, path: page.path });
+  await askLook();
   keepCookie("ui_lang", code);
   location.reload();
 }
@@ -28,139 +32,30 @@ function switchLight() {
   document.body.classList.toggle("dark", dark);
 }
 
-/** The panel under the header: presets, command, report, questions. */
+let panelFrom = null;
+/** The panel under the header: presets, command, report, questions. Closing it gives the focus back. */
 function openPanel(title, ...content) {
   const panel = $("#la-panel");
+  if (panel.hidden) panelFrom = document.activeElement;
   panel.replaceChildren(el("div", { class: "panel", role: "dialog", "aria-label": title },
-    el("h3", {}, title, el("button", { type: "button", class: "ib", "aria-label": w("close"), onclick: closePanel }, icon("x"))), ...content));
+    el("h2", {}, el("span", {}, title), el("button", { type: "button", class: "ib", "aria-label": w("close"), onclick: closePanel }, icon("x"))), ...content));
   panel.hidden = false;
-  $("button:not(.ib), input", panel)?.focus();
+  panel.style.setProperty("--la-top", `${Math.max(8, $("#head").getBoundingClientRect().bottom + 4)}px`);
+  $("button:not(.ib), input:not([type=file]), textarea", panel)?.focus({ preventScroll: true });
 }
 function closePanel() {
-  $("#la-panel").hidden = true;
-  $("#la-panel").replaceChildren();
+  const panel = $("#la-panel");
+  const inside = panel.contains(document.activeElement);
+  panel.hidden = true;
+  panel.replaceChildren();
   $("[data-act=presets]").setAttribute("aria-expanded", "false");
+  if (inside && panelFrom?.isConnected) panelFrom.focus({ preventScroll: true });
 }
 
-function showPresets() {
-  if (!$("#la-panel").hidden) return closePanel();
-  $("[data-act=presets]").setAttribute("aria-expanded", "true");
-  openPanel(w("presets"), page.presets.length
-    ? el("ul", { class: "presets" }, page.presets.map((card) => el("li", {},
-      el("button", { type: "button", onclick: () => showPreset(card) }, el("b", {}, card.title), el("span", { class: "sub" }, rich(card.about))))))
-    : el("p", { class: "sub" }, w("no_presets")));
-}
-
-/** What a preset changes, before it does. */
-async function showPreset(card) {
-  const answer = await ask("preset", { name: card.name, values: page.values });
-  if (!answer) return;
-  const rows = answer.difference;
-  if (!rows.length) return openPanel(card.title, el("p", {}, w("preset_same", { name: card.title })));
-  openPanel(w("preset_changes", { name: card.title, count: rows.length }), differenceTable(rows),
-    el("div", { class: "acts" },
-      el("button", { type: "button", class: "btn p", onclick: () => { closePanel(); usePreset(card, answer); } }, w("preset_apply")),
-      el("button", { type: "button", class: "btn q2", onclick: showPresetsAgain }, w("cancel"))));
-}
-const showPresetsAgain = () => { closePanel(); showPresets(); };
-
-function differenceTable(rows) {
-  return el("div", { class: "scroll" }, el("table", {},
-    el("tr", {}, el("th", {}, w("setting")), el("th", {}, w("now")), el("th", {}, w("then"))),
-    rows.map((row) => el("tr", {}, el("td", {}, row.label), el("td", { class: "sub" }, row.old || w("blank")), el("td", {}, el("b", {}, row.new || w("blank")))))));
-}
-
-function usePreset(card, answer) {
-  const changes = Object.fromEntries(Object.entries(answer.values).filter(([key]) => key in page.values));
-  writeUndoable(changes, w("preset_applied", { name: `**${card.title}**` }));
-}
-
-/** "Try the demo": the preset as it is, and no form to lose. */
-async function useDemo() {
-  const answer = await ask("preset", { name: "demo", values: page.values });
-  if (!answer) return;
-  page.fresh = false;
-  write(answer.values);
-  paintOffer();
-  toast(w("demo_loaded"));
-}
-
-async function loadPath(path) {
-  const answer = await ask("load", { path });
-  if (answer) took(answer);
-}
-/** The settings of a past run. */
-async function useJob(job) {
-  const answer = job && await ask("load", { job });
-  if (!answer) return;
-  page.path = page.saved = "";
-  $("#la-config").value = "";
-  writeUndoable(answer.values, w("loaded", { path: `**${answer.name}**` }));
-  openTab("training");
-}
-async function openFile(event) {
-  const [file] = event.target.files;
-  event.target.value = "";
-  if (!file) return;
-  const answer = await ask("load", { text: await file.text(), name: file.name });
-  if (answer) took(answer);
-}
-function took(answer) {
-  page.path = answer.path;
-  page.fresh = false;
-  $("#la-config").value = answer.path;
-  writeUndoable(answer.values, w("loaded", { path: `**${fileName(answer.path)}**` }));
-  paintOffer();
-  if (answer.report.length) {
-    openPanel(w("report_title"), el("div", { class: "scroll" }, el("ul", { class: "report" }, answer.report.map((line) => el("li", {}, rich(line))))));
-  }
-}
-const fileName = (path) => path.replace(/^.*[\\/]/, "");
-
-async function save(path, replace = false) {
-  if (!path) return saveAs();
-  const answer = await ask("save", { path, values: page.values, replace: replace || path === page.saved });
-  if (!answer) return;
-  if (answer.exists) {
-    return openPanel(w("replace", { path: answer.exists }), el("div", { class: "acts" },
-      el("button", { type: "button", class: "btn p", onclick: () => { closePanel(); save(path, true); } }, w("replace_button")),
-      el("button", { type: "button", class: "btn q2", onclick: closePanel }, w("cancel"))));
-  }
-  page.path = page.saved = answer.path;
-  $("#la-config").value = answer.path;
-  toast(w("saved", { path: `**${answer.path}**` }));
-}
-function saveAs() {
-  const name = el("input", { "aria-label": w("save_as_prompt"), value: $("#la-config").value || "momo.json", spellcheck: "false" });
-  const go = () => { closePanel(); save(name.value.trim()); };
-  name.addEventListener("keydown", (event) => { if (event.key === "Enter") go(); });
-  openPanel(w("save_as_prompt"), el("div", { class: "in" }, name),
-    el("div", { class: "acts" }, el("button", { type: "button", class: "btn p", onclick: go }, w("save")),
-      el("button", { type: "button", class: "btn q2", onclick: closePanel }, w("cancel"))));
-  name.focus();
-  name.select();
-}
-
-/** Our command and sd-scripts', to copy. */
-async function showCommand() {
-  const answer = await ask("command", { values: page.values, path: page.path });
-  if (!answer) return;
-  const part = (title, text) => el("section", {}, el("h4", {}, title,
-    el("button", { type: "button", class: "btn q2 s", onclick: () => copy(text) }, icon("copy", true), w("copy"))), el("pre", { tabindex: "0" }, text));
-  openPanel(w("command_title"), el("div", { class: "scroll" }, part(w("command_ours"), answer.ours), part(w("command_theirs"), answer.theirs),
-    part(w("command_toml"), answer.toml),
-    answer.cannot.length ? el("section", {}, el("h4", {}, w("command_cannot")), answer.cannot.map((line) => el("p", { class: "sub" }, rich(line)))) : null));
-}
-async function copy(text) {
-  try { await navigator.clipboard.writeText(text); } catch {
-    const area = el("textarea", {}, text);
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-  toast(w("copied"));
-}
+/** A button row of a panel. */
+const acts = (...buttons) => el("div", { class: "acts" }, buttons);
+const mainButton = (text, onclick) => el("button", { type: "button", class: "btn p", onclick }, text);
+const quietButton = (text, onclick) => el("button", { type: "button", class: "btn q2", onclick }, text);
 
 // --- search -------------------------------------------------------------------------------------------
 
@@ -169,6 +64,7 @@ function startSearch() {
   const list = $("#la-found");
   let number = 0;
   let at = 0;
+  list.setAttribute("aria-label", w("find"));
   const close = () => { list.hidden = true; input.setAttribute("aria-expanded", "false"); input.removeAttribute("aria-activedescendant"); };
   const choose = (key) => { close(); input.value = ""; goTo(key); };
   const mark = () => $$("li[data-key]", list).forEach((item, place) => {
@@ -182,7 +78,7 @@ function startSearch() {
     if (!answer || mine !== number) return;
     at = 0;
     list.replaceChildren(...(answer.found.length ? answer.found.map((hit, place) => el("li", { role: "option", id: `found-${place}`, "data-key": hit.key, onmousedown: (event) => { event.preventDefault(); choose(hit.key); } },
-      el("b", {}, hit.label), el("span", { class: "sub" }, hit.where))) : [el("li", { class: "sub" }, w("nothing_found"))]));
+      el("b", {}, hit.label), el("span", { class: "sub" }, hit.where))) : [el("li", { class: "sub", role: "option", "aria-disabled": "true" }, w("nothing_found"))]));
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     mark();

@@ -1,18 +1,47 @@
 // The rail: what is still missing, problems, help of the focused field, this run.
 
+/** Cards stay as they are while their content does: a press or the focus in them is not lost. */
 function paintRail() {
   const rail = $("#la-rail");
   if (!rail || !page.look) return;
   const problems = page.look.problems.filter((problem) => !problem.missing);
   const stopping = problems.filter((problem) => problem.blocks);
   const hints = problems.filter((problem) => !problem.blocks);
-  rail.replaceChildren(...[
-    readyCard(page.look.ready), problemsCard(stopping, "problems"), helpCard(page.focus), runCard(page.look.plan), problemsCard(hints, "hints"),
-  ].filter(Boolean));
+  const { plan, changed, ready } = page.look;
+  const tab = openedTab();
+  const block = tab === "advanced" && focusedBlock();
+  const key = page.fields[page.focus]?.tab === tab ? page.focus : FIRST_HELP[tab] || "";
+  const cards = [
+    ["ready", ready, () => readyCard(ready)],
+    ["problems", stopping, () => problemsCard(stopping, "problems")],
+    block ? ["block", page.focus, () => blockCard(...block)] : ["help", [key, changed[key]], () => helpCard(key)],
+    ["samples", tab === "advanced" && plan && [plan.total, plan.samples, page.look.prompts.length], () => samplesCard(plan)],
+    ["run", (plan || Object.keys(changed).length > 0) && [plan, Object.keys(changed).length], () => runCard(plan)],
+    ["hints", hints, () => problemsCard(hints, "hints")],
+  ];
+  const there = Object.fromEntries([...rail.children].map((card) => [card.dataset.card, card]));
+  const kept = cards.map(([name, content, build]) => {
+    if (!content) return null;
+    const shows = JSON.stringify(content);
+    if (there[name]?.dataset.shows === shows) return there[name];
+    const card = build();
+    if (card) Object.assign(card.dataset, { card: name, shows });
+    return card;
+  }).filter(Boolean);
+  if (kept.length !== rail.children.length || kept.some((card, at) => card !== rail.children[at])) {
+    const focus = rail.contains(document.activeElement) ? document.activeElement : null;
+    rail.replaceChildren(...kept);
+    if (focus?.isConnected) focus.focus({ preventScroll: true });
+  }
+  paintBlockCard();
 }
 
+/** Whose help stands in the rail before a field is chosen. */
+const FIRST_HELP = { source_model: "pretrained_model_name_or_path", folders: "train_data_dir", training: "LoRA_type" };
+const openedTab = () => $("#tabs > .tab-wrapper [role=tab][aria-selected=true]")?.id.slice(2, -7) || "";
+
 function card(title, small, ...content) {
-  return el("section", { class: "card" }, el("h3", {}, title, small ? el("small", {}, small) : null), ...content);
+  return el("section", { class: "card" }, el("h2", {}, el("span", {}, title), small ? el("small", {}, small) : null), ...content);
 }
 
 function readyCard(items) {
@@ -20,8 +49,10 @@ function readyCard(items) {
   const done = items.filter((item) => item.done).length;
   return card(w("ready_title"), w("ready_count", { done, total: items.length }), el("ul", { class: "ready" }, items.map((item) => el("li", {},
     el("span", { class: item.done ? "o y" : "o" }, item.done ? icon("check") : ""), el("span", {}, item.text),
-    item.done ? null : el("button", { type: "button", class: "link", onclick: () => goTo(item.key) }, w("go"))))));
+    item.done ? null : el("button", { type: "button", class: "link", "aria-label": `${item.text}: ${tabName(page.fields[item.key].tab)}`, onclick: () => goTo(item.key) }, tabName(page.fields[item.key].tab))))));
 }
+
+const tabName = (tab) => $(`#t-${tab}-button`)?.textContent.split("\n")[0].trim() || "";
 
 /** Whether the sentence itself begins with the setting. */
 const saysLabel = (problem) => problem.what.startsWith(`**${problem.label}**`);
@@ -42,15 +73,22 @@ function helpParts(key) {
   const field = page.fields[key];
   const parts = Object.entries(field.help).filter(([, text]) => text);
   return [
-    parts.length ? el("dl", {}, parts.flatMap(([part, text]) => [el("dt", {}, w(part)), el("dd", {}, rich(text))])) : el("p", { class: "sub" }, w("no_help")),
+    parts.length ? el("dl", {}, parts.flatMap(([part, text]) => [el("dt", {}, w(part)), el("dd", {}, rich(text))]), choiceList(field)) : el("p", { class: "sub" }, w("no_help")),
     el("div", { class: "key" }, el("code", {}, key), el("span", {}, `${w("default")} ${field.default}`),
       page.look && page.look.changed[key] !== undefined ? el("button", { type: "button", class: "btn q2 s", onclick: () => reset(key) }, icon("reset", true), w("reset_button")) : null),
   ];
 }
 
+/** A short list of choices in words; a long one has them in the opened field. */
+function choiceList(field) {
+  const choices = field.choices.filter((choice) => choice.words);
+  if (!choices.length || choices.length > 8) return null;
+  return [el("dt", {}, w("choices")), el("dd", {}, el("ul", { class: "choices" }, choices.map((choice) => el("li", {}, choice.value && el("b", {}, choice.value), " ", choice.words))))];
+}
+
 function helpCard(key) {
-  if (!page.fields[key]) return el("section", { class: "card help" }, el("h3", {}, icon("help"), w("help_title")), el("p", { class: "sub sm" }, w("help_hint")));
-  return el("section", { class: "card help", "aria-live": "polite" }, el("h3", {}, icon("help"), el("span", {}, page.fields[key].label)), ...helpParts(key));
+  if (!page.fields[key]) return el("section", { class: "card help" }, el("h2", {}, icon("help"), w("help_title")), el("p", { class: "sub sm" }, w("help_hint")));
+  return el("section", { class: "card help" }, el("h2", {}, icon("help"), el("span", {}, page.fields[key].label)), ...helpParts(key));
 }
 
 /** Help on a phone: a sheet above the bar. */
@@ -58,7 +96,7 @@ function openSheet(key) {
   $("#la-sheet")?.remove();
   const close = () => { $("#la-sheet")?.remove(); $(`#f-${key} .la-q`)?.focus(); };
   const sheet = el("section", { id: "la-sheet", class: "help", role: "dialog", "aria-label": page.fields[key].label },
-    el("h3", {}, icon("help"), el("span", {}, page.fields[key].label), el("button", { type: "button", class: "ib", "aria-label": w("close"), onclick: close }, icon("x"))), ...helpParts(key));
+    el("h2", {}, icon("help"), el("span", {}, page.fields[key].label), el("button", { type: "button", class: "ib", "aria-label": w("close"), onclick: close }, icon("x"))), ...helpParts(key));
   document.body.append(sheet);
   const top = $(`#f-${key}`).getBoundingClientRect().top;
   window.scrollBy({ top: top - 70 });
@@ -70,17 +108,29 @@ function focused(event) {
   const block = event.target.closest?.(".la-field");
   if (!block || block.id.slice(2) === page.focus) return;
   page.focus = block.id.slice(2);
-  const old = $("#la-rail .card.help");
-  if (old) old.replaceWith(helpCard(page.focus));
+  paintRail();
 }
 
-/** The run in a card: summary, timeline, figures. */
+/** The sample pictures to come: a row for each prompt, a column for each time. */
+function samplesCard(plan) {
+  const rows = page.look.prompts;
+  const count = rows.length * plan.samples.length;
+  if (!count) return null;
+  const columns = plan.samples.length <= 6 ? plan.samples : [0, 1, 2, 3, 4, 5].map((at) => plan.samples[Math.round(at * (plan.samples.length - 1) / 5)]);
+  const cells = rows.slice(0, 4).map(() => columns.map(() => el("i")));
+  return card(w("samples_title"), w("samples_count", { count: count.toLocaleString("en") }),
+    el("div", { class: "grid", style: `--n:${columns.length}`, role: "img", "aria-label": w("samples_text", { prompts: rows.length, points: plan.samples.length, count }) },
+      columns.map((step) => el("small", {}, step.toLocaleString("en"))), cells.flat()),
+    el("p", { class: "sm sub" }, w("samples_text", { prompts: rows.length, points: plan.samples.length, count: count.toLocaleString("en") }), " ", w(rows.length > 1 ? "samples_control" : "samples_second")));
+}
+
+/** The run in a card: summary, timeline, figures; without pictures yet only what was changed. */
 function runCard(plan) {
-  if (!plan) return null;
   const changed = Object.keys(page.look.changed).length;
-  return card(w("this_run"), "", el("div", { class: "sm sub" }, plan.summary), timeline(plan),
-    el("dl", { class: "kv" }, plan.facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]),
-      el("dt", {}, w("changed")), el("dd", {}, w("changed_of", { count: changed, total: page.look.total }))));
+  const facts = plan ? plan.facts : [];
+  return card(w("this_run"), "", plan ? [plan.assumed ? el("p", { class: "sm sub" }, w("assumed")) : null, el("div", { class: "sm sub" }, plan.summary), timeline(plan)] : null,
+    el("dl", { class: "kv" }, facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]),
+      el("dt", {}, w("changed")), el("dd", {}, el("button", { type: "button", class: "link", "data-act": "changed" }, w("changed_of", { count: changed, total: page.look.total })))));
 }
 
 function timeline(plan) {

@@ -1,7 +1,7 @@
 // The plan as pictures: the sum in words, the learning-rate curve, buckets with thumbnails, sample prompts.
 
 const SVG = "http://www.w3.org/2000/svg";
-const DATA_KEYS = ["train_data_dir", "caption_extension", "max_resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_no_upscale", "bucket_reso_steps", "dataset_config"];
+const DATA_KEYS = ["train_data_dir", "caption_extension", "max_resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_no_upscale", "bucket_reso_steps", "dataset_config", "reg_data_dir", "train_batch_size", "gradient_accumulation_steps"];
 let dataAsked = "";
 
 function paintPlan() {
@@ -56,7 +56,7 @@ function paintPrompts() {
   const rows = page.look.prompts;
   if (!rows.length) return place.replaceChildren();
   const right = ["size", "seed", "scale", "steps"];
-  place.replaceChildren(el("div", { class: "scroll" }, el("table", {},
+  place.replaceChildren(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": w("prompts_title") }, el("table", {},
     el("tr", {}, ["prompt", "negative", ...right].map((name) => el("th", { class: right.includes(name) ? "r" : "" }, w(name)))),
     rows.map((row) => el("tr", {}, ["prompt", "negative", ...right].map((name) => el("td", { class: right.includes(name) ? "r" : "" }, row[name] || "–")))))));
 }
@@ -79,7 +79,7 @@ async function paintDataset() {
 
 function datasetParts(data) {
   return [
-    el("h3", {}, w("dataset")),
+    el("h2", {}, el("span", {}, w("dataset")), data.assumed ? el("small", {}, w("assumed")) : null),
     el("div", { class: "stats" }, data.stats.map(([figure, text]) => el("div", {}, el("b", {}, figure), text))),
     ...data.buckets.map((bucket) => el("div", { class: "bk" }, el("b", {}, bucket.size),
       el("div", { class: "th" }, bucket.thumbs.map((thumb) => el("span", { class: thumb.found ? "" : "no", title: `${thumb.name}\n${thumb.found ? thumb.caption : w("no_caption")}` },

@@ -2,7 +2,9 @@
 
 const ACTIONS = {
   train, stop, command: showCommand, presets: showPresets, light: switchLight,
-  open: () => $("#la-file").click(),
+  open: showOpen,
+  report: showReport,
+  changed: showChanged,
   load: () => loadPath($("#la-config").value),
   save: () => save($("#la-config").value.trim()),
   save_as: saveAs,
@@ -17,7 +19,7 @@ async function connect(server) {
   if (page.fields) return; // mounted again
   const [answer] = await Promise.all([ask("start"), present("#la-apply")]);
   if (!answer) return;
-  Object.assign(page, { fields: answer.fields, keys: answer.keys, defaults: answer.defaults, values: answer.values, path: answer.path, presets: answer.presets, job: answer.job, fresh: answer.fresh });
+  Object.assign(page, { fields: answer.fields, keys: answer.keys, defaults: answer.defaults, values: answer.values, path: answer.path, saved: answer.path, carried: answer.carried, presets: answer.presets, job: answer.job, fresh: answer.fresh });
   addSprite();
   startHeader();
   dress();
@@ -50,7 +52,16 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-act]");
   if (button) ACTIONS[button.dataset.act]?.();
   else if (event.target.closest?.("[role=tab]")) setTimeout(() => { dress(); paint(); }, 30);
-  if (!event.target.closest?.("#la-panel, [data-act]") && !$("#la-panel")?.hidden) closePanel();
+  // By the path: a button of the panel may have replaced its content, and itself.
+  const inside = event.composedPath().some((node) => node.id === "la-panel" || node.dataset?.act);
+  if (!inside && $("#la-panel") && !$("#la-panel").hidden) closePanel();
+});
+document.addEventListener("dragover", (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); });
+document.addEventListener("drop", (event) => {
+  const [file] = event.dataTransfer?.files || [];
+  if (!file) return;
+  event.preventDefault();
+  if (page.fields) openFile(file);
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
@@ -60,10 +71,17 @@ document.addEventListener("keydown", (event) => {
 
 let dressing = 0;
 new MutationObserver(() => {
-  if (dressing || !page.fields) return;
+  if (!page.fields) return;
+  dressChoices();
+  if (dressing) return;
   dressing = requestAnimationFrame(() => {
     dressing = 0;
-    if ($(".la-field:not([data-dressed])") || $(".la-slot > *:empty, .la-slot .la-unet:empty")) { dress(); paint(); paintOffer(); }
+    const slots = $$(".la-slot:not([data-seen])");
+    if (!slots.length && !$(".la-field:not([data-dressed])")) return;
+    for (const slot of slots) slot.dataset.seen = "1";
+    dress();
+    paint();
+    paintOffer();
   });
 }).observe(document.documentElement, { childList: true, subtree: true });
 

@@ -49,6 +49,7 @@ function paintUnet() {
       cell.classList.toggle("off", kind === "weights" ? value <= threshold : value === 0);
     }
     $(".unet-curve", place).hidden = !curve;
+    paintBlockCard();
     for (const button of $$("[data-mode]", place)) button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
   }
 }
@@ -57,9 +58,9 @@ function buildUnet(place, kind) {
   const cell = (at, row, column) => {
     const none = kind !== "conv" && NO_ATTENTION.has(at);
     return el("div", { class: none ? "ub no" : "ub", "data-at": at, title: none ? w("unet_no") : "" }, el("span", {}, blockName(at)),
-      none ? null : el("input", { inputmode: "decimal", "aria-label": blockName(at), "data-row": row, "data-column": column, autocomplete: "off",
+      none ? null : el("input", { inputmode: "decimal", "aria-label": blockName(at), "aria-describedby": "la-block-text", "data-row": row, "data-column": column, autocomplete: "off",
         oninput: (event) => { event.target.dataset.typing = "1"; typedBlock(kind, at, event.target.value); },
-        onblur: (event) => { delete event.target.dataset.typing; paintUnet(); }, onfocus: (event) => event.target.select(), onkeydown: moveInUnet }));
+        onblur: (event) => { delete event.target.dataset.typing; paintUnet(); }, onfocus: (event) => { event.target.select(); focusBlock(kind, at); }, onkeydown: moveInUnet }));
   };
   const grid = el("div", { class: "unet", role: "group", "aria-label": "U-Net" }, el("div", { class: "lv" }), el("div", { class: "uh" }, w("unet_down")), el("div", { class: "uh" }, w("unet_up")),
     UNET_ROWS.flatMap(([size, down, up], row) => [el("div", { class: "lv" }, size), ...down.map((at, column) => cell(at, row, column)), el("div", { class: "skip" }), ...up.map((at, column) => cell(at, row, column + 4))]),

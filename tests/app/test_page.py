@@ -147,7 +147,9 @@ def test_what_we_do_not_use_survives_load_and_save(answers, tmp_path):
         json.dumps({"epoch": 3, "flux1_t5xxl": "/models/t5", "LoRA_type": "Standard"}), encoding="utf-8"
     )
     loaded = ask(answers, "load", path=str(path))
-    ask(answers, "save", path=str(tmp_path / "new.json"), values=loaded["values"])
+    ask(answers, "look", values=loaded["values"], carried=loaded["carried"])
+    carried = ask(answers, "start")["carried"]  # as after a reload
+    ask(answers, "save", path=str(tmp_path / "new.json"), values=loaded["values"], carried=carried)
     written = json.loads((tmp_path / "new.json").read_text(encoding="utf-8"))
     assert written["flux1_t5xxl"] == "/models/t5"
     assert written["epoch"] == 3

@@ -49,7 +49,7 @@ def test_capitals_do_not_matter(home: Path, roots: Roots):
 def test_kinds_choose_the_files(home: Path, roots: Roots):
     assert names(f"{home}{SEP}m", "model", roots) == ["model.safetensors"]
     assert names(f"{home}{SEP}n", "model", roots) == []
-    assert names(f"{home}{SEP}画", "json", roots) == ["画像 一.json"]
+    assert names(f"{home}{SEP}画", "settings", roots) == ["画像 一.json"]
     assert names(f"{home}{SEP}m", "folder", roots) == []
 
 
