@@ -138,8 +138,10 @@ class Job:
 
     def can_continue(self) -> bool:
         """Whether there is a state to go on from."""
-        state = self.folder.safety_state
-        return self.state in ("stopped", "failed", "lost") and state.is_dir() and any(state.iterdir())
+        place = self.folder.safety_state
+        states = place, place.with_name(f".{place.name}.old")  # as trainer.state.candidates
+        kept = any((state / "state.json").is_file() for state in states)
+        return kept and self.state in ("stopped", "failed", "lost")
 
     def stop(self) -> None:
         """Ask the trainer to finish its step, save and end; take a waiting job out of the line."""

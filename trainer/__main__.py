@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +18,9 @@ import typer
 from trainer import kohya, preflight
 from trainer.errors import UserError
 from trainer.job_folder import JobFolder, default_workspace
-from trainer.messages import Language
+from trainer.messages import Language, Message, say
 from trainer.plan import Plan
+from trainer.secrets import ENVIRONMENT, secrets_file
 from trainer.settings import SETTINGS, Settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -48,6 +51,8 @@ def parse_change(change: str) -> tuple[str, Any]:
     if key not in SETTINGS or not equals:
         raise UserError("training.unknown_setting", key=key or change)
     setting = SETTINGS[key]
+    if setting.spec.widget == "secret":  # other programs may read command lines
+        raise UserError("training.secret_here", key, variable=ENVIRONMENT[key][0], path=str(secrets_file()))
     if setting.optional and not text:
         return key, None
     if setting.kind == "switch":
@@ -88,9 +93,26 @@ def resume(folder: Annotated[Path, typer.Argument(help="A job folder.")]) -> Non
 
 def _run(folder: JobFolder, *, resume: bool = False) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads leave the processor to others
+    from trainer.redact import redact_streams
     from trainer.run import run_job
 
-    return run_job(folder, resume=resume)
+    redact_streams()
+    _stop_on_signals(folder)
+    return run_job(folder, resume=resume, own_process=True)
+
+
+def _stop_on_signals(folder: JobFolder) -> None:
+    """Ctrl-C (and the end of the session) is Stop; a second one ends the process."""
+
+    def asked(_number: int, _frame: object) -> None:
+        if folder.stop_requested():
+            raise KeyboardInterrupt
+        folder.stop_file.touch()
+        with suppress(OSError, RuntimeError):  # in the middle of another line
+            print(say(Message("training.stopping"), language()).what, flush=True)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, asked)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -57,8 +58,14 @@ def _size(count: int) -> str:
 
 
 def listener(stream: TextIO = sys.stdout) -> Listener:
-    """What to do with each event so that a person can follow on this stream."""
-    return _bar(stream) if stream.isatty() else _Lines(stream)
+    """What to do with each event so that a person can follow on this stream; it never raises."""
+    show = _bar(stream) if stream.isatty() else _Lines(stream)
+
+    def listen(event: Event) -> None:
+        with suppress(OSError, ValueError):  # the log's disk is full, or nobody listens any more
+            show(event)
+
+    return listen
 
 
 class _Lines:

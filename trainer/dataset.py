@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from trainer import captions, pictures
 from trainer.buckets import Fit, epoch_batches, epoch_rng
+from trainer.errors import UserError
 from trainer.images import TrainImage
 from trainer.position import Group
 
@@ -33,6 +35,15 @@ class Batch:
     flipped: tuple[bool, ...]
     pixels: Tensor | None = None
     """(B, 3, H, W), -1 to 1; None where latents are cached."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Why there is no batch; becomes a UserError in the process that trains."""
+
+    code: str
+    setting: str
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -94,8 +105,13 @@ class TrainingData(Dataset[Batch]):
             [buckets[size] for size in sorted(buckets)], self.batch_size, epoch_rng(self.seed, epoch)
         )
 
-    def __getitem__(self, place: tuple[int, int]) -> Batch:  # type: ignore[override]  # a place is (epoch, batch)
-        epoch, number = place
+    def __getitem__(self, place: tuple[int, int]) -> Batch | Unreadable:  # type: ignore[override]  # a place is (epoch, batch)
+        try:
+            return self._batch(*place)
+        except UserError as error:  # from another process it would come as a text
+            return Unreadable(error.message.code, error.setting, dict(error.message.values))
+
+    def _batch(self, epoch: int, number: int) -> Batch:
         indices = self.order(epoch)[number]
         rng = random.Random(f"{self.seed}/{epoch}/{number}")
         texts = tuple(self._caption(index, epoch, rng) for index in indices)
@@ -140,7 +156,13 @@ class TrainingData(Dataset[Batch]):
             )
             batches = iter(loader)
             for group in part:
-                yield group, [next(batches) for _ in group.batches]
+                yield group, [_readable(next(batches)) for _ in group.batches]
+
+
+def _readable(found: Batch | Unreadable) -> Batch:
+    if isinstance(found, Unreadable):
+        raise UserError(found.code, found.setting, **found.values)
+    return found
 
 
 def _by_epoch(groups: Iterable[Group]) -> Iterator[list[Group]]:

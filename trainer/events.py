@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -124,24 +125,57 @@ KINDS: dict[str, type] = {
 }
 
 
+MOST_WAITING = 50_000_000
+"""Bytes of events kept in memory while the disk is full; a night's worth."""
+
+
 class EventLog:
-    """Appends events to a file. One per process; only the main process of a run has one."""
+    """Appends events to a file. One per process; only the main process of a run has one.
+
+    A full disk ends no run: what cannot be written waits, and is written as soon as there is room.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+        self.path = path
+        self._file = path.open("ab+", buffering=0)
+        self._waiting = bytearray()
+        if self._is_torn():  # the process before was killed in the middle of a line
+            self._waiting += b"\n"
+
+    def _is_torn(self) -> bool:
+        size = self._file.seek(0, os.SEEK_END)
+        if not size:
+            return False
+        self._file.seek(size - 1)
+        return self._file.read(1) != b"\n"
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that could not be written yet."""
+        return len(self._waiting)
 
     def emit(self, event: Event) -> None:
-        """Append one line: {"event": kind, "time": unix seconds, …}. One write call, so it stays whole."""
+        """Append one line: {"event": kind, "time": unix seconds, …}, whole where the disk takes it whole."""
         line = {
             "event": type(event).__name__.lower(),
             "time": round(time.time(), 3),
             **_finite(asdict(event)),
         }
-        self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        text = json.dumps(line, ensure_ascii=False, allow_nan=False).encode(errors="replace")
+        if len(self._waiting) < MOST_WAITING:
+            self._waiting += text + b"\n"
+        self._write()
+
+    def _write(self) -> None:
+        with suppress(OSError):
+            while self._waiting and (written := self._file.write(self._waiting)):
+                del self._waiting[:written]
 
     def close(self) -> None:
         """Flush to disk and close."""
-        os.fsync(self._file.fileno())
+        self._write()
+        with suppress(OSError):
+            os.fsync(self._file.fileno())
         self._file.close()
 
 

@@ -13,6 +13,9 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.events import EventLog
 from trainer.settings import Settings
+from trainer.whole_file import write_whole
+
+__all__ = ["PROJECT", "JobFolder", "default_workspace", "write_whole"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -20,19 +23,6 @@ PROJECT = Path(__file__).resolve().parent.parent
 def default_workspace() -> Path:
     """Where jobs live: $LORA_ATELIER_WORKSPACE, else `workspace` beside the program."""
     return Path(os.environ.get("LORA_ATELIER_WORKSPACE") or PROJECT / "workspace").expanduser().resolve()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that at any moment the old or the new content stands there, never a part."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from trainer.errors import UserError
 from trainer.events import Event, Notice, Saved
 from trainer.network import Network
 from trainer.position import Position
-from trainer.state import find_state, load_state, restore_random_states, save_state
+from trainer.state import candidates, find_state, load_state, random_states, restore_random_states, save_state
 
 
 @dataclass
@@ -34,9 +35,33 @@ class StateKeeper:
     """How often the rolling state is written; 0: never."""
     emit: Callable[[Event], None]
     last: float = field(default_factory=time.monotonic)
+    good: tuple[Position, dict[str, Any]] | None = None
+    """Where the weights stand as they are, with the random states of that place; None while they change."""
+    first: int = 0
+    """Step at which this process began."""
+    saved: int = 0
+    """Step of the rolling state that it wrote last."""
 
-    def save(self, folder: Path, position: Position, kind: str) -> None:
-        """Write a state folder. `kind`: "state" (the person asked for it) or "safety" (rolling)."""
+    def mark(self, position: Position) -> None:
+        """A step is complete: what comes next may fail without loss."""
+        self.good = position, random_states()
+
+    def unmark(self) -> None:
+        """The weights change now, or are no longer worth keeping."""
+        self.good = None
+
+    def save_good(self) -> None:
+        """The run fails: keep what was learned up to the last complete step, if that is possible."""
+        if self.good and self.every_seconds and self.good[0].step > max(self.saved, self.first):
+            position, states = self.good
+            with suppress(OSError, MemoryError, RuntimeError):
+                self.save(self.safety_folder, position, "safety", states)
+
+    def save(self, folder: Path, position: Position, kind: str, states: dict[str, Any] | None = None) -> None:
+        """Write a state folder. `kind`: "state" (the person asked for it) or "safety" (rolling).
+
+        `states` are the random states of the position, where they are not those of now.
+        """
         save_state(
             folder,
             position,
@@ -47,7 +72,10 @@ class StateKeeper:
                 "scaler": self.scaler.state_dict() if self.scaler else {},
             },
             facts=self.facts,
+            states=states,
         )
+        if kind == "safety":
+            self.saved = position.step
         size = sum(file.stat().st_size for file in folder.iterdir())
         self.emit(Saved(position.step, position.epoch, str(folder), size, kind))
 
@@ -76,8 +104,10 @@ class StateKeeper:
         except (ValueError, KeyError, RuntimeError) as error:
             raise UserError("training.state_misfit", "resume", path=str(folder), reason=str(error)) from error
         restore_random_states(states)
+        self.first = position.step
         return position
 
     def forget(self) -> None:
         """Remove the rolling state: the run is complete."""
-        shutil.rmtree(self.safety_folder, ignore_errors=True)
+        for folder in candidates(self.safety_folder):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -45,6 +45,8 @@ class CachedLatents:
     """How many were made now; the others came from disk."""
     stale: int = 0
     """How many of those were on disk from a picture that has changed since."""
+    unkept: int = 0
+    """How many of those could not be written to disk."""
 
     def batch(self, indices: Sequence[int], flipped: Sequence[bool] = ()) -> Tensor:
         """(B, 4, H/8, W/8) of some pictures; all must be of one size."""
@@ -96,14 +98,14 @@ class Store:
                 if self.check_content and file.metadata()["content"] != content_hash(picture):
                     return None, True
                 found = [file.get_tensor(name) for name in names if name in file.keys()]  # noqa: SIM118  # no mapping
-        except (FileNotFoundError, SafetensorError, KeyError, TypeError):
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None, False
         shape = (4, fit.bucket[1] // 8, fit.bucket[0] // 8)
         fits = len(found) == len(names) and all(tensor.shape == shape for tensor in found)
         return (found if fits else None), False
 
-    def save(self, picture: Path, fit: Fit, latents: Sequence[Tensor]) -> None:
-        """Write a picture's latents, whole or not at all. A full disk is no reason to stop.
+    def save(self, picture: Path, fit: Fit, latents: Sequence[Tensor]) -> bool:
+        """Write a picture's latents, whole or not at all. Says whether it worked: a full disk ends no run.
 
         Not forced onto the disk file by file: what a power cut damages is noticed and made anew.
         """
@@ -119,6 +121,8 @@ class Store:
         except OSError:
             with suppress(OSError):
                 part.unlink()
+            return False
+        return True
 
 
 def cache_latents(
@@ -137,7 +141,7 @@ def cache_latents(
     for mirrored ones too. Raises StopRequested between batches, UserError for an unreadable picture.
     """
     done: dict[int, list[Tensor]] = {}
-    stale = 0
+    stale = unkept = 0
     for index, (path, fit) in enumerate(pictures if store else ()):
         found, is_stale = store.load(path, fit, flip=flip) if store else (None, False)
         stale += is_stale
@@ -155,11 +159,11 @@ def cache_latents(
         ):
             done[index] = latents
             if store:
-                store.save(*pictures[index], latents)
+                unkept += not store.save(*pictures[index], latents)
         progress(len(done), len(pictures))
     plain = [done[index][0] for index in range(len(pictures))]
     mirrored = [done[index][1] for index in range(len(pictures))] if flip else []
-    return CachedLatents(plain, mirrored, len(pictures) - reused, stale)
+    return CachedLatents(plain, mirrored, len(pictures) - reused, stale, unkept)
 
 
 def _batches(missing: Sequence[tuple[int, Fit]], batch_size: int) -> list[list[int]]:
@@ -191,11 +195,15 @@ def _noise(picture: Path, fit: Fit) -> Tensor:
 
 
 def content_hash(picture: Path) -> str:
-    """Hash of a file's bytes."""
-    with picture.open("rb") as file:
-        digest = hashlib.blake2b(digest_size=16)
-        while block := file.read(1 << 20):
-            digest.update(block)
+    """Hash of a file's bytes. Raises UserError where it cannot be read (any more)."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with picture.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        values = {"path": str(picture), "error": str(error)}
+        raise UserError("pictures.unreadable", "train_data_dir", **values) from error
     return digest.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from trainer.errors import UserError
 from trainer.file_hashes import legacy_hash, tensors_hash
 from trainer.tensor_file import open_tensor_file
+from trainer.whole_file import write_whole
 
 READABLE_BY_ALL = 0o644
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -27,20 +28,14 @@ def save_lora(
     Either the whole file stands under `path` afterwards or none. Raises OSError (disk full, no right).
     """
     converted = {key: tensor.detach().cpu().to(dtype).contiguous() for key, tensor in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if path.suffix == ".safetensors":
+        data: bytes | memoryview = safetensors.torch.save(converted, with_hashes(converted, metadata))
+    else:
+        buffer = io.BytesIO()  # torch itself would tell of a full disk as a RuntimeError
+        torch.save(converted, buffer)
+        data = buffer.getbuffer()
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("wb") as file:
-            if path.suffix == ".safetensors":
-                file.write(safetensors.torch.save(converted, with_hashes(converted, metadata)))
-            else:
-                torch.save(converted, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(READABLE_BY_ALL)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, data, READABLE_BY_ALL)
 
 
 def with_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from trainer import images as image_files
 from trainer.conditioning import CaptionEncoder
 from trainer.dataset import Batch, Changes, TrainingData
 from trainer.device import Precision, pick_device, pick_precision
-from trainer.events import Event, Notice, Phase
+from trainer.events import Event, Notice, Phase, Started, read_events
 from trainer.images import TrainImage
 from trainer.job_folder import JobFolder, default_workspace
 from trainer.keeper import StateKeeper
@@ -38,7 +38,9 @@ from trainer.sample import SampleMaker, build_pipeline
 from trainer.sample_prompts import prompts
 from trainer.saving import DTYPES, Saver
 from trainer.settings import Settings
+from trainer.skipped import SkippedSteps
 from trainer.state import read_about
+from trainer.whole_file import sweep
 
 Emit = Callable[[Event], None]
 
@@ -62,6 +64,7 @@ class Parts:
     saver: Saver
     keeper: StateKeeper
     sampler: SampleMaker
+    skipped: SkippedSteps
     start: Position
 
     @property
@@ -82,12 +85,15 @@ class Parts:
         return latents.encode(self.model.vae, batch.pixels.to(self.device))
 
 
-def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Path | None = None) -> Parts:
+def build_parts(
+    settings: Settings, job: JobFolder, emit: Emit, resume_from: Path | None = None, *, again: bool = False
+) -> Parts:
     """Everything for a run, from its settings; with `resume_from` put back into a training state.
 
+    `again`: the job was begun before; without a state it starts anew under its name and with its seed.
     Raises UserError, and StopRequested when Stop is pressed.
     """
-    earlier = read_about(resume_from) if resume_from else {}
+    earlier = read_about(resume_from) if resume_from else begun_as(job, again=again)
     seed = _pick_seed(settings, earlier)
     seed_everything(seed)
     torch.set_num_threads(settings.machine.num_cpu_threads_per_process)
@@ -97,6 +103,8 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Pat
     if precision.notice:
         notify(emit, precision.notice)
 
+    for folder, start in ((job.path, ""), (Path(settings.folders.output_dir), settings.folders.output_name)):
+        sweep(folder, start)
     emit(Phase("read_images"))
     pictures = read_images(settings)
     facts = checks_model.known_facts(settings.model)
@@ -135,9 +143,20 @@ def build_parts(settings: Settings, job: JobFolder, emit: Emit, resume_from: Pat
         timestep_weights=_timestep_weights(settings, model),
         saver=_build_saver(settings, plan, network, run_facts, keeper, emit),
         keeper=keeper,
+        skipped=SkippedSteps(emit),
         start=start,
         sampler=_build_sampler(settings, plan, model, captions, network, optimizer, accelerator, job, emit),
     )
+
+
+def begun_as(job: JobFolder, *, again: bool) -> dict[str, Any]:
+    """Seed and name with which a job was begun; {} for a new one."""
+    told = (event for _, _, event in read_events(job.events_file) if isinstance(event, Started))
+    started = next(told, None) if again else None
+    if started is None:
+        return {}
+    name = str(started.plan.get("final_name", ""))
+    return {"seed": started.seed, "name": name[: name.rfind(".")] if "." in name else name}
 
 
 def _pick_seed(settings: Settings, earlier: dict[str, Any]) -> int:
@@ -291,6 +310,9 @@ def _cache_latents(
         stop_requested=job.stop_requested,
     )
     if store:
+        if cached.unkept:
+            unkept = {"count": cached.unkept, "folder": str(store.folder)}
+            emit(Notice("training.latents_not_kept", unkept, "warning"))
         values = {
             "reused": len(cached.latents) - cached.encoded,
             "encoded": cached.encoded,

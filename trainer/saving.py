@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.events import Event, Phase, Removed, Saved
+from trainer.events import Event, Notice, Phase, Removed, Saved
 from trainer.keeper import StateKeeper
 from trainer.lora_file import save_lora
 from trainer.network import Network
@@ -54,13 +54,21 @@ class Saver:
 
     def save_stopped(self, position: Position) -> Path:
         """Save what was learned when the person pressed Stop, and a state to continue from."""
-        self.keeper.save(self.keeper.safety_folder, position, "safety")
+        try:
+            self.keeper.save(self.keeper.safety_folder, position, "safety")
+        except OSError as error:
+            self.emit(Notice("training.safety_failed", {"error": str(error)}, "warning"))
         stem = self.plan.final_name.removesuffix(self.extension)
         return self._save(position, f"{stem}-step{position.step:08d}{self.extension}", final=True)
 
     def _remove(self, path: Path) -> None:
         """Remove an older file of this run ("Save last N …"), and its state unless states are kept longer."""
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:  # e.g. another program has it open on Windows
+            values = {"name": path.name, "error": error.strerror or str(error)}
+            self.emit(Notice("training.not_removed", values, "warning"))
+            return
         self.emit(Removed(str(path)))
 
     def _save(self, position: Position, name: str, *, state: bool = False, final: bool = False) -> Path:

@@ -7,8 +7,8 @@ final place and moved there whole. The base model is not in it.
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import random
 import shutil
 from dataclasses import asdict
@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from trainer.errors import UserError
-from trainer.job_folder import write_whole
 from trainer.position import Position
+from trainer.whole_file import partial_of, write_whole
 
 FORMAT = 1
 
@@ -62,31 +62,33 @@ def save_state(
     network: dict[str, torch.Tensor],
     optimizer: dict[str, Any],
     facts: dict[str, Any],
+    states: dict[str, Any] | None = None,
 ) -> None:
     """Write a state folder whole; an older one of the same name is replaced.
 
     `network`: parameters by name; `optimizer`: what optimizer, schedule and scaler want to keep; `facts`:
-    JSON, compared when the run continues (settings, versions, pictures).
+    JSON, compared when the run continues (settings, versions, pictures); `states`: `random_states()` of
+    the position, where that is not now. Raises OSError.
     """
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    partial = partial_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    about = {"format": FORMAT, "position": asdict(position), **facts}
     try:
-        save_file(network, partial / "network.safetensors")
-        torch.save(optimizer, partial / "optimizer.pt")
-        torch.save(random_states(), partial / "random.pt")
-        about = {"format": FORMAT, "position": asdict(position), **facts}
+        write_whole(partial / "network.safetensors", save(network))
+        write_whole(partial / "optimizer.pt", _saved(optimizer))
+        write_whole(partial / "random.pt", _saved(states or random_states()))
         write_whole(partial / "state.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
-        for file in partial.iterdir():
-            _flush(file)
         _replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _saved(content: dict[str, Any]) -> memoryview:
+    """As torch saves it. Into memory first: torch tells of a full disk as a RuntimeError."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
 
 
 def _replace_folder(new: Path, place: Path) -> None:
@@ -101,8 +103,12 @@ def _replace_folder(new: Path, place: Path) -> None:
 
 def find_state(place: Path) -> Path | None:
     """The state folder at `place`, or the older one if a crash came in the middle of replacing it."""
-    candidates = place, place.with_name(f".{place.name}.old")
-    return next((folder for folder in candidates if (folder / "state.json").is_file()), None)
+    return next((folder for folder in candidates(place) if (folder / "state.json").is_file()), None)
+
+
+def candidates(place: Path) -> tuple[Path, Path]:
+    """Where a state may stand that belongs at `place`."""
+    return place, place.with_name(f".{place.name}.old")
 
 
 def read_about(folder: Path) -> dict[str, Any]:

@@ -12,13 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from trainer.events import Event, Notice, Step
+from trainer.secrets import read_secret
 from trainer.settings import Records, Settings
 
 
 def build_tracking(settings: Settings, emit: Callable[[Event], None]) -> Tracking:
     """What records this run elsewhere."""
     folders = settings.folders
-    return Tracking(build_trackers(folders.logging_dir, settings.records, folders.output_name), emit)
+    try:
+        trackers = build_trackers(
+            folders.logging_dir, settings.records, folders.output_name, read_secret("wandb_api_key")
+        )
+    except Exception as error:  # noqa: BLE001  # a curve elsewhere is never worth a run
+        name = settings.records.log_with or "tensorboard"
+        emit(Notice("training.tracker_failed", {"name": name, "error": f"{error}"}, "warning"))
+        trackers = []
+    return Tracking(trackers, emit)
 
 
 def build_trackers(logging_dir: str, records: Records, output_name: str, secret: str = "") -> list[Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from trainer import loss as losses
 from trainer import noise as noises
 from trainer.dataset import Batch
-from trainer.errors import UserError
+from trainer.errors import StopRequested, UserError
 from trainer.events import Event, Phase, Step
 from trainer.memory import bytes_in_use
 from trainer.optimizer import adapted_rate, set_training
@@ -36,11 +36,23 @@ class Ended:
 def train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[[], bool]) -> Ended:
     """Train one LoRA from parts.start to the end of the plan, saving and sampling on the way.
 
-    Raises UserError where the run cannot go on (a loss that is not a number, a full disk).
+    Raises UserError or OSError where the run cannot go on (a loss that is not a number, a full disk), after
+    keeping what was learned up to then; StopRequested where Stop was pressed before the first step.
     """
+    try:
+        return _train(parts, emit, stop_requested)
+    except Exception:
+        parts.keeper.save_good()
+        raise
+
+
+def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[[], bool]) -> Ended:
     plan, position = parts.plan, parts.start
+    parts.keeper.mark(position)
     if position.step == 0:
         parts.sampler.draw_due(0)
+    if stop_requested():
+        raise StopRequested
     emit(Phase("train", position.step, plan.total_steps))
     set_training(parts.optimizer, True)
 
@@ -51,6 +63,7 @@ def train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[
         rates = {group["name"]: adapted_rate(group) for group in parts.optimizer.param_groups}
         grad_norm = change_weights(parts)
         position = group.after
+        parts.keeper.mark(position)
         emit(Step(position.step, group.epoch, loss, rates, grad_norm, bytes_in_use(parts.device)))
 
         if position.step == plan.total_steps:
@@ -61,6 +74,7 @@ def train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[
             return Ended(position, parts.saver.save_stopped(position), stopped=True)
         parts.sampler.draw_due(position.step)
 
+    parts.skipped.tell()
     final = parts.saver.save_final(position)
     parts.sampler.draw_due(position.step)
     return Ended(position, final, stopped=False)
@@ -77,6 +91,7 @@ def micro_step(parts: Parts, batch: Batch) -> float:
     noise, timesteps = draw_noise(parts, latents)
     loss = batch_loss(parts, batch, latents, text_embeds, noise, timesteps)
     if not math.isfinite(value := float(loss.detach())):
+        parts.keeper.unmark()  # the weights that gave this are no longer worth keeping
         raise UserError("training.loss_not_finite", "learning_rate")
     parts.accelerator.backward(loss / parts.accumulation_steps)
     return value
@@ -127,10 +142,13 @@ def change_weights(parts: Parts) -> float:
     limit = parts.settings.optimizer.max_grad_norm or math.inf
     norm = parts.accelerator.clip_grad_norm_(parts.network.parameters(), limit)
     grad_norm = float(norm) if norm is not None else 0.0
+    parts.keeper.unmark()
     if not math.isfinite(grad_norm) and parts.accelerator.scaler is None:
         raise UserError("training.gradient_not_finite", "learning_rate")
     parts.optimizer.step()
-    if not parts.accelerator.optimizer_step_was_skipped:
+    skipped = parts.accelerator.optimizer_step_was_skipped
+    parts.skipped.count(skipped=skipped)
+    if not skipped:
         parts.lr_scheduler.step()
     parts.optimizer.zero_grad(set_to_none=True)
     if limit_norms := parts.settings.network.scale_weight_norms:

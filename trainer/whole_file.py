@@ -1,0 +1,57 @@
+"""Files written whole or not at all, and the traces of writing that was interrupted."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import psutil
+
+PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d{1,10})\.tmp")
+
+
+def partial_of(path: Path) -> Path:
+    """Where this process writes a file or folder before it is put in its place."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def write_whole(path: Path, data: bytes | memoryview, mode: int | None = None) -> None:
+    """Write a file so that at any moment the old or the new content stands there, never a part.
+
+    Raises OSError, whose `filename` is always set.
+    """
+    partial = partial_of(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            partial.chmod(mode)
+        partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, start: str = "") -> None:
+    """Remove what processes that are gone have left half-written here, of names that begin so."""
+    try:
+        leftovers = [(path, found) for path in folder.iterdir() if (found := PARTIAL.fullmatch(path.name))]
+    except OSError:
+        return
+    for path, found in leftovers:
+        if not found["name"].startswith(start) or _is_alive(int(found["pid"])):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    return pid != os.getpid() and psutil.pid_exists(pid)
