@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 
 from trainer import settings as schema
 from trainer.errors import UserError
+from trainer.lora_types import conv_size
 
 BLOCK_COUNT = 25
+SIZE_FIELDS = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
 SIDE = 12  # blocks on the way down, and on the way up
 MID = 12
 BLOCK_NAMES = (*(f"IN{i:02d}" for i in range(SIDE)), "MID", *(f"OUT{i:02d}" for i in range(SIDE)))
@@ -95,12 +97,15 @@ def sizes_of(network: schema.Network, *, conv: bool) -> Sequence[tuple[int, floa
 
     None: 3x3 convolutions get no LoRA.
     """
+    if network.LoRA_type not in schema.BLOCKWISE:
+        network = network.model_copy(update=dict.fromkeys(SIZE_FIELDS, ""))
     if conv:
         dims = block_sizes(network.conv_block_dims, "conv_block_dims")
         alphas = block_sizes(network.conv_block_alphas, "conv_block_alphas")
-        if dims is None and (network.LoRA_type != "Kohya LoCon" or not network.conv_dim):
+        chosen = conv_size(network)
+        if dims is None and chosen is None:
             return None
-        dim, alpha = network.conv_dim, network.conv_alpha or 1.0
+        dim, alpha = chosen or (network.conv_dim, network.conv_alpha or 1.0)
     else:
         dims = block_sizes(network.block_dims, "block_dims")
         alphas = block_sizes(network.block_alphas, "block_alphas")

@@ -65,7 +65,7 @@ class StateKeeper:
         save_state(
             folder,
             position,
-            network=self.network.state_dict(),
+            network=self.network.state(),
             optimizer={
                 "optimizer": self.optimizer.state_dict(),
                 "lr_scheduler": self.lr_scheduler.state_dict(),
@@ -96,7 +96,7 @@ class StateKeeper:
             raise UserError("training.no_state", "resume", path=str(place))
         position, network, kept, states = load_state(folder)
         try:
-            self.network.load(network, setting="resume", name=folder.name)
+            self.network.restore(network)
             self.optimizer.load_state_dict(kept["optimizer"])
             self.lr_scheduler.load_state_dict(kept["lr_scheduler"])
             if self.scaler and kept["scaler"]:

@@ -18,6 +18,11 @@ from trainer.whole_file import write_whole
 READABLE_BY_ALL = 0o644
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """By the names in "Save precision"."""
+WEIGHTS = (
+    ".lora_down.weight", ".hada_w1_a", ".lokr_w1", ".lokr_w1_a", ".a1.weight", ".on_input", ".oft_blocks",
+    ".diff", ".w_norm",
+)  # fmt: skip
+"""Endings of keys by which a LoRA file of any type is told."""
 
 
 def save_lora(
@@ -52,9 +57,7 @@ def with_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> d
 def load_lora(path: Path, setting: str = "network_weights") -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a LoRA file. Raises UserError for a file that is none, damaged or unsafe."""
     file = open_tensor_file(path, setting)
-    if not any(
-        key.endswith((".lora_down.weight", ".hada_w1_a", ".lokr_w1", ".lokr_w1_a")) for key in file.shapes
-    ):
+    if not any(key.endswith(WEIGHTS) for key in file.shapes):
         raise UserError("core.not_a_lora", setting, name=path.name)
     return {key: file.read(key) for key in file.shapes}, dict(file.metadata)
 
@@ -64,3 +67,13 @@ def alphas(tensors: Mapping[str, Tensor]) -> dict[str, float]:
     return {
         key.removesuffix(".alpha"): float(value) for key, value in tensors.items() if key.endswith(".alpha")
     }
+
+
+def by_module(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Entries of a LoRA file by module: {"lora_unet_x": {"alpha": …, "lora_down.weight": …}}."""
+    modules: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, dot, entry = key.partition(".")
+        if dot:
+            modules.setdefault(name, {})[entry] = tensor
+    return modules

@@ -1,39 +1,34 @@
-"""One module's LoRA as the network handles it: weights, file entries, norm, dropouts."""
+"""LoRA by PEFT's layers, with kohya's dropouts: the adapter of Standard, Kohya LoCon and LoRA-FA."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from trainer.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.lora_targets import LoraTarget
 
 ADAPTER = "default"
 """PEFT's name for the one set of weights we add."""
 
 
-class Dropouts(NamedTuple):
-    """Shares (0-1) of what is left out while training: rank activations, ranks, whole modules."""
-
-    network: float = 0.0
-    rank: float = 0.0
-    module: float = 0.0
-
-
-class LoraPair:
+class LoraPair(Adapter):
     """lora_down (r, in, …) and lora_up (out, r, …) beside one Linear or Conv2d.
 
     output = module(x) + lora_up(lora_down(x)) · alpha/dim  (arXiv 2106.09685)
     """
 
-    def __init__(self, target: LoraTarget, layer: LoraLayer) -> None:
+    def __init__(self, target: LoraTarget, layer: LoraLayer, *, fixed_down: bool = False) -> None:
         self.target = target
         self.layer = layer
+        self.entries = {}
+        if fixed_down:
+            self.frozen = ("lora_down.weight",)
 
     @property
     def down(self) -> nn.Parameter:
@@ -46,44 +41,28 @@ class LoraPair:
         return cast("nn.Parameter", self.layer.lora_B[ADAPTER].weight)
 
     def initialise(self, dtype: torch.dtype) -> None:
-        """lora_down random, lora_up zero: the model starts unchanged."""
+        """lora_down random, lora_up zero: the model starts unchanged.
+
+        LoRA-FA keeps lora_down as it is drawn, hence its own spread (arXiv 2308.03303).
+        """
         base = cast("nn.Linear", self.layer.get_base_layer())
         for side in (self.layer.lora_A, self.layer.lora_B):
             side[ADAPTER].to_empty(device=base.weight.device).to(dtype)
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        if self.frozen:
+            nn.init.normal_(self.down, std=math.sqrt(2 / (self.down.shape[1] + self.down.shape[0])))
+        else:
+            nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
         nn.init.zeros_(self.up)
         base.requires_grad_(False)
-        self.down.requires_grad_(True)
-        self.up.requires_grad_(True)
+        self.entries = {"lora_down.weight": self.down, "lora_up.weight": self.up}
+        for name, weight in self.entries.items():
+            weight.requires_grad_(name not in self.frozen)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Entries of a LoRA file: float32 copies on the CPU, and alpha."""
-        name, entries = self.target.name, {}
-        for side, weight in (("lora_down", self.down), ("lora_up", self.up)):
-            copy = weight.detach().float().cpu().clone()
-            shape = (*copy.shape, 1, 1) if self.target.as_convolution else copy.shape
-            entries[f"{name}.{side}.weight"] = copy.reshape(shape)
-        return {**entries, f"{name}.alpha": torch.tensor(float(self.target.alpha))}
-
-    def is_in(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether a LoRA file holds this module."""
-        return f"{self.target.name}.lora_down.weight" in tensors
-
-    def other_dim(self, tensors: Mapping[str, Tensor]) -> int | None:
-        """The rank of a file's entries where they do not fit."""
-        down, up = self._entries(tensors)
-        fits = down.numel() == self.down.numel() and up.numel() == self.up.numel()
-        return None if fits else down.shape[0]
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over a file's entries."""
-        down, up = self._entries(tensors)
-        self.down.copy_(down.reshape(self.down.shape))
-        self.up.copy_(up.reshape(self.up.shape))
-
-    def _entries(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        name = self.target.name
-        return tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"]
+    def to_file(self, copies: dict[str, Tensor]) -> dict[str, Tensor]:
+        """SD2's projections stand in files as 1x1 convolutions."""
+        if not self.target.as_convolution:
+            return copies
+        return {name: weight.reshape(*weight.shape, 1, 1) for name, weight in copies.items()}
 
     def change_norm(self) -> float:
         """Frobenius norm of up · down · alpha/dim, without building it: √tr((upᵀup)(down downᵀ))."""
@@ -91,27 +70,29 @@ class LoraPair:
         square = ((up.T @ up) * (down @ down.T)).sum().item()
         return math.sqrt(max(0.0, square)) * self.target.alpha / self.target.dim
 
+    @torch.no_grad()
     def shrink(self, ratio: float) -> None:
-        """Multiply the change of the module's weight by `ratio`."""
+        """Half of it in each of the two, so that neither gets lost; all in lora_up where it alone learns."""
+        if self.frozen:
+            self.up.mul_(ratio)
+            return
         self.down.mul_(math.sqrt(ratio))
         self.up.mul_(math.sqrt(ratio))
 
     def enable(self, on: bool) -> None:
-        """Switch the LoRA on or off; whether its weights learn stays as it was."""
         learning = self.down.requires_grad, self.up.requires_grad
         self.layer.enable_adapters(on)
         self.down.requires_grad_(learning[0])
         self.up.requires_grad_(learning[1])
 
     def set_strength(self, strength: float) -> None:
-        """Let the LoRA count `strength` times (1: as trained)."""
         self.layer.set_scale(ADAPTER, strength)
 
-    def add_dropouts(self, dropouts: Dropouts, training: Callable[[], bool]) -> None:
+    def add_dropouts(self, dropouts: Dropouts, mode: Mode) -> None:
         """kohya's three dropouts, drawn in its order: module, rank activations, ranks."""
 
         def thin_out(_module: nn.Module, _inputs: Any, ranks: Tensor) -> Tensor:
-            if not training():
+            if not mode.training:
                 return ranks
             if dropouts.network:
                 ranks = F.dropout(ranks, dropouts.network)
@@ -121,7 +102,7 @@ class LoraPair:
         forward = layer.forward
 
         def maybe_skip(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            if training() and dropouts.module and torch.rand(1).item() < dropouts.module:
+            if mode.training and dropouts.module and torch.rand(1).item() < dropouts.module:
                 return self.layer.get_base_layer()(x, *args, **kwargs)
             return forward(x, *args, **kwargs)
 

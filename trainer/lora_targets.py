@@ -5,14 +5,27 @@ Names, sizes and order follow kohya's rules, so that the result is what every us
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor, nn
 
 from trainer import settings as schema
 from trainer.blocks import block_index, block_rates, sizes_of
+from trainer.lora_file import by_module
+from trainer.lora_shapes import Shape, rank_of
+from trainer.lora_types import (
+    PRESETS,
+    WITH_UP,
+    Algorithm,
+    Kind,
+    algorithm_of,
+    conv_size,
+    is_lycoris,
+    options_of,
+)
 from trainer.messages import Message
 from trainer.model import LoadedModel
 
@@ -35,6 +48,9 @@ class LoraTarget:
     """UNet block, 0-24."""
     as_convolution: bool = False
     """A Linear layer that files hold as a 1x1 convolution (SD2's proj_in and proj_out)."""
+    algorithm: Algorithm = "lora"
+    shapes: Mapping[str, Shape] | None = field(default=None, compare=False)
+    """Names and shapes of its weights where a file prescribes them ("DIM from weights")."""
 
 
 def plan_targets(
@@ -50,22 +66,32 @@ def plan_targets(
     `weights` (tensors of a LoRA file) take the place of the sizes in the settings: "DIM from weights".
     """
     targets: list[LoraTarget] = []
+    everything = weights is not None
     if train_text_encoder:
         for encoder in range(len(model.text_encoders)):
-            targets += _text_targets(model, encoder, network)
+            targets += _text_targets(model, encoder, network, everything=everything)
     if train_unet:
-        targets += _unet_targets(model, network, everything=weights is not None)
+        targets += _unet_targets(model, network, everything=everything)
     if weights is None:
         return targets
-    return [_sized_as(target, weights) for target in targets if f"{target.name}.lora_down.weight" in weights]
+    modules = by_module(weights)
+    return [_sized_as(target, modules[target.name]) for target in targets if target.name in modules]
 
 
-def reader_notices(model: LoadedModel, targets: Sequence[LoraTarget]) -> list[Message]:
+def reader_notices(
+    model: LoadedModel, targets: Sequence[LoraTarget], network: schema.Network
+) -> list[Message]:
     """What to know about reading the file elsewhere.
 
     diffusers gives all attention layers of a part one alpha, and does not take SD2's proj_in and proj_out in
-    the shape that kohya's trainer, A1111 and ComfyUI use.
+    the shape that kohya's trainer, A1111 and ComfyUI use. Other types than LoRA it does not read at all.
     """
+    if network.LoRA_type == "LyCORIS/iA3":
+        return [Message("core.ia3_readers")]
+    if algorithm_of(network) not in WITH_UP:
+        return [Message("core.type_readers", {"type": network.LoRA_type})]
+    if options_of(network).dora:
+        return [Message("core.dora_readers")]
     attention = [
         target for target in targets if target.part == "text_encoder" or ".attentions." in target.module_path
     ]
@@ -85,42 +111,104 @@ def kohya_name(prefix: str, path: str) -> str:
     return f"{prefix}_{path.replace('.', '_')}"
 
 
-def _sized_as(target: LoraTarget, weights: Mapping[str, Tensor]) -> LoraTarget:
-    dim = weights[f"{target.name}.lora_down.weight"].shape[0]
-    alpha = weights.get(f"{target.name}.alpha")
-    return replace(target, dim=dim, alpha=float(dim if alpha is None else alpha))
+def _sized_as(target: LoraTarget, entries: Mapping[str, Tensor]) -> LoraTarget:
+    """The target as a file has it: rank, alpha, and names and shapes of its weights."""
+    alpha = entries.get("alpha")
+    shapes = {name: tuple(tensor.shape) for name, tensor in entries.items()}
+    dim = rank_of(shapes) or (1 if alpha is None else max(1, round(float(alpha))))
+    shapes = {name: shape for name, shape in shapes.items() if name not in ("alpha", "on_input")}
+    if target.algorithm == "dylora":
+        return replace(target, dim=dim, alpha=float(dim if alpha is None else alpha))
+    return replace(target, dim=dim, alpha=float(dim if alpha is None else alpha), shapes=shapes)
 
 
-def _text_targets(model: LoadedModel, encoder: int, network: schema.Network) -> Iterator[LoraTarget]:
+def _text_targets(
+    model: LoadedModel, encoder: int, network: schema.Network, *, everything: bool
+) -> Iterator[LoraTarget]:
     """The attention and MLP projections of a text encoder."""
     prefix = "lora_te" if len(model.text_encoders) == 1 else f"lora_te{encoder + 1}"
+    kinds = PRESETS[network.LyCORIS_preset].kinds if is_lycoris(network) and not everything else None
     for path, module in model.text_encoders[encoder].named_modules():
-        if isinstance(module, nn.Linear) and (".self_attn." in path or ".mlp." in path):
+        if not isinstance(module, nn.Linear) or not (".self_attn." in path or ".mlp." in path):
+            continue
+        if kinds is None or ("text_attention" if ".self_attn." in path else "text_mlp") in kinds:
             dim, alpha = network.network_dim, network.network_alpha
-            yield LoraTarget(kohya_name(prefix, path), "text_encoder", path, dim, alpha, encoder)
+            name, algorithm = kohya_name(prefix, path), algorithm_of(network)
+            yield LoraTarget(name, "text_encoder", path, dim, alpha, encoder, algorithm=algorithm)
 
 
 def _unet_targets(model: LoadedModel, network: schema.Network, *, everything: bool) -> Iterator[LoraTarget]:
-    """Linear layers and 1x1 convolutions of the attentions; with 3x3 convolutions, the resnets too."""
-    sizes, conv_sizes = sizes_of(network, conv=False), sizes_of(network, conv=True)
-    rates = block_rates(network)
-    named = model.unet.named_modules()
-    modules = [(path, module) for path, module in named if isinstance(module, (nn.Linear, nn.Conv2d))]
-    for path, module in sorted(modules, key=lambda item: _reference_order(item[0])):
-        block = block_index(path)
-        if block is None or not (".attentions." in path or everything or conv_sizes):
+    """Linear layers and convolutions, and with "Train Norm" the norms, in the reference's order."""
+    size = _lycoris_size(network) if is_lycoris(network) else _kohya_size(network)
+    algorithm, norms = algorithm_of(network), is_lycoris(network) and (network.train_norm or everything)
+    for path, module in sorted(model.unet.named_modules(), key=lambda item: _reference_order(item[0])):
+        is_norm = isinstance(module, (nn.GroupNorm, nn.LayerNorm))
+        kind, block = module_kind(path), block_index(path)
+        if kind is None or not (isinstance(module, (nn.Linear, nn.Conv2d)) or (norms and is_norm)):
             continue
         wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
-        chosen = conv_sizes if wide else sizes
-        dim, alpha = chosen[block] if chosen else (0, 1.0)
-        learns = dim > 0 and (rates is None or rates[block] > 0)
-        if learns or everything:
+        dim, alpha = size(kind, block, wide)
+        if dim > 0 or everything:
             projection = model.family == "sd2" and path.endswith(("proj_in", "proj_out"))
-            name = kohya_name("lora_unet", path)
-            yield LoraTarget(name, "unet", path, dim, alpha, block=block, as_convolution=projection)
+            yield LoraTarget(
+                kohya_name("lora_unet", path),
+                "unet",
+                path,
+                dim,
+                alpha,
+                block=block,
+                as_convolution=projection and not is_norm,
+                algorithm="norm" if is_norm else algorithm,
+            )
+
+
+Sizer = Callable[[Kind, "int | None", bool], tuple[int, float]]
+"""(rank, alpha) for a kind of module, its block, and whether it is a convolution beyond 1x1; rank 0: none."""
+
+
+def _kohya_size(network: schema.Network) -> Sizer:
+    """Attentions; with 3x3 convolutions the resnets too; blocks may have sizes of their own."""
+    sizes, conv_sizes = sizes_of(network, conv=False), sizes_of(network, conv=True)
+    rates = block_rates(network) if network.LoRA_type in schema.BLOCKWISE else None
+
+    def size(kind: Kind, block: int | None, wide: bool) -> tuple[int, float]:
+        in_attentions = kind in ("attention", "transformer")
+        chosen = conv_sizes if wide else sizes
+        if block is None or not (in_attentions or conv_sizes) or (rates and rates[block] <= 0):
+            return 0, 1.0
+        return chosen[block] if chosen else (0, 1.0)
+
+    return size
+
+
+def _lycoris_size(network: schema.Network) -> Sizer:
+    """What the preset names."""
+    kinds, conv = PRESETS[network.LyCORIS_preset].kinds, conv_size(network)
+
+    def size(kind: Kind, _block: int | None, wide: bool) -> tuple[int, float]:
+        chosen = conv if wide else (network.network_dim, network.network_alpha)
+        return chosen if chosen and kind in kinds else (0, 1.0)
+
+    return size
+
+
+def module_kind(path: str) -> Kind | None:
+    """Where a module of the UNet sits; None for one that no LoRA changes."""
+    if ".attentions." in path:
+        is_projection = re.search(r"\.attn[12]\.to_(q|k|v|out\.0)$", path)
+        return "attention" if is_projection else "transformer"
+    if ".resnets." in path or "samplers." in path:
+        return "resnet"
+    if path in ("conv_in", "conv_out"):
+        return "stem"
+    return "time" if path.startswith("time_embedding.linear_") else None
 
 
 _RANKS: Mapping[str, int] = {
+    "conv_in": -2,
+    "time_embedding": -1,
+    "linear_1": 0,
+    "linear_2": 1,
     "down_blocks": 0,
     "up_blocks": 1,
     "mid_block": 2,

@@ -1,6 +1,7 @@
 """The LoRA as a whole: what the training loop needs of it.
 
-PEFT puts the layers in; their names, sizes, dropouts and files are kohya's (see lora_targets, lora_layer).
+What is added to each module is an adapter's business: PEFT's layers for plain LoRA (lora_layer), our own for
+the other types (adapters). Names, sizes, dropouts and files are kohya's and LyCORIS' (lora_targets).
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from trainer import settings as schema
+from trainer.adapters.adapter import Adapter, Dropouts, Mode
+from trainer.adapters.build import make_adapter
 from trainer.blocks import BLOCK_NAMES, block_rates
 from trainer.errors import UserError
-from trainer.lora_file import load_lora
-from trainer.lora_layer import ADAPTER, Dropouts, LoraPair
+from trainer.lora_file import by_module, load_lora
+from trainer.lora_layer import ADAPTER, LoraPair
+from trainer.lora_shapes import rank_of
 from trainer.lora_targets import LoraTarget, Part, plan_targets, reader_notices
+from trainer.lora_types import algorithm_of, is_lycoris
 from trainer.messages import Message
 from trainer.model import LoadedModel
+from trainer.settings import BLOCKWISE
 
 
 class NormsScaled(NamedTuple):
@@ -34,27 +40,28 @@ class NormsScaled(NamedTuple):
 
 
 class Network:
-    """The LoRA layers of one run. `train()` and `eval()` switch the dropouts."""
+    """The LoRA of one run. `train()` and `eval()` switch the dropouts."""
 
     def __init__(
         self,
-        pairs: Sequence[LoraPair],
+        adapters: Sequence[Adapter],
         block_rates: Sequence[float] | None = None,
         notices: Sequence[Message] = (),
+        mode: Mode | None = None,
     ) -> None:
-        self.pairs = tuple(pairs)
-        self.notices = tuple(notices)
-        self.training = True
+        self.adapters = tuple(adapters)
+        self.notices = list(notices)
+        self.mode = mode or Mode()
         self._block_rates = block_rates
 
     @property
     def targets(self) -> tuple[LoraTarget, ...]:
         """The modules that have a LoRA."""
-        return tuple(pair.target for pair in self.pairs)
+        return tuple(adapter.target for adapter in self.adapters)
 
     def parameters(self, part: Part | None = None) -> list[nn.Parameter]:
-        """All LoRA weights, or those of one part."""
-        return [weight for pair in self._of(part) for weight in (pair.down, pair.up)]
+        """All weights that learn, or those of one part."""
+        return [weight for adapter in self._of(part) for weight in adapter.learned.values()]
 
     def groups(
         self,
@@ -73,54 +80,71 @@ class Network:
         unet = self._of("unet")
         if self._block_rates is None:
             return groups + _group("unet", unet, unet_lr, unet_plus)
-        for block in dict.fromkeys(pair.target.block for pair in unet):
+        for block in dict.fromkeys(adapter.target.block for adapter in unet):
             rate = unet_lr * (1.0 if block is None else self._block_rates[block])
             name = "unet" if block is None else f"unet {BLOCK_NAMES[block]}"
-            groups += _group(name, [pair for pair in unet if pair.target.block == block], rate, unet_plus)
+            groups += _group(name, [one for one in unet if one.target.block == block], rate, unet_plus)
         return groups
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Weights under kohya's keys, float32, on the CPU, with each module's alpha."""
-        return {key: tensor for pair in self.pairs for key, tensor in pair.tensors().items()}
+        """Weights as a LoRA file holds them, float32, on the CPU, with each module's alpha."""
+        return {key: tensor for adapter in self.adapters for key, tensor in adapter.tensors().items()}
 
-    @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], *, setting: str = "network_weights", name: str = "") -> int:
         """Take over weights of a LoRA file; returns how many modules were in it.
 
-        Raises UserError where a size differs or nothing fits.
+        Raises UserError where a size differs or nothing fits; what is left over is told in `notices`.
         """
-        known = [pair for pair in self.pairs if pair.is_in(tensors)]
+        modules = by_module(tensors)
+        known = [adapter for adapter in self.adapters if adapter.target.name in modules]
         if not known:
             raise UserError("core.weights_fit_nothing", setting, name=name)
-        for pair in known:
-            if (dim := pair.other_dim(tensors)) is not None:
-                raise UserError("core.weights_other_dim", setting, name=name, dim=dim, wanted=pair.target.dim)
-            pair.load(tensors)
+        for adapter in known:
+            entries = modules[adapter.target.name]
+            if not adapter.fits(entries):
+                raise _misfit(adapter.target, entries, setting, name)
+            adapter.load(entries)
+        if len(known) < len(modules):
+            values = {"name": name, "used": len(known), "total": len(modules)}
+            self.notices.append(Message("core.weights_partly", values))
         return len(known)
+
+    def state(self) -> dict[str, Tensor]:
+        """All weights exactly as they are: what a training state keeps."""
+        return {key: tensor for adapter in self.adapters for key, tensor in adapter.state().items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Undo `state()`. Raises KeyError or RuntimeError where it does not fit."""
+        for adapter in self.adapters:
+            adapter.restore(state)
+
+    def next_batch(self) -> None:
+        """Tell that another batch begins: what was drawn for the last one no longer holds."""
+        self.mode.batch += 1
 
     def train(self) -> None:
         """Dropouts on."""
-        self.training = True
+        self.mode.training = True
 
     def eval(self) -> None:
         """Dropouts off: for samples."""
-        self.training = False
+        self.mode.training = False
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """Inside, the base model answers as if there were no LoRA."""
-        for pair in self.pairs:
-            pair.enable(False)
+        for adapter in self.adapters:
+            adapter.enable(False)
         try:
             yield
         finally:
-            for pair in self.pairs:
-                pair.enable(True)
+            for adapter in self.adapters:
+                adapter.enable(True)
 
     def set_strength(self, strength: float) -> None:
         """Let the whole LoRA count `strength` times, as programs do that load the file (1: as trained)."""
-        for pair in self.pairs:
-            pair.set_strength(strength)
+        for adapter in self.adapters:
+            adapter.set_strength(strength)
 
     def freeze_text_encoder(self) -> None:
         """ "Stop text encoder training": its weights get no gradients, so no optimizer moves them."""
@@ -132,29 +156,37 @@ class Network:
     def scale_weight_norms(self, limit: float) -> NormsScaled:
         """ "Scale weight norms": shrink each module whose change of the weight has a norm above `limit`."""
         norms, scaled = [], 0
-        for pair in self.pairs:
-            norm = pair.change_norm()
+        for adapter in self.adapters:
+            norm = adapter.change_norm()
+            if norm is None:
+                continue
             if norm > limit:
-                pair.shrink(limit / norm)
+                adapter.shrink(limit / norm)
                 norm, scaled = limit, scaled + 1
             norms.append(max(norm, limit / 2))  # as the reference reports it
         return NormsScaled(scaled, sum(norms) / max(1, len(norms)), max(norms, default=0.0))
 
-    def _of(self, part: Part | None) -> list[LoraPair]:
-        return [pair for pair in self.pairs if part in {None, pair.target.part}]
+    def _of(self, part: Part | None) -> list[Adapter]:
+        return [adapter for adapter in self.adapters if part in {None, adapter.target.part}]
 
 
-def _group(name: str, pairs: Sequence[LoraPair], rate: float, plus: float) -> list[dict[str, Any]]:
-    """One parameter group, or with LoRA+ two: lora_down, lora_up."""
-    if plus:
-        downs, ups = [pair.down for pair in pairs], [pair.up for pair in pairs]
-        groups = [
-            {"params": downs, "lr": rate, "name": name},
-            {"params": ups, "lr": rate * plus, "name": f"{name} up"},
-        ]
-    else:
-        weights = [weight for pair in pairs for weight in (pair.down, pair.up)]
-        groups = [{"params": weights, "lr": rate, "name": name}]
+def _misfit(target: LoraTarget, entries: Mapping[str, Tensor], setting: str, name: str) -> UserError:
+    """Which way a file's entries do not fit."""
+    dim = rank_of({entry: tuple(tensor.shape) for entry, tensor in entries.items()})
+    if dim and dim != target.dim:
+        return UserError("core.weights_other_dim", setting, name=name, dim=dim, wanted=target.dim)
+    return UserError("core.weights_other_shape", setting, name=name)
+
+
+def _group(name: str, adapters: Sequence[Adapter], rate: float, plus: float) -> list[dict[str, Any]]:
+    """One parameter group, or with LoRA+ two: lora_up in the second."""
+    weights = [item for adapter in adapters for item in adapter.learned.items()]
+    fast = [weight for entry, weight in weights if plus and entry.startswith("lora_up")]
+    slow = [weight for entry, weight in weights if not (plus and entry.startswith("lora_up"))]
+    groups = [
+        {"params": slow, "lr": rate, "name": name},
+        {"params": fast, "lr": rate * plus, "name": f"{name} up"},
+    ]
     return [group for group in groups if group["params"] and group["lr"]]
 
 
@@ -181,31 +213,54 @@ def build_network(
         if sizes is not None:
             raise UserError("core.weights_fit_nothing", "network_weights", name=path.name)
         raise UserError("core.nothing_to_train", "unet_lr")
-    pairs = _inject(model, targets)
-    for pair in pairs:
-        pair.initialise(dtype)
-    built = Network(pairs, block_rates(network), reader_notices(model, targets))
-    dropouts = Dropouts(network.network_dropout, network.rank_dropout, network.module_dropout)
-    if any(dropouts):
-        for pair in pairs:
-            pair.add_dropouts(dropouts, lambda: built.training)
+    mode = Mode()
+    adapters = _adapters(model, targets, network, mode)
+    for adapter in adapters:
+        adapter.initialise(dtype)
+    rates = block_rates(network) if network.LoRA_type in BLOCKWISE else None
+    built = Network(adapters, rates, reader_notices(model, targets, network), mode)
     if start is not None:
         built.load(start, name=path.name)
     return built
 
 
-def _inject(model: LoadedModel, targets: Sequence[LoraTarget]) -> list[LoraPair]:
-    """Empty LoRA layers in the model's modules, in the order of `targets`. Nothing is drawn."""
+def _adapters(
+    model: LoadedModel, targets: Sequence[LoraTarget], network: schema.Network, mode: Mode
+) -> list[Adapter]:
+    """The adapters in the model, in the order of `targets`: PEFT's layers for plain LoRA, else our own."""
     homes: dict[tuple[Part, int], nn.Module] = {
         ("text_encoder", i): encoder for i, encoder in enumerate(model.text_encoders)
     }
     homes["unet", 0] = model.unet
+    if algorithm_of(network) != "lora" or is_lycoris(network):
+        return [
+            make_adapter(
+                target, homes[target.part, target.encoder].get_submodule(target.module_path), network, mode
+            )
+            for target in targets
+        ]
+    pairs = _inject(homes, targets, fixed_down=network.LoRA_type == "LoRA-FA")
+    dropouts = Dropouts(network.network_dropout, network.rank_dropout, network.module_dropout)
+    if any(dropouts):
+        for pair in pairs:
+            pair.add_dropouts(dropouts, mode)
+    return list(pairs)
+
+
+def _inject(
+    homes: Mapping[tuple[Part, int], nn.Module], targets: Sequence[LoraTarget], *, fixed_down: bool
+) -> list[LoraPair]:
+    """Empty LoRA layers in the model's modules, in the order of `targets`. Nothing is drawn."""
     for place, home in homes.items():
         chosen = [target for target in targets if (target.part, target.encoder) == place]
         if chosen:
             inject_adapter_in_model(_lora_config(chosen), home, ADAPTER, low_cpu_mem_usage=True)
     return [
-        LoraPair(target, homes[target.part, target.encoder].get_submodule(target.module_path))  # pyright: ignore[reportArgumentType]  # PEFT put a LoraLayer there
+        LoraPair(
+            target,
+            homes[target.part, target.encoder].get_submodule(target.module_path),  # pyright: ignore[reportArgumentType]  # PEFT put a LoraLayer there
+            fixed_down=fixed_down,
+        )
         for target in targets
     ]
 

@@ -115,7 +115,7 @@ class Network(Section):
     """The LoRA: what is added to the model and how large it is."""
 
     LoRA_type: Annotated[
-        LoraType, Spec("LoRA type", "training", "lora", flag="-", unbuilt=LORA_TYPES[2:]),
+        LoraType, Spec("LoRA type", "training", "lora", flag="-"),
     ] = "Standard"
     LyCORIS_preset: Annotated[
         Literal["attn-mlp", "attn-only", "full", "full-lin", "unet-transformer-only", "unet-convblock-only"],

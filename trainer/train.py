@@ -85,6 +85,7 @@ def micro_step(parts: Parts, batch: Batch) -> float:
 
     The order of the random draws is the reference's: VAE, text encoder, noise, timesteps, UNet.
     """
+    parts.network.next_batch()
     latents = parts.encode_pictures(batch)  # (B, 4, H/8, W/8)
     with parts.accelerator.autocast():
         text_embeds = parts.captions(batch.captions)  # (B, 77·n, D)

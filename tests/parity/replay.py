@@ -154,6 +154,7 @@ def _micro_step(
 ) -> None:
     """train.micro_step with the recorded batch. All draws are made, whether their result is used or not."""
     index = batch["index"]
+    parts.network.next_batch()
     latents = _latents(parts, recording, batch, figures, images=images)
     with parts.accelerator.autocast():
         text_embeds = parts.captions(batch["captions"])

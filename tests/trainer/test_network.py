@@ -90,7 +90,7 @@ def test_full_size_keys_and_shapes_equal_the_reference(
     model = full_size(family)
     network = build_network(model, settings(**values))
     shapes = {}
-    for pair in network.pairs:
+    for pair in network.adapters:
         extra = (1, 1) if pair.target.as_convolution else ()
         shapes[f"{pair.target.name}.lora_down.weight"] = [*pair.down.shape, *extra]
         shapes[f"{pair.target.name}.lora_up.weight"] = [*pair.up.shape, *extra]
@@ -113,8 +113,8 @@ def test_it_starts_as_the_base_model_with_random_downs_and_zero_ups(model: Loade
     torch.manual_seed(7)
     network = build_network(model, settings())
     assert gap(answer(model), before) == 0.0
-    assert all(pair.up.abs().sum() == 0 for pair in network.pairs)
-    first = network.pairs[0].down
+    assert all(pair.up.abs().sum() == 0 for pair in network.adapters)
+    first = network.adapters[0].down
     assert 0 < first.abs().max() <= 1 / first.shape[1] ** 0.5
     torch.manual_seed(7)
     again = build_network(fresh_model(), settings())
@@ -228,7 +228,7 @@ def test_block_dims_and_alphas_size_each_block(model: LoadedModel) -> None:
     alphas = [str(0.5 + i) for i in range(25)]
     chosen = settings(block_dims=",".join(dims), block_alphas=",".join(alphas))
     network = build_network(model, chosen)
-    for pair in network.pairs:
+    for pair in network.adapters:
         if pair.target.block is not None:
             assert pair.down.shape[0] == int(dims[pair.target.block])
             scale = pair.layer.scaling["default"]
@@ -260,13 +260,16 @@ def test_block_weights_give_each_block_its_rate(model: LoadedModel) -> None:
 def test_what_other_programs_misread_is_said(model: LoadedModel) -> None:
     def codes(family: Family, **values: Any) -> list[str]:
         chosen = model if family == "sd1" else full_size(family)
-        targets = plan_targets(chosen, settings(**values))
-        return [notice.code for notice in reader_notices(chosen, targets)]
+        network = settings(**values)
+        return [notice.code for notice in reader_notices(chosen, plan_targets(chosen, network), network)]
 
     assert codes("sd1") == []
     assert codes("sd1", LoRA_type="Kohya LoCon", conv_dim=2, conv_alpha=1) == []
     assert codes("sd1", block_alphas=",".join(["1"] * 24 + ["2"])) == ["core.several_alphas"]
     assert codes("sd2") == ["core.sd2_shapes"]
+    assert codes("sd1", LoRA_type="LyCORIS/LoHa") == ["core.type_readers"]
+    assert codes("sd1", LoRA_type="LyCORIS/iA3") == ["core.ia3_readers"]
+    assert codes("sd1", LoRA_type="LyCORIS/LoCon", dora_wd=True) == ["core.dora_readers"]
 
 
 def test_groups_are_text_encoder_then_unet_without_those_of_rate_0(model: LoadedModel) -> None:
@@ -287,7 +290,7 @@ def test_lora_plus_lets_the_ups_learn_faster(model: LoadedModel) -> None:
         ("unet", 1e-3),
         ("unet up", 4e-3),
     ]
-    ups = {id(pair.up) for pair in network.pairs if pair.target.part == "unet"}
+    ups = {id(pair.up) for pair in network.adapters if pair.target.part == "unet"}
     assert {id(weight) for weight in groups[2]["params"]} == ups
 
 
@@ -344,11 +347,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(model: LoadedModel) -> 
 def test_scale_weight_norms_limits_each_modules_change(model: LoadedModel) -> None:
     network = build_network(model, settings())
     shake(network)
-    network.pairs[0].up.data.zero_()
+    network.adapters[0].up.data.zero_()
 
     def norms() -> list[float]:
         found = []
-        for pair in network.pairs:
+        for pair in network.adapters:
             change = pair.up.detach().flatten(1) @ pair.down.detach().flatten(1)
             found.append((change * 2 / 4).norm().item())
         return found
@@ -404,7 +407,7 @@ def test_rank_dropout_leaves_out_whole_ranks_and_strengthens_the_rest() -> None:
 def test_network_dropout_thins_the_rank_activations_not_the_input(model: LoadedModel) -> None:
     network = build_network(model, settings(network_dropout=0.9))
     assert any(Dropouts(network=0.9))
-    pair = network.pairs[0]
+    pair = network.adapters[0]
     seen: list[Tensor] = []
     pair.layer.lora_B["default"].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     answer(model)
