@@ -18,6 +18,7 @@ function dressField(block, key, field) {
     label.classList.add("la-label");
     const first = el("span", { class: "la-name" });
     first.append(...label.childNodes);
+    breakable(first);
     label.append(first);
     if (field.required) label.append(el("small", { class: "la-req" }, w("required")));
     if (field.meaning) label.append(el("small", { class: "la-ja" }, field.meaning));
@@ -44,6 +45,12 @@ function dressField(block, key, field) {
     if (field.required) input.setAttribute("aria-required", "true");
     if (["file", "folder", "model"].includes(field.widget)) block.dataset.icon = field.widget === "folder" ? "folder" : "file";
   }
+}
+
+/** A name such as v_parameterization may be broken after its underscore. */
+function breakable(name) {
+  const text = [...name.childNodes].find((node) => node.nodeType === 3 && node.data.includes("_"));
+  if (text) text.replaceWith(...text.data.split(/(?<=_)/).flatMap((part, at) => (at ? [el("wbr"), part] : [part])));
 }
 
 const choiceWords = (field, value) => field.choices.find((choice) => choice.value === String(value))?.words || "";
@@ -189,6 +196,12 @@ async function goTo(key) {
   ($("input:not([type=range]), textarea", block) || block).focus({ preventScroll: true });
   block.classList.add("found");
   setTimeout(() => block.classList.remove("found"), 1600);
+}
+
+/** The opened tab stands in view in the row of tabs (a phone shows some of them). */
+function showTab(tab) {
+  const row = tab.closest("#tabs > .tab-wrapper .tab-container");
+  if (row) row.scrollTo({ left: tab.offsetLeft - (row.clientWidth - tab.offsetWidth) / 2 });
 }
 
 const isOpen = (fold) => $(":scope > button", fold).classList.contains("open");

@@ -17,10 +17,11 @@ const ACTIONS = {
 async function connect(server) {
   page.server = server;
   if (page.fields) return; // mounted again
-  const [answer] = await Promise.all([ask("start"), present("#la-apply")]);
+  const [answer] = await Promise.all([ask("start"), present("#la-apply"), present("#la-listen")]);
   if (!answer) return;
   Object.assign(page, { fields: answer.fields, keys: answer.keys, defaults: answer.defaults, values: answer.values, path: answer.path, saved: answer.path, carried: answer.carried, presets: answer.presets, job: answer.job, fresh: answer.fresh });
   addSprite();
+  for (const wire of $$("#la-apply, #la-listen")) { wire.tabIndex = -1; wire.setAttribute("aria-hidden", "true"); }
   startHeader();
   dress();
   write({});
@@ -51,7 +52,9 @@ document.addEventListener("focusin", focused);
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-act]");
   if (button) ACTIONS[button.dataset.act]?.();
-  else if (event.target.closest?.("[role=tab]")) setTimeout(() => { dress(); paint(); }, 30);
+  const tab = event.target.closest?.("[role=tab]");
+  // Twice: a busy machine may not have changed the tab by the first.
+  if (tab) for (const rest of [30, 300]) setTimeout(() => { dress(); paint(); showTab(tab); }, rest);
   // By the path: a button of the panel may have replaced its content, and itself.
   const inside = event.composedPath().some((node) => node.id === "la-panel" || node.dataset?.act);
   if (!inside && $("#la-panel") && !$("#la-panel").hidden) closePanel();

@@ -70,8 +70,8 @@ function buildUnet(place, kind) {
   place.append(modes.length ? el("div", { class: "acts" }, modes) : "", grid,
     el("div", { class: "unet-foot legend" }, el("span", {}, el("span", { class: "k on" }), w("unet_on")), kind === "weights" ? el("span", {}, el("span", { class: "k off" }), w("unet_off")) : null,
       kind === "conv" ? null : el("span", {}, el("span", { class: "k no" }), w("unet_no")),
-      kind === "weights" ? [link("unet_all", Array(25).fill(1)), link("unet_draw", Array.from({ length: 25 }, (_, at) => Number(at >= MID))), link("unet_soft", SOFT)] : null,
-      link("unet_clear", null)),
+      el("div", { class: "links" }, kind === "weights" ? [link("unet_all", Array(25).fill(1)), link("unet_draw", Array.from({ length: 25 }, (_, at) => Number(at >= MID))), link("unet_soft", SOFT)] : null,
+        link("unet_clear", null))),
     el("p", { class: "la-note unet-curve", hidden: true }, w("unet_curve")));
 }
 const UNET_MODES = { blocks: [["block_dims", "unet_dims"], ["block_alphas", "unet_alphas"]], conv: [["conv_block_dims", "unet_dims"], ["conv_block_alphas", "unet_alphas"]] };

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
 from app.layout import fold_of
+from tests.browser.conftest import fill_demo, open_tab, ready
 from trainer.settings import SETTINGS
 
 pytestmark = [
@@ -18,89 +16,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-PHONE = {"width": 390, "height": 844}
 TABS = ("source_model", "folders", "training", "advanced")
-Opener = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with the fake trainer in a fresh workspace."""
-    program = str(Path(__file__).parent / "serve_page.py")
-    workspace = tmp_path_factory.mktemp("workspace")
-    process = subprocess.Popen([sys.executable, program, str(workspace)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        line = process.stdout.readline()
-        assert line.startswith("LoRA Atelier: "), line
-        yield line.split()[-1]
-    finally:
-        process.terminate()
-        process.wait(20)
-        if process.stdout:
-            process.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def browser(browser_program: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=browser_program, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser, address: str) -> Iterator[Opener]:
-    """Open the page in a fresh browser; in the end no other host was asked and no script failed."""
-    contexts, wrong = [], []
-
-    def opened(*, phone: bool = False, language: str = "en-US", dark: bool = False) -> Page:
-        size = PHONE if phone else {"width": 1440, "height": 900}
-        scheme = "dark" if dark else "light"
-        context = browser.new_context(viewport=size, locale=language, color_scheme=scheme)  # type: ignore[arg-type]
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                wrong.append(request.url) if not request.url.startswith((address, "data:", "blob:")) else None
-            ),
-        )
-        page.goto(address)
-        return ready(page)
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def ready(page: Page) -> Page:
-    """Wait until the form has its content and was looked at."""
-    page.wait_for_selector("html[data-ready]", state="attached")
-    page.wait_for_function("atelier.page.look")
-    return page
-
-
-def open_tab(page: Page, tab: str) -> None:
-    page.locator(f"#t-{tab}-button").click()
-    expect(page.locator(f"#t-{tab}")).to_be_visible()
-
-
-def fill_demo(page: Page, root: Path, out: Path, **more: object) -> None:
-    """A form that is ready to train, written as a preset would."""
-    out.mkdir(exist_ok=True)
-    demo = root / "presets" / "demo"
-    values = {
-        "pretrained_model_name_or_path": str(demo / "model"), "train_data_dir": str(demo / "pictures"),
-        "output_dir": str(out), "output_name": "owl",
-        "caption_extension": ".txt", "max_resolution": "128,128",
-        "mixed_precision": "no", "optimizer": "AdamW", "max_train_steps": 20, **more,
-    }  # fmt: skip
-    page.evaluate("(values) => atelier.write(values)", values)
-    expect(page.locator("[data-act=train]")).to_have_attribute("aria-disabled", "false", timeout=60_000)
 
 
 def test_first_key_in_a_new_tab_is_heard_and_a_problem_mended_and_undone(open_page, root):

@@ -1,0 +1,102 @@
+"""The page in a real browser, with the fake trainer: one server for all tests of a run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+Opener = Callable[..., Page]
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1440, "height": 900}
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the fake trainer in a fresh workspace."""
+    program = str(Path(__file__).parent / "serve_page.py")
+    workspace = tmp_path_factory.mktemp("workspace")
+    process = subprocess.Popen([sys.executable, program, str(workspace)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        assert line.startswith("LoRA Atelier: "), line
+        yield line.split()[-1]
+    finally:
+        process.terminate()
+        process.wait(20)
+        if process.stdout:
+            process.stdout.close()
+
+
+@pytest.fixture(scope="module")  # Playwright can run once at a time, and test_live.py has its own
+def browser(browser_program: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=browser_program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str) -> Iterator[Opener]:
+    """Open the page in a fresh browser; in the end no other host was asked and no script failed."""
+    contexts, wrong = [], []
+
+    def opened(*, phone: bool = False, language: str = "en-US", dark: bool = False) -> Page:
+        context = browser.new_context(
+            viewport=PHONE if phone else DESK,  # type: ignore[arg-type]
+            locale=language,
+            color_scheme="dark" if dark else "light",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                wrong.append(request.url) if not request.url.startswith((address, "data:", "blob:")) else None
+            ),
+        )
+        page.goto(address)
+        return ready(page)
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def ready(page: Page) -> Page:
+    """Wait until the form has its content and was looked at."""
+    page.wait_for_selector("html[data-ready]", state="attached")
+    page.wait_for_function("atelier.page.look")
+    return page
+
+
+def open_tab(page: Page, tab: str) -> None:
+    """Click a tab and wait for it."""
+    page.locator(f"#t-{tab}-button").click()
+    expect(page.locator(f"#t-{tab}")).to_be_visible()
+
+
+def demo_values(root: Path, out: Path) -> dict[str, object]:
+    """A form that is ready to train, as a preset would write it."""
+    out.mkdir(exist_ok=True)
+    demo = root / "presets" / "demo"
+    return {
+        "pretrained_model_name_or_path": str(demo / "model"), "train_data_dir": str(demo / "pictures"),
+        "output_dir": str(out), "output_name": "owl",
+        "caption_extension": ".txt", "max_resolution": "128,128",
+        "mixed_precision": "no", "optimizer": "AdamW", "max_train_steps": 20,
+    }  # fmt: skip
+
+
+def fill_demo(page: Page, root: Path, out: Path, **more: object) -> None:
+    """Write it into the form."""
+    page.evaluate("(values) => atelier.write(values)", {**demo_values(root, out), **more})
+    expect(page.locator("[data-act=train]")).to_have_attribute("aria-disabled", "false", timeout=60_000)
