@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -240,10 +240,15 @@ class JobStore:
         self.tend()
         return job
 
-    def resume(self, job: Job) -> None:
-        """Put a stopped, failed or lost job in line again, to continue from its own state."""
+    def resume(self, job: Job, changes: Mapping[str, Any] | None = None) -> None:
+        """Put a stopped, failed or lost job in line again, to continue from its own state.
+
+        `changes` of its settings count from here on.
+        """
         with self.lock():
             if job.state in ("stopped", "failed", "lost"):
+                if changes:
+                    job.folder.write_settings(job.folder.settings().replace(**changes))
                 self._enqueue(job, "resume")
         self.tend()
 

@@ -19,7 +19,7 @@ import gradio as gr
 from app import lora_card
 from app.job_record import JobRecord
 from app.jobs import Job, JobStore
-from app.outcome import files_of, outcome
+from app.outcome import chosen_remedy, files_of, outcome
 from app.try_it import TryIt
 from app.wording import base_name, language_of, log_line, words
 from trainer.messages import Language
@@ -108,13 +108,16 @@ def answer(store: JobStore, request: Any) -> dict[str, Any]:
 
 
 def do(store: JobStore, request: Any) -> dict[str, Any]:
-    """A press of one of the view's own buttons: {"do": "continue" | "move" | "take_out", "job", "by"}."""
+    """A press of one of the view's own buttons: {"do": "continue" | "move" | "take_out", "job", "by"}.
+
+    "continue" may have a "remedy": its number, see app.remedies.
+    """
     wish = request if isinstance(request, dict) else {}
     job = store.get(str(wish.get("job")))
     if job is None:
         return {"done": False}
     if wish.get("do") == "continue":
-        store.resume(job)
+        store.resume(job, chosen_remedy(job, wish.get("remedy")))
     elif wish.get("do") == "move":
         store.move(job.id, 1 if wish.get("by") == 1 else -1)
     elif wish.get("do") == "take_out" and job.state == "queued":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from app import lora_card
+from app import lora_card, remedies
 from app.job_record import JobRecord
 from app.jobs import Job
 from app.wording import base_name, duration, number, said, size, word
@@ -29,9 +29,9 @@ def result_url(job_id: str, path: str) -> str:
 def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict[str, Any] | None:
     """The end in words, as plain data; None while the run has not ended.
 
-    Keys: kind, title, facts, why, fix, kept, setting {key, label}, trace, file {name, size, url},
-    use (how to use the file), lora (what is inside), try (what "Try it" begins with), resume (step to
-    continue from, or None).
+    Keys: kind, title, facts, why, fix, kept, setting {key, label}, remedies, memory, trace, file {name,
+    size, url, path}, use (how to use the file), lora (what is inside), try (what "Try it" begins with),
+    resume (step to continue from, or None).
     """
     if state in ("queued", "running"):
         return None
@@ -39,7 +39,7 @@ def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict
     if state == "finished" and isinstance(end, Finished):
         told = _finished(job, record, end, language)
     elif state == "failed" and isinstance(end, Failed):
-        told = _failed(record, end, language)
+        told = _failed(job, record, end, language)
     elif state == "stopped" and isinstance(end, Stopped):
         told = _stopped(job, record, end, language)
     else:
@@ -122,18 +122,29 @@ def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> d
     }
 
 
-def _failed(record: JobRecord, end: Failed, language: Language) -> dict[str, Any]:
+def _failed(job: Job, record: JobRecord, end: Failed, language: Language) -> dict[str, Any]:
     told = said(end.code, end.values, language)
-    known = SETTINGS.get(end.setting)
+    known = SETTINGS.get(end.setting or remedies.PLACES.get(end.code, ""))
     return {
         "title": _title(record, "outcome.failed", record.step, language),
         "facts": told.what,
         "why": told.why,
         "fix": told.fix,
         "kept": _kept(record, language),
-        "setting": {"key": end.setting, "label": known.spec.label} if known else None,
+        "setting": {"key": known.key, "label": known.spec.label} if known else None,
         "trace": end.trace,
+        **_ways_out(job, record, end.code, end.setting, language),
     }
+
+
+def _ways_out(job: Job, record: JobRecord, code: str, setting: str, language: Language) -> dict[str, Any]:
+    """Remedies to choose from; where memory ran out, what is needed and what there is."""
+    told: dict[str, Any] = {"remedies": remedies.choices(job, code, setting, language)}
+    total = record.started.memory_total if record.started else 0
+    needs = remedies.memory_needed(job.folder.settings(), {}) if code == remedies.MEMORY and total else 0
+    if needs:
+        told["memory"] = {"now": needs, "now_text": size(needs), "total": total, "total_text": size(total)}
+    return told
 
 
 def _lost(job: Job, record: JobRecord, language: Language) -> dict[str, Any]:
@@ -143,6 +154,7 @@ def _lost(job: Job, record: JobRecord, language: Language) -> dict[str, Any]:
         "facts": word(language, "outcome.lost_memory" if by_system else "outcome.lost_why"),
         "fix": word(language, "outcome.lost_memory_fix") if by_system else "",
         "kept": _kept(record, language),
+        **(_ways_out(job, record, remedies.MEMORY, "", language) if by_system else {}),
     }
 
 
@@ -210,3 +222,11 @@ def _file_row(job: Job, file: Saved) -> dict[str, Any]:
         "final": file.final,
         "url": result_url(job.id, file.path),
     }
+
+
+def chosen_remedy(job: Job, number: Any) -> dict[str, Any]:
+    """Settings that the remedy of this number changes; none where a run cannot continue with it."""
+    end, code, setting = job.record().end, remedies.MEMORY, ""
+    if isinstance(end, Failed) and job.state == "failed":
+        code, setting = end.code, end.setting
+    return remedies.changes_of(job, code, setting, number)

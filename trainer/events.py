@@ -30,6 +30,8 @@ class Started:
     device: str
     plan: Mapping[str, Any] = field(default_factory=dict)
     first_step: int = 0
+    memory_total: int = 0
+    """Bytes of the GPU, or of the machine where it trains on the processor."""
 
 
 @dataclass(frozen=True)

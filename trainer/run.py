@@ -112,6 +112,7 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
             raise UserError(problem.code, problem.setting, **problem.values)
     quiet_libraries()
     from trainer.device import device_name
+    from trainer.memory import bytes_there
     from trainer.parts import build_parts
     from trainer.tracking import build_tracking
     from trainer.train import train
@@ -126,6 +127,7 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
             device_name(parts.device),
             plan.as_json(),
             parts.start.step,
+            bytes_there(parts.device),
         )
     )
     tracking = build_tracking(settings, emit)

@@ -55,11 +55,12 @@ async function loadPath(path) {
 }
 
 /** The settings of a past run. */
-async function useJob(job) {
+async function useJob(job, changes = {}, key = "") {
   const answer = job && await ask("load", { job });
   if (!answer) return;
-  took(answer);
-  openTab("training");
+  took({ ...answer, values: { ...answer.values, ...changes } });
+  if (key) goTo(key);
+  else openTab("training");
 }
 
 /** "Open": a file of this computer, or something copied. */

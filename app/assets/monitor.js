@@ -124,12 +124,52 @@
       h('div', {}, h('h2', {}, outcome.title), h('p', {}, rich(facts), outcome.kept ? [' ', h('b', {}, outcome.kept)] : null)),
       h('div', { class: 'row' }, actions));
     const left = [], right = [];
-    if (outcome.fix) left.push(card(w('what_to_change'), '', h('p', { class: 'fix' }, rich(outcome.fix)), outcome.setting ? h('p', {}, h('button', { class: 'btn', type: 'button', onclick: () => window.dispatchEvent(new CustomEvent('la-show-setting', { detail: outcome.setting })) }, w('show_setting', { label: outcome.setting.label }))) : null));
+    if (outcome.remedies?.length) left.push(...remedies(outcome));
+    else if (outcome.fix || outcome.setting) left.push(card(w('what_to_change'), '', outcome.fix ? h('p', { class: 'fix' }, rich(outcome.fix)) : null, outcome.setting ? h('p', { class: 'more2' }, showSetting(outcome.setting)) : null));
     if (outcome.use) left.push(howToUse(outcome), worksWith(outcome));
     if (outcome.lora?.rows) left.push(insideCard(outcome));
     if (good || plain) return [banner, h('div', { class: 'g3' }, h('div', { class: 'stack' }, left), h('div', { class: 'stack' }, outcome.try ? tryIt(outcome) : null, v.lossCard, v.rateCard), h('div', { class: 'stack' }, v.queueCard, v.samplesCard, v.filesCard, v.logCard))];
     right.push(v.queueCard, v.filesCard, v.samplesCard);
     return [banner, h('div', { class: 'g2' }, h('div', { class: 'stack' }, left, v.logCard), h('div', { class: 'stack' }, right, v.lossCard))];
+  }
+  const showSetting = (setting) => h('button', { class: 'btn', type: 'button', onclick: () => window.dispatchEvent(new CustomEvent('la-show-setting', { detail: setting })) }, w('show_setting', { label: setting.label }));
+  // Choices of what to change: one continues the run or goes to the form with the change made.
+  function remedies(outcome) {
+    let chosen = outcome.remedies[0];
+    const group = `fix-${cursor.job}`, memory = outcome.memory && outcome.remedies.some((one) => one.needs) ? memoryCard(outcome) : null;
+    const toForm = () => window.dispatchEvent(new CustomEvent('la-use-job', { detail: { job: cursor.job, changes: chosen.changes, key: chosen.key } }));
+    const onward = () => act({ do: 'continue', job: cursor.job, remedy: chosen.id });
+    const first = h('button', { class: 'btn p', type: 'button' }), second = h('button', { class: 'btn q2', type: 'button', onclick: toForm }, w('remedy.only'));
+    const choose = (one) => {
+      chosen = one;
+      const goes = one.continues && outcome.resume;
+      first.replaceChildren(goes ? icon('play') : '', goes ? w('remedy.continue', { step: number(outcome.resume) }) : w('remedy.apply'));
+      first.onclick = goes ? onward : toForm;
+      second.hidden = !goes;
+      memory?.show(one.needs || 0);
+    };
+    const rows = outcome.remedies.map((one, at) => {
+      const radio = h('input', { type: 'radio', name: group, id: `${group}-${at}`, checked: at === 0, onchange: () => choose(one) });
+      const price = [one.price, one.needs_text ? w('remedy.needs', { size: one.needs_text }) : ''].filter(Boolean).join(words.language === 'ja' ? '' : ' ');
+      return h('li', {}, radio, h('label', { for: radio.id }, h('span', { class: 'rt' }, rich(one.title)), h('span', { class: 'sub sm' }, price)), at === 0 && outcome.remedies.length > 1 ? h('span', { class: 'rec' }, w('remedy.recommended')) : null);
+    });
+    choose(chosen);
+    const list = h('ul', { class: 'ways', role: 'radiogroup', 'aria-label': w('what_to_change') }, rows);
+    return [card(w('what_to_change'), '', list, h('div', { class: 'row' }, first, second)), memory?.card].filter(Boolean);
+  }
+  function memoryCard(outcome) {
+    const { now: needed, now_text: text, total, total_text: line } = outcome.memory;
+    const most = Math.max(needed, total) * 1.08;
+    const row = (label) => { const fill = h('i'), value = h('b'); return { fill, value, line: h('div', { class: 'mrow' }, h('span', {}, label), h('div', { class: 'mbar' }, fill, h('u', { style: `left:${(100 * total) / most}%` })), value) }; };
+    const before = row(w('memory_now')), after = row(w('memory_then'));
+    before.fill.style.width = `${(100 * needed) / most}%`; before.fill.className = needed > total ? 'over' : '';
+    set(before.value, text);
+    const show = (needs) => {
+      after.line.hidden = !needs;
+      after.fill.style.width = `${(100 * needs) / most}%`; after.fill.className = needs > total ? 'over' : '';
+      set(after.value, needs ? bytes(needs) : '');
+    };
+    return { card: card(w('memory_card'), '', before.line, after.line, h('p', { class: 'sub sm' }, w('memory_line', { size: line }))), show };
   }
   const copyLine = (text) => h('div', { class: 'copy' }, h('code', {}, text), iconButton('copy', w('copy'), (event) => copy(text, event.currentTarget, words)));
   function howToUse(outcome) {

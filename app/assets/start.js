@@ -89,6 +89,7 @@ new MutationObserver(() => {
 }).observe(document.documentElement, { childList: true, subtree: true });
 
 window.addEventListener("la-show-setting", (event) => goTo(event.detail.key));
+window.addEventListener("la-use-job", ({ detail }) => useJob(detail.job, detail.changes, detail.key));
 window.addEventListener("la-run", (event) => { page.run = event.detail; paintBar(); });
 
 window.atelier = { connect, useJob, heard, written, goTo, openTab, write, page };

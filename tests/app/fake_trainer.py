@@ -128,7 +128,7 @@ class Run:
             "saves": saves,
             "folders": [{"name": "10_sks mascot", "pictures": 12, "repeats": 10, "is_reg": False}],
         }
-        self.emit(Started(self.total, SAMPLES_EVERY, 42, "cpu", plan, first))
+        self.emit(Started(self.total, SAMPLES_EVERY, 42, "cpu", plan, first, 6_000_000_000))
         self.emit(Notice("core.no_8bit_here", {"name": "AdamW8bit", "used": "AdamW"}, "warning"))
         if not first:
             self.draw(0)
