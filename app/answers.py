@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import dataset as data_plan
-from app import form, help_texts, imports, paths, preset_files, presets
+from app import form, help_texts, imports, paths, preset_files, presets, speed
 from app.drafts import Drafts
 from app.layout import word
 from app.look import look as look_at
@@ -24,8 +24,9 @@ from app.wording import language_of
 from trainer import kohya
 from trainer.errors import UserError
 from trainer.messages import Language, Message, say
+from trainer.plan import Plan
 from trainer.preflight import check_values
-from trainer.settings import SETTINGS
+from trainer.settings import SETTINGS, Settings
 
 if TYPE_CHECKING:
     from app.jobs import JobStore
@@ -97,7 +98,15 @@ class Answers:
         values = _values(request)
         path, carried = str(request.get("path") or ""), _carried(request)
         self.drafts.write(request.get("browser"), values=values, path=path, carried=carried)
-        return look_at(self._permitted(values), language_of(request.get("lang")))
+        return self._look(self._permitted(values), request)
+
+    def _look(self, values: Mapping[str, Any], request: Request) -> Answer:
+        """The form's content looked at, with the time that past runs tell."""
+
+        def seconds(settings: Settings, plan: Plan) -> float | None:
+            return speed.estimate(self.store, settings, plan)
+
+        return look_at(values, language_of(request.get("lang")), seconds)
 
     @answering
     def pictures(self, request: Request) -> Answer:
@@ -194,7 +203,7 @@ class Answers:
         values = self._permitted(_values(request))
         settings, checked = check_values(values)
         if settings is None or checked.blocked:
-            return {"look": look_at(values, language_of(request.get("lang")))}
+            return {"look": self._look(values, request)}
         job = self.store.start(settings)
         return {"job": {"id": job.id, "state": job.state}}
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from app import form
 from app.layout import fold_of, word
-from app.wording import size
+from app.wording import duration, size
 from trainer import lr_schedule
 from trainer.errors import UserError
 from trainer.messages import Language, say
@@ -21,8 +21,12 @@ from trainer.settings import SET, SETTINGS, Settings, idle_because
 CURVE_POINTS = 160
 
 
-def look(values: Mapping[str, Any], language: Language) -> dict[str, Any]:
-    """Everything the page shows beside the values themselves."""
+def look(
+    values: Mapping[str, Any],
+    language: Language,
+    seconds: Callable[[Settings, Plan], float | None] | None = None,
+) -> dict[str, Any]:
+    """Everything the page shows beside the values themselves. `seconds` says how long a run will take."""
     settings, checked = check_values(values)
     changed = form.changed(values)
     problems = [problem_json(problem, values, language) for problem in checked.problems]
@@ -30,6 +34,8 @@ def look(values: Mapping[str, Any], language: Language) -> dict[str, Any]:
     nearest = Settings.from_flat(
         {key: form.typed(key, raw) for key, raw in values.items() if key in SETTINGS}
     )
+    known = seconds(nearest, checked.plan) if seconds and checked.plan else None
+    time = "" if known is None else takes(known, language)
     return {
         "changed": {key: default_words(key, language) for key in changed},
         "idle": idle(values, language),
@@ -43,7 +49,7 @@ def look(values: Mapping[str, Any], language: Language) -> dict[str, Any]:
         "plan": plan_json(checked, nearest, language) if checked.plan else None,
         "notes": notes(nearest, language),
         "prompts": prompt_table(nearest),
-        "bar": bar(checked, stopping, language),
+        "bar": bar(checked, stopping, language, time),
         "total": len(SETTINGS),
         "legal": settings is not None,
     }
@@ -145,7 +151,7 @@ def plan_json(checked: Checked, settings: Settings, language: Language) -> dict[
         "samples": list(plan.sample_steps)[:200],
         "sum": str(say(plan.said_length(), language)),
         "rule": say(plan.said_rule(), language).what,
-        "curve": curve(settings, plan),
+        "curve": curve(settings, plan.total_steps, plan.warmup_steps),
     }
 
 
@@ -160,15 +166,15 @@ def summary(plan: Plan, language: Language) -> str:
     return word(language, "list").join(parts)
 
 
-def curve(settings: Settings, plan: Plan) -> dict[str, Any] | None:
+def curve(settings: Settings, total: int, warmup: int) -> dict[str, Any] | None:
     """Learning rates over the run, at most CURVE_POINTS points per line: [[step, rate], …]."""
     try:
-        factor = lr_schedule.schedule(settings.optimizer, plan.total_steps, plan.warmup_steps)
+        factor = lr_schedule.schedule(settings.optimizer, total, warmup)
     except (UserError, ValueError, ZeroDivisionError):
         return None
-    total, optimizer = plan.total_steps, settings.optimizer
+    optimizer = settings.optimizer
     every = max(1, total // CURVE_POINTS)
-    steps = sorted({*range(0, total, every), min(plan.warmup_steps, total - 1), total - 1})
+    steps = sorted({*range(0, total, every), min(warmup, total - 1), total - 1})
     rates = {"unet": optimizer.unet_lr, "text_encoder": optimizer.text_encoder_lr}
     lines = {}
     for name, rate in rates.items():
@@ -211,8 +217,16 @@ def prompt_table(settings: Settings) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def bar(checked: Checked, stopping: list[dict[str, Any]], language: Language) -> dict[str, str]:
-    """The action bar's two lines, and where its link leads."""
+def takes(seconds: float, language: Language) -> str:
+    """ "about 18 min"."""
+    rounded = round(seconds) if seconds < 50 else 60 * max(1, round(seconds / 60))
+    return word(language, "about", text=duration(rounded, language))
+
+
+def bar(
+    checked: Checked, stopping: list[dict[str, Any]], language: Language, time: str = ""
+) -> dict[str, str]:
+    """The action bar's two lines, and where its link leads. `time`: how long it will take, in words."""
     if missing := [problem for problem in stopping if problem["missing"]]:
         return {
             "state": "missing",
@@ -232,7 +246,8 @@ def bar(checked: Checked, stopping: list[dict[str, Any]], language: Language) ->
     if not checked.plan:
         return {"state": "ready", "head": word(language, "bar.ready"), "text": "", "key": ""}
     steps = word(language, "bar.steps", count=f"{checked.plan.total_steps:,}")
-    return {"state": "ready", "head": steps, "text": length_words(checked.plan, language), "key": ""}
+    head = f"{steps}{'、' if language == 'ja' else ', '}{time}" if time else steps
+    return {"state": "ready", "head": head, "text": length_words(checked.plan, language), "key": ""}
 
 
 def length_words(plan: Plan, language: Language) -> str:

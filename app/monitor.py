@@ -19,9 +19,12 @@ import gradio as gr
 from app import lora_card
 from app.job_record import JobRecord
 from app.jobs import Job, JobStore
+from app.look import curve as curve_of
 from app.outcome import chosen_remedy, files_of, outcome
 from app.try_it import TryIt
 from app.wording import base_name, language_of, log_line, words
+from trainer import additional
+from trainer.errors import UserError
 from trainer.messages import Language
 from trainer.sample_prompts import prompts
 
@@ -173,6 +176,7 @@ def progress(job: Job, record: JobRecord, state: str) -> dict[str, Any]:
         "of": phase.total if phase else 0,
         "stopping": running and job.folder.stop_requested(),
         "memory": record.memory,
+        "memory_total": record.started.memory_total if record.started else 0,
         "phases": [[part.name, round(part.seconds, 1)] for part in _first_phases(record)],
     }
     if curves.steps:
@@ -240,6 +244,22 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
         ],
         "files": files_of(job, record),
         "outcome": outcome(job, record, state, language),
+        "planned": planned_rates(job, record) if state == "running" else {},
+    }
+
+
+def planned_rates(job: Job, record: JobRecord) -> dict[str, list[list[float]]]:
+    """Learning rates that the schedule will give, by parameter group: [[step, rate], …]."""
+    try:
+        settings = additional.applied(job.folder.settings())
+    except UserError:
+        return {}
+    planned = (
+        curve_of(settings, record.total, int(record.plan.get("warmup_steps") or 0)) if record.total else None
+    )
+    lines = planned["lines"] if planned else {}
+    return {
+        name: [[step, short(rate)] for step, rate in line[::2] + line[-1:]] for name, line in lines.items()
     }
 
 

@@ -54,7 +54,7 @@ async function loadPath(path) {
   if (answer) took(answer);
 }
 
-/** The settings of a past run. */
+/** The settings of a past run, with changes; `key` is the setting to go to. */
 async function useJob(job, changes = {}, key = "") {
   const answer = job && await ask("load", { job });
   if (!answer) return;

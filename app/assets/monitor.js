@@ -223,7 +223,7 @@
       each ? [w('speed'), each.join(' ')] : null,
       now.loss !== undefined ? [w('loss_smoothed'), now.loss.toFixed(3)] : null,
       rates.length ? [w('learning_rate'), rate(Math.max(...rates))] : null,
-      now.memory ? [w('memory'), bytes(now.memory)] : null,
+      now.memory ? [w('memory'), now.memory_total > now.memory ? w('memory_of', { used: bytes(now.memory), total: bytes(now.memory_total) }) : bytes(now.memory)] : null,
     ].filter(Boolean);
     if (v.meta.children.length !== meta.length) v.meta.replaceChildren(...meta.map(() => h('span', {}, h('span'), ' ', h('b'))));
     meta.forEach(([label, value], at) => { set(v.meta.children[at].firstChild, label); set(v.meta.children[at].lastChild, value); });
@@ -267,10 +267,19 @@
     view.loss.say(w('loss_says', { loss: data.smooth[here].toFixed(3), step: number(data.step[here]), trend }));
     const names = Object.keys(data.rate), differ = names.length > 1 && data.rate[names[0]].some((value, at) => value !== data.rate[names[1]][at]);
     const shown = differ ? names : names.slice(0, 1), colours = [['--color-accent', '#0b6b62'], ['--la-second', '#b0602a']];
-    view.rate.draw({ from, to, zero: true, marks: state === 'running' ? [data.step[here]] : [], lines: shown.map((name, at) => ({ x: data.step, y: data.rate[name], colour: colours[at], width: 2.25 })) });
+    view.rate.draw({ from, to, zero: true, marks: state === 'running' ? [data.step[here]] : [], lines: shown.flatMap((name, at) => [{ x: data.step, y: data.rate[name], colour: colours[at], width: 2.25 }, { ...ahead(name, data.step[here], data.rate[name][here]), colour: colours[at], width: 1.5, dotted: true }]) });
     view.rate.say(w('rate_says', { rate: rate(data.rate[names[0]]?.[here] ?? 0), step: number(data.step[here]) }));
     view.rateLegend.hidden = !differ;
     if (differ) view.rateLegend.replaceChildren(...shown.map((name, at) => h('span', {}, h('i', { class: at ? 'b' : '' }), words[`rate.${name}`] || name)));
+  }
+  // What is still to come of a learning rate; nothing where the optimizer goes its own way.
+  function ahead(name, step, rateNow) {
+    const planned = state === 'running' ? parts.planned?.[name] || [] : [], next = planned.findIndex(([at]) => at > step);
+    if (next < 1) return { x: [], y: [] };
+    const [[x0, y0], [x1, y1]] = [planned[next - 1], planned[next]], here = y0 + ((y1 - y0) * (step - x0)) / (x1 - x0 || 1);
+    if (Math.abs(here - rateNow) > 0.1 * Math.max(here, rateNow)) return { x: [], y: [] };
+    const rest = planned.slice(next);
+    return { x: [step, ...rest.map(([at]) => at)], y: [rateNow, ...rest.map(([, value]) => value)] };
   }
   function samples() {
     const key = JSON.stringify([parts.samples, parts.sample_steps, now.total, view.kind, root.clientWidth < 700, words.language]);
