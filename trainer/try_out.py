@@ -23,10 +23,11 @@ from typing import Any, NoReturn, TextIO, get_args
 
 from trainer import additional
 from trainer.errors import UserError
-from trainer.job_folder import JobFolder, write_whole
+from trainer.job_folder import JobFolder
 from trainer.places import cleaned
 from trainer.sample_prompts import LARGEST, SMALLEST, SamplePrompt
 from trainer.settings import SamplerName, Settings
+from trainer.whole_file import write_whole
 
 Say = Callable[[Mapping[str, Any]], None]
 STRONGEST = 2.0
