@@ -73,7 +73,7 @@ function helpParts(key) {
   const field = page.fields[key];
   const parts = Object.entries(field.help).filter(([, text]) => text);
   return [
-    parts.length ? el("dl", {}, parts.flatMap(([part, text]) => [el("dt", {}, w(part)), el("dd", {}, rich(text))]), choiceList(field)) : el("p", { class: "sub" }, w("no_help")),
+    parts.length ? el("dl", {}, parts.flatMap(([part, text]) => [el("dt", {}, w(part === "too_much" && !["int", "float"].includes(field.kind) ? "wrong" : part)), el("dd", {}, rich(text))]), choiceList(field)) : el("p", { class: "sub" }, w("no_help")),
     el("div", { class: "key" }, el("code", {}, key), el("span", {}, `${w("default")} ${field.default}`),
       page.look && page.look.changed[key] !== undefined ? el("button", { type: "button", class: "btn q2 s", onclick: () => reset(key) }, icon("reset", true), w("reset_button")) : null),
   ];

@@ -5,7 +5,7 @@ function paintOffer() {
   if (!place) return;
   if (!page.fresh || !page.presets.some((card) => card.name === "demo")) return place.replaceChildren();
   if (place.firstChild) return;
-  const steps = [["star", "d1", 0], ["m", "d2", 75], ["m", "d3", 150], ["m", "", 300]];
+  const steps = [["star", "d1", 0], ["m", "d2", 40], ["m", "d3", 80], ["m", "", 160]];
   const pictures = steps.map(([shape, filter, step]) => {
     const figure = el("figure");
     figure.innerHTML = `<svg viewBox="0 0 64 64" class="pic" aria-hidden="true"><use href="#${shape}"${filter ? ` filter="url(#${filter})"` : ""}/></svg>`;
