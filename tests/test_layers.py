@@ -16,6 +16,7 @@ APP = sorted(
 TORCH_FREE = (
     "settings", "kohya", "preflight", "images", "captions", "buckets", "plan", "events", "errors", "messages",
     "sample_prompts", "lora_info", "lora_readers", "job_folder", "lr_schedule",
+    "extract", "lora_types", "lora_shapes", "start_file",
 )  # fmt: skip
 
 

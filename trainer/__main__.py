@@ -153,6 +153,18 @@ def inspect(lora: Annotated[Path, typer.Argument(help="A LoRA file.")], as_json:
     print(json.dumps(info.as_json(), ensure_ascii=False, indent=1) if as_json else info.text())
 
 
+@app.command()
+def extract(
+    lora: Annotated[Path, typer.Argument(help="A DyLoRA file.")],
+    rank: Annotated[int, typer.Option(help="Rank of the smaller LoRA.")],
+    output: Annotated[Path | None, typer.Option(help="Its file; beside the DyLoRA if not given.")] = None,
+) -> None:
+    """Take a LoRA of a smaller rank out of a DyLoRA, and print where it is."""
+    from trainer.extract import extract as write
+
+    print(write(lora, rank, output))
+
+
 @app.command("try")
 def try_(
     folder: Annotated[Path, typer.Argument(help="A job folder.")],

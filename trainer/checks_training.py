@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from trainer import checks_lora_type
 from trainer.blocks import block_rates, sizes_of
 from trainer.errors import UserError
+from trainer.lora_types import WITHOUT_ALPHA, algorithm_of
 from trainer.lr_schedule import schedule
 from trainer.memory_estimate import trains_text_encoder, trains_unet
 from trainer.model_header import ModelUnreadableError, read_model
@@ -50,6 +52,7 @@ def check(settings: Settings) -> Iterator[Problem]:
     yield from _check_network(settings.network)
     yield from _check_blocks(settings.network)
     yield from _check_weights(settings.network)
+    yield from checks_lora_type.check(settings.network, settings.optimizer)
     yield from _check_noise(settings.noise, settings.loss.v_pred_like_loss, settings.model)
     yield from _check_precision(settings.machine)
     yield from _check_captions(settings.captions, settings.optimizer, settings.model)
@@ -155,7 +158,7 @@ def _check_optimizer(optimizer: Optimizer) -> Iterator[Problem]:
 
 def _check_network(network: Network) -> Iterator[Problem]:
     dim, alpha = network.network_dim, network.network_alpha
-    if network.dim_from_weights and network.network_weights:
+    if (network.dim_from_weights and network.network_weights) or algorithm_of(network) in WITHOUT_ALPHA:
         return
     if alpha > dim:
         yield hint("network_alpha", "preflight.alpha", {"network_alpha": dim}, alpha=f"{alpha:g}", dim=dim)
