@@ -136,6 +136,10 @@ function runCard(plan) {
 function timeline(plan) {
   const at = (step) => `left:${(100 * step / Math.max(1, plan.total)).toFixed(2)}%`;
   const few = (items) => items.length > 40 ? items.filter((_, place) => place % Math.ceil(items.length / 40) === 0) : items;
-  return el("div", { class: "tl", role: "img", "aria-label": w("timeline", { files: plan.saves.length, epochs: plan.epochs.length - 1 }) },
-    few(plan.epochs).map((step) => el("i", { style: at(step) })), few(plan.saves).map((item) => el("b", { style: at(item.step), title: item.name })));
+  const { epochs, saves, samples } = plan;
+  const key = [["tk", "epoch_end"], ["save", "file_saved"], ...(samples.length ? [["dot", "sampled"]] : [])];
+  return [el("div", { class: "tl", role: "img", "aria-label": w("timeline", { files: saves.length, epochs: epochs.length - 1, samples: samples.length }) },
+    few(epochs).map((step) => el("i", { style: at(step) })), few(saves).map((item) => el("b", { style: at(item.step), title: item.name })),
+    few(samples).map((step) => el("u", { style: at(step) }))),
+  el("div", { class: "legend" }, key.map(([mark, name]) => el("span", {}, el("i", { class: mark }), w(name))))];
 }

@@ -1,0 +1,161 @@
+"""Every word of the page is there in both languages, is used, and reaches the person it is for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from app import form, help_texts
+from app.layout import TEXTS, group_words, words
+from app.look import look
+from trainer import settings_doc
+from trainer.messages import LANGUAGES, texts
+from trainer.settings import SET, SETTINGS
+
+APP = Path(form.__file__).parent
+SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in (APP / "assets").glob("*.js")}
+LIVE = ("live.js", "monitor.js", "jobs.js")
+"""Scripts with words of their own (texts/live.*.json)."""
+JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龥]")
+SAME_IN_BOTH = {"js.paste_hint", "js.seed", "js.scale", "js.unet", "js.text_encoder", "js.block_place",
+                "tab.weights", "list", "fix.use", "js.more", "plan.disk"}  # fmt: skip
+SIZES = (64, 32, 16, 8)
+MADE_UP = {
+    "w(`preset_${name}`)": ("preset_family", "preset_memory", "preset_time", "preset_what"),
+    "w(`block.${side}_${size}`": tuple(
+        f"block.{name}" for name in (*(f"in_{n}" for n in SIZES), "mid_8", *(f"out_{n}" for n in SIZES))
+    ),
+    'w(part === "too_much"': help_texts.PARTS,
+}  # fmt: skip
+"""Names that the script puts together."""
+languages = pytest.mark.parametrize("language", LANGUAGES)
+
+
+def asked_for() -> set[str]:
+    """Words that the page's script asks for by name."""
+    text = "\n".join(source for name, source in SCRIPTS.items() if name not in LIVE)
+    names = set(re.findall(r"""\bw\(\s*(?:[^()"`]*\?\s*)?"([\w.]+)\"""", text))
+    names |= {
+        second
+        for pair in re.findall(r"""\bw\([^()]*\?\s*"([\w.]+)"\s*:\s*"([\w.]+)\"""", text)
+        for second in pair
+    }
+    names |= set(
+        re.findall(r'data-(?:ph|label)="(\w+)"', (APP / "assets" / "header.html").read_text("utf-8"))
+    )
+    return names | {name for names in MADE_UP.values() for name in names}
+
+
+@languages
+def test_the_script_finds_every_word_it_asks_for(language):
+    there = {key[3:] for key in words(language) if key.startswith("js.")}
+    assert asked_for() - there == set()
+
+
+def test_names_put_together_are_still_put_together():
+    text = "\n".join(SCRIPTS.values())
+    assert [pattern for pattern in MADE_UP if pattern not in text] == []
+
+
+def test_no_word_of_the_script_is_left_over():
+    text = "\n".join(SCRIPTS.values()) + (APP / "assets" / "header.html").read_text("utf-8")
+    made = {name for names in MADE_UP.values() for name in names}
+    for key in words("en"):
+        name = key[3:].removesuffix("_one")
+        if key.startswith("js.") and name not in made:
+            assert f'"{name}"' in text, key
+
+
+def test_both_languages_have_the_same_words_with_the_same_places():
+    english, japanese = words("en"), words("ja")
+    assert set(english) == set(japanese)
+    for key, text in english.items():
+        assert _places(text) == _places(japanese[key]), key
+
+
+def _places(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+def test_japanese_words_are_japanese_and_english_ones_are_not():
+    for key, text in words("ja").items():
+        assert JAPANESE.search(text) or key in SAME_IN_BOTH or not re.search("[A-Za-z]{4}", text), (key, text)
+    for key, text in words("en").items():
+        assert not JAPANESE.search(text), key
+
+
+@languages
+def test_every_setting_has_words_wherever_the_page_shows_it(language):
+    for key, field in help_texts.fields(language).items():
+        assert field["help"]["does"], key
+        assert field["help"]["usual"], key
+        assert field["help"]["goes_with"], key
+        assert field["default"], key
+        assert bool(field["meaning"]) == (language == "ja"), key
+        assert all(choice["words"] for choice in field["choices"]), key
+        assert group_words(language)[field["group"]]["title"], key
+
+
+def test_groups_are_told_in_one_place():
+    own = texts("en", TEXTS)["groups"]
+    assert set(own) == {"lora_more", "unet"}
+    assert not set(own) & set(texts("en")["groups"])
+
+
+@languages
+@pytest.mark.parametrize("key", SETTINGS)
+def test_every_setting_is_found_by_label_key_and_a_word_of_its_help(key, language):
+    most = len(SETTINGS)
+    for query in (SETTINGS[key].spec.label, key, help_texts.help_of(key, language)["does"][:14]):
+        found = [hit["key"] for hit in help_texts.find(query, language, most)]
+        assert key in found, query
+    first = help_texts.find(SETTINGS[key].spec.label, language, 5)
+    assert key in [hit["key"] for hit in first]
+
+
+def test_every_message_that_the_trainer_names_is_written():
+    written = texts("en")["messages"]
+    topics = {code.partition(".")[0] for code in written}
+    sources = [path.read_text(encoding="utf-8") for path in Path(settings_doc.__file__).parent.rglob("*.py")]
+    named = {code for source in sources for code in re.findall(r'"([a-z_]+\.[a-z0-9_]+)"', source)}
+    assert {code for code in named if code.partition(".")[0] in topics} - set(written) == set()
+
+
+CONDITIONAL = [key for key, setting in SETTINGS.items() if setting.spec.matters]
+
+
+def value_for(other: str, wanted: tuple) -> object:
+    """A value of the setting `other` with which what depends on it counts."""
+    if wanted != (SET,):
+        return wanted[0]
+    kind = SETTINGS[other].kind
+    return {"switch": True, "int": 3, "float": 0.5}.get(kind, "x")
+
+
+def value_against(other: str, wanted: tuple) -> object:
+    """One with which it does not count."""
+    kind, choices = SETTINGS[other].kind, SETTINGS[other].choices
+    if kind == "choice":
+        return next(choice for choice in choices if choice not in wanted)
+    if wanted == (SET,):
+        return {"switch": False, "int": 0, "float": 0}.get(kind, "")
+    return {"switch": not wanted[0], "int": 3, "float": 0.5}.get(kind, "x")
+
+
+@languages
+@pytest.mark.parametrize("key", CONDITIONAL)
+def test_a_conditional_field_is_idle_with_its_reason(key, language):
+    """It names the setting that makes it idle, and wakes when that is changed."""
+    matters = SETTINGS[key].spec.matters
+    awake = {
+        **form.shown_values({}),
+        **{other: value_for(other, wanted) for other, wanted in matters.items()},
+    }
+    if SETTINGS[key].spec.unbuilt is not True:
+        assert key not in look(awake, language)["idle"]
+    for other, wanted in matters.items():
+        idle = look({**awake, other: value_against(other, wanted)}, language)["idle"]
+        assert SETTINGS[other].spec.label in idle[key]
