@@ -45,6 +45,9 @@ def main() -> int:
     wanted = arguments()
     # Presets and path completion look it up there, and so does the trainer.
     os.environ["LORA_ATELIER_WORKSPACE"] = str(wanted.workspace.expanduser().resolve())
+    from app.quick_start import without_stubs
+
+    without_stubs()
     from app.server import serve
 
     try:

@@ -6,13 +6,23 @@ import functools
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+ROOT = Path(__file__).parents[2]
+FAKE = (sys.executable, str(ROOT / "tests" / "app" / "fake_trainer.py"))
 
-from app import server
-from app.jobs import JobStore
 
-FAKE = (sys.executable, str(Path(__file__).parents[1] / "app" / "fake_trainer.py"))
+def main() -> None:
+    """Serve until the process is ended."""
+    sys.path.insert(0, str(ROOT))
+    from app.quick_start import without_stubs
 
-server.JobStore = functools.partial(JobStore, trainer=FAKE)  # type: ignore[misc,assignment]  # same call
-workspace = Path(sys.argv[1]).resolve()
-server.serve(workspace, port=0, open_browser=False, added_roots=[workspace.parent])
+    without_stubs()
+    from app import server
+    from app.jobs import JobStore
+
+    server.JobStore = functools.partial(JobStore, trainer=FAKE)  # type: ignore[misc,assignment]  # same call
+    workspace = Path(sys.argv[1]).resolve()
+    server.serve(workspace, port=0, open_browser=False, added_roots=[workspace.parent])
+
+
+if __name__ == "__main__":
+    main()
