@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from app import presets
 from app.job_glance import glance
 from app.jobs import Job, JobStore
 from app.monitor import about_files, sample_prompts, sample_row, scripts, short, styles
@@ -60,7 +61,11 @@ def list_jobs(store: JobStore, request: Any) -> dict[str, Any]:
 
 
 def show_jobs(store: JobStore, request: Any) -> dict[str, Any]:
-    """One run, or two beside each other. `request`: {"chosen": [id, …], "all": bool, "lang"}."""
+    """One run, or two beside each other.
+
+    `request`: {"chosen": [id, …], "against": name of a preset or "", "all": bool, "lang"}. One run is
+    compared with the default, or with that preset.
+    """
     wish = request if isinstance(request, dict) else {}
     language = language_of(wish.get("lang"))
     chosen = wish.get("chosen")
@@ -69,8 +74,9 @@ def show_jobs(store: JobStore, request: Any) -> dict[str, Any]:
     if not shown:
         return {"runs": [], "rows": [], "differ": 0, "settings": len(SETTINGS)}
     values = [job.settings() for job in shown]
+    against = str(wish.get("against") or "")
     if len(values) == 1:
-        values.insert(0, {key: setting.default for key, setting in SETTINGS.items()})
+        values.insert(0, base_settings(against, values[0]))
     rows = setting_rows(values[0], values[1], language)
     differing = [row for row in rows if row["differs"]]
     return {
@@ -78,7 +84,17 @@ def show_jobs(store: JobStore, request: Any) -> dict[str, Any]:
         "rows": rows if wish.get("all") else differing,
         "differ": len(differing),
         "settings": len(SETTINGS),
+        "bases": [[card["name"], card["title"]] for card in presets.cards(language)],
     }
+
+
+def base_settings(preset: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is compared with: the defaults, or a preset with the run's own paths and names."""
+    defaults = {key: setting.default for key, setting in SETTINGS.items()}
+    if preset not in presets.names():
+        return defaults
+    values = presets.read(preset).settings.flat()
+    return {**values, **{key: own.get(key) for key in presets.MINE if values.get(key) == defaults[key]}}
 
 
 def detail(job: Job, language: Language) -> dict[str, Any]:
@@ -90,6 +106,8 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
         "id": job.id,
         "name": job.name,
         "state": state,
+        "created": job.created,
+        "seconds": round(record.elapsed(running=state == "running")),
         "total": record.total,
         "step": record.step,
         "curve": {

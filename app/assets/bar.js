@@ -57,7 +57,7 @@ async function pollJob() {
   clearTimeout(pollTimer);
   if (!document.hidden && page.server) {
     try {
-      const answer = await page.server.job({ lang: LANG, browser: BROWSER });
+      const answer = await patient(page.server.job({ lang: LANG, browser: BROWSER }), 10_000);
       page.job = answer.job;
       paintBar();
     } catch { /* the program is away: the live view says so */ }

@@ -52,11 +52,18 @@ function icon(name, small = false) {
   return holder.firstChild;
 }
 
+/** The answer, or an error after `most` milliseconds: a server that went away may never answer. */
+function patient(promise, most) {
+  let bell;
+  const late = new Promise((_, reject) => { bell = setTimeout(() => reject(new Error("late")), most); });
+  return Promise.race([promise, late]).finally(() => clearTimeout(bell));
+}
+
 /** Ask the server (app/answers.py). Answers with {error} are shown and come back as null. */
 async function ask(name, request = {}) {
   let answer;
   try {
-    answer = await page.server[name]({ lang: LANG, browser: BROWSER, ...request });
+    answer = await patient(page.server[name]({ lang: LANG, browser: BROWSER, ...request }), 60_000);
   } catch {
     toast(w("failed"), { bad: true });
     return null;

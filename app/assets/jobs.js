@@ -1,10 +1,10 @@
 // The Jobs tab: list, one run against the default, two runs side by side; see app/jobs_tab.py.
 (() => {
-  const { h, icon, rich, set, fill, number, span, time, chart, columns, grid } = LA;
+  const { h, icon, rich, set, fill, number, span, time, chart, columns, grid, patient } = LA;
   const root = element.querySelector('.la-jobs') || element;
   if (root.dataset.up) return;
   root.dataset.up = '1';
-  let words = null, jobs = [], chosen = [], shown = null, all = false, timer = 0, listKey = '', showKey = '', asked = 0;
+  let words = null, jobs = [], chosen = [], shown = null, all = false, against = '', timer = 0, listKey = '', showKey = '', asked = 0;
   const w = (key, values) => fill(words[key], values || {});
   const filter = h('input', { type: 'search' });
   const list = h('ul', { class: 'jl' }), right = h('section', {}), title = h('h2', {});
@@ -15,7 +15,7 @@
     if (!root.isConnected) return;
     if (visible()) {
       try {
-        const told = await server.jobs({ lang: LA.language(), words: words?.language });
+        const told = await patient(server.jobs({ lang: LA.language(), words: words?.language }));
         if (told.words) { words = told.words; frame(); listKey = showKey = ''; }
         jobs = told.jobs;
         chosen = chosen.filter((id) => jobs.some((job) => job.id === id));
@@ -70,18 +70,18 @@
     }), ...(found.length ? [] : [h('li', { class: 'sub one', style: 'padding:12px 8px' }, w(jobs.length ? 'jobs_nothing_found' : 'jobs_none'))]));
     if (focused) list.querySelector(`[data-job="${CSS.escape(focused)}"]`)?.focus();
   }
-  async function resume(id) { await server.resume({ job: id }); window.dispatchEvent(new Event('la-look')); ask(); }
+  async function resume(id) { await patient(server.resume({ job: id })); window.dispatchEvent(new Event('la-look')); ask(); }
   function use(run) {
     trigger('submit', { job: run.id });
   }
 
   async function show(pressed) {
     const busyRuns = jobs.filter((job) => chosen.includes(job.id)).map((job) => [job.id, job.state, job.step]);
-    const key = JSON.stringify([busyRuns, chosen, all, words.language]);
+    const key = JSON.stringify([busyRuns, chosen, all, against, words.language]);
     if (key === showKey) return;
     const turn = ++asked;
     if (!chosen.length) { showKey = key; shown = { runs: [] }; right.replaceChildren(jobs.length ? h('p', { class: 'sub' }, w('jobs_pick')) : ''); return; }
-    const told = await server.show({ chosen, all, lang: words.language });
+    const told = await patient(server.show({ chosen, all, against, lang: words.language }));
     if (turn !== asked) return; // another choice came meanwhile
     showKey = key; shown = told;
     paint();
@@ -97,9 +97,10 @@
     const legend = b ? h('div', { class: 'legend' }, h('span', {}, h('i'), 'A'), h('span', {}, h('i', { class: 'b' }), 'B')) : null;
     const withCurve = shown.runs.filter((run) => run.curve.step.length);
     const lossCard = withCurve.length ? card(w('jobs_loss'), '', loss.box, legend) : null;
+    const lora = !b && a.outcome?.lora?.rows ? inside(a) : null;
     right.replaceChildren(
-      h('div', { class: 'bar2' }, heading, h('div', { class: 'row' }, buttons)), said ?? '',
-      h('div', { class: 'pair' }, h('div', { class: 'stack' }, card(w('samples'), '', samples(a, b))), h('div', { class: 'stack' }, card('', '', settings(b)), lossCard, b ? null : card(w('files'), '', files(a)))));
+      h('div', { class: 'bar2 wrap' }, heading, h('div', { class: 'row' }, buttons)), said ?? '',
+      h('div', { class: 'pair' }, h('div', { class: 'stack' }, card(w('samples'), '', samples(a, b)), b ? null : lossCard, !b && a.outcome?.try ? tryIt(a) : null), h('div', { class: 'stack' }, card(b ? '' : w('jobs_settings'), b ? '' : base(), settings(b)), b ? lossCard : null, b ? null : card(w('files'), '', files(a)), lora)));
     if (withCurve.length) {
       const to = Math.max(...withCurve.map((run) => Math.max(run.total, run.curve.step.at(-1))));
       const colours = { [a.id]: ['--color-accent', '#0b6b62'], [b?.id]: ['--la-second', '#b0602a'] };
@@ -122,16 +123,44 @@
       return [h('p', { class: 'pr' }, prompt), one];
     }));
   }
+  // One card per run and language: what was typed and drawn stays while others are looked at.
+  const trials = new Map();
+  function tryIt(run) {
+    const key = `${run.id} ${run.outcome.file.name} ${words.language}`;
+    if (!trials.has(key)) trials.set(key, LA.tryCard(words, root, server, run.id, run.outcome.try));
+    return trials.get(key);
+  }
+  function inside(run) {
+    const { facts, chips, verdicts, more } = LA.inside(words, root, server, run.id);
+    return card(w('inside'), '', facts(run.outcome.lora.rows), h('h4', {}, w('works_with')), verdicts(run.outcome.lora.readers), chips({ ...run.outcome.lora, captions: run.outcome.lora.captions?.slice(0, 5) }), h('p', { class: 'more' }, more(run.outcome.file.name)));
+  }
+  function base() {
+    const choice = h('select', { class: 'tin base', 'aria-label': w('jobs_against'), onchange: () => { against = choice.value; show(true); } }, h('option', { value: '' }, w('jobs_default')), shown.bases.map(([name, title]) => h('option', { value: name }, w('jobs_preset', { name: title }))));
+    choice.value = against;
+    return choice;
+  }
   function settings(two) {
-    const count = w(two ? 'jobs_differ' : 'jobs_differ_default', { count: number(shown.differ), total: number(shown.settings) });
-    const heads = two ? ['A', 'B'] : [w('jobs_default'), w('jobs_this')];
-    const body = shown.rows.map((row) => h('tr', { class: row.differs ? '' : 'same', title: row.key }, h('td', {}, row.label), h('td', { class: 'r' }, row.differs && two ? h('b', {}, row.a) : row.a), h('td', { class: 'r' }, row.differs ? h('b', {}, row.b) : row.b)));
+    const count = w('jobs_differ', { count: number(shown.differ), total: number(shown.settings) });
+    const heads = two ? ['A', 'B'] : [against ? w('jobs_base') : w('jobs_default'), w('jobs_this')];
+    const bold = (row, value) => (row.differs ? h('b', {}, value) : value);
+    // Paths and prompts get lines of their own: in a narrow column they could not be read.
+    const long = (row) => Math.max(row.a.length, row.b.length) > 16;
+    const line = (mark, row, value) => h('div', { class: 'lv' }, h('span', { class: 'sub' }, mark), h('span', {}, bold(row, value)));
+    const narrow = (row) => h('tr', { class: row.differs ? '' : 'same', title: row.key }, h('td', {}, row.label), h('td', { class: 'r' }, two ? bold(row, row.a) : row.a), h('td', { class: 'r' }, bold(row, row.b)));
+    const wide = (row) => h('tr', { class: row.differs ? 'wide' : 'wide same', title: row.key }, h('td', { colspan: '3' }, row.label, line(heads[0], row, row.a), line(heads[1], row, row.b)));
+    const body = [...shown.rows.filter((row) => !long(row)).map(narrow), ...shown.rows.filter(long).map(wide)];
     const more = h('button', { class: 'btn q2 s', type: 'button', onclick: () => { all = !all; show(true); } }, w(all ? 'jobs_show_fewer' : 'jobs_show_all'));
     return [h('table', {}, h('thead', {}, h('tr', {}, h('th', {}, count), h('th', { class: 'r' }, heads[0]), h('th', { class: 'r' }, heads[1]))), h('tbody', {}, body)), shown.rows.length ? null : h('p', { class: 'sub one' }, w('jobs_same')), h('p', { style: 'margin-top:8px' }, more)];
   }
   function files(run) {
-    const rows = run.files.filter((file) => file.kind === 'lora').map((file) => h('li', {}, icon('file'), h('span', { class: 'ell', title: file.name }, file.final ? h('b', {}, file.name) : file.name), h('span', { class: 'sub' }, file.size), h('a', { class: 'ib', href: file.url, download: file.name, 'aria-label': w('download_file', { name: file.name }), title: w('download') }, icon('down'))));
-    return h('ul', { class: 'files' }, rows.length ? rows : h('li', { class: 'sub one' }, w('no_files')));
+    const look = LA.inside(words, root, server, run.id), here = `/live/${encodeURIComponent(run.id)}`;
+    const link = (href, name) => h('a', { class: 'ib', href, download: '', 'aria-label': w('download_file', { name }), title: w('download') }, icon('down'));
+    const rows = run.files.filter((file) => file.kind === 'lora').map((file) => h('li', {}, icon('file'), h('span', { class: 'ell', title: file.name }, file.final ? h('b', {}, file.name) : file.name), h('span', { class: 'sub' }, file.size),
+      h('button', { class: 'ib', type: 'button', 'aria-label': w('inside.of', { name: file.name }), title: w('inside.of', { name: file.name }), onclick: () => look.sheet(file.name) }, icon('info')), h('a', { class: 'ib', href: file.url, download: file.name, 'aria-label': w('download_file', { name: file.name }), title: w('download') }, icon('down'))));
+    const pictures = w('sample_pictures', { count: number(run.samples.length) });
+    if (run.samples.length) rows.push(h('li', {}, icon('image'), h('span', { class: 'ell' }, pictures), h('span'), h('span'), link(`${here}/samples.zip`, pictures)));
+    rows.push(h('li', {}, icon('log'), h('span', { class: 'ell' }, w('full_log')), h('span'), h('span'), link(`${here}/log`, w('full_log'))));
+    return h('ul', { class: 'files' }, rows);
   }
   filter.addEventListener('input', rows);
   document.addEventListener('visibilitychange', () => visible() && ask());

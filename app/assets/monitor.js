@@ -194,7 +194,10 @@
     if (trial?.key !== key) trial = { key, card: LA.tryCard(words, root, server, cursor.job, outcome.try) };
     return trial.card;
   }
-  async function act(wish) { await server.act(wish); ask(); }
+  async function act(wish) {
+    try { await patient(server.act(wish)); } catch { /* the next answer shows how it stands */ }
+    ask();
+  }
 
   // ── filling ───────────────────────────────────────────────────────────────────────────────────────
   function title() {

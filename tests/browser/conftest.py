@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,16 @@ DESK = {"width": 1440, "height": 900}
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with the fake trainer in a fresh workspace."""
+    with served(tmp_path_factory.mktemp("workspace")) as url:
+        yield url
+
+
+@contextmanager
+def served(workspace: Path, *how: str) -> Iterator[str]:
+    """A server of its own process; "real" as `how` is the real trainer."""
     program = str(Path(__file__).parent / "serve_page.py")
-    workspace = tmp_path_factory.mktemp("workspace")
-    process = subprocess.Popen([sys.executable, program, str(workspace)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, program, str(workspace), *how]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         line = process.stdout.readline()

@@ -1,4 +1,7 @@
-"""Serve the page with the fake trainer: python serve_page.py WORKSPACE. Prints the address."""
+"""Serve the page with the fake trainer, or the real one: python serve_page.py WORKSPACE [real].
+
+Prints the address.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ def main() -> None:
     from app import server
     from app.jobs import JobStore
 
-    server.JobStore = functools.partial(JobStore, trainer=FAKE)  # type: ignore[misc,assignment]  # same call
+    if "real" not in sys.argv[2:]:
+        server.JobStore = functools.partial(JobStore, trainer=FAKE)  # type: ignore[misc,assignment]  # same call
     workspace = Path(sys.argv[1]).resolve()
     server.serve(workspace, port=0, open_browser=False, added_roots=[workspace.parent])
 

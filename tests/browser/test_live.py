@@ -154,10 +154,7 @@ def test_failure_says_what_to_change(served: Served, page: Page, settings: MakeS
     alert = page.locator(".la-live [role=alert]")
     expect(alert).to_contain_text("Memory ran out")
     expect(alert).to_contain_text("Nothing is lost: step 10 was saved.")
-    expect(page.locator(".la-live .fix")).to_contain_text("Gradient checkpointing")
-    page.evaluate("window.addEventListener('la-show-setting', (event) => (window.shown = event.detail.key))")
-    page.get_by_role("button", name="Show Train batch size").click()
-    assert page.evaluate("window.shown") == "train_batch_size"
+    expect(page.locator(".la-live .ways")).to_contain_text("Gradient checkpointing")
 
 
 def test_a_crash_can_be_continued_from_the_page(served: Served, page: Page, settings: MakeSettings):
@@ -236,4 +233,88 @@ def test_japanese_phone_has_no_sideways_scroll(
         expect(page.locator(".la-jobs .card").first).to_be_visible(timeout=SECONDS)
     assert page.evaluate("document.documentElement.lang") == "ja"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
+
+
+def test_try_it_says_errors_and_keeps_earlier_pictures(served: Served, page: Page, settings: MakeSettings):
+    wait_until(served.store.start(settings("quiet")), "finished")
+    page.goto(served.url)
+    card = page.locator(".la-live .try")
+    prompt, make = card.get_by_label("Prompt", exact=True), card.get_by_role("button", name="Make a picture")
+    expect(prompt).to_have_value("sks mascot", timeout=SECONDS)
+    prompt.fill("fail")
+    make.click()
+    expect(card.get_by_role("alert")).to_contain_text("Memory ran out while drawing.", timeout=SECONDS)
+    for strength in ("0.3", "1.2"):
+        prompt.fill(f"<lora:mascot:0.8> {HOSTILE}")
+        card.get_by_label("Strength", exact=True).last.fill(strength)
+        make.click()
+        expect(card.locator("figcaption").last).to_have_text(f"with LoRA, {strength}", timeout=SECONDS)
+        expect(card.get_by_role("status")).to_contain_text("Made in", timeout=SECONDS)
+    expect(card.get_by_role("alert")).to_be_hidden()
+    expect(card.locator(".trow .pb")).to_have_count(2)
+    card.locator(".trow .pb").last.click()
+    expect(card.locator("figcaption").last).to_have_text("with LoRA, 0.3")
+    assert page.evaluate("window.hacked") is None
+
+
+def test_try_it_can_be_stopped(served: Served, page: Page, settings: MakeSettings):
+    wait_until(served.store.start(settings("quiet")), "finished")
+    page.goto(served.url)
+    card = page.locator(".la-live .try")
+    card.get_by_label("Prompt", exact=True).fill("slow", timeout=SECONDS)
+    card.get_by_role("button", name="Make a picture").click()
+    card.get_by_role("button", name="Stop drawing").click()
+    expect(card.get_by_role("status")).to_have_text("Stopped.", timeout=SECONDS)
+    expect(card.get_by_role("button", name="Make a picture")).to_be_enabled()
+
+
+def test_a_file_is_explained(served: Served, page: Page, settings: MakeSettings):
+    wait_until(served.store.start(settings("quiet")), "finished")
+    page.goto(served.url)
+    page.get_by_role("button", name="All details and metadata").click(timeout=SECONDS)
+    sheet = page.locator(".sheet")
+    expect(sheet.locator("dl")).to_contain_text("alpha 2, counts × 0.5", timeout=SECONDS)
+    expect(sheet.locator(".chips.main")).to_have_text("sks mascot")
+    expect(sheet.locator(".v li")).to_have_count(3)
+    sheet.locator("summary").click()
+    expect(sheet.locator("td", has_text="ss_base_model_version")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(sheet).to_have_count(0)
+
+
+def test_a_remedy_continues_the_run_or_goes_into_the_form(served: Served, page: Page, settings: MakeSettings):
+    job = served.store.start(settings("fail=12 quiet", train_batch_size=4))
+    wait_until(job, "failed")
+    page.goto(served.url)
+    page.evaluate("window.addEventListener('la-use-job', (event) => (window.wanted = event.detail))")
+    page.get_by_role("radio", name="Train batch size 4 → 2").check(timeout=SECONDS)
+    page.get_by_role("button", name="Change the form", exact=True).click()
+    assert page.evaluate("window.wanted") == {
+        "job": job.id, "changes": {"train_batch_size": 2}, "key": "train_batch_size",
+    }  # fmt: skip
+    job.folder.write_json(job.folder.settings_file, {**job.settings(), "training_comment": "quiet"})
+    page.get_by_role("radio", name="Turn on Gradient checkpointing").check()
+    page.get_by_role("button", name="Apply and continue from step 10").click()
+    expect(title(page)).to_have_text("Your LoRA is ready", timeout=SECONDS)
+    assert job.settings()["gradient_checkpointing"] is True
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_long_paths_stay_in_their_place(served: Served, browser: Browser, settings: MakeSettings, width: int):
+    path = "/home/someone/" + "very_long_folder_name_without_any_break" * 6
+    wait_until(served.store.start(settings("quiet", train_data_dir=path, output_name="x" * 90)), "finished")
+    context = browser.new_context(viewport={"width": width, "height": 900}, locale="en-GB")
+    page = context.new_page()
+    page.goto(served.url)
+    page.locator("#t-jobs-button").click(timeout=SECONDS)
+    cell = page.locator(".la-jobs td", has_text=path)
+    expect(cell).to_be_visible(timeout=SECONDS)
+    outside = (
+        "[...document.querySelectorAll('.la-jobs .card *')].filter((one) => one.offsetParent"
+        " && !one.closest('.ell') && one.getBoundingClientRect().right > innerWidth + 1).length"
+    )
+    assert page.evaluate(outside) == 0
+    page.locator(".la-jobs .base").select_option("demo")
+    expect(cell).to_contain_text("Preset", timeout=SECONDS)
     context.close()

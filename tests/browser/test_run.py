@@ -1,0 +1,118 @@
+"""From Train to the LoRA file in a real browser, with the real trainer and the demo model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.jobs import JobStore
+from tests.browser.conftest import fill_demo, open_tab, ready, served
+from trainer.lora_info import describe
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+LONG = 120_000
+"""Milliseconds: a trainer has to start and load."""
+SMALL = {
+    "max_resolution": "64,64", "min_bucket_reso": 64, "train_batch_size": 1, "network_dim": 4,
+    "sample_prompts": "sks mascot --w 64 --h 64 --s 4 --d 7", "text_encoder_lr": "0",
+    "save_every_n_epochs": 0, "num_cpu_threads_per_process": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("real")
+
+
+@pytest.fixture(scope="module")
+def address(workspace: Path) -> Iterator[str]:
+    try:
+        with served(workspace, "real") as url:
+            yield url
+    finally:
+        for job in JobStore(workspace).jobs():
+            job.kill()  # a run outlives the page's server
+
+
+def title(page: Page):
+    return page.locator(".la-live h2").first
+
+
+def train(page: Page) -> None:
+    button = page.locator("[data-act=train]")
+    expect(button).to_have_attribute("aria-disabled", "false", timeout=LONG)
+    button.click()
+
+
+def test_the_demo_from_its_offer_to_a_picture_with_it(open_page, workspace: Path):
+    page = open_page()
+    page.locator("#la-offer .btn.p").click()
+    page.wait_for_function("String(atelier.page.values.max_train_steps) === '160'")
+    short = {"max_train_steps": 24, "sample_every_n_steps": 12}
+    page.evaluate("(values) => atelier.write(values)", {**SMALL, **short})
+    train(page)
+    expect(title(page)).to_contain_text("Training, step", timeout=LONG)
+    page.reload()
+    open_tab(ready(page), "run")
+    expect(title(page)).to_contain_text("of 24", timeout=LONG)
+    expect(page.locator(".la-live .pb img").first).to_be_visible(timeout=LONG)
+    expect(title(page)).to_have_text("Your LoRA is ready", timeout=LONG)
+    assert page.locator(".la-live .sg img").count() == 3
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download", exact=True).click()
+    kept = workspace / "kept.safetensors"
+    download.value.save_as(kept)
+    assert {module.dim for module in describe(kept).modules} == {4}
+    tried(page)
+    expect(page.locator(".la-live .v li").filter(has_text="ComfyUI")).to_contain_text("yes")
+
+
+def tried(page: Page) -> None:
+    """A picture with the LoRA and one without, made from the page."""
+    card = page.locator(".la-live .try")
+    expect(card.get_by_label("Prompt", exact=True)).to_have_value("sks mascot")
+    card.get_by_label("Strength", exact=True).last.fill("1.2")
+    card.get_by_role("button", name="Make a picture").click()
+    expect(card.locator("figure img")).to_have_count(2, timeout=LONG)
+    expect(card.get_by_role("status")).to_contain_text("with the base model of this run", timeout=LONG)
+    sides = "[...document.querySelectorAll('.la-live .try figure img')].map((one) => one.naturalWidth)"
+    page.wait_for_function(f"{sides}.join() === '64,64'")
+    urls = card.locator("figure img").evaluate_all("(all) => all.map((one) => one.src)")
+    assert page.request.get(urls[0]).body() != page.request.get(urls[1]).body()
+
+
+def test_stop_in_the_middle_leaves_a_lora_that_can_be_used(open_page, root: Path, workspace: Path):
+    page = open_page(language="ja-JP")
+    out = workspace / "out"
+    values = {**SMALL, "max_train_steps": 4000, "output_name": "stopped", "sample_prompts": ""}
+    fill_demo(page, root, out, **values)
+    train(page)
+    expect(title(page)).to_contain_text("学習中", timeout=LONG)
+    page.wait_for_function("atelier.page.run.step >= 5", timeout=LONG)
+    page.locator("[data-act=stop]").click()
+    page.wait_for_function("atelier.page.run.state === 'stopped'", timeout=LONG)
+    expect(page.locator(".la-live .out")).to_contain_text("stopped")
+    [file] = out.glob("stopped*.safetensors")
+    assert describe(file).modules
+    expect(page.locator(".la-live .out .btn").filter(has_text="再開")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("en-US", "there is no folder"), ("ja-JP", "ありません")], ids=["en", "ja"]
+)
+def test_a_wrong_folder_is_said_in_the_page(open_page, root: Path, workspace: Path, language: str, said: str):
+    page = open_page(language=language)
+    fill_demo(page, root, workspace / "out")
+    page.evaluate("(path) => atelier.write({train_data_dir: path})", str(workspace / "none"))
+    button = page.locator("[data-act=train]")
+    expect(button).to_have_attribute("aria-disabled", "true", timeout=LONG)
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#f-train_data_dir .prob")).to_contain_text(said, timeout=LONG)
