@@ -53,11 +53,12 @@ def read_start_file(path: Path) -> StartFile | None:
         name, dot, entry = key.partition(".")
         if dot and name.startswith(("lora_unet_", "lora_te")):
             modules.setdefault(name, {})[entry] = shape
-    algorithms = (_algorithm(module) for module in modules.values())
-    found = Counter(algorithm for algorithm in algorithms if algorithm is not None)
+    found: list[Algorithm] = [
+        algorithm for module in modules.values() if (algorithm := _algorithm(module)) is not None
+    ]
     if not found:
         return None
-    main = max(found, key=lambda algorithm: (algorithm != "norm", found[algorithm]))
+    main: Algorithm = max(set(found), key=lambda algorithm: (algorithm != "norm", found.count(algorithm)))
     wide = any(shape[2:] == (3, 3) for shape in shapes.values())
     entries = {entry for module in modules.values() for entry in module}
     lycoris = main != "lora" or bool(entries & set(ONLY_LYCORIS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ from torch import Tensor
 
 from tests.checkpoints import random_model
 from tests.trainer.foreign import apply_with_lycoris
+from tests.trainer.references import reference
+from tests.trainer.test_network import full_size
 from trainer.adapters.change import WeightChange
 from trainer.lora_file import load_lora, save_lora
+from trainer.lora_targets import plan_targets
+from trainer.lora_types import PRESETS
 from trainer.model import LoadedModel
 from trainer.network import Network, build_network
 from trainer.settings import Network as Settings
@@ -208,3 +213,53 @@ def test_ia3_is_what_peft_makes_of_it() -> None:
         ours = model.predict_noise(torch.ones(1, 4, 8, 8), STEPS, embeds)
         theirs = other.predict_noise(torch.ones(1, 4, 8, 8), STEPS, embeds)
         assert (ours - theirs).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("recorded", "values"),
+    [
+        ("lycoris_locon_dim4_conv2", {"LoRA_type": "LyCORIS/LoCon"}),
+        ("lycoris_loha_dim4_conv2", {"LoRA_type": "LyCORIS/LoHa"}),
+        ("lycoris_lokr_dim4_conv2", {"LoRA_type": "LyCORIS/LoKr", "factor": 8}),
+        ("dylora_dim4_unit2", {"LoRA_type": "Kohya DyLoRA", "unit": 2, "conv_dim": 0}),
+        ("dylora_dim4_unit2_conv", {"LoRA_type": "Kohya DyLoRA", "unit": 2, "conv_dim": 4}),
+    ],
+)
+def test_full_size_keys_and_shapes_equal_the_reference(recorded: str, values: dict[str, Any]) -> None:
+    network = build_network(full_size("sd1"), settings(**values))
+    shapes: dict[str, list[int]] = {}
+    for adapter in network.adapters:
+        for name, tensor in adapter.to_file({**adapter.entries}).items():
+            shapes[f"{adapter.target.name}.{name}"] = list(tensor.shape)
+        shapes[f"{adapter.target.name}.alpha"] = []
+    assert shapes == reference("lycoris_keys")[recorded]
+
+
+def test_sd2_projections_stand_in_files_as_convolutions() -> None:
+    for kind in ("LyCORIS/LoCon", "LyCORIS/LoKr", "LyCORIS/GLoRA", "LyCORIS/Native Fine-Tuning"):
+        chosen = settings(LoRA_type=kind, network_dim=512, LyCORIS_preset="attn-mlp")
+        network = build_network(full_size("sd2"), chosen, train_text_encoder=False)
+        projection = next(one for one in network.adapters if one.target.module_path.endswith("proj_in"))
+        large = [
+            tensor for name, tensor in projection.entries.items() if name != "lokr_w1" and "_b" not in name
+        ]
+        assert {tensor.dim() for tensor in large} == {4}
+
+
+def test_presets_choose_what_is_trained() -> None:
+    model = full_size("sd1")
+    counts = {}
+    for preset in PRESETS:
+        network = settings(LoRA_type="LyCORIS/LoHa", LyCORIS_preset=preset)
+        parts = Counter(target.part for target in plan_targets(model, network))
+        counts[preset] = parts["unet"], parts["text_encoder"]
+    assert counts == {
+        "full": (282, 72),
+        "full-lin": (192 + 22 + 14 + 2, 72),
+        "attn-mlp": (192, 72),
+        "attn-only": (128, 48),
+        "unet-transformer-only": (192, 0),
+        "unet-convblock-only": (22 + 14 + 44 + 6 + 2, 0),
+    }
+    norms = settings(LoRA_type="LyCORIS/LoHa", LyCORIS_preset="attn-mlp", train_norm=True)
+    assert Counter(target.algorithm for target in plan_targets(model, norms)) == {"loha": 264, "norm": 64}
