@@ -5,7 +5,6 @@ Names, sizes and order follow kohya's rules, so that the result is what every us
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -24,6 +23,7 @@ from trainer.lora_types import (
     algorithm_of,
     conv_size,
     is_lycoris,
+    module_kind,
     options_of,
 )
 from trainer.messages import Message
@@ -190,18 +190,6 @@ def _lycoris_size(network: schema.Network) -> Sizer:
         return chosen if chosen and kind in kinds else (0, 1.0)
 
     return size
-
-
-def module_kind(path: str) -> Kind | None:
-    """Where a module of the UNet sits; None for one that no LoRA changes."""
-    if ".attentions." in path:
-        is_projection = re.search(r"\.attn[12]\.to_(q|k|v|out\.0)$", path)
-        return "attention" if is_projection else "transformer"
-    if ".resnets." in path or "samplers." in path:
-        return "resnet"
-    if path in ("conv_in", "conv_out"):
-        return "stem"
-    return "time" if path.startswith("time_embedding.linear_") else None
 
 
 _RANKS: Mapping[str, int] = {

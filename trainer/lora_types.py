@@ -5,6 +5,7 @@ Torch-free: the checks and the plan need it as well.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -117,3 +118,15 @@ def conv_size(network: schema.Network) -> tuple[int, float] | None:
     if kind in ("Kohya LoCon", "Kohya LoHa", "Kohya LoKr") and network.conv_dim:
         return network.conv_dim, network.conv_alpha or 1.0
     return None
+
+
+def module_kind(path: str) -> Kind | None:
+    """Where a module of the UNet sits; None for one that no LoRA changes."""
+    if ".attentions." in path:
+        is_projection = re.search(r"\.attn[12]\.to_(q|k|v|out\.0)$", path)
+        return "attention" if is_projection else "transformer"
+    if ".resnets." in path or "samplers." in path:
+        return "resnet"
+    if path in ("conv_in", "conv_out"):
+        return "stem"
+    return "time" if path.startswith("time_embedding.linear_") else None

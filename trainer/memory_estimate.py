@@ -7,11 +7,14 @@ bf16; with gradient checkpointing 5.3 and 2.9 GB. The rest is scaled from there.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from trainer.blocks import WITHOUT_ATTENTION, sizes_of
 from trainer.errors import UserError
+from trainer.lora_shapes import entry_shapes
+from trainer.lora_types import PRESETS, WITH_UP, Kind, algorithm_of, conv_size, is_lycoris, options_of
 from trainer.model_header import FULL_SIZE, ModelFacts
-from trainer.settings import WITH_CONV, Network, Optimizer, Settings
+from trainer.settings import Network, Optimizer, Settings
 
 GB = 1_000_000_000
 PROGRAM = int(0.6 * GB)
@@ -56,16 +59,41 @@ def mean_rank(network: Network) -> float:
 
 
 def lora_weights(network: Network, optimizer: Optimizer, model: ModelFacts) -> int:
-    """Number of weights in the LoRA."""
-    sizes, rank = model.lora, network.network_dim
-    weights = 0
-    if trains_unet(optimizer):
-        weights += int(sizes.attention * mean_rank(network))
-        if network.LoRA_type in WITH_CONV and network.conv_dim:
-            weights += sizes.resnet * rank + sizes.convolution * network.conv_dim
-    if trains_text_encoder(optimizer):
-        weights += sizes.text_encoder * rank
-    return weights * (2 if "LoHa" in network.LoRA_type else 1)
+    """Number of weights in the LoRA, of any type."""
+    algorithm, options = algorithm_of(network), options_of(network)
+    total = 0
+    for (kind, shape), count in model.layers:
+        in_text = kind in ("text_attention", "text_mlp")
+        trained = trains_text_encoder(optimizer) if in_text else trains_unet(optimizer)
+        rank = _rank(network, kind, wide=shape[2:] == (3, 3)) if trained else 0
+        whole = max(1, round(rank))
+        try:
+            entries = entry_shapes(algorithm, shape, whole, replace(options, unit=1), bias=False)
+        except ValueError:  # BOFT: told by the checks
+            continue
+        if rank > 0:
+            one = sum(math.prod(size) for size in entries.values())
+            total += int(count * one * (rank / whole if algorithm in WITH_UP else 1))
+    return total
+
+
+def _rank(network: Network, kind: Kind, *, wide: bool) -> float:
+    """Rank of a kind of layer, a mean where blocks have their own; 0 for one that is left alone."""
+    if is_lycoris(network):
+        conv = conv_size(network)
+        size = (conv[0] if conv else 0) if wide else network.network_dim
+        return size if kind in PRESETS[network.LyCORIS_preset].kinds else 0
+    if kind in ("text_attention", "text_mlp"):
+        return network.network_dim
+    if kind in ("attention", "transformer"):
+        return mean_rank(network)
+    try:
+        conv_sizes = sizes_of(network, conv=True)
+    except UserError:
+        conv_sizes = None
+    if kind != "resnet" or not conv_sizes:
+        return 0
+    return sum(dim for dim, _ in conv_sizes) / len(conv_sizes) if wide else mean_rank(network)
 
 
 def bytes_kept(optimizer: Optimizer) -> int:

@@ -8,30 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.model_layers import FULL_SIZE_LAYERS, Layers, diffusers_layers, original_layers
 from trainer.settings import Model
 
 Family = Literal["sd1", "sd2", "sdxl", ""]
 Kind = Literal["base", "lora", "vae", "other_model", "unknown"]
 Shapes = Mapping[str, tuple[int, ...]]
 LARGEST_HEADER = 100_000_000
-
-
-@dataclass(frozen=True)
-class LoraSizes:
-    """Numbers of a LoRA file per rank: for each layer with a LoRA, its inputs plus its outputs."""
-
-    attention: int
-    resnet: int
-    """The layers of the UNet's resnets that are no 3×3 convolutions."""
-    convolution: int
-    text_encoder: int
 
 
 @dataclass(frozen=True)
@@ -47,17 +36,20 @@ class ModelFacts:
     """Number of weights, as `text_encoder` and `vae`."""
     text_encoder: int = 0
     vae: int = 0
-    lora: LoraSizes = LoraSizes(0, 0, 0, 0)
+    layers: Layers = ()
+    """The layers that a LoRA can change."""
 
 
+COUNTS: dict[Family, tuple[int, int, int]] = {
+    "sd1": (859_520_964, 123_060_480, 83_653_863),
+    "sd2": (865_910_724, 340_387_840, 83_653_863),
+    "sdxl": (2_567_463_684, 817_720_320, 83_653_863),
+}
+"""Weights of UNet, text encoders and VAE."""
 FULL_SIZE: dict[Family, ModelFacts] = {
-    "sd1": ModelFacts("base", "sd1", None, False, 859_520_964, 123_060_480, 83_653_863,
-                      LoraSizes(423_936, 82_880, 544_000, 165_888)),
-    "sd2": ModelFacts("base", "sd2", None, False, 865_910_724, 340_387_840, 83_653_863,
-                      LoraSizes(432_128, 82_880, 544_000, 423_936)),
-    "sdxl": ModelFacts("base", "sdxl", None, False, 2_567_463_684, 817_720_320, 83_653_863,
-                       LoraSizes(2_659_840, 58_560, 355_840, 903_168)),
-}  # fmt: skip
+    family: ModelFacts("base", family, None, False, *weights, FULL_SIZE_LAYERS[family])
+    for family, weights in COUNTS.items()
+}
 """The published models: for estimates where the file does not tell."""
 
 
@@ -144,7 +136,7 @@ def facts_of(shapes: Shapes, metadata: Mapping[str, str]) -> ModelFacts:
         _count(shapes, UNET),
         _count(shapes, *TEXT),
         _count(shapes, VAE),
-        _lora_sizes(shapes),
+        original_layers(shapes, TEXT),
     )
 
 
@@ -167,37 +159,6 @@ def _v_prediction(shapes: Shapes, metadata: Mapping[str, str]) -> bool | None:
 
 def _count(shapes: Shapes, *prefixes: str) -> int:
     return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(prefixes))
-
-
-def _lora_sizes(shapes: Shapes) -> LoraSizes:
-    """Sizes of the layers that a LoRA changes, in the original or the diffusers names of a model."""
-    sizes = {"attention": 0, "resnet": 0, "convolution": 0, "text_encoder": 0}
-    for name, shape in shapes.items():
-        if len(shape) >= 2 and (part := _part(name, shape)):
-            sizes[part] += _in_plus_out(name, shape)
-    return LoraSizes(**sizes)
-
-
-def _part(name: str, shape: tuple[int, ...]) -> str:
-    if name.startswith(TEXT):
-        is_last = re.search(
-            r"cond_stage_model\.model\.transformer\.resblocks\.23\.", name
-        )  # SD2 leaves it out
-        in_layer = re.search(r"(q_proj|k_proj|v_proj|out_proj|fc1|fc2|in_proj|c_fc|c_proj)[._]weight$", name)
-        return "text_encoder" if in_layer and not is_last else ""
-    if not name.startswith(UNET):
-        return ""
-    if re.search(r"\.(proj_in|proj_out)\.weight$|transformer_blocks\..*\.weight$", name):
-        return "attention"
-    if re.search(r"\.(in_layers\.2|out_layers\.3|op|conv)\.weight$", name) and shape[-1] == 3:
-        return "convolution"
-    return "resnet" if re.search(r"\.(emb_layers\.1|skip_connection)\.weight$", name) else ""
-
-
-def _in_plus_out(name: str, shape: tuple[int, ...]) -> int:
-    if name.endswith("in_proj_weight"):  # three layers in one tensor
-        return 3 * (shape[0] // 3 + shape[1])
-    return shape[0] + math.prod(shape[1:])
 
 
 def _folder_facts(path: Path) -> ModelFacts:
@@ -226,22 +187,8 @@ def _folder_facts(path: Path) -> ModelFacts:
         _count(parts["unet"], ""),
         _count(text, ""),
         _count(parts["vae"], ""),
-        _diffusers_lora_sizes(parts["unet"], text),
+        diffusers_layers(parts["unet"], text),
     )
-
-
-def _diffusers_lora_sizes(unet: Shapes, text: Shapes) -> LoraSizes:
-    sizes = {"attention": 0, "resnet": 0, "convolution": 0}
-    for name, shape in unet.items():
-        if len(shape) < 2:
-            continue
-        if ".attentions." in name:
-            sizes["attention"] += _in_plus_out(name, shape)
-        elif ".resnets." in name or "samplers." in name:
-            part = "convolution" if len(shape) == 4 and shape[-1] == 3 else "resnet"
-            sizes[part] += _in_plus_out(name, shape)
-    layers = (shape for name, shape in text.items() if ".layers." in name and len(shape) == 2)
-    return LoraSizes(**sizes, text_encoder=sum(sum(shape) for shape in layers))
 
 
 def _weights(folder: Path) -> Shapes:

@@ -20,8 +20,11 @@ from trainer.adapters.change import WeightChange
 from trainer.lora_file import load_lora, save_lora
 from trainer.lora_targets import plan_targets
 from trainer.lora_types import PRESETS
+from trainer.memory_estimate import lora_weights
 from trainer.model import LoadedModel
+from trainer.model_header import FULL_SIZE
 from trainer.network import Network, build_network
+from trainer.settings import LORA_TYPES, Optimizer
 from trainer.settings import Network as Settings
 
 STEPS = torch.tensor([500])
@@ -263,3 +266,20 @@ def test_presets_choose_what_is_trained() -> None:
     }
     norms = settings(LoRA_type="LyCORIS/LoHa", LyCORIS_preset="attn-mlp", train_norm=True)
     assert Counter(target.algorithm for target in plan_targets(model, norms)) == {"loha": 264, "norm": 64}
+
+
+@pytest.mark.parametrize("kind", LORA_TYPES)
+def test_the_planned_size_is_that_of_the_file(kind: str) -> None:
+    """Every type's numbers, as the network of the full-size model has them."""
+    sizes = {"network_dim": 16, "conv_dim": 12, "factor": 8, "unit": 4}
+    chosen = settings(LoRA_type=kind, **sizes)
+    planned = lora_weights(chosen, Optimizer(), FULL_SIZE["sd1"])
+    network = build_network(full_size("sd1"), chosen)
+    real = sum(weight.numel() for adapter in network.adapters for weight in adapter.entries.values())
+    biases = sum(
+        weight.numel()
+        for adapter in network.adapters
+        for name, weight in adapter.entries.items()
+        if name == "diff_b"
+    )
+    assert planned == real - biases

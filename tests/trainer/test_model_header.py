@@ -11,8 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.checkpoints import random_model, write_checkpoint
 from tests.trainer.made import SD1, SD2, SDXL, model_file
-from trainer.model_header import FULL_SIZE, LoraSizes, ModelUnreadableError, read_model
+from trainer.model_header import FULL_SIZE, ModelUnreadableError, read_model
+from trainer.model_layers import diffusers_layers
 
 DEMO = Path(__file__).parents[2] / "presets/demo/model"
 
@@ -27,7 +29,14 @@ def test_sizes_are_counted(tmp_path):
     facts = read_model(model_file(tmp_path / "m.safetensors", SD1))
     assert facts.unet == 32 * 4 * 9 + 32 * 32 * 9 + 32 * 128 + 32 * 32 + 32 * 32
     assert (facts.text_encoder, facts.vae) == (48 * 48, 8 * 3 * 9)
-    assert facts.lora == LoraSizes(attention=128, resnet=160, convolution=32 * 9 + 32, text_encoder=96)
+    assert dict(facts.layers) == {
+        ("attention", (32, 32)): 1,
+        ("transformer", (32, 32, 1, 1)): 1,
+        ("resnet", (32, 32, 3, 3)): 1,
+        ("resnet", (32, 128)): 1,
+        ("stem", (32, 4, 3, 3)): 1,
+        ("text_attention", (48, 48)): 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -83,8 +92,8 @@ def test_a_diffusers_folder_is_told():
     facts = read_model(DEMO)
     assert (facts.kind, facts.family, facts.v_prediction) == ("base", "sd1", False)
     assert facts.unet > 1_000_000
-    assert facts.lora.attention
-    assert facts.lora.text_encoder
+    kinds = {kind for (kind, _), _ in facts.layers}
+    assert kinds == {"attention", "transformer", "resnet", "time", "stem", "text_attention", "text_mlp"}
 
 
 def test_file_and_folder_of_one_model_count_alike(tmp_path):
@@ -108,11 +117,11 @@ def test_file_and_folder_of_one_model_count_alike(tmp_path):
     (folder / "unet/config.json").write_text(json.dumps({"in_channels": 4}))
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
     one, other = read_model(original), read_model(folder)
-    assert (one.unet, one.text_encoder, one.vae, one.lora) == (
+    assert (one.unet, one.text_encoder, one.vae, one.layers) == (
         other.unet,
         other.text_encoder,
         other.vae,
-        other.lora,
+        other.layers,
     )
 
 
@@ -151,3 +160,14 @@ def test_a_ckpt_that_is_none_is_told(tmp_path):
 def test_tensors_of_a_real_writer_are_read(tmp_path):
     save_file({"lora_te_x.alpha": torch.zeros(())}, tmp_path / "l.safetensors")
     assert read_model(tmp_path / "l.safetensors").kind == "lora"
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2"])
+def test_a_whole_model_has_the_same_layers_in_both_layouts(tmp_path, family):
+    model = random_model(family)
+    facts = read_model(write_checkpoint(tmp_path / "m.safetensors", model))
+    unet, text = (
+        {name: tuple(tensor.shape) for name, tensor in part.state_dict().items()}
+        for part in (model.unet, model.text_encoders[0])
+    )
+    assert facts.layers == diffusers_layers(unet, {f".{name}": shape for name, shape in text.items()})
