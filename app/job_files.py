@@ -22,6 +22,7 @@ from PIL import Image, ImageOps
 from app.job_record import JobRecord
 from app.jobs import Job, JobStore
 from app.paths import Roots, default_roots
+from app.smaller import made
 from app.wording import base_name
 
 LORA_ENDINGS = (".safetensors", ".ckpt", ".pt")
@@ -53,13 +54,18 @@ def trial_file(job: Job, name: str) -> Path | None:
 
 
 def result_file(job: Job, record: JobRecord, name: str) -> Path | None:
-    """A LoRA file of a job by its file name: one that the job says it wrote, in its Output folder."""
+    """A LoRA file of a job by its file name: one that the job says it wrote, or a smaller one
+    taken out of it, in its Output folder.
+    """
     folder = Path(str(job.settings().get("output_dir") or "")).expanduser()
     if not folder.is_absolute():
         return None
     for file in record.lora_files():
         if base_name(file.path) == name and name.lower().endswith(LORA_ENDINGS):
             return inside(Path(file.path), folder)
+    for path in made(record):
+        if path.name == name:
+            return inside(path, folder)
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.job_files import result_file
 from app.jobs import JobStore
+from app.smaller import choices
 from app.wording import base_name, language_of, number, said, size, word
 from trainer.errors import UserError
 from trainer.lora_info import LoraInfo, describe
@@ -46,6 +47,7 @@ def card(path: Path, language: Language) -> dict[str, Any]:
         "readers": verdicts(readers(info), language),
         "classes": list(words.classes),
         "captions": [[text, count] for text, count in words.captions],
+        "smaller": choices(path),
         "metadata": [[key, info.metadata[key][:LONGEST_VALUE]] for key in sorted(info.metadata)],
     }
 

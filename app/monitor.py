@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from app import lora_card
+from app import lora_card, smaller
 from app.job_record import JobRecord
 from app.jobs import Job, JobStore
 from app.look import curve as curve_of
@@ -95,7 +95,10 @@ def about_files(store: JobStore, easel: TryIt) -> list[Callable[[dict[str, Any]]
     def try_cancel(request: dict[str, Any]) -> dict[str, Any]:
         return easel.cancel(request)
 
-    return [explain, try_ask, try_look, try_cancel]
+    def make_smaller(request: dict[str, Any]) -> dict[str, Any]:
+        return smaller.make(store, request)
+
+    return [explain, make_smaller, try_ask, try_look, try_cancel]
 
 
 def answer(store: JobStore, request: Any) -> dict[str, Any]:

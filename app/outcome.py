@@ -11,6 +11,7 @@ from urllib.parse import quote
 from app import lora_card, remedies
 from app.job_record import JobRecord
 from app.jobs import Job
+from app.smaller import made
 from app.wording import base_name, duration, number, said, size, word
 from trainer.events import Failed, Finished, Saved, Stopped
 from trainer.messages import Language
@@ -208,8 +209,14 @@ def files_of(job: Job, record: JobRecord) -> list[dict[str, Any]]:
     """Files of a run that are still there, newest first: LoRA files, the last state."""
     here = [file for file in record.files.values() if Path(file.path).exists()]
     rows = [_file_row(job, file) for file in reversed(here) if file.kind == "lora"]
+    rows += [_smaller_row(job, path) for path in made(record)]
     states = [file for file in here if file.kind != "lora"]
     return rows + [{"kind": "state", "step": file.step, "size": size(file.size)} for file in states[-1:]]
+
+
+def _smaller_row(job: Job, path: Path) -> dict[str, Any]:
+    told = {"kind": "lora", "name": path.name, "size": size(_size_on_disk(str(path)))}
+    return {**told, "step": 0, "epoch": 0, "final": False, "url": result_url(job.id, str(path))}
 
 
 def _file_row(job: Job, file: Saved) -> dict[str, Any]:

@@ -131,8 +131,8 @@
     return trials.get(key);
   }
   function inside(run) {
-    const { facts, chips, verdicts, more } = LA.inside(words, root, server, run.id);
-    return card(w('inside'), '', facts(run.outcome.lora.rows), h('h4', {}, w('works_with')), verdicts(run.outcome.lora.readers), chips({ ...run.outcome.lora, captions: run.outcome.lora.captions?.slice(0, 5) }), h('p', { class: 'more' }, more(run.outcome.file.name)));
+    const { facts, chips, verdicts, smaller, more } = LA.inside(words, root, server, run.id);
+    return card(w('inside'), '', facts(run.outcome.lora.rows), h('h4', {}, w('works_with')), verdicts(run.outcome.lora.readers), chips({ ...run.outcome.lora, captions: run.outcome.lora.captions?.slice(0, 5) }), smaller(run.outcome.lora), h('p', { class: 'more' }, more(run.outcome.file.name)));
   }
   function base() {
     const choice = h('select', { class: 'tin base', 'aria-label': w('jobs_against'), onchange: () => { against = choice.value; show(true); } }, h('option', { value: '' }, w('jobs_default')), shown.bases.map(([name, title]) => h('option', { value: name }, w('jobs_preset', { name: title }))));
@@ -163,6 +163,7 @@
     return h('ul', { class: 'files' }, rows);
   }
   filter.addEventListener('input', rows);
+  window.addEventListener('la-files', () => { showKey = ''; ask(); });
   document.addEventListener('visibilitychange', () => visible() && ask());
   new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && ask()).observe(root);
   ask();

@@ -31,6 +31,7 @@
   const wake = () => { if (!document.hidden) ask(); };
   document.addEventListener('visibilitychange', wake);
   window.addEventListener('la-look', wake);
+  window.addEventListener('la-files', () => { cursor.version = -1; wake(); });
 
   function take(told) {
     if (told.words) { words = told.words; view = null; drawn = ''; }
@@ -184,8 +185,8 @@
   }
   const inside = () => LA.inside(words, root, server, cursor.job);
   function insideCard(outcome) {
-    const { facts, chips, more } = inside();
-    return card(w('inside'), '', facts(outcome.lora.rows), chips({ ...outcome.lora, captions: outcome.lora.captions?.slice(0, 5) }), h('p', { class: 'more' }, more(outcome.file.name)));
+    const { facts, chips, smaller, more } = inside();
+    return card(w('inside'), '', facts(outcome.lora.rows), chips({ ...outcome.lora, captions: outcome.lora.captions?.slice(0, 5) }), smaller(outcome.lora), h('p', { class: 'more' }, more(outcome.file.name)));
   }
   // One card per file and language: what was typed and drawn stays while the view is built anew.
   let trial = null;
