@@ -71,6 +71,26 @@
     if (focused) list.querySelector(`[data-job="${CSS.escape(focused)}"]`)?.focus();
   }
   async function resume(id) { await patient(server.resume({ job: id })); window.dispatchEvent(new Event('la-look')); ask(); }
+  // Asks first: the server says what goes and what stays, or why it cannot be done.
+  async function removal(run) {
+    let told;
+    try { told = await patient(server.remove({ job: run.id, lang: words.language })); } catch { told = { error: w('try.no_answer') }; }
+    const text = h('p', { role: 'status' }, rich(told.ask || told.error));
+    const yes = h('button', { class: 'btn bad', type: 'button' }, icon('trash'), w('jobs_remove_yes'));
+    const no = h('button', { class: 'btn q2', type: 'button', autofocus: true, onclick: () => dialog.close() }, w(told.ask ? 'jobs_keep' : 'close'));
+    const dialog = h('dialog', { class: 'la-box ask', 'aria-label': w('jobs_remove') }, text, h('div', { class: 'row' }, told.ask ? yes : null, no));
+    yes.onclick = async () => {
+      yes.disabled = true;
+      try { told = await patient(server.remove({ job: run.id, sure: run.id, lang: words.language }), 60_000); } catch { told = { error: w('try.no_answer') }; }
+      if (told.error) { text.replaceChildren(...rich(told.error)); yes.remove(); return; }
+      dialog.close();
+      chosen = chosen.filter((id) => id !== run.id); shown = null;
+      window.dispatchEvent(new Event('la-look'));
+      ask();
+    };
+    dialog.addEventListener('close', () => dialog.remove());
+    root.append(dialog); dialog.showModal();
+  }
   function use(run) {
     trigger('submit', { job: run.id });
   }
@@ -91,7 +111,7 @@
     const [a, b] = shown.runs;
     if (!a) return;
     const heading = b ? h('h2', {}, tag('A'), a.name, ' ', h('span', { class: 'sub', style: 'font-weight:400;margin:0 8px' }, w('jobs_and')), ' ', tag('B'), b.name) : h('h2', {}, a.name);
-    const buttons = b ? [h('button', { class: 'btn s', type: 'button', onclick: () => use(a) }, w('jobs_use_a')), h('button', { class: 'btn s', type: 'button', onclick: () => use(b) }, w('jobs_use_b'))] : [h('button', { class: 'btn', type: 'button', onclick: () => use(a) }, w('jobs_use'))];
+    const buttons = b ? [h('button', { class: 'btn s', type: 'button', onclick: () => use(a) }, w('jobs_use_a')), h('button', { class: 'btn s', type: 'button', onclick: () => use(b) }, w('jobs_use_b'))] : [h('button', { class: 'btn', type: 'button', onclick: () => use(a) }, w('jobs_use')), server.remove && !['running', 'queued'].includes(a.state) ? h('button', { class: 'ib', type: 'button', 'aria-label': w('jobs_remove'), title: w('jobs_remove'), onclick: () => removal(a) }, icon('trash')) : null];
     const said = !b && a.outcome ? h('p', { class: 'said' }, h('b', {}, a.outcome.title), words.language === 'ja' ? '。' : '. ', rich([a.outcome.facts, a.outcome.why, a.outcome.fix].filter(Boolean).join(words.language === 'ja' ? '' : ' '))) : null;
     const loss = chart(130, w('loss'));
     const legend = b ? h('div', { class: 'legend' }, h('span', {}, h('i'), 'A'), h('span', {}, h('i', { class: 'b' }), 'B')) : null;
