@@ -61,7 +61,18 @@ function dressChoices() {
     const field = page.fields[option.closest(".la-field").id.slice(2)];
     option.dataset.words = field ? choiceWords(field, option.getAttribute("aria-label")) : "";
     option.setAttribute("aria-description", option.dataset.words);
+    keepInside(option.closest(".options"));
   }
+}
+
+/** A list is wider than its field: at the right edge it moves to the left. */
+function keepInside(list) {
+  if (!list || list.dataset.kept) return;
+  list.dataset.kept = "1";
+  requestAnimationFrame(() => {
+    const over = list.getBoundingClientRect().right - document.documentElement.clientWidth + 8;
+    if (over > 0) list.style.marginLeft = `${-over}px`;
+  });
 }
 
 /** The ending that the file will get stands in the field of its name. */

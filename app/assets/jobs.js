@@ -62,7 +62,7 @@
     const focused = document.activeElement?.dataset?.job;
     list.replaceChildren(...found.map((job) => {
       const mark = letter(job.id);
-      const button = h('button', { class: 'pick', type: 'button', 'aria-pressed': String(!!mark), 'aria-label': `${w('jobs_choose', { name: job.name })}${comma()}${w(`state.${job.state}`)}`, 'data-job': job.id, onclick: () => pick(job.id) },
+      const button = h('button', { class: 'pick', type: 'button', 'aria-pressed': String(!!mark), 'aria-description': w('jobs_choose', { name: job.name }), 'data-job': job.id, onclick: () => pick(job.id) },
         h('span', { class: `tag ${mark.toLowerCase()}`, 'aria-hidden': 'true' }, mark),
         job.thumb ? h('img', { class: 'thumb', src: job.thumb, alt: '', loading: 'lazy' }) : h('span', { class: 'thumb' }),
         h('span', { style: 'min-width:0' }, h('b', { class: 'ell' }, job.name), h('span', { class: 'sub sm' }, facts(job))), status(job));

@@ -48,6 +48,14 @@ def fill_with_problems(page: Page, root: Path, out: Path) -> None:
     page.wait_for_function("atelier.page.look.problems.length > 1 && atelier.page.look.plan")
 
 
+def have_a_run(page: Page, root: Path, out: Path) -> None:
+    """A finished run, so that Run and Jobs have something to show."""
+    if page.evaluate("atelier.page.job?.state") != "finished":
+        fill_demo(page, root, out, output_name="first")
+        page.locator("[data-act=train]").click()
+        page.wait_for_function("atelier.page.job?.state === 'finished'")
+
+
 def open_folds(page: Page, tab: str) -> None:
     """Open all that is folded up in a tab."""
     page.evaluate("(tab) => document.querySelectorAll(`#t-${tab} .la-acc > button:not(.open)`)"
@@ -59,6 +67,7 @@ def test_axe_finds_nothing_serious_on_any_tab_and_in_any_panel(open_page, root, 
     page = open_page(language=language, dark=dark)
     page.evaluate(AXE.read_text(encoding="utf-8"))
     assert page.evaluate(SERIOUS) == []
+    have_a_run(page, root, tmp_path / "out")
     fill_with_problems(page, root, tmp_path / "out")
     for tab in TABS:
         open_tab(page, tab)
@@ -138,6 +147,7 @@ def test_a_run_is_set_up_and_started_with_the_keyboard_alone(open_page, root, tm
 @pytest.mark.parametrize("language", ["en-US", "ja-JP"])
 def test_a_phone_shows_everything_without_sideways_scroll(open_page, root, tmp_path, language):
     page = open_page(phone=True, language=language)
+    have_a_run(page, root, tmp_path / "out")
     fill_with_problems(page, root, tmp_path / "out")
     for tab in TABS:
         open_tab(page, tab)
@@ -154,6 +164,12 @@ def test_a_phone_shows_everything_without_sideways_scroll(open_page, root, tmp_p
         assert page.evaluate(CUT) == [], action
         page.keyboard.press("Escape")
     open_tab(page, "training")
+    page.locator("#f-lr_scheduler input").click()  # its field stands at the right edge
+    expect(page.locator("#f-lr_scheduler [role=option]").first).to_be_visible()
+    page.wait_for_function(
+        "document.querySelector('#f-lr_scheduler .options').getBoundingClientRect().right <= 390"
+    )
+    page.keyboard.press("Escape")
     page.locator("#f-epoch .la-q").click()
     expect(page.locator("#la-sheet")).to_contain_text("Epoch")
     page.keyboard.press("Escape")

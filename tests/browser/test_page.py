@@ -16,7 +16,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-TABS = ("source_model", "folders", "training", "advanced")
 
 
 def test_first_key_in_a_new_tab_is_heard_and_a_problem_mended_and_undone(open_page, root):
@@ -36,8 +35,9 @@ def test_first_key_in_a_new_tab_is_heard_and_a_problem_mended_and_undone(open_pa
     expect(field.locator("input")).to_have_value(inner)
 
 
-def test_one_setting_of_every_place_is_reached_from_the_search(open_page):
-    page = open_page()
+@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
+def test_one_setting_of_every_place_is_reached_from_the_search(open_page, language):
+    page = open_page(language=language)
     places = {(setting.spec.tab, setting.spec.group, fold_of(key)): key for key, setting in SETTINGS.items()}
     for key in places.values():
         page.locator("#la-search").fill(key)
@@ -73,8 +73,9 @@ def test_field_is_idle_until_its_condition_holds(open_page):
     expect(note).to_be_hidden()
 
 
-def test_train_goes_to_the_first_problem_even_in_a_tab_never_opened(open_page, root, tmp_path):
-    page = open_page()
+@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
+def test_train_goes_to_the_first_problem_even_in_a_tab_never_opened(open_page, root, tmp_path, language):
+    page = open_page(language=language)
     fill_demo(page, root, tmp_path / "out")
     page.evaluate("atelier.write({network_dim: -4})")
     expect(page.locator("[data-act=train]")).to_have_attribute("aria-disabled", "true", timeout=60_000)
@@ -162,17 +163,3 @@ def test_command_can_be_read_in_the_page(open_page, root, tmp_path):
     expect(page.locator("#la-panel")).to_contain_text("train_network.py")
     page.keyboard.press("Escape")
     expect(page.locator("#la-panel")).to_be_hidden()
-
-
-@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
-def test_phone_has_no_sideways_scroll_and_help_in_a_sheet(open_page, language):
-    page = open_page(phone=True, language=language)
-    for tab in TABS:
-        open_tab(page, tab)
-        page.wait_for_timeout(300)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
-    open_tab(page, "training")
-    page.locator("#f-epoch .la-q").click()
-    expect(page.locator("#la-sheet")).to_contain_text("Epoch")
-    page.keyboard.press("Escape")
-    expect(page.locator("#la-sheet")).to_have_count(0)
