@@ -180,7 +180,7 @@ class Answers:
         words, toml = kohya.sd_scripts_command(settings, _carried(request))
         path = str(request.get("path") or "") or "config.json"
         return {
-            "ours": command_line(kohya.our_command(settings, path)),
+            "ours": command_line(kohya.our_command(path)),
             "theirs": command_line(words),
             "toml": toml,
             "cannot": [say(message, language).what for message in kohya.sd_scripts_cannot(settings)],

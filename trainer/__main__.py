@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from trainer.errors import UserError
 from trainer.job_folder import JobFolder, default_workspace
 from trainer.messages import Language, Message, say
 from trainer.plan import Plan
+from trainer.processes import Rank
 from trainer.secrets import ENVIRONMENT, secrets_file
 from trainer.settings import SETTINGS, Settings
 
@@ -70,13 +72,26 @@ def train(
 ) -> None:
     """Train a LoRA with the settings of a file."""
     settings = read_settings(config, changes)
-    if job is None:
-        folder = JobFolder.create(default_workspace(), settings)
-    else:
+
+    def prepared() -> str:
+        if job is None:
+            return str(JobFolder.create(default_workspace(), settings).path)
         job.mkdir(parents=True, exist_ok=True)
-        folder = JobFolder(job)
-        folder.write_settings(settings)
-    raise typer.Exit(_run(folder))
+        JobFolder(job).write_settings(settings)
+        return str(job)
+
+    raise typer.Exit(_run(JobFolder(Path(_once(prepared)))))
+
+
+def _once(prepared: Callable[[], str]) -> str:
+    """Have one process make the job's folder where torchrun or accelerate has started several."""
+    rank = Rank.own()
+    if rank.count == 1:
+        return prepared()
+    from trainer.device import pick_device
+    from trainer.exchange import Exchange
+
+    return Exchange.joined(rank, pick_device()).agree(prepared)
 
 
 @app.command("job")

@@ -20,6 +20,7 @@ from trainer.kohya.read_sd_scripts import NO_EFFECT, draft_from_options
 from trainer.kohya.report import Entry, shown
 from trainer.kohya.schedule_options import ARGUMENT_OF, joined, takes
 from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.launch_arguments import read_launch_arguments
 from trainer.places import clean_path
 from trainer.problems import Problem, block, hint
 from trainer.settings import SETTINGS, Settings
@@ -51,8 +52,8 @@ class Typed:
 
 
 def applied(settings: Settings) -> Settings:
-    """The settings that count: the form's, with the typed options' last word."""
-    values = read(settings).values
+    """The settings that count: the form's, with the last word of typed launch arguments and options."""
+    values = {**read_launch_arguments(settings.machine).values, **read(settings).values}
     return settings.replace(**values) if values else settings
 
 

@@ -143,10 +143,15 @@ class TrainingData(Dataset[Batch]):
             )
         )
 
-    def loaded(self, groups: Iterable[Group]) -> Iterator[tuple[Group, list[Batch]]]:
-        """The batches of each optimizer step, read ahead by the workers where there are any."""
+    def loaded(
+        self, groups: Iterable[Group], share: slice = slice(None)
+    ) -> Iterator[tuple[Group, list[Batch]]]:
+        """The batches of each optimizer step, read ahead by the workers where there are any.
+
+        `share`: which of a step's batches this process takes.
+        """
         for part in [list(groups)] if self.persistent else _by_epoch(groups):
-            places = [(group.epoch, batch) for group in part for batch in group.batches]
+            places = [(group.epoch, batch) for group in part for batch in group.batches[share]]
             loader = DataLoader(
                 self,
                 batch_size=None,
@@ -156,7 +161,7 @@ class TrainingData(Dataset[Batch]):
             )
             batches = iter(loader)
             for group in part:
-                yield group, [_readable(next(batches)) for _ in group.batches]
+                yield group, [_readable(next(batches)) for _ in group.batches[share]]
 
 
 def _readable(found: Batch | Unreadable) -> Batch:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from trainer.errors import UserError
 from trainer.events import EventLog
 from trainer.settings import Settings
@@ -96,6 +98,11 @@ class JobFolder:
     def write_settings(self, settings: Settings) -> None:
         """Write settings.json, complete and without secrets."""
         self.write_json(self.settings_file, settings.flat())
+
+    def write_own_process(self) -> None:
+        """Say that this process works on the job."""
+        me = psutil.Process()
+        self.write_json(self.process_file, {"pid": me.pid, "started": me.create_time()})
 
     def write_json(self, path: Path, data: Any) -> None:
         """Write a small JSON file whole."""

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version as metadata_version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from trainer import checks_folders, checks_model, latents
 from trainer import images as image_files
+from trainer.chance import seed_everything
+from trainer.compiling import compile_unet
 from trainer.conditioning import CaptionEncoder
 from trainer.dataset import Batch, Changes, TrainingData
 from trainer.device import Precision, pick_device, pick_precision
 from trainer.events import Event, Notice, Phase, Started, read_events
+from trainer.exchange import Exchange
 from trainer.images import TrainImage
 from trainer.job_folder import JobFolder, default_workspace
 from trainer.keeper import StateKeeper
@@ -34,6 +35,7 @@ from trainer.network import Network, build_network
 from trainer.optimizer import build_optimizer, describe, set_training
 from trainer.plan import Plan, bucket_rule, build_plan
 from trainer.position import Position
+from trainer.processes import Rank
 from trainer.sample import SampleMaker, build_pipeline
 from trainer.sample_prompts import prompts
 from trainer.saving import DTYPES, Saver
@@ -66,6 +68,7 @@ class Parts:
     sampler: SampleMaker
     skipped: SkippedSteps
     start: Position
+    exchange: Exchange = field(default_factory=Exchange)
 
     @property
     def device(self) -> torch.device:
@@ -74,8 +77,8 @@ class Parts:
 
     @property
     def accumulation_steps(self) -> int:
-        """ "Gradient accumulation steps": batches per change of the weights."""
-        return self.settings.length.gradient_accumulation_steps
+        """ "Gradient accumulation steps" of all processes: batches per change of the weights."""
+        return self.settings.length.gradient_accumulation_steps * self.exchange.rank.count
 
     def encode_pictures(self, batch: Batch) -> Tensor:
         """Latents (B, 4, H/8, W/8) of a batch, cached or made now."""
@@ -94,16 +97,18 @@ def build_parts(
     Raises UserError, and StopRequested when Stop is pressed.
     """
     earlier = read_about(resume_from) if resume_from else begun_as(job, again=again)
-    seed = _pick_seed(settings, earlier)
+    exchange = Exchange.joined(Rank.own(), pick_device())
+    seed = exchange.agree(lambda: _pick_seed(settings, earlier))
     seed_everything(seed)
     torch.set_num_threads(settings.machine.num_cpu_threads_per_process)
-    device = pick_device()
-    precision = pick_precision(settings.machine.mixed_precision, device)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=_autocast_name(precision))
+    precision = pick_precision(settings.machine.mixed_precision, pick_device())
+    accelerator = Accelerator(cpu=pick_device().type == "cpu", mixed_precision=_autocast_name(precision))
+    device = accelerator.device
     if precision.notice:
         notify(emit, precision.notice)
 
-    for folder, start in ((job.path, ""), (Path(settings.folders.output_dir), settings.folders.output_name)):
+    output = Path(settings.folders.output_dir), settings.folders.output_name
+    for folder, start in ((job.path, ""), output) if exchange.is_main else ():
         sweep(folder, start)
     emit(Phase("read_images"))
     pictures = read_images(settings)
@@ -115,6 +120,16 @@ def build_parts(
     network = _build_network(settings, model, emit)
     if settings.machine.gradient_checkpointing:
         enable_gradient_checkpointing(model)
+    machine = settings.machine
+    not_compiled = compile_unet(
+        model.unet,
+        backend=machine.dynamo_backend,
+        mode=machine.dynamo_mode,
+        fullgraph=machine.dynamo_use_fullgraph,
+        dynamic=machine.dynamo_use_dynamic,
+    )
+    if not_compiled:
+        notify(emit, not_compiled)
     optimizer = _build_optimizer(settings, network, device, emit)
     cached = (
         _cache_latents(settings, model, data, device, job, emit) if settings.images.cache_latents else None
@@ -128,6 +143,7 @@ def build_parts(
     lr_scheduler = build_lr_scheduler(settings.optimizer, optimizer, plan.total_steps)
     keeper = _build_keeper(settings, plan, seed, network, prepared, lr_scheduler, accelerator, job, emit)
     start = keeper.restore(resume_from) if resume_from else Position()
+    exchange.same_start(network.parameters())
     return Parts(
         settings=settings,
         plan=plan,
@@ -145,6 +161,7 @@ def build_parts(
         keeper=keeper,
         skipped=SkippedSteps(emit),
         start=start,
+        exchange=exchange,
         sampler=_build_sampler(settings, plan, model, captions, network, optimizer, accelerator, job, emit),
     )
 
@@ -164,13 +181,6 @@ def _pick_seed(settings: Settings, earlier: dict[str, Any]) -> int:
     if "seed" in earlier:
         return int(earlier["seed"])
     return secrets.randbelow(2**32) if settings.length.seed is None else settings.length.seed
-
-
-def seed_everything(seed: int) -> None:
-    """Seed torch (CPU and GPUs), Python and numpy: libraries draw from all of them."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # libraries draw from it
 
 
 def notify(emit: Emit, message: Message) -> None:

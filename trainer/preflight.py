@@ -16,6 +16,7 @@ from trainer import (
     checks_folders,
     checks_model,
     checks_pictures,
+    checks_processes,
     checks_saving,
     checks_training,
     checks_values,
@@ -48,7 +49,7 @@ class Checked:
 def check(settings: Settings) -> Checked:
     """Problems (those that stop the run first) and plan of these settings."""
     typed = additional.read(cleaned(settings))
-    settings = cleaned(settings.replace(**typed.values)) if typed.values else cleaned(settings)
+    settings = cleaned(additional.applied(cleaned(settings)))
     model = checks_model.known_facts(settings.model)
     pictures, reg = checks_folders.scans(settings.folders, settings.captions)
     problems = [
@@ -58,6 +59,7 @@ def check(settings: Settings) -> Checked:
         *checks_folders.check(settings.folders, settings.captions, pictures, reg),
         *checks_saving.check(settings),
         *checks_training.check(settings),
+        *checks_processes.check(settings.machine),
         *checks_pictures.check(settings.images, [*pictures.images, *reg.images]),
     ]
     plan = _plan(settings, pictures, reg, model)

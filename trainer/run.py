@@ -11,16 +11,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import psutil
-
-from trainer import console, preflight
+from trainer import additional, console, preflight, processes
 from trainer.errors import StopRequested, UserError
 from trainer.events import Event, EventLog, Failed, Finished, Phase, Saved, Started, Stopped, read_events
 from trainer.job_folder import JobFolder
+from trainer.launch_arguments import read_launch_arguments
 from trainer.places import cleaned
 from trainer.quiet import quiet_libraries
 from trainer.redact import redacted, secret_values
-from trainer.settings import Settings
+from trainer.settings import Machine, Settings
 from trainer.stopping import EarlyStop
 
 DONE, BUG, USER, STOPPED = 0, 1, 2, 3
@@ -38,15 +37,18 @@ class Teller:
     listen: console.Listener
     lock: Any
     secrets: tuple[str, ...]
+    reports: bool = True
+    """False in all but one of several processes."""
 
     def __call__(self, event: Event) -> None:
         with self.lock:
             self._tell(event)
 
     def _tell(self, event: Event) -> None:
-        clean = redacted(event, self.secrets)
-        self.log.emit(clean)
-        self.listen(clean)
+        if self.reports:
+            clean = redacted(event, self.secrets)
+            self.log.emit(clean)
+            self.listen(clean)
 
     def last(self, event: Event) -> None:
         """Say the last word. Where the disk does not take it, it goes to the terminal."""
@@ -63,10 +65,16 @@ def run_job(folder: JobFolder, *, resume: bool = False, own_process: bool = Fals
     `resume` continues from the job's own state; from the beginning where it has none yet. `own_process`:
     this process does nothing else, so Stop before the first step may end it at once.
     """
+    rank = processes.Rank.own()
+    processes.hold_lifeline()
+    if rank.count == 1 and (machine := _machine(folder)):
+        processes.choose_gpus(machine)
+        if machine.num_processes > 1:
+            return _run_together(folder, machine, resume)
     try:
-        me = psutil.Process()
-        folder.write_json(folder.process_file, {"pid": me.pid, "started": me.create_time()})
-        emit = Teller(folder.event_log(), console.listener(), Lock(), secret_values())
+        if not processes.has_lifeline() and rank.reports:
+            folder.write_own_process()
+        emit = Teller(folder.event_log(), console.listener(), Lock(), secret_values(), rank.reports)
     except OSError as error:
         failed, code = _explain(error)
         print(console.in_words(failed), file=sys.stderr)
@@ -80,6 +88,8 @@ def run_job(folder: JobFolder, *, resume: bool = False, own_process: bool = Fals
         last, code = _stopped_early(folder), STOPPED
     except UserError as error:
         last, code = Failed(error.message.code, error.message.values, error.setting), USER
+        if error.message.code == "training.process_lost" and folder.stop_requested():
+            last, code = _stopped_early(folder), STOPPED  # another process saw Stop first
     except Exception as error:  # noqa: BLE001  # the last line of defence: the page must learn of every end
         last, code = _explain(error)
     early.over()
@@ -102,11 +112,43 @@ def _stopped_early(folder: JobFolder) -> Stopped:
     return Stopped(max(file.step for file in files), loras[-1] if loras else "")
 
 
+def _machine(folder: JobFolder) -> Machine | None:
+    """How many processes are asked for, on which GPUs; None where there are no settings."""
+    try:
+        return additional.applied(folder.settings()).machine
+    except UserError:
+        return None
+
+
+def _run_together(folder: JobFolder, machine: Machine, resume: bool) -> int:
+    """Start the run's processes on this machine, wait for them, and say the last word where they cannot."""
+    try:
+        folder.write_own_process()
+    except OSError as error:
+        failed, code = _explain(error)
+        print(console.in_words(failed), file=sys.stderr)
+        return code
+    before = folder.events_file.stat().st_size if folder.events_file.exists() else 0
+    launch = read_launch_arguments(machine)
+    words = [sys.executable, "-m", "trainer", "resume" if resume else "job", str(folder.path.resolve())]
+    codes = processes.run_all(words, processes.environments(machine, launch))
+    told = [event for _, _, event in read_events(folder.events_file, before)]
+    if told and isinstance(told[-1], (Failed, Finished, Stopped)):
+        return codes[0] if codes[0] in {DONE, USER, STOPPED} else BUG
+    tell = Teller(folder.event_log(), console.listener(), Lock(), secret_values())
+    if folder.stop_requested():
+        tell.last(_stopped_early(folder))
+        return STOPPED
+    tell.last(Failed("training.process_lost"))
+    return BUG
+
+
 def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> tuple[Event, int]:
     """Check, build, train. Heavy imports come after the checks, so that mistakes are told at once."""
     emit(Phase("start"))
     settings = cleaned(folder.settings())
     checked = preflight.check(settings)
+    settings = cleaned(additional.applied(settings)).replace(num_processes=processes.Rank.own().count)
     for problem in checked.problems:
         if problem.blocks:
             raise UserError(problem.code, problem.setting, **problem.values)
@@ -131,9 +173,11 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
         )
     )
     tracking = build_tracking(settings, emit)
+    parts.exchange.total(0)  # all are ready: from here on Stop is agreed upon
     early.over()
     ended = train(parts, tracking.follow(emit), folder.stop_requested)
     tracking.finish()
+    parts.exchange.leave()
     if ended.stopped:
         return Stopped(ended.position.step, str(ended.path)), STOPPED
     return Finished(ended.position.step, str(ended.path)), DONE
@@ -153,6 +197,9 @@ def _state_to_resume(folder: JobFolder, settings: Settings, resume: bool) -> Pat
 def _explain(error: Exception) -> tuple[Failed, int]:
     """The known ways to fail, in words; anything else is our bug and keeps its traceback."""
     trace = "".join(traceback.format_exception(error))
+    if type(error).__module__ == "torch._dynamo.exc":
+        reason = str(error).strip().splitlines()[0][:200]
+        return Failed("training.compile_failed", {"reason": reason}, "dynamo_use_fullgraph"), USER
     if isinstance(error, OSError) and (found := _disk_trouble(error)):
         return found, USER
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):

@@ -543,6 +543,13 @@ class Loss(Section):
     ] = False
 
 
+DynamoBackend = Literal[
+    "no", "eager", "aot_eager", "inductor", "aot_ts_nvfuser", "nvprims_nvfuser", "cudagraphs", "ofi",
+    "fx2trt", "onnxrt", "tensorrt", "ipex", "tvm",
+]
+COMPILED = {"dynamo_backend": get_args(DynamoBackend)[1:]}
+
+
 class Machine(Section):
     """Precision, memory and processes."""
 
@@ -574,37 +581,34 @@ class Machine(Section):
     highvram: Annotated[Switch, Spec("highvram", "advanced", "memory")] = False
     lowvram: Annotated[Switch, Spec("lowvram", "advanced", "memory", flag="lowram")] = False
     num_processes: Annotated[
-        int, Field(ge=1), Spec("Number of processes", "advanced", "processes", flag="-", unbuilt=True),
+        int, Field(ge=1), Spec("Number of processes", "advanced", "processes", flag="-"),
     ] = 1
     num_machines: Annotated[
-        int, Field(ge=1), Spec("Number of machines", "advanced", "processes", flag="-", unbuilt=True),
+        int, Field(ge=1), Spec("Number of machines", "advanced", "processes", flag="-"),
     ] = 1
-    multi_gpu: Annotated[Switch, Spec("Multi GPU", "advanced", "processes", flag="-", unbuilt=True)] = False
-    gpu_ids: Annotated[str, Spec("GPU IDs", "advanced", "processes", flag="-", unbuilt=True)] = ""
+    multi_gpu: Annotated[Switch, Spec("Multi GPU", "advanced", "processes", flag="-")] = False
+    gpu_ids: Annotated[str, Spec("GPU IDs", "advanced", "processes", flag="-")] = ""
     main_process_port: Annotated[
         int,
         Field(ge=0, le=65535),
-        Spec("Main process port", "advanced", "processes", flag="-", unbuilt=True),
+        Spec("Main process port", "advanced", "processes", flag="-"),
     ] = 0
     dynamo_backend: Annotated[
-        Literal[
-            "no", "eager", "aot_eager", "inductor", "aot_ts_nvfuser", "nvprims_nvfuser", "cudagraphs", "ofi",
-            "fx2trt", "onnxrt", "tensorrt", "ipex", "tvm",
-        ],
-        Spec("Dynamo backend", "advanced", "processes", flag="-", unbuilt=True),
+        DynamoBackend,
+        Spec("Dynamo backend", "advanced", "processes", flag="-"),
     ] = "no"
     dynamo_mode: Annotated[
         Literal["default", "reduce-overhead", "max-autotune"],
-        Spec("Dynamo mode", "advanced", "processes", flag="-", unbuilt=True),
+        Spec("Dynamo mode", "advanced", "processes", matters=COMPILED, flag="-"),
     ] = "default"
     dynamo_use_fullgraph: Annotated[
-        Switch, Spec("Dynamo use fullgraph", "advanced", "processes", flag="-", unbuilt=True),
+        Switch, Spec("Dynamo use fullgraph", "advanced", "processes", matters=COMPILED, flag="-"),
     ] = False
     dynamo_use_dynamic: Annotated[
-        Switch, Spec("Dynamo use dynamic", "advanced", "processes", flag="-", unbuilt=True),
+        Switch, Spec("Dynamo use dynamic", "advanced", "processes", matters=COMPILED, flag="-"),
     ] = False
     extra_accelerate_launch_args: Annotated[
-        str, Spec("Extra accelerate launch arguments", "advanced", "processes", flag="-", unbuilt=True),
+        str, Spec("Extra accelerate launch arguments", "advanced", "processes", flag="-"),
     ] = ""
 
 

@@ -7,7 +7,7 @@ accumulation steps" says. The plan knows at which steps files are saved and samp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +15,14 @@ from torch import Tensor
 
 from trainer import loss as losses
 from trainer import noise as noises
+from trainer.chance import batch_seed, seed_everything
 from trainer.dataset import Batch
 from trainer.errors import StopRequested, UserError
 from trainer.events import Event, Phase, Step
 from trainer.memory import bytes_in_use
 from trainer.optimizer import adapted_rate, set_training
 from trainer.parts import Parts
-from trainer.position import Position, groups_from
+from trainer.position import Group, Position, groups_from
 
 
 @dataclass(frozen=True)
@@ -42,24 +43,29 @@ def train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[
     try:
         return _train(parts, emit, stop_requested)
     except Exception:
-        parts.keeper.save_good()
+        if parts.exchange.is_main:
+            parts.keeper.save_good()
         raise
 
 
 def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[[], bool]) -> Ended:
     plan, position = parts.plan, parts.start
+    exchange = parts.exchange
     parts.keeper.mark(position)
-    if position.step == 0:
+    if position.step == 0 and exchange.is_main:
         parts.sampler.draw_due(0)
-    if stop_requested():
+    if exchange.any(stop_requested()):
         raise StopRequested
     emit(Phase("train", position.step, plan.total_steps))
     set_training(parts.optimizer, True)
 
     groups = groups_from(position, plan.batches_per_epoch, parts.accumulation_steps, plan.total_steps)
-    for group, batches in parts.data.loaded(groups):
+    for group, batches in parts.data.loaded(groups, exchange.share):
         freeze_text_encoder_in_time(parts, group.after.step)
-        loss = sum(micro_step(parts, batch) for batch in batches) / len(batches)
+        loss = exchange.total(learn_from(parts, group, batches)) / len(group.batches)
+        if not math.isfinite(loss):
+            parts.keeper.unmark()  # the weights that gave this are no longer worth keeping
+            raise UserError("training.loss_not_finite", "learning_rate")
         rates = {group["name"]: adapted_rate(group) for group in parts.optimizer.param_groups}
         grad_norm = change_weights(parts)
         position = group.after
@@ -68,16 +74,30 @@ def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable
 
         if position.step == plan.total_steps:
             break
-        parts.saver.save_due(position)
-        parts.keeper.save_in_time(position)
-        if stop_requested():
-            return Ended(position, parts.saver.save_stopped(position), stopped=True)
-        parts.sampler.draw_due(position.step)
+        if exchange.is_main:
+            parts.saver.save_due(position)
+            parts.keeper.save_in_time(position)
+        if exchange.any(stop_requested()):
+            path = parts.saver.save_stopped(position) if exchange.is_main else Path()
+            return Ended(position, path, stopped=True)
+        if exchange.is_main:
+            parts.sampler.draw_due(position.step)
 
+    if not exchange.is_main:
+        return Ended(position, Path(), stopped=False)
     parts.skipped.tell()
     final = parts.saver.save_final(position)
     parts.sampler.draw_due(position.step)
     return Ended(position, final, stopped=False)
+
+
+def learn_from(parts: Parts, group: Group, batches: Sequence[Batch]) -> float:
+    """Add the gradients of this process's batches of a step; returns the sum of their losses."""
+    total = 0.0
+    for number, batch in zip(group.batches[parts.exchange.share], batches, strict=True):
+        seed_everything(batch_seed(parts.seed, group.epoch, number))
+        total += micro_step(parts, batch)
+    return total
 
 
 def micro_step(parts: Parts, batch: Batch) -> float:
@@ -91,11 +111,8 @@ def micro_step(parts: Parts, batch: Batch) -> float:
         text_embeds = parts.captions(batch.captions)  # (B, 77·n, D)
     noise, timesteps = draw_noise(parts, latents)
     loss = batch_loss(parts, batch, latents, text_embeds, noise, timesteps)
-    if not math.isfinite(value := float(loss.detach())):
-        parts.keeper.unmark()  # the weights that gave this are no longer worth keeping
-        raise UserError("training.loss_not_finite", "learning_rate")
     parts.accelerator.backward(loss / parts.accumulation_steps)
-    return value
+    return float(loss.detach())
 
 
 def draw_noise(parts: Parts, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,6 +157,7 @@ def batch_loss(
 
 def change_weights(parts: Parts) -> float:
     """One optimizer step with the gradients gathered; returns their norm before clipping."""
+    parts.exchange.add_gradients(parts.network.parameters())
     limit = parts.settings.optimizer.max_grad_norm or math.inf
     norm = parts.accelerator.clip_grad_norm_(parts.network.parameters(), limit)
     grad_norm = float(norm) if norm is not None else 0.0

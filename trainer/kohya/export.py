@@ -13,11 +13,8 @@ from trainer.settings import Settings
 CONFIG_NAME = "config_lora.toml"
 
 
-def our_command(settings: Settings, config: str) -> list[str]:
-    """Our own command for settings saved as `config`; it needs no page."""
-    if settings.machine.num_processes > 1 or settings.machine.multi_gpu:
-        processes = str(settings.machine.num_processes)
-        return ["accelerate", "launch", "--num_processes", processes, "-m", "trainer", "train", config]
+def our_command(config: str) -> list[str]:
+    """Our own command for settings saved as `config`; it needs no page, and starts its processes itself."""
     return ["python", "-m", "trainer", "train", config]
 
 

@@ -1,0 +1,78 @@
+""" "Extra accelerate launch arguments": accelerate's options, for the processes that we start ourselves."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.errors import UserError
+from trainer.kohya.command import LAUNCHER, options, split_command, text_of
+from trainer.kohya.fitting import fit
+from trainer.kohya.report import shown
+from trainer.problems import Problem, block
+from trainer.settings import SETTINGS, Machine
+
+SETTING = "extra_accelerate_launch_args"
+WHERE = ("machine_rank", "main_process_ip")
+"""Options without a setting: which of several machines this is, and where the first one is."""
+
+
+@dataclass(frozen=True)
+class LaunchArguments:
+    """What the typed arguments mean."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Setting -> value."""
+    machine_rank: int = 0
+    main_process_ip: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+def read_launch_arguments(machine: Machine) -> LaunchArguments:
+    """The typed arguments, and what is wrong with them."""
+    try:
+        found, loose = options(split_command(machine.extra_accelerate_launch_args))
+    except UserError:
+        return LaunchArguments(problems=(block(SETTING, "preflight.launch_quote"),))
+    found = {name.replace("-", "_"): value for name, value in found.items()}
+    values = {
+        name: fit(name, value, SETTINGS[name].default) for name, value in found.items() if name in LAUNCHER
+    }
+    rank = found.get("machine_rank", 0)
+    problems = [*_problems(found, loose)]
+    problems += [
+        _bad(found, name) for name, fitted in values.items() if fitted.attention or found[name] is None
+    ]
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0:
+        problems.append(_bad(found, "machine_rank"))
+        rank = 0
+    return LaunchArguments(
+        {name: fitted.value for name, fitted in values.items()},
+        rank,
+        str(found.get("main_process_ip") or ""),
+        tuple(problems),
+    )
+
+
+def _problems(found: Mapping[str, Any], loose: list[str]) -> Iterator[Problem]:
+    if loose:
+        yield block(SETTING, "preflight.launch_unknown", {SETTING: text_of(found)}, option=" ".join(loose))
+    for name in found:
+        if name in LAUNCHER or name in WHERE:
+            continue
+        near = difflib.get_close_matches(name, [*LAUNCHER, *WHERE], n=1)
+        code = "preflight.launch_unknown_near" if near else "preflight.launch_unknown"
+        values = {"near": f"--{near[0]}"} if near else {}
+        yield block(SETTING, code, _without(found, name), option=f"--{name}", **values)
+
+
+def _bad(found: Mapping[str, Any], name: str) -> Problem:
+    return block(
+        SETTING, "preflight.launch_value", _without(found, name), option=f"--{name}", value=shown(found[name])
+    )
+
+
+def _without(found: Mapping[str, Any], name: str) -> dict[str, str]:
+    return {SETTING: text_of({other: value for other, value in found.items() if other != name})}
