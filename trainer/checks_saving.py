@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from trainer.places import nearest_existing
@@ -14,6 +16,11 @@ from trainer.plan import Plan
 from trainer.problems import Problem, block, hint
 from trainer.sample_prompts import parse_lines, prompts
 from trainer.settings import SETTINGS, Folders, Records, Sampling, Saving, Settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 RESERVED = {
@@ -123,7 +130,30 @@ def _check_logging(folders: Folders, records: Records) -> Iterator[Problem]:
     if folders.logging_dir:
         yield from _check_writable("logging_dir", folders.logging_dir)
     elif records.log_with in {"tensorboard", "all"}:
-        yield hint("logging_dir", "preflight.logging_missing", {"log_with": ""})
+        fix = {"log_with": "wandb" if records.log_with == "all" else ""}
+        yield hint("logging_dir", "preflight.logging_missing", fix)
+    if records.log_with in {"wandb", "all"} and find_spec("wandb") is None:
+        fix = {"log_with": "tensorboard" if folders.logging_dir else ""}
+        yield hint("log_with", "preflight.no_wandb", fix)
+    if records.log_tracker_config:
+        yield from _check_tracker_config(records.log_tracker_config)
+
+
+def _check_tracker_config(path: str) -> Iterator[Problem]:
+    """A TOML file with tables."""
+    fix = {"log_tracker_config": ""}
+    if not Path(path).is_file():
+        values = {"label": SETTINGS["log_tracker_config"].spec.label, "path": path}
+        yield block("log_tracker_config", "preflight.file_not_found", fix, **values)
+        return
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        yield block("log_tracker_config", "preflight.tracker_config", fix, path=path, reason=str(error)[:200])
+        return
+    if not all(isinstance(table, dict) for table in content.values()):
+        reason = ", ".join(key for key, table in content.items() if not isinstance(table, dict))
+        yield block("log_tracker_config", "preflight.tracker_config", fix, path=path, reason=reason)
 
 
 def _check_samples(sampling: Sampling) -> Iterator[Problem]:

@@ -156,7 +156,7 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     from trainer.device import device_name
     from trainer.memory import bytes_there
     from trainer.parts import build_parts
-    from trainer.tracking import build_tracking
+    from trainer.tracking import Tracking, build_tracking
     from trainer.train import train
 
     parts = build_parts(settings, folder, emit, _state_to_resume(folder, settings, resume), again=resume)
@@ -172,7 +172,7 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
             bytes_there(parts.device),
         )
     )
-    tracking = build_tracking(settings, emit)
+    tracking = build_tracking(settings, folder.path, emit) if parts.exchange.is_main else Tracking([], emit)
     parts.exchange.total(0)  # all are ready: from here on Stop is agreed upon
     early.over()
     ended = train(parts, tracking.follow(emit), folder.stop_requested)

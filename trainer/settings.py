@@ -709,15 +709,19 @@ class Records(Section):
 
     log_with: Annotated[
         Literal["", "tensorboard", "wandb", "all"],
-        Spec("Logging", "advanced", "records", unbuilt=("wandb", "all")),
+        Spec("Logging", "advanced", "records"),
     ] = ""
-    wandb_api_key: Annotated[str, Spec("WANDB API Key", "advanced", "records", "secret", unbuilt=True)] = ""
-    wandb_run_name: Annotated[str, Spec("WANDB run name", "advanced", "records", unbuilt=True)] = ""
+    wandb_api_key: Annotated[
+        str, Spec("WANDB API Key", "advanced", "records", "secret", {"log_with": ("wandb", "all")}),
+    ] = ""
+    wandb_run_name: Annotated[
+        str, Spec("WANDB run name", "advanced", "records", matters={"log_with": ("wandb", "all")}),
+    ] = ""
     log_tracker_name: Annotated[str, Spec("Log tracker name", "advanced", "records")] = ""
     log_tracker_config: Annotated[
-        str, Spec("Log tracker config", "advanced", "records", "file", unbuilt=True),
+        str, Spec("Log tracker config", "advanced", "records", "file"),
     ] = ""
-    log_config: Annotated[Switch, Spec("Log config", "advanced", "records", unbuilt=True)] = False
+    log_config: Annotated[Switch, Spec("Log config", "advanced", "records")] = False
     additional_parameters: Annotated[
         str, Spec("Additional parameters", "advanced", "records", flag="-"),
     ] = ""
