@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from trainer.hub import REPO, TYPES, VISIBILITIES, place_of
 from trainer.places import nearest_existing
 from trainer.plan import Plan
 from trainer.problems import Problem, block, hint
 from trainer.sample_prompts import parse_lines, prompts
+from trainer.secrets import read_secret
 from trainer.settings import SETTINGS, Folders, Records, Sampling, Saving, Settings
 
 if sys.version_info >= (3, 11):
@@ -44,6 +46,7 @@ def check(settings: Settings) -> Iterator[Problem]:
     yield from _check_logging(settings.folders, settings.records)
     yield from _check_samples(settings.sampling)
     yield from _check_resume(settings.saving)
+    yield from _check_hub(settings.saving)
 
 
 def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
@@ -179,6 +182,29 @@ def _check_resume(saving: Saving) -> Iterator[Problem]:
         theirs = any((place / name).exists() for name in ("train_state.json", "optimizer.bin"))
         code = "preflight.state_of_others" if theirs else "preflight.state_missing"
         yield block("resume", code, fix, path=saving.resume)
+
+
+def _check_hub(saving: Saving) -> Iterator[Problem]:
+    """Where files are sent to, and where a state comes from."""
+    repo = saving.huggingface_repo_id
+    if repo and not REPO.fullmatch(repo):
+        yield block("huggingface_repo_id", "preflight.hub_repo", {"huggingface_repo_id": ""}, text=repo)
+    choices = {"huggingface_repo_type": TYPES, "huggingface_repo_visibility": VISIBILITIES}
+    for key, allowed in choices.items() if repo else ():
+        if getattr(saving, key) not in allowed:
+            values = {
+                "label": SETTINGS[key].spec.label,
+                "value": getattr(saving, key),
+                "choices": ", ".join(allowed[1:]),
+            }
+            yield block(key, "preflight.hub_choice", {key: ""}, **values)
+    if repo and not saving.huggingface_token and not read_secret("huggingface_token"):
+        yield hint("huggingface_token", "preflight.hub_no_token", {"huggingface_repo_id": ""})
+    if saving.resume_from_huggingface and not place_of(saving.resume_from_huggingface):
+        fix = {"resume_from_huggingface": ""}
+        yield block(
+            "resume_from_huggingface", "preflight.hub_state", fix, text=saving.resume_from_huggingface
+        )
 
 
 def name_in_state(resume: str) -> str:

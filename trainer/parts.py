@@ -23,6 +23,7 @@ from trainer.dataset import Batch, Changes, TrainingData
 from trainer.device import Precision, pick_device, pick_precision
 from trainer.events import Event, Notice, Phase, Started, read_events
 from trainer.exchange import Exchange
+from trainer.hub import Uploader
 from trainer.images import TrainImage
 from trainer.job_folder import JobFolder, default_workspace
 from trainer.keeper import StateKeeper
@@ -412,6 +413,7 @@ def _build_saver(
         with_state=settings.saving.save_state,
         state_at_end=settings.saving.save_state or settings.saving.save_state_on_train_end,
         emit=emit,
+        uploader=Uploader(settings.saving, emit),
     )
 
 

@@ -18,7 +18,7 @@ from trainer.memory_estimate import lora_weights, memory_parts, state_bytes
 from trainer.messages import Message
 from trainer.model_header import FULL_SIZE, ModelFacts, family_by_settings
 from trainer.sample_prompts import prompts
-from trainer.save_plan import SavePlan, free_name, most_files, save_plans
+from trainer.save_plan import SavePlan, free_name, most_files, most_states, save_plans
 from trainer.settings import Images, Length, Sampling, Saving, Settings
 
 DecidedBy = Literal["epoch", "max_train_epochs", "max_train_steps"]
@@ -174,15 +174,17 @@ def build_plan(
         final_name=name + extension,
         wanted_name=settings.folders.output_name + extension,
         lora_bytes=lora_bytes,
-        disk_bytes=disk_bytes(saving, lora_bytes, state_bytes(settings, weights), most_files(saves))
+        disk_bytes=disk_bytes(
+            saving, lora_bytes, state_bytes(settings, weights), most_files(saves), most_states(saves)
+        )
         + len(sample_steps) * per_sample * BYTES_PER_SAMPLE,
         memory=memory_parts(settings, buckets_area(buckets), facts, weights),
     )
 
 
-def disk_bytes(saving: Saving, lora: int, state: int, files: int) -> int:
+def disk_bytes(saving: Saving, lora: int, state: int, files: int, states: int) -> int:
     """Bytes of LoRA files and training states at their most."""
-    states = files if saving.save_state else int(saving.save_state_on_train_end)
+    states = states if saving.save_state else int(saving.save_state_on_train_end)
     return lora * files + state * states
 
 

@@ -189,6 +189,10 @@ def _state_to_resume(folder: JobFolder, settings: Settings, resume: bool) -> Pat
 
     if resume and (own := find_state(folder.safety_state)):
         return own
+    if settings.saving.resume_from_huggingface:
+        from trainer.hub import download_state
+
+        return download_state(settings.saving.resume_from_huggingface, folder.path / "downloaded")
     if settings.saving.resume:
         return find_state(Path(settings.saving.resume)) or Path(settings.saving.resume)
     return None

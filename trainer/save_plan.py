@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ class SavePlan:
     name: str
     gone_at: int = 0
     """Step at which "Save last N …" removes it again; 0: it stays."""
+    state_gone_at: int = 0
+    """The same for its state, if it has one ("Save last N … state", else as the file)."""
 
 
 def epoch_name(name: str, epoch: int) -> str:
@@ -37,17 +39,32 @@ def save_plans(saving: Saving, name: str, ending: str, per_epoch: int, total: in
     saves: list[SavePlan] = []
     if (every := saving.save_every_n_epochs) and per_epoch:
         keep = saving.save_last_n_epochs * every * per_epoch
+        keep_state = (saving.save_last_n_epochs_state * every * per_epoch) or keep
         steps = {epoch * per_epoch: epoch for epoch in range(every, -(-total // per_epoch) + 1, every)}
         points = [step for step in steps if step < total]
         saves += (
-            SavePlan(step, steps[step], epoch_name(name, steps[step]) + ending, _gone_at(step, keep, points))
+            SavePlan(
+                step,
+                steps[step],
+                epoch_name(name, steps[step]) + ending,
+                _gone_at(step, keep, points),
+                _gone_at(step, keep_state, points),
+            )
             for step in points
         )
     if every := saving.save_every_n_steps:
         points = [*range(every, total, every)]
         keep = saving.save_last_n_steps and saving.save_last_n_steps + 1
+        keep_state = (saving.save_last_n_steps_state and saving.save_last_n_steps_state + 1) or keep
         saves += (
-            SavePlan(step, 0, step_name(name, step) + ending, _gone_at(step, keep, points)) for step in points
+            SavePlan(
+                step,
+                0,
+                step_name(name, step) + ending,
+                _gone_at(step, keep, points),
+                _gone_at(step, keep_state, points),
+            )
+            for step in points
         )
     last = SavePlan(total, -(-total // per_epoch), name + ending) if total and per_epoch else None
     return (*sorted(saves, key=lambda save: (save.step, save.epoch)), *((last,) if last else ()))
@@ -60,7 +77,18 @@ def _gone_at(step: int, keep: int, points: Sequence[int]) -> int:
 
 def most_files(saves: Sequence[SavePlan]) -> int:
     """The most LoRA files that exist at any time."""
-    at = [sum(save.step <= now.step and not 0 < save.gone_at < now.step for save in saves) for now in saves]
+    return _most((save.step, save.gone_at) for save in saves)
+
+
+def most_states(saves: Sequence[SavePlan]) -> int:
+    """The most states that exist at any time, where each file has one."""
+    return _most((save.step, save.state_gone_at) for save in saves)
+
+
+def _most(lives: Iterable[tuple[int, int]]) -> int:
+    """How many live at once: each from its first step up to the step at which it goes (0: never)."""
+    all_lives = list(lives)
+    at = [sum(born <= now and not 0 < gone < now for born, gone in all_lives) for now, _ in all_lives]
     return max(at, default=0)
 
 

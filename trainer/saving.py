@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 
 from trainer.events import Event, Notice, Phase, Removed, Saved
+from trainer.hub import Uploader
 from trainer.keeper import StateKeeper
 from trainer.lora_file import save_lora
 from trainer.network import Network
@@ -36,6 +38,7 @@ class Saver:
     state_at_end: bool
     """"Save training state at end of training"."""
     emit: Callable[[Event], None]
+    uploader: Uploader
 
     def save_due(self, position: Position) -> None:
         """Save what the plan wants saved after this step (not the final file)."""
@@ -45,10 +48,16 @@ class Saver:
         for save in self.plan.saves:
             if save.gone_at == position.step:
                 self._remove(self.output_dir / save.name)
+            if save.state_gone_at == position.step and self.with_state:
+                self._remove(self._state_of(save.name))
+
+    def _state_of(self, name: str) -> Path:
+        return self.output_dir / f"{name.removesuffix(self.extension)}-state"
 
     def save_final(self, position: Position) -> Path:
         """Save the finished LoRA."""
         path = self._save(position, self.plan.final_name, state=self.state_at_end, final=True)
+        self.uploader.wait()
         self.keeper.forget()
         return path
 
@@ -59,12 +68,17 @@ class Saver:
         except OSError as error:
             self.emit(Notice("training.safety_failed", {"error": str(error)}, "warning"))
         stem = self.plan.final_name.removesuffix(self.extension)
-        return self._save(position, f"{stem}-step{position.step:08d}{self.extension}", final=True)
+        path = self._save(position, f"{stem}-step{position.step:08d}{self.extension}", final=True)
+        self.uploader.wait()
+        return path
 
     def _remove(self, path: Path) -> None:
-        """Remove an older file of this run ("Save last N …"), and its state unless states are kept longer."""
+        """Remove an older file or state of this run ("Save last N …")."""
+        self.uploader.wait()
+        if not path.exists():
+            return
         try:
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         except OSError as error:  # e.g. another program has it open on Windows
             values = {"name": path.name, "error": error.strerror or str(error)}
             self.emit(Notice("training.not_removed", values, "warning"))
@@ -76,8 +90,9 @@ class Saver:
         self.emit(Phase("save"))
         save_lora(path, self.network.state_dict(), self.metadata(position), self.dtype)
         self.emit(Saved(position.step, position.epoch, str(path), path.stat().st_size, final=final))
+        self.uploader.send(path)
         if state:
-            stem = name.removesuffix(self.extension)
-            self.keeper.save(self.output_dir / f"{stem}-state", position, "state")
+            self.keeper.save(self._state_of(name), position, "state")
+            self.uploader.send_state(self._state_of(name))
         self.emit(Phase("train", position.step, self.plan.total_steps))
         return path

@@ -612,6 +612,9 @@ class Machine(Section):
     ] = ""
 
 
+UPLOADED = {"huggingface_repo_id": (SET,)}
+
+
 class Saving(Section):
     """Which files are written, when, and what stands in them."""
 
@@ -630,8 +633,8 @@ class Saving(Section):
     save_last_n_steps_state: Annotated[
         Count,
         Spec(
-            "Save last N steps state", "advanced", "saving", matters={"save_every_n_steps": (SET,)},
-            unbuilt=True,
+            "Save last N steps state", "advanced", "saving",
+            matters={"save_every_n_steps": (SET,), "save_state": (True,)},
         ),
     ] = 0
     save_last_n_epochs: Annotated[
@@ -643,8 +646,8 @@ class Saving(Section):
     save_last_n_epochs_state: Annotated[
         Count,
         Spec(
-            "Save last N epochs state", "advanced", "saving", matters={"save_every_n_epochs": (SET,)},
-            unbuilt=True,
+            "Save last N epochs state", "advanced", "saving",
+            matters={"save_every_n_epochs": (SET,), "save_state": (True,)},
         ),
     ] = 0
     save_state: Annotated[Switch, Spec("Save training state", "advanced", "saving")] = False
@@ -663,27 +666,27 @@ class Saving(Section):
     metadata_license: Annotated[str, Spec("Metadata license", "advanced", "metadata")] = ""
     metadata_tags: Annotated[str, Spec("Metadata tags", "advanced", "metadata")] = ""
     huggingface_repo_id: Annotated[
-        str, Spec("Huggingface repo id", "advanced", "huggingface", unbuilt=True),
+        str, Spec("Huggingface repo id", "advanced", "huggingface"),
     ] = ""
     huggingface_token: Annotated[
-        str, Spec("Huggingface token", "advanced", "huggingface", "secret", unbuilt=True),
+        str, Spec("Huggingface token", "advanced", "huggingface", "secret"),
     ] = ""
     huggingface_repo_type: Annotated[
-        str, Spec("Huggingface repo type", "advanced", "huggingface", unbuilt=True),
+        str, Spec("Huggingface repo type", "advanced", "huggingface", matters=UPLOADED),
     ] = ""
     huggingface_repo_visibility: Annotated[
-        str, Spec("Huggingface repo visibility", "advanced", "huggingface", unbuilt=True),
+        str, Spec("Huggingface repo visibility", "advanced", "huggingface", matters=UPLOADED),
     ] = ""
     huggingface_path_in_repo: Annotated[
-        str, Spec("Huggingface path in repo", "advanced", "huggingface", unbuilt=True),
+        str, Spec("Huggingface path in repo", "advanced", "huggingface", matters=UPLOADED),
     ] = ""
     save_state_to_huggingface: Annotated[
-        Switch, Spec("Save state to huggingface", "advanced", "huggingface", unbuilt=True),
+        Switch, Spec("Save state to huggingface", "advanced", "huggingface", matters=UPLOADED),
     ] = False
     resume_from_huggingface: Annotated[
-        str, Spec("Resume from huggingface", "advanced", "huggingface", unbuilt=True),
+        str, Spec("Resume from huggingface", "advanced", "huggingface"),
     ] = ""
-    async_upload: Annotated[Switch, Spec("Async upload", "advanced", "huggingface", unbuilt=True)] = False
+    async_upload: Annotated[Switch, Spec("Async upload", "advanced", "huggingface", matters=UPLOADED)] = False
 
 
 SamplerName = Literal[
