@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from trainer.buckets import Fit, Size, resolution
 from trainer.checks_folders import names
-from trainer.images import TrainImage
+from trainer.dataset_file import mask_folders
+from trainer.images import FolderScan, TrainImage
 from trainer.plan import bucket_rule
 from trainer.problems import Problem, block, hint
 from trainer.settings import Images
@@ -118,3 +120,11 @@ def _check_fits(images: Images, pictures: Sequence[TrainImage]) -> Iterator[Prob
 def _lost(fit: Fit) -> float:
     """Share of the scaled picture that is cropped away."""
     return 1 - fit.bucket[0] * fit.bucket[1] / (fit.resized[0] * fit.resized[1])
+
+
+def check_masks(images: Images, dataset_config: str, pictures: FolderScan) -> Iterator[Problem]:
+    """ "Masked loss" needs masks: see-through pictures, or a folder of masks."""
+    if not images.masked_loss or not pictures.images or pictures.transparent:
+        return
+    if not (dataset_config and mask_folders(Path(dataset_config))):
+        yield hint("masked_loss", "preflight.no_masks", {"masked_loss": False})

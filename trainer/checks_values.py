@@ -19,6 +19,13 @@ CODES = {
     "kohya.too_long": "preflight.value_too_long",
 }
 
+REASONS = {
+    "mixed_precision": "preflight.no_fp8_training",
+    "fp8_base": "preflight.no_fp8_base",
+    "train_inpainting": "preflight.no_inpainting",
+}
+"""Settings that are refused for a reason of their own."""
+
 
 def typed(values: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
     """Settings from a form's values, every bad one replaced by its nearest legal one, and the problems."""
@@ -75,8 +82,10 @@ def check_unbuilt(settings: Settings) -> Iterator[Problem]:
         unbuilt, value = setting.spec.unbuilt, settings.get(key)
         if not unbuilt or not matters(key, values):
             continue
-        if unbuilt is True and value != setting.default:
+        if key in REASONS and (value in unbuilt if isinstance(unbuilt, tuple) else value != setting.default):
+            yield block(key, REASONS[key], {key: setting.default if unbuilt is True else "bf16"})
+        elif unbuilt is True and value != setting.default:
             yield block(key, "preflight.unbuilt", {key: setting.default}, label=setting.spec.label)
-        if isinstance(unbuilt, tuple) and value in unbuilt:
+        elif isinstance(unbuilt, tuple) and value in unbuilt:
             fix = {key: setting.default}
             yield block(key, "preflight.unbuilt_choice", fix, label=setting.spec.label, value=str(value))

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,6 +36,8 @@ class Batch:
     flipped: tuple[bool, ...]
     pixels: Tensor | None = None
     """(B, 3, H, W), -1 to 1; None where latents are cached."""
+    masks: Tensor | None = None
+    """(B, 1, H/8, W/8), 0 to 1: what of the pictures is learned ("Masked loss"); None: all."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class TrainingData(Dataset[Batch]):
     prior_loss_weight: float = 1.0
     with_pixels: bool = True
     """False: latents are cached, only captions are needed."""
+    masks: Sequence[Path | None] | None = None
+    """"Masked loss": each picture's mask, or None where its own opacity says it."""
     workers: int = 0
     """"Max num workers for DataLoader"."""
     persistent: bool = False
@@ -117,11 +122,11 @@ class TrainingData(Dataset[Batch]):
         texts = tuple(self._caption(index, epoch, rng) for index in indices)
         flipped = tuple(self.changes.flip_aug and rng.random() < 0.5 for _ in indices)
         weights = [self.prior_loss_weight if self.images[index].is_reg else 1.0 for index in indices]
-        pixels = None
-        if self.with_pixels:
-            stack = [self._pixels(index, flip, rng) for index, flip in zip(indices, flipped, strict=True)]
-            pixels = torch.stack(stack)
-        return Batch(texts, torch.tensor(weights), indices, flipped, pixels)
+        changes = [self._drawn(index, rng) for index in indices]
+        views = list(zip(indices, changes, flipped, strict=True))
+        pixels = torch.stack([self._pixels(*view) for view in views]) if self.with_pixels else None
+        masks = None if self.masks is None else torch.stack([self._mask(*view) for view in views])
+        return Batch(texts, torch.tensor(weights), indices, flipped, pixels, masks)
 
     def _caption(self, index: int, epoch: int, rng: random.Random) -> str:
         rule = self.changes
@@ -133,14 +138,23 @@ class TrainingData(Dataset[Batch]):
             text, shuffle=rule.shuffle_caption, keep_tokens=rule.keep_tokens, drop=dropped, rng=rng
         )
 
-    def _pixels(self, index: int, flip: bool, rng: random.Random) -> Tensor:
-        fit = self.fits[index]
-        corner = pictures.random_corner(fit, rng) if self.changes.random_crop else None
-        hue = pictures.random_hue(rng) if self.changes.color_aug else 0
+    def _drawn(self, index: int, rng: random.Random) -> tuple[tuple[int, int] | None, int]:
+        """Corner of the crop (None: the middle) and turn of the hue, this time."""
+        corner = pictures.random_corner(self.fits[index], rng) if self.changes.random_crop else None
+        return corner, pictures.random_hue(rng) if self.changes.color_aug else 0
+
+    def _pixels(self, index: int, drawn: tuple[tuple[int, int] | None, int], flip: bool) -> Tensor:
+        corner, hue = drawn
+        path, fit = self.images[index].path, self.fits[index]
         return torch.from_numpy(
-            pictures.to_input(
-                pictures.fitted(self.images[index].path, fit, corner=corner, flip=flip, hue=hue)
-            )
+            pictures.to_input(pictures.fitted(path, fit, corner=corner, flip=flip, hue=hue))
+        )
+
+    def _mask(self, index: int, drawn: tuple[tuple[int, int] | None, int], flip: bool) -> Tensor:
+        own = None if self.masks is None else self.masks[index]
+        mask = pictures.load_mask(own or self.images[index].path, see_through=own is None)
+        return torch.from_numpy(
+            pictures.fitted_mask(mask, self.fits[index], corner=drawn[0], flip=flip)[None]
         )
 
     def loaded(

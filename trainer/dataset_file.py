@@ -71,6 +71,30 @@ def read_places(path: Path, caption_extension: str = "") -> Iterator[Place]:
             yield _place(values, f"datasets[{number}].subsets[{at}]", path.parent, caption_extension)
 
 
+def mask_folders(path: Path) -> dict[Path, Path]:
+    """Folder of pictures -> folder of their masks (`conditioning_data_dir`). {} for a file that is none."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = [
+            {**_table(content.get("general", {}), ""), **dataset, **subset}
+            for dataset in _list(content.get("datasets", []), "")
+            for subset in _list(dataset.get("subsets", []), "")
+        ]
+    except (OSError, ValueError, DatasetFileError):
+        return {}
+    found = [(table.get("image_dir"), table.get("conditioning_data_dir")) for table in tables]
+    return {
+        _path(images, path.parent): _path(masks, path.parent)
+        for images, masks in found
+        if isinstance(images, str) and isinstance(masks, str) and images and masks
+    }
+
+
+def _path(folder: str, base: Path) -> Path:
+    path = Path(folder).expanduser()
+    return path if path.is_absolute() or path.exists() else base / path
+
+
 def _place(values: Mapping[str, Any], name: str, base: Path, caption_extension: str) -> Place:
     folder, repeats = values.get("image_dir"), values.get("num_repeats", 1)
     tokens, ending = values.get("class_tokens", ""), values.get("caption_extension", caption_extension)
@@ -80,9 +104,7 @@ def _place(values: Mapping[str, Any], name: str, base: Path, caption_extension: 
         raise DatasetFileError(f"{name}: num_repeats")
     if not isinstance(tokens, str) or not isinstance(ending, str):
         raise DatasetFileError(f"{name}: class_tokens, caption_extension")
-    path = Path(folder).expanduser()
-    path = path if path.is_absolute() or path.exists() else base / path
-    return Place(path, repeats, tokens, extension(ending), bool(values.get("is_reg", False)))
+    return Place(_path(folder, base), repeats, tokens, extension(ending), bool(values.get("is_reg", False)))
 
 
 def _table(value: Any, name: str) -> dict[str, Any]:

@@ -39,8 +39,11 @@ def distance(
     target: Tensor,
     loss_type: str = "l2",
     huber_c: Tensor | None = None,
+    masks: Tensor | None = None,
 ) -> Tensor:
     """Mean distance of each picture of the batch, (B,), in float32.
+
+    `masks` (B, 1, h, w) weigh the places before the mean is taken over all of them ("Masked loss").
 
     "huber" and "smooth_l1" are pseudo-Huber losses with threshold huber_c (B,): near 0 like l2, far
     away like l1 (arXiv 2403.16728).
@@ -56,6 +59,8 @@ def distance(
         threshold = huber_c.to(error).view(-1, 1, 1, 1)
         scores = 2 * ((error**2 + threshold**2).sqrt() - threshold)
         scores = scores * threshold if loss_type == "huber" else scores
+    if masks is not None:
+        scores = scores * masks.to(scores)
     return scores.mean(dim=(1, 2, 3))
 
 

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from trainer import checks_folders, checks_model, latents
+from trainer import checks_folders, checks_model, dataset_file, latents
 from trainer import images as image_files
 from trainer.chance import seed_everything
 from trainer.compiling import compile_unet
@@ -34,6 +34,7 @@ from trainer.metadata import RunFacts, build_metadata
 from trainer.model import LoadedModel, enable_gradient_checkpointing, load_model
 from trainer.network import Network, build_network
 from trainer.optimizer import build_optimizer, describe, set_training
+from trainer.picture_files import is_picture
 from trainer.plan import Plan, bucket_rule, build_plan
 from trainer.position import Position
 from trainer.processes import Rank
@@ -225,9 +226,22 @@ def build_data(
         ),
         prior_loss_weight=settings.loss.prior_loss_weight,
         with_pixels=not caches_latents(settings),
+        masks=_masks(settings, everything) if changes.masked_loss else None,
         workers=changes.max_data_loader_n_workers,
         persistent=changes.persistent_data_loader_workers,
     )
+
+
+def _masks(settings: Settings, images: Sequence[TrainImage]) -> list[Path | None]:
+    """Each picture's mask in the folder that the dataset file names for it; None: there is none."""
+    config = settings.folders.dataset_config
+    folders = dataset_file.mask_folders(Path(config)) if config else {}
+    masks: dict[Path, dict[str, Path]] = {
+        images_in: {path.stem: path for path in sorted(folder.iterdir()) if is_picture(path.name)}
+        for images_in, folder in folders.items()
+        if folder.is_dir()
+    }
+    return [masks.get(image.path.parent, {}).get(image.path.stem) for image in images]
 
 
 def caches_latents(settings: Settings) -> bool:

@@ -156,6 +156,41 @@ def fitted(
     return pixels[:, ::-1] if flip else pixels
 
 
+def load_mask(path: Path, *, see_through: bool) -> NDArray[np.uint8] | None:
+    """(height, width), 255 where the picture is to be learned ("Masked loss").
+
+    Of a picture of its own, a mask is the red channel; with `see_through` the picture itself says it by its
+    opacity (None: it is opaque throughout).
+    """
+    if not see_through:
+        return load_pixels(path)[..., 0]
+    try:
+        with Image.open(path) as picture:
+            if not ("transparency" in picture.info or picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"}):
+                return None
+            alpha = picture.convert("RGBA").getchannel("A")
+            for turn in UPRIGHT.get(orientation(picture), ()):
+                alpha = alpha.transpose(turn)
+            return np.asarray(alpha)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError("pictures.unreadable", "train_data_dir", path=str(path), error=str(error)) from error
+
+
+def fitted_mask(
+    mask: NDArray[np.uint8] | None, fit: Fit, *, corner: tuple[int, int] | None = None, flip: bool = False
+) -> NDArray[np.float32]:
+    """(bucket height / 8, bucket width / 8), 0 to 1: scaled, cropped and flipped like its picture."""
+    width, height = fit.bucket
+    if mask is None:
+        return np.ones((height // 8, width // 8), np.float32)
+    left, top = fit.center if corner is None else corner
+    grey = np.repeat(mask[..., None], 3, axis=2)
+    part = crop(resize(grey, fit.resized), fit.bucket, left, top)[..., 0]
+    part = part[:, ::-1] if flip else part
+    blocks = part[: height // 8 * 8, : width // 8 * 8].reshape(height // 8, 8, width // 8, 8)
+    return np.ascontiguousarray(blocks.mean((1, 3), dtype=np.float32) / np.float32(255))
+
+
 def to_input(pixels: Pixels) -> NDArray[np.float32]:
     """(3, height, width), -1 to 1: what the VAE reads."""
     values = pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)

@@ -61,6 +61,7 @@ def check(settings: Settings) -> Checked:
         *checks_training.check(settings),
         *checks_processes.check(settings.machine),
         *checks_pictures.check(settings.images, [*pictures.images, *reg.images]),
+        *checks_pictures.check_masks(settings.images, settings.folders.dataset_config, pictures),
     ]
     plan = _plan(settings, pictures, reg, model)
     if not plan:

@@ -361,7 +361,7 @@ class Images(Section):
         Field(ge=1, le=4096),
         Spec("Bucket resolution steps", "advanced", "pictures_changes", matters={"enable_bucket": (True,)}),
     ] = 64
-    masked_loss: Annotated[Switch, Spec("Masked loss", "advanced", "pictures_changes", unbuilt=True)] = False
+    masked_loss: Annotated[Switch, Spec("Masked loss", "advanced", "pictures_changes")] = False
     train_inpainting: Annotated[
         Switch, Spec("Train inpainting model", "advanced", "pictures_changes", unbuilt=True),
     ] = False

@@ -151,7 +151,7 @@ def batch_loss(
     threshold = losses.huber_threshold(
         timesteps, model.noise_scheduler.alphas_cumprod, loss.huber_schedule, loss.huber_c, loss.huber_scale
     )
-    scores = losses.distance(noise_pred, target, loss.loss_type, threshold)  # (B,)
+    scores = losses.distance(noise_pred, target, loss.loss_type, threshold, batch.masks)  # (B,)
     return (scores * batch.loss_weights.to(scores) * parts.timestep_weights(timesteps)).mean()
 
 

@@ -19,8 +19,11 @@ def rule(*name: Any, **values: Any) -> Any:
 @pytest.mark.parametrize(
     ("code", "setting", "blocks", "values"),
     [
-        rule("preflight.unbuilt", "masked_loss", True, masked_loss=True),
-        rule("preflight.unbuilt_choice", "mixed_precision", True, mixed_precision="fp8"),
+        rule("preflight.unbuilt", "sdxl", True, sdxl=True),
+        rule("preflight.no_fp8_training", "mixed_precision", True, mixed_precision="fp8"),
+        rule("preflight.no_fp8_base", "fp8_base", True, fp8_base=True),
+        rule("preflight.no_inpainting", "train_inpainting", True, train_inpainting=True),
+        rule("preflight.no_masks", "masked_loss", False, masked_loss=True),
         rule("preflight.model_missing", "pretrained_model_name_or_path", True,
              pretrained_model_name_or_path=""),
         rule("preflight.model_not_found", "pretrained_model_name_or_path", True,

@@ -17,7 +17,16 @@ from trainer.settings import SETTINGS, Settings
 ROOT = Path(__file__).parents[2]
 SOURCES = [
     ROOT / "trainer" / name
-    for name in ("additional.py", "sample_prompts.py", "preflight.py", "plan.py", "pictures.py", "latents.py")
+    for name in (
+        "additional.py",
+        "launch_arguments.py",
+        "hub.py",
+        "sample_prompts.py",
+        "preflight.py",
+        "plan.py",
+        "pictures.py",
+        "latents.py",
+    )
 ]
 SOURCES += sorted((ROOT / "trainer").glob("checks_*.py"))
 
