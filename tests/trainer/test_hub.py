@@ -49,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Hub
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *words: Any) -> None:
+    def log_message(self, format: str, *words: Any) -> None:  # noqa: A002  # the name is the base class's
         """Say nothing."""
 
     def _answer(self, data: bytes | Any, code: int = 200, **headers: str) -> None:
