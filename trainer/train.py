@@ -67,6 +67,7 @@ def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable
             parts.keeper.unmark()  # the weights that gave this are no longer worth keeping
             raise UserError("training.loss_not_finite", "learning_rate")
         rates = {group["name"]: adapted_rate(group) for group in parts.optimizer.param_groups}
+        parts.keeper.unmark()
         grad_norm = change_weights(parts)
         position = group.after
         parts.keeper.mark(position)
@@ -161,7 +162,6 @@ def change_weights(parts: Parts) -> float:
     limit = parts.settings.optimizer.max_grad_norm or math.inf
     norm = parts.accelerator.clip_grad_norm_(parts.network.parameters(), limit)
     grad_norm = float(norm) if norm is not None else 0.0
-    parts.keeper.unmark()
     if not math.isfinite(grad_norm) and parts.accelerator.scaler is None:
         raise UserError("training.gradient_not_finite", "learning_rate")
     parts.optimizer.step()

@@ -38,6 +38,7 @@ from trainer.model import enable_gradient_checkpointing
 from trainer.network import build_network
 from trainer.parts import Parts
 from trainer.position import Position
+from trainer.skipped import SkippedSteps
 
 BOUNDS = {
     "hidden_max_abs": 2e-5,
@@ -90,7 +91,7 @@ def build_run(recording: Recording) -> Parts:
     precision = pick_precision(settings.machine.mixed_precision, device)
     AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True, mixed_precision=builders._autocast_name(precision))
-    model = builders._load_model(settings, precision, _ignore)
+    model = builders.load_base_model(settings, precision, _ignore)
     network = build_network(
         model,
         settings.network,
@@ -114,13 +115,14 @@ def build_run(recording: Recording) -> Parts:
         network=network,
         data=nothing,
         cached=nothing,
-        captions=builders._caption_encoder(settings, model, device, learning=learning),
+        captions=builders.caption_encoder(settings, model, device, learning=learning),
         optimizer=accelerator.prepare(optimizer),
         lr_scheduler=build_lr_scheduler(settings.optimizer, optimizer, int(args["max_train_steps"])),
         timestep_weights=builders._timestep_weights(settings, model),
         saver=nothing,
         keeper=nothing,
         sampler=nothing,
+        skipped=SkippedSteps(_ignore),
         start=Position(),
     )
 

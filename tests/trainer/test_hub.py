@@ -46,7 +46,7 @@ class Hub(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """One request."""
 
-    server: Hub
+    server: Hub  # pyright: ignore[reportIncompatibleVariableOverride]  # a narrower type
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *words: Any) -> None:  # noqa: A002  # the name is the base class's
