@@ -7,6 +7,7 @@ Gradio gives the widgets and the tabs. The script in assets/ hears every input a
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("core", "fields", "header", "files", "help", "offer", "plan", "unet", "blocks", "bar", "start")
 STYLES = ("theme", "page", "fields", "parts")
 TITLE = "LoRA Atelier"
+DEMO_STEPS = (0, 40, 80, 160)
 
 
 def build_page(store: JobStore, roots: Roots | None = None) -> gr.Blocks:
@@ -141,7 +143,14 @@ def script() -> str:
     parts = "\n".join(asset(f"{name}.js") for name in SCRIPTS)
     data = json.dumps(spoken, ensure_ascii=False).replace("</", "<\\/")
     given = f"const WORDS = {data};\nconst SPRITE = {json.dumps(asset('icons.svg'))};"
+    given += f"\nconst DEMO_PICTURES = {json.dumps([(step, demo_picture(step)) for step in DEMO_STEPS])};"
     return f"(() => {{ 'use strict';\n{given}\n{parts}\n}})();"
+
+
+def demo_picture(step: int) -> str:
+    """A sample picture of the demo after so many steps, as a data address."""
+    data = (layout.ASSETS / f"demo_{step}.webp").read_bytes()
+    return "data:image/webp;base64," + base64.b64encode(data).decode()
 
 
 def mount_options() -> dict[str, Any]:
