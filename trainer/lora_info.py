@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import UserError
+from trainer.lora_shapes import rank_of
 
 LARGEST_HEADER = 100_000_000
 KINDS = (
     ("LoKr", ".lokr_w1"), ("LoKr", ".lokr_w1_a"), ("LoHa", ".hada_w1_a"), ("GLoRA", ".a1.weight"),
-    ("Diag-OFT / BOFT", ".oft_blocks"), ("iA3", ".on_input"), ("Full", ".diff"),
+    ("Diag-OFT / BOFT", ".oft_blocks"), ("iA3", ".on_input"), ("Full", ".diff"), ("Norm", ".w_norm"),
     ("LoRA", ".lora_down.weight"), ("LoRA", ".lora_A.weight"),
 )  # fmt: skip
 """Kind of a module by the ending of a key; the first that fits."""
@@ -178,5 +179,5 @@ def _module(name: str, shapes: Mapping[str, tuple[int, ...]], alpha: float | Non
         ),
         "other",
     )
-    dim = down[0] if down else next((shape[-1] for key, shape in shapes.items() if key.endswith("_a")), 0)
+    dim = rank_of(shapes) or (down[0] if down else 0)
     return LoraModule(name, kind, part, dim, alpha, shapes)

@@ -47,12 +47,22 @@ class StartFile:
 
 def read_start_file(path: Path) -> StartFile | None:
     """What a .safetensors file holds; None where it is no LoRA. Raises ModelUnreadableError, OSError."""
-    shapes, metadata = read_header(path)
+    return start_file_of(*read_header(path))
+
+
+def shapes_by_module(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]:
+    """{"lora_unet_x": {"alpha": (), "lora_down.weight": (4, 320)}}."""
     modules: dict[str, dict[str, Shape]] = {}
     for key, shape in shapes.items():
         name, dot, entry = key.partition(".")
         if dot and name.startswith(("lora_unet_", "lora_te")):
             modules.setdefault(name, {})[entry] = shape
+    return modules
+
+
+def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> StartFile | None:
+    """What a file with these tensors holds; None where it is no LoRA in kohya's or LyCORIS' format."""
+    modules = shapes_by_module(shapes)
     found: list[Algorithm] = [
         algorithm for module in modules.values() if (algorithm := _algorithm(module)) is not None
     ]

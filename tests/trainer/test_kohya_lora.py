@@ -15,7 +15,9 @@ import pytest
 
 from trainer.errors import UserError
 from trainer.kohya import from_sd_scripts, read, to_kohya
-from trainer.settings import Settings
+from trainer.lora_shapes import entry_shapes
+from trainer.lora_types import ALGORITHMS, RANKLESS, Options
+from trainer.settings import LORA_TYPES, Settings
 
 RECORDED = json.loads(
     (Path(__file__).parent.parent / "data" / "kohya" / "lora_metadata.json").read_text("utf-8")
@@ -94,8 +96,27 @@ def test_a_hub_name_of_the_base_model_is_enough(tmp_path: Path) -> None:
     assert settings.model.sdxl
 
 
+CONV_LAYER = "lora_unet_down_blocks_0_resnets_0_conv1"
+
+
+@pytest.mark.parametrize("kind", LORA_TYPES)
+def test_without_metadata_a_type_is_told_by_its_tensors(kind: str, tmp_path: Path) -> None:
+    algorithm, options = ALGORITHMS[kind], Options()
+    told = "lora" if algorithm == "dylora" else algorithm
+    shapes = {
+        f"{name}.{entry}": size
+        for name, shape, rank in ((UNET_LAYER, (320, 320), 16), (CONV_LAYER, (320, 320, 3, 3), 10))
+        for entry, size in entry_shapes(told, shape, rank, options, bias=False).items()
+    }
+    shapes |= {f"{UNET_LAYER}.on_input": ()} if algorithm == "ia3" else {}
+    network = read(write_file(tmp_path / "a.safetensors", shapes)).settings.network
+    assert ALGORITHMS[network.LoRA_type] == told
+    if algorithm not in (*RANKLESS, "lokr", "diag-oft", "boft"):
+        assert (network.network_dim, network.conv_dim) == (16, 10)
+
+
 def test_without_metadata_the_tensors_tell(tmp_path: Path) -> None:
-    shapes = layers(UNET_LAYER, rank=16) | {"lora_unet_conv_in.lora_down.weight": (3, 4, 3, 3)}
+    shapes = layers(UNET_LAYER, rank=16) | {f"{CONV_LAYER}.lora_down.weight": (3, 4, 3, 3)}
     imported = read(write_file(tmp_path / "a.safetensors", shapes))
     network = imported.settings.network
     found = network.LoRA_type, network.network_dim, network.network_alpha, network.conv_dim

@@ -15,7 +15,10 @@ from safetensors import safe_open
 from tests.trainer.runs import DEMO, events, run, short_settings, trained
 from trainer.events import Failed, Finished, Sampled, Saved, Started, Step, Stopped
 from trainer.job_folder import JobFolder
+from trainer.kohya.networks import lora_type
+from trainer.lora_info import describe
 from trainer.run import run_job
+from trainer.start_file import read_start_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -181,3 +184,41 @@ def test_a_rate_of_zero_leaves_that_part_alone(tmp_path, part):
         key.split("_text_model")[0].split("_down")[0].split("_mid")[0].split("_up_b")[0] for key in weights
     }
     assert prefixes == ({"lora_te"} if part == "unet_lr" else {"lora_unet"})
+
+
+TYPES = [
+    {"LoRA_type": "LyCORIS/LoHa", "use_scalar": True, "train_norm": True},
+    {"LoRA_type": "Kohya DyLoRA", "unit": 2, "conv_dim": 4},
+    {"LoRA_type": "LyCORIS/Diag-OFT", "conv_dim": 4},
+    {"LoRA_type": "LoRA-FA"},
+]
+
+
+@pytest.mark.parametrize("values", TYPES, ids=lambda values: values["LoRA_type"])
+def test_other_types_of_lora_continue_as_if_never_stopped_too(tmp_path, values):
+    from trainer.parts import build_parts
+    from trainer.train import train
+
+    changes = {"max_train_steps": 4, **values}
+    whole = trained(tmp_path / "whole", **changes)
+    settings = short_settings(tmp_path, **changes)
+    job = JobFolder.create(tmp_path, settings)
+    steps = []
+    ended = train(build_parts(settings, job, steps.append), steps.append, lambda: len(steps_in(steps)) == 2)
+    assert ended.stopped
+    assert ended.position.step == 2
+    assert run_job(job, resume=True) == 0
+    path = tmp_path / "out" / "mascot.safetensors"
+    with safe_open(path, "pt") as file:
+        assert all(torch.equal(file.get_tensor(key), whole[key]) for key in whole)
+        metadata = file.metadata()
+    arguments = json.loads(metadata.get("ss_network_args", "{}"))
+    assert lora_type(metadata["ss_network_module"], arguments) == values["LoRA_type"]
+    found = read_start_file(path)
+    assert found is not None
+    assert found.type == values["LoRA_type"]
+    assert describe(path).modules
+
+
+def steps_in(seen):
+    return [event for event in seen if isinstance(event, Step)]

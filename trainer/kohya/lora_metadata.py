@@ -19,6 +19,7 @@ from trainer.kohya.read_sd_scripts import draft_from_options
 from trainer.kohya.reading import parse_json
 from trainer.kohya.report import Imported
 from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.lora_shapes import rank_of
 from trainer.model_header import ModelUnreadableError, Shapes, read_header
 
 OPTIONS = {
@@ -34,6 +35,8 @@ MODELSPEC = {
 }  # fmt: skip
 CLASSES = {"SGD": "SGDNesterov", "SGD8bit": "SGDNesterov8bit", "DAdaptAdamPreprint": "DAdaptAdamPreprint"}
 """Class of an optimizer -> its name in the list, where they differ."""
+CONVOLUTIONS = re.compile(r"_(conv[12]|samplers_\d_conv|conv_in|conv_out)$")
+"""Names of the modules with 3x3 convolutions."""
 OUR_ENTRY = OWN
 """Our trainer's own entry: the run's settings in kohya_ss's JSON."""
 
@@ -175,23 +178,24 @@ def _from_shapes(path: Path, shapes: Shapes) -> Imported:
 
 
 def _kind(shapes: Shapes, *, has_conv: bool) -> str:
-    text = " ".join(shapes)
-    if "hada_" in text:
-        return "LyCORIS/LoHa"
-    if "lokr_" in text:
-        return "LyCORIS/LoKr"
-    return "Kohya LoCon" if has_conv else "Standard"
+    from trainer.start_file import start_file_of  # it needs this package
+
+    found = start_file_of(shapes, {})
+    return found.type if found else "Kohya LoCon" if has_conv else "Standard"
 
 
 def _ranks(shapes: Shapes) -> tuple[Counter[int], Counter[int]]:
     """How often each rank occurs: in linear and 1x1 layers, and in 3x3 convolutions."""
+    from trainer.start_file import shapes_by_module
+
     ranks: Counter[int] = Counter()
     conv: Counter[int] = Counter()
+    for name, entries in shapes_by_module(shapes).items():
+        (conv if CONVOLUTIONS.search(name) else ranks)[rank_of(entries)] += 1
     for name, shape in shapes.items():
-        if name.endswith(("lora_down.weight", "lora_A.weight")) and shape:
+        if name.endswith("lora_A.weight") and shape:
             (conv if tuple(shape[2:]) == (3, 3) else ranks)[shape[0]] += 1
-        elif name.endswith("hada_w1_b") and shape:
-            ranks[shape[0]] += 1
+    del ranks[0], conv[0]  # modules that show none
     return ranks, conv
 
 
