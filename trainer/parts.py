@@ -444,7 +444,7 @@ def _build_sampler(  # a sampler is made of many parts
 ) -> SampleMaker:
     @contextmanager
     def inference() -> Iterator[None]:
-        training = model.unet.training
+        training, vae_home = model.unet.training, model.vae.device
         network.eval()
         set_training(optimizer, False)
         model.unet.eval()
@@ -456,6 +456,7 @@ def _build_sampler(  # a sampler is made of many parts
             network.train()
             set_training(optimizer, True)
             model.unet.train(training)
+            move(model.vae, vae_home)
 
     pipeline = build_pipeline(
         model.unet, model.vae, model.text_encoders[0], model.tokenizers[0], model.noise_scheduler
