@@ -17,7 +17,7 @@ from .text_encoder import HIDDEN_SIZE, Captions
 from .vae import SIDE, encode, to_tensor
 from .vae_start import bias_of
 
-STEPS, BATCH = 4000, 16  # the batch is each worker's
+STEPS, BATCH = 3400, 16  # the batch is each worker's
 GALLERY_SIZE = 6000  # pictures each worker draws and encodes beforehand
 EMPTY_SHARE = 0.1  # captions left out, for classifier-free guidance (Ho & Salimans 2022)
 STRANGER_SHARE = 0.1
