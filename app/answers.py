@@ -149,7 +149,8 @@ class Answers:
     def save(self, request: Request) -> Answer:
         """Write the form as kohya_ss's JSON; asks back ({"exists"}) before another file is replaced."""
         path = self._config(request.get("path"))
-        path = path if path.suffix.lower() == ".json" else path.with_name(path.name + ".json")
+        known = path.suffix.lower() in preset_files.READ  # momo_ver1.0 has no ending, momo.toml has
+        path = path.with_suffix(".json") if known else path.with_name(path.name + ".json")
         if preset_files.to_write(path, self.roots).exists() and not request.get("replace"):
             return {"exists": str(path)}
         settings, _ = check_values(_values(request))

@@ -79,7 +79,7 @@ def _index() -> dict[str, tuple[str, str, str]]:
         meanings = " ".join(help_of(key, language).get("meaning", "") for language in LANGUAGES)
         body = " ".join(help_of(key, language).get(part, "") for language in LANGUAGES for part in PARTS)
         groups = " ".join(group_words(language)[setting.spec.group]["title"] for language in LANGUAGES)
-        names = f"{key} {key.replace('_', ' ')} {setting.spec.flag} {meanings}"
+        names = f"{meanings} {key} {key.replace('_', ' ')} {setting.spec.flag}"
         index[key] = (folded(setting.spec.label), folded(names), folded(f"{body} {groups}"))
     return index
 
@@ -104,6 +104,8 @@ def _score(term: str, label: str, names: str, body: str) -> int:
         return 60 + (label == term) * 40
     if f" {term}" in f" {label}":
         return 40
+    if names.lstrip().startswith(term):  # the Japanese meaning
+        return 35
     return 30 * (term in label) or 20 * (term in names) or int(term in body)
 
 

@@ -109,7 +109,8 @@ function took(answer) {
   const before = fileState();
   const name = answer.name || w("pasted");
   const offered = answer.path || !answer.report || !answer.name ? "" : `${answer.name.replace(/\.\w+$/, "")}.json`;
-  const after = { path: answer.path, saved: answer.path, carried: answer.carried, report: answer.report, offered };
+  const own = /\.json$/i.test(answer.path) ? answer.path : ""; // a TOML or a LoRA is not replaced by what is saved
+  const after = { path: answer.path, saved: own, carried: answer.carried, report: answer.report, offered };
   page.fresh = false;
   keep(after);
   writeUndoable(answer.values, w("loaded", { path: `**${name}**` }), () => keep(before));

@@ -137,6 +137,18 @@ def test_save_asks_before_it_replaces(answers, values, tmp_path):
     assert "path" in ask(answers, "save", path=str(path), values=values, replace=True)
 
 
+@pytest.mark.parametrize(
+    ("typed", "written"),
+    [("momo", "momo.json"), ("momo_ver1.0", "momo_ver1.0.json"), ("momo.toml", "momo.json"),
+     ("friend.safetensors", "friend.json"), ("Momo.JSON", "Momo.json")],
+)  # fmt: skip
+def test_settings_are_saved_as_json_and_replace_no_other_kind(answers, values, tmp_path, typed, written):
+    (tmp_path / "momo.toml").write_text("epoch = 3\n", encoding="utf-8")
+    saved = ask(answers, "save", path=str(tmp_path / typed), values=values)
+    assert saved == {"path": str(tmp_path / written)}
+    assert (tmp_path / "momo.toml").read_text(encoding="utf-8") == "epoch = 3\n"
+
+
 def test_a_bare_name_is_kept_in_the_workspace(answers, values):
     assert ask(answers, "save", path="momo", values=values)["path"] == str(answers.configs / "momo.json")
 
