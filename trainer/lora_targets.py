@@ -88,6 +88,8 @@ def reader_notices(
     """
     if network.LoRA_type == "LyCORIS/iA3":
         return [Message("core.ia3_readers")]
+    if algorithm_of(network) in ("diag-oft", "boft"):
+        return [Message("core.oft_readers", {"type": network.LoRA_type})]
     if algorithm_of(network) not in WITH_UP:
         return [Message("core.type_readers", {"type": network.LoRA_type})]
     if options_of(network).dora:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -283,3 +284,51 @@ def test_the_planned_size_is_that_of_the_file(kind: str) -> None:
         if name == "diff_b"
     )
     assert planned == real - biases
+
+
+@pytest.mark.parametrize(
+    ("algo", "kind", "more"),
+    [
+        ("locon", "LyCORIS/LoCon", {"use_tucker": True}),
+        ("locon", "LyCORIS/LoCon", {"dora_wd": True}),
+        ("loha", "LyCORIS/LoHa", {"use_tucker": True}),
+        ("lokr", "LyCORIS/LoKr", {"factor": 4}),
+        ("lokr", "LyCORIS/LoKr", {"factor": 8, "use_tucker": True, "decompose_both": True}),
+        ("glora", "LyCORIS/GLoRA", {}),
+        ("diag-oft", "LyCORIS/Diag-OFT", {"rescaled": True}),
+        ("boft", "LyCORIS/BOFT", {}),
+    ],
+)
+def test_a_file_made_by_lycoris_is_a_start(
+    algo: str, kind: str, more: dict[str, Any], tmp_path: Path
+) -> None:
+    other = fresh_model()
+    tensors = made_by_lycoris(other.unet, algo, more)
+    path = tmp_path / "lycoris.safetensors"
+    save_lora(path, tensors, {})
+    ours = fresh_model()
+    chosen = settings(LoRA_type=kind, network_weights=str(path), dim_from_weights=True)
+    network = build_network(ours, chosen, train_text_encoder=False)
+    network.eval()
+    assert gap(answer(ours), answer(other)) < 1e-4
+    assert gap(answer(ours), answer(base_model())) > 1e-2
+    assert network.state_dict().keys() == tensors.keys()
+
+
+def made_by_lycoris(unet: Any, algo: str, more: dict[str, Any]) -> dict[str, Tensor]:
+    """LyCORIS' own network in a UNet, with random weights; returns its file's tensors."""
+    from lycoris import LycorisNetwork, create_lycoris
+
+    preset = {"target_module": ["Transformer2DModel", "ResnetBlock2D"], "target_name": []}
+    LycorisNetwork.LORA_PREFIX = "lora_unet"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(importlib.import_module("lycoris.wrapper").PRESET, "full", preset)
+        network: Any = create_lycoris(
+            unet, 1.0, linear_dim=8, linear_alpha=4, conv_dim=4, conv_alpha=1, algo=algo, **more
+        )
+    network.apply_to()
+    generator = torch.Generator().manual_seed(5)
+    for weight in network.parameters():
+        weight.data += torch.randn(weight.shape, generator=generator) * 0.05
+    network.eval()
+    return {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}

@@ -269,6 +269,7 @@ def test_what_other_programs_misread_is_said(model: LoadedModel) -> None:
     assert codes("sd2") == ["core.sd2_shapes"]
     assert codes("sd1", LoRA_type="LyCORIS/LoHa") == ["core.type_readers"]
     assert codes("sd1", LoRA_type="LyCORIS/iA3") == ["core.ia3_readers"]
+    assert codes("sd1", LoRA_type="LyCORIS/Diag-OFT") == ["core.oft_readers"]
     assert codes("sd1", LoRA_type="LyCORIS/LoCon", dora_wd=True) == ["core.dora_readers"]
 
 
