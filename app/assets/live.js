@@ -35,7 +35,15 @@ const LA = (window.LA_LIVE ??= (() => {
   const language = () => (document.cookie.match(/(?:^|; )ui_lang=(\w+)/)?.[1] || navigator.language || 'en').slice(0, 2) === 'ja' ? 'ja' : 'en';
   // "**Label**" becomes bold, everything else stays text.
   const rich = (text) => String(text || '').split('**').map((part, at) => (at % 2 ? h('b', {}, part) : part));
-  const set = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+  // Text in place: no elements come or go, so nobody who watches the page's tree is woken.
+  const set = (element, text) => {
+    const only = element.childNodes.length === 1 && element.firstChild.nodeType === Node.TEXT_NODE ? element.firstChild : null;
+    if (only) { if (only.nodeValue !== String(text)) only.nodeValue = text; } else if (element.textContent !== String(text)) element.textContent = text;
+  };
+  const labels = (box, texts) => {
+    if (box.children.length !== texts.length) box.replaceChildren(...texts.map((text) => h('i', {}, text)));
+    else texts.forEach((text, at) => set(box.children[at], text));
+  };
   const fill = (text, values) => String(text ?? '').replace(/\{(\w+)\}/g, (_, key) => values[key] ?? '');
   const number = (value) => new Intl.NumberFormat('en').format(value);
   const rate = (value) => (value === 0 ? '0' : value >= 0.01 ? String(+value.toPrecision(3)) : String(+value.toPrecision(3)).includes('e') ? String(+value.toPrecision(3)) : (+value.toPrecision(3)).toExponential());
@@ -101,9 +109,9 @@ const LA = (window.LA_LIVE ??= (() => {
         if (line.x.length === 1) g.lineTo(px(line.x[0]) + 1, py(line.y[0]));
         g.stroke(); g.setLineDash([]);
       }
-      ys.replaceChildren(...[high, (high + low) / 2, low].map((y) => h('i', {}, tidy(y))));
+      labels(ys, [high, (high + low) / 2, low].map(tidy));
       const steps = width < 260 ? 2 : 4;
-      xs.replaceChildren(...Array.from({ length: steps + 1 }, (_, at) => h('i', {}, number(Math.round(data.from + ((data.to - data.from) * at) / steps)))));
+      labels(xs, Array.from({ length: steps + 1 }, (_, at) => number(Math.round(data.from + ((data.to - data.from) * at) / steps))));
     };
     const again = () => last && canvas.isConnected && draw(last);
     new ResizeObserver(again).observe(box);

@@ -116,7 +116,7 @@
     const actions = [];
     if (outcome.file) actions.push(h('a', { class: good ? 'btn p lg' : 'btn lg', href: outcome.file.url, download: outcome.file.name }, icon('down'), w('download')));
     if (outcome.resume !== null && outcome.resume !== undefined) {
-      actions.push(h('button', { class: good || plain ? 'btn lg' : 'btn p lg', type: 'button', onclick: () => act({ do: 'continue', job: cursor.job }) }, icon('play'), outcome.resume ? w('outcome.continue_from', { step: number(outcome.resume) }) : w('outcome.continue')));
+      actions.push(h('button', { class: good || plain || outcome.remedies?.length ? 'btn lg' : 'btn p lg', type: 'button', onclick: () => act({ do: 'continue', job: cursor.job }) }, icon('play'), outcome.resume ? w('outcome.continue_from', { step: number(outcome.resume) }) : w('outcome.continue')));
     }
     actions.push(h('button', { class: 'btn q2', type: 'button', onclick: () => trigger('submit', { job: cursor.job }) }, w('outcome.again')));
     const facts = [outcome.facts, outcome.why].filter(Boolean).join(words.language === 'ja' ? '' : ' ');
@@ -274,7 +274,7 @@
     view.rate.draw({ from, to, zero: true, marks: state === 'running' ? [data.step[here]] : [], lines: shown.flatMap((name, at) => [{ x: data.step, y: data.rate[name], colour: colours[at], width: 2.25 }, { ...ahead(name, data.step[here], data.rate[name][here]), colour: colours[at], width: 1.5, dotted: true }]) });
     view.rate.say(w('rate_says', { rate: rate(data.rate[names[0]]?.[here] ?? 0), step: number(data.step[here]) }));
     view.rateLegend.hidden = !differ;
-    if (differ) view.rateLegend.replaceChildren(...shown.map((name, at) => h('span', {}, h('i', { class: at ? 'b' : '' }), words[`rate.${name}`] || name)));
+    if (differ && view.rateLegend.children.length !== shown.length) view.rateLegend.replaceChildren(...shown.map((name, at) => h('span', {}, h('i', { class: at ? 'b' : '' }), words[`rate.${name}`] || name)));
   }
   // What is still to come of a learning rate; nothing where the optimizer goes its own way.
   function ahead(name, step, rateNow) {
