@@ -164,7 +164,7 @@
     const heads = two ? ['A', 'B'] : [against ? w('jobs_base') : w('jobs_default'), w('jobs_this')];
     const bold = (row, value) => (row.differs ? h('b', {}, value) : value);
     // Paths and prompts get lines of their own: in a narrow column they could not be read.
-    const long = (row) => Math.max(row.a.length, row.b.length) > 16;
+    const long = (row) => Math.max(row.a.length, row.b.length) > (root.clientWidth < 700 ? 9 : 16);
     const line = (mark, row, value) => h('div', { class: 'lv' }, h('span', { class: 'sub' }, mark), h('span', {}, bold(row, value)));
     const narrow = (row) => h('tr', { class: row.differs ? '' : 'same', title: row.key }, h('td', {}, row.label), h('td', { class: 'r' }, two ? bold(row, row.a) : row.a), h('td', { class: 'r' }, bold(row, row.b)));
     const wide = (row) => h('tr', { class: row.differs ? 'wide' : 'wide same', title: row.key }, h('td', { colspan: '3' }, row.label, line(heads[0], row, row.a), line(heads[1], row, row.b)));

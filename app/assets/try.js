@@ -24,7 +24,7 @@ LA.tryCard ??= (words, root, server, job, offer) => {
   file.value = offer.file;
   const moreSays = h('summary', {});
   const says = () => set(moreSays, w('try.more', { width: width.value, height: height.value, steps: steps.value, scale: scale.value }));
-  const more = h('details', { class: 'tmore' }, moreSays, h('div', { class: 'tgrid four' }, field('width', width), field('height', height), field('steps', steps), field('scale', scale)));
+  const more = h('details', { class: 'tmore', open: !!offer.negative }, moreSays, h('div', { class: 'tneg' }, field('negative', negative, true)), h('div', { class: 'tgrid four' }, field('width', width), field('height', height), field('steps', steps), field('scale', scale)));
   for (const one of [width, height, steps, scale]) one.addEventListener('input', says);
   says();
   slider.addEventListener('input', () => { strength.value = slider.value; paintSlider(); });
@@ -39,7 +39,7 @@ LA.tryCard ??= (words, root, server, job, offer) => {
   const trouble = h('p', { class: 'tbad', role: 'alert', hidden: true });
   const pair = h('div', { class: 'tpair', hidden: true });
   const strip = h('div', { class: 'tstrip', hidden: true });
-  const form = h('form', { novalidate: true }, field('prompt', prompt, true), field('negative', negative, true),
+  const form = h('form', { novalidate: true }, field('prompt', prompt, true),
     h('div', { class: 'tgrid' }, h('div', { class: 'tf' }, h('label', { for: slider.id }, w('try.strength')), h('div', { class: 'tslide' }, slider, strength)),
       h('div', { class: 'tf' }, h('label', { for: seed.id }, w('try.seed')), h('div', { class: 'tseed' }, seed, dice))),
     offer.files.length > 1 ? field('file', file, true) : null, more,
@@ -98,7 +98,7 @@ LA.tryCard ??= (words, root, server, job, offer) => {
     const share = told.of ? told.done / told.of : 0;
     bar.style.width = `${(share * 100).toFixed(1)}%`;
     progress.setAttribute('aria-valuenow', Math.round(share * 100));
-    const text = { starting: 'try.starting', loading: 'try.loading', drawing: 'try.drawing', done: 'try.made' }[told.state];
+    const text = { starting: 'try.starting', loading: 'try.loading', drawing: 'try.drawing', done: told.seconds < 0.2 ? 'try.known' : 'try.made' }[told.state];
     set(status, w(text, { done: told.done, of: told.of, seconds: told.seconds.toFixed(1) }));
   }
   function keep(told, wanted) {
