@@ -107,3 +107,16 @@ def test_the_process_speaks_json_only_and_ends_with_its_input(job: JobFolder, ro
     assert talker.wait(30) == 0
     assert heard[0] == "loading"
     assert heard.count("drawn") == 2
+
+
+@pytest.mark.parametrize("kind", ["LyCORIS/LoHa", "LyCORIS/Diag-OFT", "Kohya DyLoRA"])
+def test_other_types_count_by_their_strength_too(tmp_path: Path, kind: str):
+    trained, code = run(tmp_path, LoRA_type=kind, unet_lr=0.01, text_encoder_lr=0, network_dim=4, conv_dim=4)
+    assert code == 0
+    file = str(tmp_path / "out" / "mascot.safetensors")
+    said = answers(trained, *({**WISH, "id": i, "file": file, "strength": 0.5 + i / 2} for i in range(2)))
+    assert [one for one in said if one["event"] == "failed"] == []
+    names = {(one["id"], one["which"]): one["name"] for one in said if one["event"] == "drawn"}
+    base, half, full = (picture(trained, names[key]) for key in ((0, "base"), (0, "lora"), (1, "lora")))
+    assert (half != base).any()
+    assert (full != half).any()
