@@ -69,11 +69,11 @@ def asset(name: str) -> str:
 
 
 def translated() -> gr.I18n:
-    """Words of Gradio's own parts (tabs, fold-outs, placeholders), by the browser's language."""
+    """Words of Gradio's own parts (tabs and fold-outs), by the browser's language."""
     return gr.I18n(
         **{
             language: {
-                **{f"w.{key}": text for key, text in words(language).items()},
+                **{f"w.{key}": text for key, text in words(language).items() if key.startswith("tab.")},
                 **{f"g.{key}": entry["title"] for key, entry in group_words(language).items()},
             }
             for language in LANGUAGES
