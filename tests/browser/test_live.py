@@ -126,7 +126,7 @@ def test_a_run_from_start_to_file(served: Served, page: Page, settings: MakeSett
     wait_until(job, "finished")
     expect(title(page)).to_have_text("Your LoRA is ready", timeout=SECONDS)
     expect(page.locator(".la-live .copy").nth(1)).to_have_text("<lora:mascot:0.8> sks mascot")
-    assert page.evaluate("[...document.querySelectorAll('.pb img')].every(one => one.naturalWidth === 128)")
+    page.wait_for_function("[...document.querySelectorAll('.pb img')].every(one => one.naturalWidth === 128)")
     assert page.locator(".la-live .pb img").count() == 10
     with page.expect_download() as download:
         page.get_by_role("link", name="Download", exact=True).click()
