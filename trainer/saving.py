@@ -58,7 +58,6 @@ class Saver:
         """Save the finished LoRA."""
         path = self._save(position, self.plan.final_name, state=self.state_at_end, final=True)
         self.uploader.wait()
-        self.keeper.forget()
         return path
 
     def save_stopped(self, position: Position) -> Path:
