@@ -2,6 +2,9 @@
 
     python forker.py
 
+Further keys make its life hard: "fsize" (bytes that a file may have), "memory" (bytes it may have beyond what
+the libraries take), "user" (effective user).
+
 Prints the pid, and when that process has ended the status of os.waitpid.
 """
 
@@ -9,8 +12,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -29,18 +36,25 @@ def main() -> None:
         wish = json.loads(line)
         pid = os.fork()
         if not pid:
-            _train(JobFolder(Path(wish["folder"])), resume=wish["verb"] == "resume")
+            _train(JobFolder(Path(wish["folder"])), wish)
         print(pid, flush=True)
         _, status = os.waitpid(pid, 0)
         print(status, flush=True)
 
 
-def _train(folder: JobFolder, *, resume: bool) -> None:
+def _train(folder: JobFolder, wish: dict[str, Any]) -> None:
     os.setsid()
     with folder.log_file.open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    os._exit(_run(folder, resume=resume))
+    if limit := wish.get("fsize"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if spare := wish.get("memory"):
+        limit = psutil.Process().memory_info().vms + spare
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    if user := wish.get("user"):
+        os.seteuid(user)
+    os._exit(_run(folder, resume=wish["verb"] == "resume"))
 
 
 if __name__ == "__main__":

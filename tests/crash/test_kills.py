@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,24 +23,11 @@ from tests.crash.trainers import (
     check_whole,
     kill_somewhere,
     settings_of_a_run,
-    trainers,
-    undisturbed,
 )
 from trainer.job_folder import PROJECT, JobFolder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 KILLED = -9
-
-
-@pytest.fixture(scope="module")
-def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
-    with trainers(tmp_path_factory.mktemp("workspace")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def reference(trainer: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    return undisturbed(trainer, tmp_path_factory.mktemp("whole"))
 
 
 def survive(trainer: Trainer, folder: Path, reference: Reference, seed: int) -> str:

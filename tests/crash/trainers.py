@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.trainer.runs import short_settings
-from trainer.events import Phase, Step, parse, read_events
+from trainer.events import Event, Phase, Step, parse, read_events
 from trainer.job_folder import JobFolder
+from trainer.settings import Settings
 from trainer.state import find_state, load_state
 from trainer.whole_file import PARTIAL
 
@@ -30,28 +31,28 @@ STEPS = 6
 PHASES = ("start", "read_images", "load_model", "cache_latents", "sample", "save", "train")
 
 
-def settings_of_a_run(folder: Path) -> Any:
+def settings_of_a_run(folder: Path, **changes: Any) -> Settings:
     """Six steps in which everything happens: chance of every kind, saves, states, samples."""
-    return short_settings(
-        folder,
-        max_train_steps=STEPS,
-        gradient_accumulation_steps=2,
-        shuffle_caption=True,
-        caption_dropout_rate=0.2,
-        flip_aug=True,
-        network_dropout=0.1,
-        noise_offset=0.05,
-        lr_scheduler="cosine",
-        save_every_n_steps=2,
-        save_last_n_steps=2,
-        save_state=True,
-        cache_latents=True,
-        cache_latents_to_disk=True,
-        sample_every_n_steps=3,
-        sample_at_first=True,
-        sample_prompts="a mascot --w 64 --h 64 --s 2",
-        safety_state_minutes=1e-4,
-    )
+    values: dict[str, Any] = {
+        "max_train_steps": STEPS,
+        "gradient_accumulation_steps": 2,
+        "shuffle_caption": True,
+        "caption_dropout_rate": 0.2,
+        "flip_aug": True,
+        "network_dropout": 0.1,
+        "noise_offset": 0.05,
+        "lr_scheduler": "cosine",
+        "save_every_n_steps": 2,
+        "save_last_n_steps": 2,
+        "save_state": True,
+        "cache_latents": True,
+        "cache_latents_to_disk": True,
+        "sample_every_n_steps": 3,
+        "sample_at_first": True,
+        "sample_prompts": "a mascot --w 64 --h 64 --s 2",
+        "safety_state_minutes": 1e-4,
+    }
+    return short_settings(folder, **{**values, **changes})
 
 
 @dataclass
@@ -61,12 +62,17 @@ class Trainer:
     forker: subprocess.Popen[str]
     pid: int = 0
 
-    def start(self, verb: str, folder: JobFolder) -> None:
-        """Start a trainer."""
+    def start(self, verb: str, folder: JobFolder, **hardship: int) -> None:
+        """Start a trainer; `hardship` as in the forker."""
         assert self.forker.stdin
-        self.forker.stdin.write(json.dumps({"verb": verb, "folder": str(folder.path)}) + "\n")
+        self.forker.stdin.write(json.dumps({"verb": verb, "folder": str(folder.path), **hardship}) + "\n")
         self.forker.stdin.flush()
         self.pid = int(self._line())
+
+    def train(self, verb: str, folder: JobFolder, **hardship: int) -> int:
+        """Start a trainer and wait for its end; the exit code."""
+        self.start(verb, folder, **hardship)
+        return self.wait()
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -121,8 +127,7 @@ def lora_files(folder: Path) -> dict[str, dict[str, Tensor]]:
 
 def losses(job: JobFolder) -> dict[int, float]:
     """Loss of each step; of a step done twice the last one."""
-    told = (event for _, _, event in read_events(job.events_file))
-    return {event.step: event.loss for event in told if isinstance(event, Step)}
+    return {event.step: event.loss for event in told(job) if isinstance(event, Step)}
 
 
 def kill_somewhere(trainer: Trainer, job: JobFolder, moment: random.Random, seconds: float) -> str:
@@ -137,10 +142,22 @@ def kill_somewhere(trainer: Trainer, job: JobFolder, moment: random.Random, seco
     return (phases(job) or ["nothing yet"])[-1]
 
 
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until something is so; fails where it is not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+
+
+def told(job: JobFolder) -> list[Event]:
+    """All events of a job."""
+    return [event for _, _, event in read_events(job.events_file)]
+
+
 def phases(job: JobFolder) -> list[str]:
     """The phases begun so far."""
-    told = (event for _, _, event in read_events(job.events_file))
-    return [event.name for event in told if isinstance(event, Phase)]
+    return [event.name for event in told(job) if isinstance(event, Phase)]
 
 
 def check_whole(folder: Path, job: JobFolder) -> None:

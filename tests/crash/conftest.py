@@ -1,0 +1,32 @@
+"""One forker for all tests of real trainers, and the run that nobody disturbed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.trainers import Reference, Trainer, trainers, undisturbed
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where those trainers keep latents."""
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="session")
+def trainer(workspace: Path) -> Iterator[Trainer]:
+    """Starts real trainers."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs os.fork")
+    with trainers(workspace) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def reference(trainer: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """A whole run with `settings_of_a_run`."""
+    return undisturbed(trainer, tmp_path_factory.mktemp("whole"))
