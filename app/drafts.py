@@ -30,7 +30,7 @@ class Drafts:
         path = self._file(browser)
         try:
             data = json.loads(path.read_text(encoding="utf-8")) if path else {}
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return data if isinstance(data, dict) else {}
 

@@ -40,6 +40,18 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
+LONGEST_FILE = 1_000_000
+"""Bytes of a caption file that are looked at; the longest captions have a few thousand."""
+
+
+def _beginning(entry: os.DirEntry[str]) -> bytes:
+    """A caption file's content. Raises OSError, also for what is no file (a pipe would wait forever)."""
+    if not entry.is_file():
+        raise OSError("no file")
+    with Path(entry.path).open("rb") as file:
+        return file.read(LONGEST_FILE)
+
+
 _captions: dict[str, tuple[Stamp, tuple[str, bool]]] = {}
 
 
@@ -52,7 +64,7 @@ def caption_of(entry: os.DirEntry[str]) -> tuple[str, bool]:
         stamp = stamp_of(entry)
         known = _captions.get(entry.path)
         if known is None or known[0] != stamp:
-            text, is_utf8 = decode(Path(entry.path).read_bytes())
+            text, is_utf8 = decode(_beginning(entry))
             known = _captions[entry.path] = stamp, (first_line(text), is_utf8)
     except OSError:
         return "", True

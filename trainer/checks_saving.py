@@ -211,7 +211,7 @@ def name_in_state(resume: str) -> str:
     """The LoRA's name in the training state that a run continues from; "" where there is none."""
     try:
         about = json.loads((Path(resume) / "state.json").read_text(encoding="utf-8")) if resume else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ""
     name = about.get("name", "") if isinstance(about, dict) else ""
     return name if isinstance(name, str) else ""

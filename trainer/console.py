@@ -53,6 +53,13 @@ def in_words(event: Event) -> str:
             return ""
 
 
+def printable(text: str) -> str:
+    """Without what steers a terminal: captions and prompts come from anywhere."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
@@ -77,7 +84,7 @@ class _Lines:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
             self.total = event.total_steps
-        if line := self.line(event):
+        if line := printable(self.line(event)):
             print(time.strftime("%H:%M:%S"), line, file=self.stream, flush=True)
 
     def line(self, event: Event) -> str:
@@ -107,7 +114,7 @@ def _bar(stream: TextIO) -> Listener:
             progress.update(task, total=event.total_steps, completed=event.first_step)
         if isinstance(event, Step):
             progress.update(task, completed=event.step, description=f"loss {event.loss:.4f}")
-        if line := in_words(event):
+        if line := printable(in_words(event)):
             console.print(line, markup=False, highlight=False)
         if isinstance(event, (Failed, Stopped, Finished)):
             progress.stop()

@@ -6,18 +6,15 @@ it is imported, by trainer.kohya.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainer.captions import extension
+from trainer.errors import UserError
 from trainer.images import FolderScan, Place, scan_folder, scan_places
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from trainer.kohya.reading import decode, parse_toml, read_bytes
+from trainer.messages import say
 
 NOTHING = FolderScan()
 
@@ -61,9 +58,9 @@ def read_places(path: Path, caption_extension: str = "") -> Iterator[Place]:
     A subset's own caption_extension goes before the setting.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetFileError(str(error)) from error
+        content = parse_toml(decode(read_bytes(path), path.name), path.name)
+    except UserError as error:
+        raise DatasetFileError(error.message.values.get("reason") or say(error.message).what) from error
     general = _table(content.get("general", {}), "general")
     for number, dataset in enumerate(_list(content.get("datasets", []), "datasets")):
         for at, subset in enumerate(_list(dataset.get("subsets", []), f"datasets[{number}].subsets")):

@@ -200,7 +200,7 @@ def parse(line: bytes | str) -> tuple[float, Event] | None:
         moment = float(data.pop("time"))
         known = {field.name for field in fields(kind)}
         return moment, kind(**{key: value for key, value in data.items() if key in known})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -92,7 +92,7 @@ class JobFolder:
         """The run's settings. Raises UserError where the file is missing or is none."""
         try:
             return Settings.from_flat(json.loads(self.settings_file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RecursionError) as error:
             raise UserError("training.no_settings", path=str(self.settings_file)) from error
 
     def write_settings(self, settings: Settings) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from trainer.errors import UserError
 from trainer.lora_shapes import rank_of
+from trainer.safetensors_header import Entry, HeaderError, read_header
 
-LARGEST_HEADER = 100_000_000
 KINDS = (
     ("LoKr", ".lokr_w1"), ("LoKr", ".lokr_w1_a"), ("LoHa", ".hada_w1_a"), ("GLoRA", ".a1.weight"),
     ("Diag-OFT / BOFT", ".oft_blocks"), ("iA3", ".on_input"), ("Full", ".diff"), ("Norm", ".w_norm"),
@@ -95,20 +93,21 @@ class LoraInfo:
 def describe(path: Path) -> LoraInfo:
     """Read a LoRA file's header (and its alphas). Raises UserError for what is no LoRA in .safetensors."""
     try:
+        header = read_header(path)
         with path.open("rb") as file:
-            header, start = _header(file.read(8), file, path)
             alphas = {
-                name.removesuffix(".alpha"): _number(file, start, entry)
-                for name, entry in header.items()
+                name.removesuffix(".alpha"): _number(file, header.start, entry)
+                for name, entry in header.entries.items()
                 if name.endswith(".alpha")
             }
     except FileNotFoundError as error:
         raise UserError("files.missing", path=str(path)) from error
-    metadata = header.pop("__metadata__", {})
+    except (HeaderError, OSError) as error:
+        raise UserError("files.not_safetensors", name=path.name) from error
     modules: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, entry in header.items():
+    for name, entry in header.entries.items():
         stem, _, weight = _split(name)
-        modules.setdefault(stem, {})[weight] = tuple(entry["shape"])
+        modules.setdefault(stem, {})[weight] = entry.shape
     found = tuple(
         module
         for stem, shapes in sorted(modules.items())
@@ -116,37 +115,21 @@ def describe(path: Path) -> LoraInfo:
     )
     if not found:
         raise UserError("files.no_lora", name=path.name)
-    dtypes = Counter(str(entry["dtype"]) for entry in header.values())
-    return LoraInfo(str(path), path.stat().st_size, dtypes, found, metadata)
+    dtypes = Counter(entry.dtype for entry in header.entries.values())
+    return LoraInfo(str(path), path.stat().st_size, dtypes, found, header.metadata)
 
 
-def _header(length: bytes, file: Any, path: Path) -> tuple[dict[str, Any], int]:
-    """The header as a dict, and where the data begins."""
-    try:
-        return _parsed_header(length, file)
-    except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
-        raise UserError("files.not_safetensors", name=path.name) from error
-
-
-def _parsed_header(length: bytes, file: Any) -> tuple[dict[str, Any], int]:
-    (count,) = struct.unpack("<Q", length)
-    if count > LARGEST_HEADER:
-        raise ValueError(count)
-    header = json.loads(file.read(count))
-    entries = [entry for name, entry in header.items() if name != "__metadata__"]
-    if not all(isinstance(entry["shape"], list) and "data_offsets" in entry for entry in entries):
-        raise ValueError("no tensors")
-    return header, 8 + count
-
-
-def _number(file: Any, start: int, entry: Mapping[str, Any]) -> float | None:
-    begin, end = entry["data_offsets"]
-    file.seek(start + begin)
-    data = file.read(end - begin)
-    if entry["dtype"] == "BF16" and len(data) == 2:
+def _number(file: BinaryIO, start: int, entry: Entry) -> float | None:
+    """The one number of a tensor; None where it holds another count, or no floats."""
+    size = entry.end - entry.begin
+    if size not in {2, 4, 8}:
+        return None
+    file.seek(start + entry.begin)
+    data = file.read(size)
+    if entry.dtype == "BF16":
         data, dtype = b"\0\0" + data, FLOATS["F32"]
     else:
-        dtype = FLOATS.get(entry["dtype"])
+        dtype = FLOATS.get(entry.dtype)
     return float(np.frombuffer(data, dtype)[0]) if dtype and len(data) == dtype.itemsize else None
 
 

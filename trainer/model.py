@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -140,7 +142,8 @@ def load_vae(source: str, family: Family, dtype: torch.dtype) -> AutoencoderKL:
     file = open_tensor_file(path, "vae")
     if not any("encoder.down" in name for name in file.shapes):
         raise UserError("core.not_a_vae", "vae", name=path.name)
-    return _build_vae(*read_vae(file, family, dtype))
+    with _fitting(path.name, "vae"):
+        return _build_vae(*read_vae(file, family, dtype))
 
 
 Parts = tuple[
@@ -150,6 +153,18 @@ Parts = tuple[
 ]
 
 
+@contextmanager
+def _fitting(name: str, setting: str = SETTING) -> Iterator[None]:
+    """Tensors that are missing, or of sizes that no model has, are said to be that. Raises UserError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        if "memory" in str(error):
+            raise
+        reason = f"{type(error).__name__} {error}"[:200]
+        raise UserError("core.checkpoint_misfit", setting, name=name, reason=reason) from error
+
+
 def _from_file(
     file: TensorFile, path: Path, wanted: Family, dtype: torch.dtype, vae_dtype: torch.dtype | None
 ) -> Parts:
@@ -157,15 +172,18 @@ def _from_file(
     if found is None:
         raise UserError(_what_else(file), SETTING, name=path.name)
     _refuse_other_family(found, wanted, path.name)
-    config, weights = read_unet(file, wanted, dtype)
-    _refuse_inpainting(config, path.name)
-    unet = _fill(_on_meta(UNet2DConditionModel, config), weights, path.name)
-    vae = _build_vae(*read_vae(file, wanted, vae_dtype)) if vae_dtype else None
-    texts = [_build_text_encoder(*part, path.name) for part in read_text_encoders(file, wanted, dtype)]
+    with _fitting(path.name):
+        config, weights = read_unet(file, wanted, dtype)
+        _refuse_inpainting(config, path.name)
+        unet = _fill(_on_meta(UNet2DConditionModel, config), weights, path.name)
+        vae = _build_vae(*read_vae(file, wanted, vae_dtype)) if vae_dtype else None
+        texts = [_build_text_encoder(*part, path.name) for part in read_text_encoders(file, wanted, dtype)]
     return unet, vae, texts
 
 
 def _from_folder(folder: Path, wanted: Family, dtype: torch.dtype, vae_dtype: torch.dtype | None) -> Parts:
+    for part in folder.glob("*/config.json"):
+        _check_sizes(_json(part), part)
     config = _json(folder / "unet" / "config.json")
     sdxl = (folder / "text_encoder_2").is_dir()
     found: Family = "sdxl" if sdxl else "sd2" if config.get("use_linear_projection") else "sd1"
@@ -181,9 +199,28 @@ def _from_folder(folder: Path, wanted: Family, dtype: torch.dtype, vae_dtype: to
 
 def _json(path: Path) -> Config:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")).items())
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError("core.folder_damaged", SETTING, path=str(path), reason=str(error)[:300]) from error
+
+
+LAYERS = ("layers_per_block", "num_hidden_layers", "transformer_layers_per_block")
+MOST_LAYERS = 200
+LARGEST_SIZE = 1_000_000
+
+
+def _check_sizes(config: Config, path: Path) -> None:
+    """Refuse a configuration that asks for more layers or larger ones than any model has."""
+    waiting: list[tuple[str, Any]] = [*config.items()]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, list) and len(value) <= MOST_LAYERS:
+            waiting += [(key, inner) for inner in value]
+        most = MOST_LAYERS if key in LAYERS else LARGEST_SIZE
+        too_many = isinstance(value, list) and len(value) > MOST_LAYERS
+        if too_many or (isinstance(value, int) and abs(value) > most):
+            reason = f"{key} = {str(value)[:60]}"
+            raise UserError("core.folder_damaged", SETTING, path=str(path), reason=reason)
 
 
 def _folder_part(

@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer import safetensors_header
 from trainer.model_layers import FULL_SIZE_LAYERS, Layers, diffusers_layers, original_layers
 from trainer.settings import Model
 
 Family = Literal["sd1", "sd2", "sdxl", ""]
 Kind = Literal["base", "lora", "vae", "other_model", "unknown"]
 Shapes = Mapping[str, tuple[int, ...]]
-LARGEST_HEADER = 100_000_000
+LARGEST_PICKLE = 100_000_000
+"""Bytes of the part of a .ckpt that names its tensors; it is compressed in no real file."""
 
 
 @dataclass(frozen=True)
@@ -96,23 +99,11 @@ def _file_facts(path: Path) -> ModelFacts:
 
 def read_header(path: Path) -> tuple[Shapes, dict[str, str]]:
     """Shapes of a .safetensors file's tensors, and its metadata. Raises ModelUnreadableError."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= LARGEST_HEADER:
-            raise ModelUnreadableError("damaged")
-        if size < 8 + length:
-            raise ModelUnreadableError("incomplete")
-        try:
-            header = json.loads(file.read(length))
-            metadata = header.pop("__metadata__", {})
-            end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-            shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelUnreadableError("damaged") from error
-    if size < 8 + length + end:
-        raise ModelUnreadableError("incomplete")
-    return shapes, metadata
+    try:
+        header = safetensors_header.read_header(path)
+    except safetensors_header.HeaderError as error:
+        raise ModelUnreadableError(str(error)) from error
+    return {name: entry.shape for name, entry in header.entries.items()}, dict(header.metadata)
 
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
@@ -206,7 +197,7 @@ def _json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelUnreadableError("damaged") from error
     return content if isinstance(content, dict) else {}
 
@@ -221,9 +212,11 @@ def _pickle_facts(path: Path) -> ModelFacts:
         raise ModelUnreadableError("damaged")
     try:
         with zipfile.ZipFile(path) as archive:
-            names = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            names = next(part for part in archive.infolist() if part.filename.endswith("data.pkl"))
+            if names.file_size > LARGEST_PICKLE:
+                raise ModelUnreadableError("damaged")
             content = archive.read(names)
-    except (zipfile.BadZipFile, StopIteration, OSError) as error:
+    except (zipfile.BadZipFile, StopIteration, OSError, RuntimeError, zlib.error) as error:
         raise ModelUnreadableError("incomplete") from error
     marks: dict[Family, bytes] = {
         "sdxl": b"conditioner.embedders.1.",

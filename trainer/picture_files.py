@@ -71,6 +71,8 @@ def header_of(entry: os.DirEntry[str]) -> Header:
     """`read_header`, remembered. Raises UnreadableError."""
     try:
         stamp = stamp_of(entry)
+        if not entry.is_file():  # a pipe would wait forever
+            raise UnreadableError("no_picture")
     except FileNotFoundError as error:
         raise UnreadableError("missing") from error
     except OSError as error:

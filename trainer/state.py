@@ -117,7 +117,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         if about["format"] != FORMAT:
             raise UserError("training.state_version", "resume", path=str(folder), format=about["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError("training.no_state", "resume", path=str(folder)) from error
     return about
 

@@ -6,10 +6,10 @@ plain seeks instead of being mapped into memory.
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from trainer.errors import UserError
+from trainer.safetensors_header import HeaderError, read_header
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
     "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
-HEADER_LIMIT = 100_000_000
 
 
 class TensorFile(Protocol):
@@ -64,18 +64,18 @@ class SafetensorsFile:
     def __init__(self, path: Path, setting: str = "") -> None:
         self.path = path
         try:
-            header, self._start = _read_header(path)
-            self.metadata = header.pop("__metadata__", {})
+            header = read_header(path)
+            self._start, self.metadata = header.start, header.metadata
             self._entries: dict[str, tuple[torch.dtype, tuple[int, ...], int, int]] = {
-                name: (DTYPES[entry["dtype"]], tuple(entry["shape"]), *entry["data_offsets"])
-                for name, entry in header.items()
+                name: (DTYPES[entry.dtype], entry.shape, entry.begin, entry.end)
+                for name, entry in header.entries.items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except HeaderError as error:
+            values = {"path": str(path), "name": path.name, "missing": f"{error.missing / 1e6:.1f}"}
+            code = "core.file_truncated" if error.missing else "core.file_damaged"
+            raise UserError(code, setting, **values) from error
+        except KeyError as error:
             raise UserError("core.file_damaged", setting, path=str(path), name=path.name) from error
-        end = self._start + max((entry[3] for entry in self._entries.values()), default=0)
-        if (size := path.stat().st_size) < end:
-            values = {"path": str(path), "name": path.name, "missing": f"{(end - size) / 1e6:.1f}"}
-            raise UserError("core.file_truncated", setting, **values)
         self.shapes = {name: entry[1] for name, entry in self._entries.items()}
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
@@ -102,10 +102,13 @@ class PickleFile:
             content = _load_weights(path)
         except pickle.UnpicklingError as error:
             raise UserError("core.file_has_code", setting, path=str(path), name=path.name) from error
-        except (RuntimeError, EOFError, ValueError, OSError) as error:
+        except (RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError) as error:
             raise UserError("core.file_damaged", setting, path=str(path), name=path.name) from error
         tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
+        tensors = tensors if isinstance(tensors, dict) else {}
         self._tensors = {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
+        if any(_is_blown_up(tensor) for tensor in self._tensors.values()):
+            raise UserError("core.file_damaged", setting, path=str(path), name=path.name)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
@@ -113,22 +116,33 @@ class PickleFile:
         return _converted(self._tensors[name], dtype)
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Header of a .safetensors file and where its data begins. Raises ValueError for another file."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= HEADER_LIMIT:
-            raise ValueError("no safetensors header")
-        return json.loads(file.read(length)), 8 + length
-
-
 def _load_weights(path: Path) -> Any:
     """The zip format of today can stay on disk until a tensor is used, the older one cannot."""
     with path.open("rb") as file:
         mmap = file.read(2) == b"PK"
+    if mmap:
+        _refuse_bomb(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd pickles, which are refused or read all the same
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def _refuse_bomb(path: Path) -> None:
+    """torch packs its files without compression: what is larger inside than outside was made to harm."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError("no zip file") from error
+    if unpacked > path.stat().st_size:
+        raise ValueError("larger inside than outside")
+
+
+def _is_blown_up(tensor: Tensor) -> bool:
+    """Whether a tensor claims more numbers than the file has for it (each stored one may be told again)."""
+    if tensor.layout != torch.strided:
+        return True
+    return tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
 
 
 def _converted(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

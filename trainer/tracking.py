@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.checks_saving import safe_name
 from trainer.events import Event, Notice, Sampled, Step
 from trainer.secrets import read_secret
 from trainer.settings import SETTINGS, Records, Settings
@@ -74,7 +75,7 @@ def _tensorboard(logging_dir: Path, records: Records, more: Mapping[str, Any]) -
 
     folder = logging_dir / time.strftime("%Y%m%d%H%M%S")
     folder.mkdir(parents=True, exist_ok=True)
-    tracker = TensorBoardTracker(records.log_tracker_name or PROJECT, folder, **more)
+    tracker = TensorBoardTracker(safe_name(records.log_tracker_name or PROJECT), folder, **more)
     tracker.start()
     return tracker
 
