@@ -26,6 +26,8 @@ from trainer.errors import UserError
 from trainer.messages import Language, Message, say
 from trainer.plan import Plan
 from trainer.preflight import check_values
+from trainer.secrets import NAMES as SECRETS
+from trainer.secrets import read_secret, write_secret
 from trainer.settings import SETTINGS, Settings
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
+SECOND_PRESS = 1.0
+"""Seconds after Stop from which another press means it: a double click is one press."""
 
 
 def answering(method: Callable[[Answers, Request], Answer]) -> Callable[[Answers, Request], Answer]:
@@ -72,7 +76,7 @@ class Answers:
     def functions(self) -> list[Callable[[Request], Answer]]:
         """For `gr.HTML(server_functions=…)`, which goes by __name__."""
         names = ("start", "look", "pictures", "load", "save", "preset", "command", "find", "train", "stop",
-                 "job", "complete")  # fmt: skip
+                 "job", "complete", "secret")  # fmt: skip
         return [_plain_function(name, getattr(self, name)) for name in names]
 
     @answering
@@ -89,6 +93,7 @@ class Answers:
             "carried": draft.get("carried") or {},
             "fresh": not draft.get("values") and not self.store.jobs(),
             "presets": presets.cards(language),
+            "secrets": {key: bool(read_secret(key)) for key in SECRETS},
             "job": self._job(),
         }
 
@@ -187,6 +192,16 @@ class Answers:
             "cannot": [say(message, language).what for message in kohya.sd_scripts_cannot(settings)],
         }
 
+    @answering
+    def secret(self, request: Request) -> Answer:
+        """Keep a key or token ({"key", "value"}; blank: forget it). It is never sent back."""
+        key, value = str(request.get("key")), str(request.get("value") or "")
+        try:
+            write_secret(key, value)
+        except ValueError as error:
+            raise UserError("page.no_secret") from error
+        return {"kept": bool(read_secret(key))}
+
     def _permitted(self, values: dict[str, Any]) -> dict[str, Any]:
         """The form's content; with --listen its paths keep to the allowed folders. Raises UserError."""
         if self.roots.strict:
@@ -202,6 +217,8 @@ class Answers:
     def train(self, request: Request) -> Answer:
         """Start the run, unless something stands in its way: then the look at the form comes back."""
         values = self._permitted(_values(request))
+        for key, value in _typed_secrets(request).items():
+            self.secret({**request, "key": key, "value": value})
         settings, checked = check_values(values)
         if settings is None or checked.blocked:
             return {"look": self._look(values, request)}
@@ -210,9 +227,11 @@ class Answers:
 
     @answering
     def stop(self, _request: Request) -> Answer:
-        """Ask the running job to save and end."""
+        """Ask the running job to save and end; asked again, its process is ended."""
         job = self.store.current()
-        if job and job.state in ("running", "queued"):
+        if job and job.stopping and job.stopping_for() >= SECOND_PRESS:
+            job.kill()
+        elif job and job.state in ("running", "queued"):
             job.stop()
         return {"job": self._job()}
 
@@ -248,11 +267,20 @@ def _plain_function(name: str, method: Callable[[Request], Answer]) -> Callable[
 
 
 def _values(request: Request) -> dict[str, Any]:
-    """The form's content, known settings only."""
+    """The form's content, known settings only, without secrets."""
     values = request.get("values")
     return (
-        {key: value for key, value in values.items() if key in SETTINGS} if isinstance(values, dict) else {}
+        {key: value for key, value in values.items() if key in SETTINGS and key not in SECRETS}
+        if isinstance(values, dict)
+        else {}
     )
+
+
+def _typed_secrets(request: Request) -> dict[str, str]:
+    """Keys and tokens that stand in the form."""
+    values = request.get("values")
+    values = values if isinstance(values, dict) else {}
+    return {key: text for key in SECRETS if isinstance(text := values.get(key), str) and text.strip()}
 
 
 def _carried(request: Request) -> dict[str, Any]:

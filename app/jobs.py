@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -32,6 +33,8 @@ State = Literal["queued", "running", "finished", "stopped", "failed", "lost"]
 TRAINER = (sys.executable, "-m", "trainer")
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 TAIL = 64 << 10
+GONE = ".removed-"
+"""Before the name of a job's folder that is being removed."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,13 @@ class Job:
     def stopping(self) -> bool:
         """Whether Stop was pressed and the process has not come to an end yet."""
         return self.folder.stop_requested() and self.state == "running"
+
+    def stopping_for(self) -> float:
+        """Seconds since Stop was pressed; 0 where it was not."""
+        try:
+            return max(0.0, time.time() - self.folder.stop_file.stat().st_mtime)
+        except OSError:
+            return 0.0
 
     def identity(self) -> Identity | None:
         """The process that works, or has worked, on this job."""
@@ -196,6 +206,8 @@ class JobStore:
         self._records: dict[str, JobRecord] = {}
         self._reading = threading.RLock()
         self._done = threading.Event()
+        for leftover in self.root.glob(f"{GONE}*"):
+            _clear(leftover)
 
     def lock(self) -> FileLock:
         """Held while jobs are started or put in line; other starts of this program wait for it."""
@@ -251,6 +263,16 @@ class JobStore:
                     job.folder.write_settings(job.folder.settings().replace(**changes))
                 self._enqueue(job, "resume")
         self.tend()
+
+    def remove(self, job: Job) -> None:
+        """Remove an ended job's folder: it is gone at once, or not at all. Raises OSError."""
+        with self.lock():
+            if job.state in ("running", "queued") or job.folder.path.parent != self.root:
+                return
+            gone = self.root / f"{GONE}{job.id}"
+            job.folder.path.rename(gone)
+        self._records.pop(job.id, None)
+        _clear(gone)
 
     def _enqueue(self, job: Job, verb: str) -> None:
         place = max((_place(other) for other in self.queue()), default=0) + 1
@@ -339,6 +361,14 @@ class JobStore:
             while len(self._records) > 8:
                 self._records.pop(next(key for key in self._records if key != job.id))
             return record
+
+
+def _clear(folder: Path) -> None:
+    """Remove a folder with all below; a link is removed, not what it leads to. What resists is left."""
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _place(job: Job) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import presets
+from app import job_removal, presets
 from app.job_glance import glance
 from app.jobs import Job, JobStore
 from app.monitor import about_files, sample_prompts, sample_row, scripts, short, styles
@@ -40,13 +40,16 @@ def build_jobs_tab(store: JobStore, easel: TryIt) -> gr.HTML:
             store.resume(job)
         return {"done": job is not None}
 
+    def remove(request: dict[str, Any]) -> dict[str, Any]:
+        return job_removal.remove(store, request)
+
     return gr.HTML(
         '<div class="la-jobs"></div>',
         elem_id="jobs",
         css_template=styles("live", "try", "inside", "jobs"),
         js_on_load=scripts("live", "try", "inside", "jobs"),
         apply_default_css=False,
-        server_functions=[jobs, show, resume, *about_files(store, easel)],
+        server_functions=[jobs, show, resume, remove, *about_files(store, easel)],
     )
 
 

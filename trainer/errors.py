@@ -23,5 +23,14 @@ class UserError(Exception):
         return str(say(self.message))
 
 
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+"""How torch says so, on a graphics card and on the CPU."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, whatever it is called."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY)
+
+
 class StopRequested(Exception):  # noqa: N818  # not an error: the person pressed Stop
     """The person pressed Stop before training began; there is nothing to save."""

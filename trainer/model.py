@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from trainer.allocator import return_freed_memory
-from trainer.errors import UserError
+from trainer.errors import UserError, is_out_of_memory
 from trainer.messages import Message
 from trainer.single_file import (
     CONFIGS,
@@ -159,7 +159,7 @@ def _fitting(name: str, setting: str = SETTING) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
-        if "memory" in str(error):
+        if is_out_of_memory(error):
             raise
         reason = f"{type(error).__name__} {error}"[:200]
         raise UserError("core.checkpoint_misfit", setting, name=name, reason=reason) from error
@@ -236,6 +236,8 @@ def _folder_part(
             folder, subfolder=subfolder or "", local_files_only=True, variant=variant, **options
         )
     except (OSError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError("core.folder_damaged", setting, path=str(where), reason=str(error)[:300]) from error
 
 

@@ -38,6 +38,7 @@ from trainer.picture_files import is_picture
 from trainer.plan import Plan, bucket_rule, build_plan
 from trainer.position import Position
 from trainer.processes import Rank
+from trainer.redact import redacted
 from trainer.sample import SampleMaker, build_pipeline
 from trainer.sample_prompts import prompts
 from trainer.saving import DTYPES, Saver
@@ -422,7 +423,7 @@ def _build_saver(
         output_dir=Path(settings.folders.output_dir),
         extension=f".{settings.saving.save_model_as}",
         dtype=DTYPES[settings.saving.save_precision],
-        metadata=lambda position: build_metadata(facts, position),
+        metadata=lambda position: redacted(build_metadata(facts, position)),
         keeper=keeper,
         with_state=settings.saving.save_state,
         state_at_end=settings.saving.save_state or settings.saving.save_state_on_train_end,

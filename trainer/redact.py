@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any, TextIO, TypeVar
 
@@ -48,7 +49,10 @@ def _redacted(value: Any, secrets: tuple[str, ...]) -> Any:
 
 
 class RedactedStream(io.TextIOBase):
-    """A text stream that leaves secrets out; libraries print to it unaware."""
+    """A text stream that leaves secrets out; libraries print to it unaware.
+
+    What cannot be written (a full disk, a terminal that is gone) is lost and ends no run.
+    """
 
     def __init__(self, stream: TextIO, secrets: tuple[str, ...]) -> None:
         self._stream = stream
@@ -56,12 +60,14 @@ class RedactedStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write the text without secrets."""
-        self._stream.write(_redacted(text, self._secrets))
+        with suppress(OSError, ValueError):
+            self._stream.write(_redacted(text, self._secrets))
         return len(text)
 
     def flush(self) -> None:
         """Pass on."""
-        self._stream.flush()
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

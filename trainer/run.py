@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any
 
 from trainer import additional, console, preflight, processes
-from trainer.errors import StopRequested, UserError
+from trainer.errors import StopRequested, UserError, is_out_of_memory
 from trainer.events import Event, EventLog, Failed, Finished, Phase, Saved, Started, Stopped, read_events
 from trainer.job_folder import JobFolder
 from trainer.launch_arguments import read_launch_arguments
@@ -25,8 +25,6 @@ from trainer.stopping import EarlyStop
 DONE, BUG, USER, STOPPED = 0, 1, 2, 3
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-"""How torch says so, on a graphics card and on the CPU."""
 
 
 @dataclass
@@ -206,7 +204,7 @@ def _explain(error: Exception) -> tuple[Failed, int]:
         return Failed("training.compile_failed", {"reason": reason}, "dynamo_use_fullgraph"), USER
     if isinstance(error, OSError) and (found := _disk_trouble(error)):
         return found, USER
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
+    if is_out_of_memory(error):
         return Failed("training.out_of_memory", {}, "train_batch_size", trace), USER
     return Failed("training.bug", {"error": f"{type(error).__name__}: {error}"}, trace=trace), BUG
 

@@ -61,13 +61,17 @@ class Trainer:
 
     forker: subprocess.Popen[str]
     pid: int = 0
+    running: bool = False
 
     def start(self, verb: str, folder: JobFolder, **hardship: int) -> None:
         """Start a trainer; `hardship` as in the forker."""
+        if self.running:  # a test has failed before it waited
+            self.kill()
+            self.wait()
         assert self.forker.stdin
         self.forker.stdin.write(json.dumps({"verb": verb, "folder": str(folder.path), **hardship}) + "\n")
         self.forker.stdin.flush()
-        self.pid = int(self._line())
+        self.pid, self.running = int(self._line()), True
 
     def train(self, verb: str, folder: JobFolder, **hardship: int) -> int:
         """Start a trainer and wait for its end; the exit code."""
@@ -81,6 +85,7 @@ class Trainer:
 
     def wait(self) -> int:
         """Exit code; negative: the signal that ended it."""
+        self.running = False
         return os.waitstatus_to_exitcode(int(self._line()))
 
     def _line(self) -> str:
