@@ -71,13 +71,13 @@ def read_places(path: Path, caption_extension: str = "") -> Iterator[Place]:
 def mask_folders(path: Path) -> dict[Path, Path]:
     """Folder of pictures -> folder of their masks (`conditioning_data_dir`). {} for a file that is none."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = parse_toml(decode(read_bytes(path), path.name), path.name)
         tables = [
             {**_table(content.get("general", {}), ""), **dataset, **subset}
             for dataset in _list(content.get("datasets", []), "")
             for subset in _list(dataset.get("subsets", []), "")
         ]
-    except (OSError, ValueError, DatasetFileError):
+    except (UserError, DatasetFileError):
         return {}
     found = [(table.get("image_dir"), table.get("conditioning_data_dir")) for table in tables]
     return {

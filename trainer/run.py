@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -173,7 +173,9 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     tracking = build_tracking(settings, folder.path, emit) if parts.exchange.is_main else Tracking([], emit)
     parts.exchange.total(0)  # all are ready: from here on Stop is agreed upon
     early.over()
-    ended = train(parts, tracking.follow(emit), folder.stop_requested)
+    told = tracking.follow(emit)
+    parts = replace(parts, sampler=replace(parts.sampler, emit=told))
+    ended = train(parts, told, folder.stop_requested)
     tracking.finish()
     parts.exchange.leave()
     if ended.stopped:
