@@ -354,5 +354,6 @@ def enable_gradient_checkpointing(model: LoadedModel) -> None:
     model.unet.enable_gradient_checkpointing()
     model.unet.train()
     for text_encoder in model.text_encoders:
-        text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        newer = getattr(text_encoder, "activation_checkpointing_enable", None)  # the other name goes
+        (newer or text_encoder.gradient_checkpointing_enable)({"use_reentrant": False})
         text_encoder.train()

@@ -1,0 +1,23 @@
+"""Every setting has a test of its effect, or a reason why it has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.effect_tests import TESTS, WITHOUT_EFFECT
+from trainer.settings import SETTINGS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_setting_has_its_effect_tests_or_a_reason():
+    assert not set(SETTINGS) - set(TESTS) - set(WITHOUT_EFFECT)
+    assert not set(TESTS) & set(WITHOUT_EFFECT)
+    assert not (set(TESTS) | set(WITHOUT_EFFECT)) - set(SETTINGS)
+
+
+def test_the_recorded_tests_exist():
+    for names in TESTS.values():
+        for name in names:
+            path, _, function = name.partition("::")
+            assert f"def {function.partition('[')[0]}(" in (ROOT / path).read_text(encoding="utf-8"), name

@@ -1,0 +1,115 @@
+"""Settings whose effect shows only in what is called, not in what comes out."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import torch
+
+from tests.trainer.made import image_folder, picture
+from tests.trainer.runs import short_settings
+from tests.trainer.test_effects import base_model, quiet
+from trainer import compiling, latents
+from trainer import parts as builders
+from trainer.hub import Uploader
+from trainer.job_folder import JobFolder
+from trainer.loss import signal_to_noise
+
+
+def test_vae_batch_size_is_how_many_are_encoded_at_once(tmp_path, monkeypatch):
+    sizes: list[int] = []
+    plain = latents.encode
+
+    def counted(vae: Any, pixels: torch.Tensor, *more: Any) -> torch.Tensor:
+        sizes.append(len(pixels))
+        return plain(vae, pixels, *more)
+
+    monkeypatch.setattr(latents, "encode", counted)
+    settings = short_settings(
+        tmp_path, train_data_dir=str(image_folder(tmp_path / "img", 6)), vae_batch_size=3, train_batch_size=1
+    )
+    builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    assert sizes == [3, 3]
+
+
+def test_skip_cache_check_trusts_latents_of_a_changed_picture(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_ATELIER_WORKSPACE", str(tmp_path / "work"))
+    folder = image_folder(tmp_path / "img", 1)
+    settings = short_settings(
+        tmp_path, train_data_dir=str(folder), cache_latents_to_disk=True, skip_cache_check=True
+    )
+    builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    picture(folder / "10_sks cat" / "0.png", (64, 64), "L")
+    again = builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    assert again.cached is not None
+    assert again.cached.encoded == 0
+
+
+def test_scale_v_prediction_loss_weighs_a_velocity_like_noise(tmp_path):
+    settings = short_settings(tmp_path, scale_v_pred_loss_like_noise_pred=True)
+    model = base_model(settings)
+    model.prediction_type = "v_prediction"
+    weights = builders._timestep_weights(settings, model)(torch.tensor([10, 900]))
+    snr = signal_to_noise(model.noise_scheduler)[[10, 900]].clamp(max=1000)
+    assert torch.allclose(weights, snr / (snr + 1))
+
+
+def test_dynamo_settings_reach_torch_compile(tmp_path, monkeypatch):
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda _module, **options: asked.append(options))
+    monkeypatch.setattr(compiling.torch, "compile", lambda function, **_options: function)
+    settings = short_settings(
+        tmp_path, dynamo_backend="inductor", dynamo_mode="max-autotune", dynamo_use_fullgraph=True,
+        dynamo_use_dynamic=True,
+    )  # fmt: skip
+    builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    assert asked == [{"backend": "inductor", "mode": "max-autotune", "fullgraph": True, "dynamic": True}]
+
+
+def test_a_compiled_unet_answers_the_same(tmp_path):
+    model = base_model(short_settings(tmp_path))
+    inputs = (
+        torch.randn(1, 4, 8, 8),
+        torch.tensor([500]),
+        torch.randn(1, 77, model.unet.config["cross_attention_dim"]),
+    )
+    with torch.no_grad():
+        plain = model.predict_noise(*inputs)
+        torch._dynamo.utils.counters.clear()
+        told = compiling.compile_unet(
+            model.unet, backend="eager", mode="default", fullgraph=False, dynamic=False
+        )
+        compiled = model.predict_noise(*inputs)
+    assert told is None
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    assert torch.allclose(plain, compiled, atol=1e-5)
+
+
+def test_where_and_how_files_are_uploaded(tmp_path, monkeypatch):
+    sent: list[tuple[str, bool]] = []
+
+    class Client:
+        def __init__(self, **_options: Any) -> None:
+            pass
+
+        def create_repo(self, **_options: Any) -> None:
+            pass
+
+        def upload_file(self, *, path_in_repo: str, **_options: Any) -> None:
+            sent.append((path_in_repo, threading.current_thread().name.startswith("upload")))
+
+        def upload_folder(self, *, path_in_repo: str, **_options: Any) -> None:
+            sent.append((path_in_repo, False))
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Client)
+    settings = short_settings(
+        tmp_path, huggingface_repo_id="me/loras", huggingface_path_in_repo="/cats/",
+        save_state_to_huggingface=True, async_upload=True,
+    )  # fmt: skip
+    (tmp_path / "last-state").mkdir()
+    uploader = Uploader(settings.saving, quiet)
+    uploader.send(tmp_path / "a.safetensors")
+    uploader.send_state(tmp_path / "last-state")
+    uploader.wait()
+    assert sent == [("cats/a.safetensors", True), ("cats/last-state", False)]
