@@ -20,6 +20,9 @@ from tests.effect_tests import TESTS
 from trainer import settings as schema
 from trainer.settings import SETTINGS
 
+FAILED = 10
+"""Exit code of a child whose tests failed, as no other end of it gives."""
+
 
 def pin(key: str) -> None:
     """From now on this setting always reads as its default."""
@@ -33,11 +36,12 @@ def noticed(key: str) -> bool:
     """Whether a test fails with the setting pinned, in a process of its own."""
     child = os.fork()
     if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == FAILED
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         pin(key)
-        code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--no-header", *TESTS[key]])
-    os._exit(1 if code == pytest.ExitCode.TESTS_FAILED else 3 if code else 0)
+        # Plain assertions: pytest cannot rewrite what is imported already, and warns of it.
+        code = pytest.main(["-q", "-x", "--assert=plain", "-p", "no:cacheprovider", *TESTS[key]])
+    os._exit(FAILED if code == pytest.ExitCode.TESTS_FAILED else 3 if code else 0)
 
 
 def main() -> int:
