@@ -76,8 +76,8 @@ def batches(settings: Settings, _folder: Path) -> Any:
 
 
 def order(settings: Settings, _folder: Path) -> Any:
-    """Where chance begins."""
-    return builders._pick_seed(settings, {})
+    """Whether chance begins with the seed of `short_settings`."""
+    return builders._pick_seed(settings, {}) == 1
 
 
 def base_model(settings: Settings) -> Any:
