@@ -44,6 +44,7 @@ def answering(method: Callable[[Answers, Request], Answer]) -> Callable[[Answers
 
     @functools.wraps(method)
     def safe(self: Answers, request: Request) -> Answer:
+        request = _whole_letters(request)
         language = language_of(request.get("lang"))
         try:
             return method(self, request)
@@ -54,6 +55,12 @@ def answering(method: Callable[[Answers, Request], Answer]) -> Callable[[Answers
         return {"error": said}
 
     return safe
+
+
+def _whole_letters(request: Request) -> Request:
+    """Half letters (lone surrogates, from JavaScript or a damaged file) as "?": no file can hold them."""
+    text = json.dumps(request, ensure_ascii=False, default=str)
+    return request if text.isascii() else json.loads(text.encode("utf-8", "replace"))
 
 
 def _said(error: UserError, language: Language) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ MOST_BYTES = 2_000_000
 """The largest file of settings; kohya_ss's own are below 10 KB, our presets too."""
 MOST_KEYS = 3_000
 DEEPEST = 8
+HALF_LETTERS = re.compile("[\ud800-\udfff]")
+"""Lone surrogates, which JSON can say and no file can hold."""
 BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 
 
@@ -110,11 +113,14 @@ def check_values(values: Mapping[Any, Any], name: str) -> None:
         value, depth = waiting.pop()
         if depth > DEEPEST:
             raise UserError("kohya.too_deep", path=name)
+        if isinstance(value, str) and not value.isascii() and HALF_LETTERS.search(value):
+            raise UserError("kohya.not_text", path=name)
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError("kohya.not_finite", path=name)
         if isinstance(value, Mapping):
             if any(not isinstance(key, str) for key in value):
                 raise UserError("kohya.no_object", path=name, format="JSON")
+            waiting += [(key, depth) for key in value]
             waiting += [(inner, depth + 1) for inner in value.values()]
         elif isinstance(value, (list, tuple)):
             waiting += [(inner, depth + 1) for inner in value]
