@@ -48,7 +48,7 @@ def read_pictures(
 def _scan(folder: str, caption_extension: str, *, is_reg: bool = False) -> FolderScan:
     try:
         return scan_folder(Path(folder), caption_extension, is_reg=is_reg) if folder else NOTHING
-    except OSError:
+    except (OSError, ValueError):  # gone, or a name that no system can have
         return NOTHING
 
 

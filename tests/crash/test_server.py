@@ -98,7 +98,7 @@ def killed_again_and_again(tmp_path: Path, kills: int, seconds: float) -> int:
     workspace, moment = tmp_path / "workspace", random.Random(1)
     store = JobStore(workspace, FAKE)
     with site(workspace) as first:
-        started = first.call("la-bridge", "train", values=settings(tmp_path))
+        started = first.call("la-bridge", "train", values=settings(tmp_path, max_train_steps=5000))
         job_id = started["job"]["id"]
         job = store.get(job_id)
         assert job
