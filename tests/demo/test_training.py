@@ -36,7 +36,7 @@ def test_mascot_appears_where_something_else_was(samples: Samples, prompt: int):
     before, after = (measure.mascot_distance(samples[step, prompt]) for step in (0, 160))
     assert before > 0.16  # no mascot yet: other figures are this far away
     assert after < 0.15
-    assert after < before - 0.05
+    assert after < before - 0.03
 
 
 def test_prompt_without_the_trigger_still_gives_what_it_gave(samples: Samples):

@@ -149,6 +149,12 @@ def base_weights(model: LoadedModel, network: Network) -> list[Any]:
     return [weight for weight in every if id(weight) not in own]
 
 
+@pytest.fixture(autouse=True)
+def same_chance() -> None:
+    """Each test draws the same numbers whatever ran before."""
+    torch.manual_seed(0)
+
+
 SIZES_FROM_FILE = {"dim_from_weights": True, "network_dim": 16, "conv_dim": 16, "factor": -1}
 
 

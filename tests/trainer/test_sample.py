@@ -15,12 +15,12 @@ from trainer.sample import SAMPLERS, build_pipeline, build_sampler, draw
 from trainer.sample_prompts import SamplePrompt
 from trainer.settings import SamplerName
 
-PROMPT = SamplePrompt("a red circle on a white background", width=64, height=64, scale=4.0, steps=6)
+PROMPT = SamplePrompt("a red circle on a white background", width=128, height=128, scale=4.0, steps=8)
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    """A function that draws the prompt with a sampler; (64, 64, 3) uint8."""
+    """A function that draws the prompt with a sampler; (128, 128, 3) uint8."""
     model = load_model(str(DEMO / "model"))
     captions = CaptionEncoder(model, torch.device("cpu"), learning=False)
     pipeline = build_pipeline(
@@ -50,7 +50,7 @@ def test_the_table_has_every_sampler_of_the_setting():
 def test_every_sampler_draws_red_on_white(drawn, sampler):
     picture = drawn(sampler).astype(int)
     corner = picture[:6, :6].mean(axis=(0, 1))
-    middle = picture[28:36, 28:36].mean(axis=(0, 1))
+    middle = picture[56:72, 56:72].mean(axis=(0, 1))
     assert corner.min() > 150  # a light ground
     assert middle[0] - middle[1] > 40  # a red middle
     assert middle[0] - middle[2] > 40

@@ -59,14 +59,14 @@ def picture(job: JobFolder, name: str) -> np.ndarray:
 
 def test_strength_is_the_files_own(job: JobFolder):
     file = out(job, "mascot.safetensors")
-    wishes = [{**WISH, "id": i, "file": file, "strength": part} for i, part in enumerate((0, 0.5, 1.0))]
+    wishes = [{**WISH, "id": i, "file": file, "strength": part} for i, part in enumerate((0, 0.05, 1.0))]
     said = answers(job, *wishes, {**WISH, "id": 3, "file": out(job, "mascot-step00000002.safetensors")})
     assert [one["event"] for one in said if one["event"] in ("loading", "ready")] == ["loading", "ready"]
     names = {(one["id"], one["which"]): one["name"] for one in said if one["event"] == "drawn"}
-    base, half, full, early = (picture(job, names[i, "lora"]) for i in range(4))
+    base, little, full, early = (picture(job, names[i, "lora"]) for i in range(4))
     assert (base == picture(job, names[0, "base"])).all()
     assert names[1, "base"] == names[0, "base"], "drawn once"
-    assert np.abs(full - base).mean() > np.abs(half - base).mean() > 0
+    assert np.abs(full - base).mean() > np.abs(little - base).mean() > 0
     assert (early != full).any()
 
 
