@@ -41,7 +41,7 @@ def served(workspace: Path, *how: str) -> Iterator[str]:
             process.stdout.close()
 
 
-@pytest.fixture(scope="module")  # Playwright can run once at a time, and test_live.py has its own
+@pytest.fixture(scope="module")
 def browser(browser_program: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=browser_program, args=["--no-sandbox"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,17 +63,23 @@ def open_folds(page: Page, tab: str) -> None:
                   ".forEach((button) => button.click())", tab)  # fmt: skip
 
 
+def filled_tabs(page: Page, root: Path, out: Path) -> Iterator[str]:
+    """Each tab in turn, opened and unfolded, with a past run and with problems in the form."""
+    have_a_run(page, root, out)
+    fill_with_problems(page, root, out)
+    for tab in TABS:
+        open_tab(page, tab)
+        open_folds(page, tab)
+        page.wait_for_timeout(400)
+        yield tab
+
+
 @pytest.mark.parametrize(("language", "dark"), [("en-US", False), ("ja-JP", True)])
 def test_axe_finds_nothing_serious_on_any_tab_and_in_any_panel(open_page, root, tmp_path, language, dark):
     page = open_page(language=language, dark=dark)
     page.evaluate(AXE.read_text(encoding="utf-8"))
     assert page.evaluate(SERIOUS) == []
-    have_a_run(page, root, tmp_path / "out")
-    fill_with_problems(page, root, tmp_path / "out")
-    for tab in TABS:
-        open_tab(page, tab)
-        open_folds(page, tab)
-        page.wait_for_timeout(400)
+    for tab in filled_tabs(page, root, tmp_path / "out"):
         assert page.evaluate(SERIOUS) == [], tab
     page.evaluate("atelier.write({network_dim: 8})")
     open_tab(page, "folders")
@@ -147,12 +154,7 @@ def test_a_run_is_set_up_and_started_with_the_keyboard_alone(open_page, root, tm
 @pytest.mark.parametrize("language", ["en-US", "ja-JP"])
 def test_a_phone_shows_everything_without_sideways_scroll(open_page, root, tmp_path, language):
     page = open_page(phone=True, language=language)
-    have_a_run(page, root, tmp_path / "out")
-    fill_with_problems(page, root, tmp_path / "out")
-    for tab in TABS:
-        open_tab(page, tab)
-        open_folds(page, tab)
-        page.wait_for_timeout(400)
+    for tab in filled_tabs(page, root, tmp_path / "out"):
         assert (
             page.evaluate("Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)") == 390
         ), tab

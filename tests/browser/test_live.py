@@ -15,7 +15,7 @@ import gradio as gr
 import pytest
 import uvicorn
 from gradio.context import Context
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from app import server
 from app.jobs import JobStore
@@ -82,14 +82,6 @@ def served(store: JobStore) -> Iterator[Served]:
     made = Served(store)
     yield made
     made.stop()
-
-
-@pytest.fixture(scope="module")
-def browser(browser_program: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=browser_program, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

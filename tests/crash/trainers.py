@@ -22,9 +22,9 @@ from torch import Tensor
 
 from tests.trainer.runs import short_settings
 from trainer.events import Event, Phase, Step, parse, read_events
-from trainer.job_folder import JobFolder
+from trainer.job_folder import JobFolder, find_state
 from trainer.settings import Settings
-from trainer.state import find_state, load_state
+from trainer.state import load_state
 from trainer.whole_file import PARTIAL
 
 STEPS = 6

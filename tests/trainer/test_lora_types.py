@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.checkpoints import random_model
 from tests.trainer.foreign import apply_with_lycoris
 from tests.trainer.references import reference
 from tests.trainer.test_network import full_size
+from tests.trainer.tiny import STEPS, answer, base_model, fresh_model, gap
 from trainer.adapters.change import WeightChange
 from trainer.lora_file import load_lora, save_lora
 from trainer.lora_targets import plan_targets
@@ -28,7 +26,6 @@ from trainer.network import Network, build_network
 from trainer.settings import LORA_TYPES, Optimizer
 from trainer.settings import Network as Settings
 
-STEPS = torch.tensor([500])
 SIZES = {"network_dim": 4, "network_alpha": 2, "conv_dim": 2, "conv_alpha": 1}
 OFT_SIZES = {"network_dim": 8, "conv_dim": 4}
 READ_BY_LYCORIS: list[dict[str, Any]] = [
@@ -74,29 +71,6 @@ def named(values: dict[str, Any]) -> str:
 
 def settings(**values: Any) -> Settings:
     return Settings(**{**SIZES, **values})
-
-
-@cache
-def base_model() -> LoadedModel:
-    torch.manual_seed(0)
-    return random_model("sd1")
-
-
-def fresh_model() -> LoadedModel:
-    return copy.deepcopy(base_model())
-
-
-def answer(model: LoadedModel) -> tuple[Tensor, Tensor]:
-    """Text embeddings and noise for fixed input."""
-    generator = torch.Generator().manual_seed(1)
-    latents = torch.randn(1, 4, 8, 8, generator=generator)
-    ids = torch.randint(0, 49408, (1, 77), generator=generator)
-    embeds = model.text_encoders[0](ids).last_hidden_state
-    return embeds.detach(), model.predict_noise(latents, STEPS, embeds).detach()
-
-
-def gap(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> float:
-    return max((a - b).abs().max().item() for a, b in zip(ours, theirs, strict=True))
 
 
 def shake(network: Network, size: float = 0.05) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +11,25 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tests.checkpoints import random_model
 from tests.trainer.references import reference
+from tests.trainer.tiny import STEPS, answer, fresh_model, gap
 from trainer.errors import UserError
 from trainer.lora_file import load_lora, save_lora
-from trainer.lora_layer import Dropouts, drop_ranks
+from trainer.lora_layer import Dropouts, LoraPair, drop_ranks
 from trainer.lora_targets import plan_targets, reader_notices
 from trainer.model import LoadedModel, enable_gradient_checkpointing, load_tokenizer
 from trainer.network import Network, build_network
 from trainer.settings import Network as Settings
 from trainer.single_file import Family, shipped_config
 
-STEPS = torch.tensor([500])
-
 
 def settings(**values: Any) -> Settings:
     return Settings(**{"network_dim": 4, "network_alpha": 2, **values})
 
 
-@cache
-def base_model() -> LoadedModel:
-    torch.manual_seed(0)
-    return random_model("sd1")
-
-
-def fresh_model() -> LoadedModel:
-    """A copy of its own of the same tiny model."""
-    return copy.deepcopy(base_model())
+def pairs(network: Network) -> list[LoraPair]:
+    """Plain LoRA's adapters are pairs of two small layers."""
+    return [adapter for adapter in network.adapters if isinstance(adapter, LoraPair)]
 
 
 @pytest.fixture
@@ -56,24 +46,11 @@ def full_size(family: Family) -> LoadedModel:
     return LoadedModel(family, "epsilon", unet, empty, [text], [], empty, "")
 
 
-def answer(model: LoadedModel) -> tuple[Tensor, Tensor]:
-    """Text embeddings and noise for fixed input."""
-    generator = torch.Generator().manual_seed(1)
-    latents = torch.randn(1, 4, 8, 8, generator=generator)
-    ids = torch.randint(0, 49408, (1, 77), generator=generator)
-    embeds = model.text_encoders[0](ids).last_hidden_state
-    return embeds.detach(), model.predict_noise(latents, STEPS, embeds).detach()
-
-
 def shake(network: Network, seed: int = 3) -> None:
     """Random weights, as after training."""
     generator = torch.Generator().manual_seed(seed)
     for weight in network.parameters():
         weight.data = torch.randn(weight.shape, generator=generator) * 0.1
-
-
-def gap(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> float:
-    return max((a - b).abs().max().item() for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +67,7 @@ def test_full_size_keys_and_shapes_equal_the_reference(
     model = full_size(family)
     network = build_network(model, settings(**values))
     shapes = {}
-    for pair in network.adapters:
+    for pair in pairs(network):
         extra = (1, 1) if pair.target.as_convolution else ()
         shapes[f"{pair.target.name}.lora_down.weight"] = [*pair.down.shape, *extra]
         shapes[f"{pair.target.name}.lora_up.weight"] = [*pair.up.shape, *extra]
@@ -113,8 +90,8 @@ def test_it_starts_as_the_base_model_with_random_downs_and_zero_ups(model: Loade
     torch.manual_seed(7)
     network = build_network(model, settings())
     assert gap(answer(model), before) == 0.0
-    assert all(pair.up.abs().sum() == 0 for pair in network.adapters)
-    first = network.adapters[0].down
+    assert all(pair.up.abs().sum() == 0 for pair in pairs(network))
+    first = pairs(network)[0].down
     assert 0 < first.abs().max() <= 1 / first.shape[1] ** 0.5
     torch.manual_seed(7)
     again = build_network(fresh_model(), settings())
@@ -228,7 +205,7 @@ def test_block_dims_and_alphas_size_each_block(model: LoadedModel) -> None:
     alphas = [str(0.5 + i) for i in range(25)]
     chosen = settings(block_dims=",".join(dims), block_alphas=",".join(alphas))
     network = build_network(model, chosen)
-    for pair in network.adapters:
+    for pair in pairs(network):
         if pair.target.block is not None:
             assert pair.down.shape[0] == int(dims[pair.target.block])
             scale = pair.layer.scaling["default"]
@@ -291,7 +268,7 @@ def test_lora_plus_lets_the_ups_learn_faster(model: LoadedModel) -> None:
         ("unet", 1e-3),
         ("unet up", 4e-3),
     ]
-    ups = {id(pair.up) for pair in network.adapters if pair.target.part == "unet"}
+    ups = {id(pair.up) for pair in pairs(network) if pair.target.part == "unet"}
     assert {id(weight) for weight in groups[2]["params"]} == ups
 
 
@@ -348,11 +325,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(model: LoadedModel) -> 
 def test_scale_weight_norms_limits_each_modules_change(model: LoadedModel) -> None:
     network = build_network(model, settings())
     shake(network)
-    network.adapters[0].up.data.zero_()
+    pairs(network)[0].up.data.zero_()
 
     def norms() -> list[float]:
         found = []
-        for pair in network.adapters:
+        for pair in pairs(network):
             change = pair.up.detach().flatten(1) @ pair.down.detach().flatten(1)
             found.append((change * 2 / 4).norm().item())
         return found
@@ -408,7 +385,7 @@ def test_rank_dropout_leaves_out_whole_ranks_and_strengthens_the_rest() -> None:
 def test_network_dropout_thins_the_rank_activations_not_the_input(model: LoadedModel) -> None:
     network = build_network(model, settings(network_dropout=0.9))
     assert any(Dropouts(network=0.9))
-    pair = network.adapters[0]
+    pair = pairs(network)[0]
     seen: list[Tensor] = []
     pair.layer.lora_B["default"].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     answer(model)
