@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.job_folder import write_whole
 from trainer.settings import SETTINGS
+from trainer.whole_file import write_whole
 
 MOST_DRAFTS = 200
 

@@ -26,7 +26,7 @@ from app.job_record import ENDS, JobRecord
 from app.process import Identity
 from trainer.errors import UserError
 from trainer.events import EventLog, Failed, Saved, Step, Stopped, parse
-from trainer.job_folder import PROJECT, JobFolder
+from trainer.job_folder import PROJECT, JobFolder, find_state
 from trainer.settings import Settings
 
 State = Literal["queued", "running", "finished", "stopped", "failed", "lost"]
@@ -148,10 +148,7 @@ class Job:
 
     def can_continue(self) -> bool:
         """Whether there is a state to go on from."""
-        place = self.folder.safety_state
-        states = place, place.with_name(f".{place.name}.old")  # as trainer.state.candidates
-        kept = any((state / "state.json").is_file() for state in states)
-        return kept and self.state in ("stopped", "failed", "lost")
+        return bool(find_state(self.folder.safety_state)) and self.state in ("stopped", "failed", "lost")
 
     def stop(self) -> None:
         """Ask the trainer to finish its step, save and end; take a waiting job out of the line."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from app.paths import Roots
 from trainer.errors import UserError
-from trainer.job_folder import write_whole
 from trainer.kohya.ages import KNOWN_KEYS
 from trainer.kohya.draft import OWN
 from trainer.kohya.reading import decode, parse_json, parse_toml, read_bytes
@@ -16,6 +15,7 @@ from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.kohya.source import flatten
 from trainer.places import PATH_WIDGETS, clean_path
 from trainer.settings import SETTINGS
+from trainer.whole_file import write_whole
 
 READ = (".json", ".toml", ".txt", ".safetensors")
 """Files of settings, commands in a text file, LoRA files that tell how they were made."""

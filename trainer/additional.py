@@ -21,7 +21,7 @@ from trainer.kohya.report import Entry, shown
 from trainer.kohya.schedule_options import ARGUMENT_OF, joined, takes
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.launch_arguments import read_launch_arguments
-from trainer.places import clean_path
+from trainer.places import clean_path, cleaned
 from trainer.problems import Problem, block, hint
 from trainer.settings import SETTINGS, Settings
 
@@ -52,9 +52,13 @@ class Typed:
 
 
 def applied(settings: Settings) -> Settings:
-    """The settings that count: the form's, with the last word of typed launch arguments and options."""
+    """The settings that count: the form's, with the last word of typed launch arguments and options.
+
+    Their paths are cleaned.
+    """
+    settings = cleaned(settings)
     values = {**read_launch_arguments(settings.machine).values, **read(settings).values}
-    return settings.replace(**values) if values else settings
+    return cleaned(settings.replace(**values)) if values else settings
 
 
 def read(settings: Settings) -> Typed:

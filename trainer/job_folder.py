@@ -17,14 +17,22 @@ from trainer.events import EventLog
 from trainer.settings import Settings
 from trainer.whole_file import write_whole
 
-__all__ = ["PROJECT", "JobFolder", "default_workspace", "write_whole"]
-
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 def default_workspace() -> Path:
     """Where jobs live: $LORA_ATELIER_WORKSPACE, else `workspace` beside the program."""
     return Path(os.environ.get("LORA_ATELIER_WORKSPACE") or PROJECT / "workspace").expanduser().resolve()
+
+
+def find_state(place: Path) -> Path | None:
+    """The state folder at `place`, or the older one if a crash came in the middle of replacing it."""
+    return next((folder for folder in state_places(place) if (folder / "state.json").is_file()), None)
+
+
+def state_places(place: Path) -> tuple[Path, Path]:
+    """Where a training state may stand that belongs at `place`: there, or moved aside for the next one."""
+    return place, place.with_name(f".{place.name}.old")
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import torch
 
 from trainer.errors import UserError
 from trainer.events import Event, Notice, Saved
+from trainer.job_folder import find_state, state_places
 from trainer.network import Network
 from trainer.position import Position
-from trainer.state import candidates, find_state, load_state, random_states, restore_random_states, save_state
+from trainer.state import load_state, restore_random_states, save_state
 
 
 @dataclass
@@ -35,8 +36,8 @@ class StateKeeper:
     """How often the rolling state is written; 0: never."""
     emit: Callable[[Event], None]
     last: float = field(default_factory=time.monotonic)
-    good: tuple[Position, dict[str, Any]] | None = None
-    """Where the weights stand as they are, with the random states of that place; None while they change."""
+    good: Position | None = None
+    """Where the weights stand as they are; None while they change."""
     first: int = 0
     """Step at which this process began."""
     saved: int = 0
@@ -44,7 +45,7 @@ class StateKeeper:
 
     def mark(self, position: Position) -> None:
         """A step is complete: what comes next may fail without loss."""
-        self.good = position, random_states()
+        self.good = position
 
     def unmark(self) -> None:
         """The weights change now, or are no longer worth keeping."""
@@ -52,16 +53,12 @@ class StateKeeper:
 
     def save_good(self) -> None:
         """The run fails: keep what was learned up to the last complete step, if that is possible."""
-        if self.good and self.every_seconds and self.good[0].step > max(self.saved, self.first):
-            position, states = self.good
+        if self.good and self.every_seconds and self.good.step > max(self.saved, self.first):
             with suppress(OSError, MemoryError, RuntimeError):
-                self.save(self.safety_folder, position, "safety", states)
+                self.save(self.safety_folder, self.good, "safety")
 
-    def save(self, folder: Path, position: Position, kind: str, states: dict[str, Any] | None = None) -> None:
-        """Write a state folder. `kind`: "state" (the person asked for it) or "safety" (rolling).
-
-        `states` are the random states of the position, where they are not those of now.
-        """
+    def save(self, folder: Path, position: Position, kind: str) -> None:
+        """Write a state folder. `kind`: "state" (the person asked for it) or "safety" (rolling)."""
         save_state(
             folder,
             position,
@@ -72,7 +69,6 @@ class StateKeeper:
                 "scaler": self.scaler.state_dict() if self.scaler else {},
             },
             facts=self.facts,
-            states=states,
         )
         if kind == "safety":
             self.saved = position.step
@@ -109,5 +105,5 @@ class StateKeeper:
 
     def forget(self) -> None:
         """Remove the rolling state: the run is complete."""
-        for folder in candidates(self.safety_folder):
+        for folder in state_places(self.safety_folder):
             shutil.rmtree(folder, ignore_errors=True)

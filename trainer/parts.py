@@ -100,12 +100,13 @@ def build_parts(
     Raises UserError, and StopRequested when Stop is pressed.
     """
     earlier = read_about(resume_from) if resume_from else begun_as(job, again=again)
-    exchange = Exchange.joined(Rank.own(), pick_device())
+    kind = pick_device()
+    exchange = Exchange.joined(Rank.own(), kind)
     seed = exchange.agree(lambda: _pick_seed(settings, earlier))
     seed_everything(seed)
     torch.set_num_threads(settings.machine.num_cpu_threads_per_process)
-    precision = pick_precision(settings.machine.mixed_precision, pick_device())
-    accelerator = Accelerator(cpu=pick_device().type == "cpu", mixed_precision=_autocast_name(precision))
+    precision = pick_precision(settings.machine.mixed_precision, kind)
+    accelerator = Accelerator(cpu=kind.type == "cpu", mixed_precision=_autocast_name(precision))
     device = accelerator.device
     if precision.notice:
         notify(emit, precision.notice)

@@ -49,7 +49,7 @@ class Checked:
 def check(settings: Settings) -> Checked:
     """Problems (those that stop the run first) and plan of these settings."""
     typed = additional.read(cleaned(settings))
-    settings = cleaned(additional.applied(cleaned(settings)))
+    settings = additional.applied(settings)
     model = checks_model.known_facts(settings.model)
     pictures, reg = checks_folders.scans(settings.folders, settings.captions)
     problems = [

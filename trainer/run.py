@@ -14,9 +14,8 @@ from typing import Any
 from trainer import additional, console, preflight, processes
 from trainer.errors import StopRequested, UserError, is_out_of_memory
 from trainer.events import Event, EventLog, Failed, Finished, Phase, Saved, Started, Stopped, read_events
-from trainer.job_folder import JobFolder
+from trainer.job_folder import JobFolder, find_state
 from trainer.launch_arguments import read_launch_arguments
-from trainer.places import cleaned
 from trainer.quiet import quiet_libraries
 from trainer.redact import redacted, secret_values
 from trainer.settings import Machine, Settings
@@ -74,9 +73,7 @@ def run_job(folder: JobFolder, *, resume: bool = False, own_process: bool = Fals
             folder.write_own_process()
         emit = Teller(folder.event_log(), console.listener(), Lock(), secret_values(), rank.reports)
     except OSError as error:
-        failed, code = _explain(error)
-        print(console.in_words(failed), file=sys.stderr)
-        return code
+        return _cannot_begin(error)
     early = EarlyStop(folder.stop_requested, lambda: _leave(folder, emit))
     if own_process:
         early.watch()
@@ -92,6 +89,13 @@ def run_job(folder: JobFolder, *, resume: bool = False, own_process: bool = Fals
         last, code = _explain(error)
     early.over()
     emit.last(last)
+    return code
+
+
+def _cannot_begin(error: OSError) -> int:
+    """The job's folder cannot be written: only the terminal can be told."""
+    failed, code = _explain(error)
+    print(console.in_words(failed), file=sys.stderr)
     return code
 
 
@@ -123,9 +127,7 @@ def _run_together(folder: JobFolder, machine: Machine, resume: bool) -> int:
     try:
         folder.write_own_process()
     except OSError as error:
-        failed, code = _explain(error)
-        print(console.in_words(failed), file=sys.stderr)
-        return code
+        return _cannot_begin(error)
     before = folder.events_file.stat().st_size if folder.events_file.exists() else 0
     launch = read_launch_arguments(machine)
     words = [sys.executable, "-m", "trainer", "resume" if resume else "job", str(folder.path.resolve())]
@@ -144,9 +146,9 @@ def _run_together(folder: JobFolder, machine: Machine, resume: bool) -> int:
 def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> tuple[Event, int]:
     """Check, build, train. Heavy imports come after the checks, so that mistakes are told at once."""
     emit(Phase("start"))
-    settings = cleaned(folder.settings())
-    checked = preflight.check(settings)
-    settings = cleaned(additional.applied(settings)).replace(num_processes=processes.Rank.own().count)
+    asked = folder.settings()
+    checked = preflight.check(asked)
+    settings = additional.applied(asked).replace(num_processes=processes.Rank.own().count)
     for problem in checked.problems:
         if problem.blocks:
             raise UserError(problem.code, problem.setting, **problem.values)
@@ -185,8 +187,6 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
 
 def _state_to_resume(folder: JobFolder, settings: Settings, resume: bool) -> Path | None:
     """The state to start from: the job's own, or that of "Resume from saved training state"."""
-    from trainer.state import find_state
-
     if resume and (own := find_state(folder.safety_state)):
         return own
     if settings.saving.resume_from_huggingface:

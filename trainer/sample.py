@@ -20,8 +20,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 from trainer.events import Event, Notice, Phase, Sampled
-from trainer.job_folder import write_whole
 from trainer.sample_prompts import SamplePrompt
+from trainer.whole_file import write_whole
 
 # kohya's name -> diffusers' class and what makes it that sampler. The beta schedule comes from the model.
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -98,6 +98,13 @@ def draw(
     return result.images[0]
 
 
+def as_png(image: Image) -> bytes:
+    """The picture as a file's content."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def build_pipeline(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, noise_scheduler: Any) -> Any:
     """diffusers' pipeline around the parts that are being trained (nothing is copied)."""
     pipeline = StableDiffusionPipeline(
@@ -159,8 +166,6 @@ class SampleMaker:
             interrupted=self.interrupted,
         )
         self.folder.mkdir(exist_ok=True)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
         path = self.folder / f"{step:08d}_{index:02d}.png"
-        write_whole(path, buffer.getvalue())
+        write_whole(path, as_png(image))
         self.emit(Sampled(step, index, prompt.prompt, f"{self.folder.name}/{path.name}", seed))

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from trainer.errors import UserError
+from trainer.job_folder import state_places
 from trainer.position import Position
 from trainer.whole_file import partial_of, write_whole
 
@@ -62,13 +63,11 @@ def save_state(
     network: dict[str, torch.Tensor],
     optimizer: dict[str, Any],
     facts: dict[str, Any],
-    states: dict[str, Any] | None = None,
 ) -> None:
     """Write a state folder whole; an older one of the same name is replaced.
 
     `network`: parameters by name; `optimizer`: what optimizer, schedule and scaler want to keep; `facts`:
-    JSON, compared when the run continues (settings, versions, pictures); `states`: `random_states()` of
-    the position, where that is not now. Raises OSError.
+    JSON, compared when the run continues (settings, versions, pictures). Raises OSError.
     """
     partial = partial_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
@@ -77,7 +76,7 @@ def save_state(
     try:
         write_whole(partial / "network.safetensors", save(network))
         write_whole(partial / "optimizer.pt", _saved(optimizer))
-        write_whole(partial / "random.pt", _saved(states or random_states()))
+        write_whole(partial / "random.pt", _saved(random_states()))
         write_whole(partial / "state.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
         _replace_folder(partial, folder)
     finally:
@@ -92,23 +91,13 @@ def _saved(content: dict[str, Any]) -> memoryview:
 
 
 def _replace_folder(new: Path, place: Path) -> None:
-    """Put a finished folder in its place; at any moment the old or the new one can be found (`newest`)."""
-    old = place.with_name(f".{place.name}.old")
+    """Put a finished folder in its place; at any moment `find_state` finds the old or the new one."""
+    _, old = state_places(place)
     shutil.rmtree(old, ignore_errors=True)
     if place.exists():
         place.rename(old)
     new.rename(place)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def find_state(place: Path) -> Path | None:
-    """The state folder at `place`, or the older one if a crash came in the middle of replacing it."""
-    return next((folder for folder in candidates(place) if (folder / "state.json").is_file()), None)
-
-
-def candidates(place: Path) -> tuple[Path, Path]:
-    """Where a state may stand that belongs at `place`."""
-    return place, place.with_name(f".{place.name}.old")
 
 
 def read_about(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ values). A new request puts an end to the one at work.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import queue
 import re
@@ -22,9 +21,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, get_args
 
 from trainer import additional
-from trainer.errors import UserError
+from trainer.errors import UserError, is_out_of_memory
 from trainer.job_folder import JobFolder
-from trainer.places import cleaned
 from trainer.sample_prompts import LARGEST, SMALLEST, SamplePrompt
 from trainer.settings import SamplerName, Settings
 from trainer.whole_file import write_whole
@@ -191,7 +189,7 @@ class Easel:
 
     def draw(self, prompt: SamplePrompt, seed: int, strength: float, each: Callable[[], bool]) -> bytes:
         """A picture as PNG. `each` is called at every denoising step; when it is true: InterruptedError."""
-        from trainer.sample import build_sampler, draw
+        from trainer.sample import as_png, build_sampler, draw
 
         with self.at(strength), self.inference():
             image = draw(
@@ -202,9 +200,7 @@ class Easel:
                 seed=seed,
                 interrupted=each,
             )
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return buffer.getvalue()
+        return as_png(image)
 
 
 def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:
@@ -218,7 +214,7 @@ def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:
             wish = Request.from_json(data)
             if easel is None:
                 say({"event": "loading", "id": wish.id})
-                easel = Easel.build(cleaned(additional.applied(cleaned(folder.settings()))), wish.file)
+                easel = Easel.build(additional.applied(folder.settings()), wish.file)
                 say({"event": "ready", "id": wish.id})
             _answer(folder, easel, wish, inbox.outdated, say)
         except InterruptedError:
@@ -264,7 +260,7 @@ def _keep_newest(place: Path) -> None:
 
 def _explain(error: Exception) -> dict[str, Any]:
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+    if is_out_of_memory(error):
         return {"code": "try.out_of_memory", "values": {}}
     return {"code": "try.bug", "values": {"error": re.sub(r"\s+", " ", text)[:400]}}
 
