@@ -7,16 +7,20 @@ from pathlib import Path
 
 from trainer.blocks import sizes_of
 from trainer.errors import UserError
-from trainer.lora_types import ALGORITHMS, PRESETS, WITH_UP, Algorithm, algorithm_of, conv_size, is_lycoris
+from trainer.lora_types import ALGORITHMS, PRESETS, TUCKER, WITH_UP, algorithm_of, conv_size, is_lycoris
 from trainer.model_header import ModelUnreadableError
 from trainer.problems import Problem, block, hint
-from trainer.settings import BLOCKWISE, SETTINGS, Network, Optimizer
+from trainer.settings import BLOCKWISE, SETTINGS, WITH_SCALAR, Network, Optimizer
 from trainer.start_file import StartFile, read_start_file
 
 LEAST_BOFT = 10
 """Stable Diffusion's layers have multiples of 320 outputs: BOFT finds no even block below 10 in 2^n·5."""
-LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
-TUCKER: tuple[Algorithm, ...] = ("lora", "loha", "lokr")
+LORA_PLUS = {
+    "loraplus_lr_ratio": "",
+    "loraplus_unet_lr_ratio": "unet_lr",
+    "loraplus_text_encoder_lr_ratio": "text_encoder_lr",
+}
+"""LoRA+'s ratios, and the one rate that each raises (blank: both)."""
 
 
 def check(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
@@ -60,7 +64,7 @@ def _check_units(network: Network) -> Iterator[Problem]:
 
 def _check_options(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
     algorithm, kind = algorithm_of(network), network.LoRA_type
-    if kind in ("LyCORIS/LoCon", "LyCORIS/LoHa", "LyCORIS/LoKr") and network.dora_wd and network.bypass_mode:
+    if kind in WITH_SCALAR and network.dora_wd and network.bypass_mode:
         yield block("bypass_mode", "preflight.bypass_dora", {"bypass_mode": False})
     idle = {
         "use_tucker": is_lycoris(network) and algorithm not in TUCKER and network.use_tucker,
@@ -97,7 +101,7 @@ def _check_found(found: StartFile, network: Network, name: str) -> Iterator[Prob
         yield block(key, "preflight.weights_type", fix, **names)
     elif network.dim_from_weights:
         return
-    elif found.dora != network.dora_wd and kind in ("LyCORIS/LoCon", "LyCORIS/LoHa", "LyCORIS/LoKr"):
+    elif found.dora != network.dora_wd and kind in WITH_SCALAR:
         yield block("dora_wd", "preflight.weights_dora", {"dora_wd": found.dora}, name=name)
     elif wrong := _other_rank(found, network):
         values = {"name": name, "dim": wrong, "wanted": network.network_dim}

@@ -34,11 +34,6 @@ SCATTERED = 1.5
 """How many times the fewest possible batches there are before it is worth a word."""
 NO_WARMUP = ("constant", "piecewise_constant")
 ONE_RATE = {"unet_lr": 1.0, "text_encoder_lr": 1.0}
-LORA_PLUS = (
-    ("loraplus_lr_ratio", ""),
-    ("loraplus_unet_lr_ratio", "unet_lr"),
-    ("loraplus_text_encoder_lr_ratio", "text_encoder_lr"),
-)
 BLOCK_RATES = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
 
 
@@ -93,7 +88,7 @@ def _check_parts_of_one_rate(optimizer: Optimizer, network: Network) -> Iterator
     """Where one rate is all there may be, LoRA+ and "LR weights" must not make several."""
     if optimizer.optimizer not in ONE_RATE_ONLY:
         return
-    for key, part in LORA_PLUS:
+    for key, part in checks_lora_type.LORA_PLUS.items():
         if getattr(optimizer, key) not in {0, 1} and (not part or _part_rates(optimizer)[part]):
             values = {"label": SETTINGS[key].spec.label, "optimizer": optimizer.optimizer}
             yield block(key, "preflight.one_rate_parts", {key: 0}, **values)

@@ -17,11 +17,9 @@ import numpy as np
 
 from trainer.errors import UserError
 from trainer.file_hashes import legacy_hash, tensors_hash
-from trainer.model_header import ModelUnreadableError, read_header
+from trainer.safetensors_header import BITS, Entry, Header, HeaderError, read_header
 from trainer.whole_file import write_whole
 
-WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Bytes of a number, by the format's name in the file."""
 READABLE_BY_ALL = 0o644
 
 
@@ -41,19 +39,26 @@ class Ranks:
 
 def ranks_in(path: Path) -> Ranks:
     """The ranks that a DyLoRA file holds. Raises UserError for a file that is none."""
+    return _ranks(_header(path), path.name)
+
+
+def _header(path: Path) -> Header:
     try:
-        shapes, metadata = read_header(path)
+        return read_header(path)
     except FileNotFoundError as error:
         raise UserError("files.missing", path=str(path)) from error
-    except (ModelUnreadableError, OSError) as error:
+    except (HeaderError, OSError) as error:
         raise UserError("files.not_safetensors", name=path.name) from error
-    ranks = [shape[0] for name, shape in shapes.items() if name.endswith(".lora_down.weight")]
-    if not ranks:
-        raise UserError("files.no_lora", name=path.name)
-    unit = _unit(metadata)
+
+
+def _ranks(header: Header, name: str) -> Ranks:
+    downs = [entry.shape[0] for key, entry in header.entries.items() if key.endswith(".lora_down.weight")]
+    if not downs:
+        raise UserError("files.no_lora", name=name)
+    unit = _unit(header.metadata)
     if unit is None:
-        raise UserError("files.no_dylora", name=path.name)
-    return Ranks(max(ranks), unit)
+        raise UserError("files.no_dylora", name=name)
+    return Ranks(max(downs), unit)
 
 
 def _unit(metadata: Mapping[str, str]) -> int | None:
@@ -73,21 +78,20 @@ def extract(path: Path, rank: int, output: Path | None = None) -> Path:
 
     Raises UserError for a file that is no DyLoRA and a rank that it does not hold, OSError for a full disk.
     """
-    ranks = ranks_in(path)
+    header = _header(path)
+    ranks = _ranks(header, path.name)
     if rank not in ranks.smaller:
         choices = ", ".join(map(str, ranks.smaller)) or "–"
         raise UserError("files.extract_rank", name=path.name, rank=rank, full=ranks.full, choices=choices)
     target = output or _free(path, rank)
     if target.resolve() == path.resolve():
         raise UserError("files.extract_itself", name=path.name)
-    content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    metadata = header.pop("__metadata__", {})
-    entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"][0])
-    parts = [_first_ranks(name, entry, content[8 + length :], rank) for name, entry in entries]
-    comment = f"rank {rank} of a DyLoRA of rank {ranks.full}; {metadata.get('ss_training_comment', '')}"
-    metadata = {**metadata, "ss_network_dim": str(rank), "ss_training_comment": comment.rstrip("; ")}
+    data = memoryview(path.read_bytes())[header.start :]
+    entries = sorted(header.entries.items(), key=lambda item: item[1].begin)
+    parts = [_first_ranks(name, entry, data, rank) for name, entry in entries]
+    told = header.metadata.get("ss_training_comment", "")
+    comment = f"rank {rank} of a DyLoRA of rank {ranks.full}; {told}"
+    metadata = {**header.metadata, "ss_network_dim": str(rank), "ss_training_comment": comment.rstrip("; ")}
     metadata = {key: value for key, value in metadata.items() if not key.startswith("sshs_")}
     write_whole(target, _with_hashes(parts, metadata), READABLE_BY_ALL)
     return target
@@ -97,16 +101,15 @@ Part = tuple[str, str, list[int], bytes]
 """Name, number format, shape, bytes."""
 
 
-def _first_ranks(name: str, entry: Mapping[str, Any], data: bytes, rank: int) -> Part:
+def _first_ranks(name: str, entry: Entry, data: memoryview, rank: int) -> Part:
     """One tensor cut to the first ranks; alphas and smaller ones stay as they are."""
-    begin, end = entry["data_offsets"]
-    shape, raw = list(entry["shape"]), data[begin:end]
+    shape, raw = list(entry.shape), bytes(data[entry.begin : entry.end])
     axis = 0 if name.endswith(".lora_down.weight") else 1 if name.endswith(".lora_up.weight") else None
     if axis is None or shape[axis] <= rank:
-        return name, entry["dtype"], shape, raw
-    numbers = np.frombuffer(raw, np.dtype(f"V{WIDTHS[entry['dtype']]}")).reshape(shape)
+        return name, entry.dtype, shape, raw
+    numbers = np.frombuffer(raw, np.dtype(f"V{BITS[entry.dtype] // 8}")).reshape(shape)
     kept = numbers[:rank] if axis == 0 else numbers[:, :rank]
-    return name, entry["dtype"], list(kept.shape), np.ascontiguousarray(kept).tobytes()
+    return name, entry.dtype, list(kept.shape), np.ascontiguousarray(kept).tobytes()
 
 
 def _with_hashes(parts: list[Part], metadata: Mapping[str, str]) -> bytes:

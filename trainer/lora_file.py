@@ -67,13 +67,3 @@ def alphas(tensors: Mapping[str, Tensor]) -> dict[str, float]:
     return {
         key.removesuffix(".alpha"): float(value) for key, value in tensors.items() if key.endswith(".alpha")
     }
-
-
-def by_module(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Entries of a LoRA file by module: {"lora_unet_x": {"alpha": …, "lora_down.weight": …}}."""
-    modules: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        name, dot, entry = key.partition(".")
-        if dot:
-            modules.setdefault(name, {})[entry] = tensor
-    return modules

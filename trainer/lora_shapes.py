@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from trainer.lora_types import Algorithm, Options
 
 Shape = tuple[int, ...]
 Entries = dict[str, Shape]
+Entry = TypeVar("Entry")
+"""A shape, or a tensor."""
 
 
 def entry_shapes(algorithm: Algorithm, shape: Shape, dim: int, options: Options, *, bias: bool) -> Entries:
@@ -23,6 +26,16 @@ def entry_shapes(algorithm: Algorithm, shape: Shape, dim: int, options: Options,
     if options.dora:
         entries["dora_scale"] = (shape[0], *[1] * (len(shape) - 1))
     return entries
+
+
+def by_module(entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
+    """A LoRA file's entries by module: {"lora_unet_x": {"alpha": …, "lora_down.weight": …}}."""
+    modules: dict[str, dict[str, Entry]] = {}
+    for key, found in entries.items():
+        name, dot, entry = key.partition(".")
+        if dot:
+            modules.setdefault(name, {})[entry] = found
+    return modules
 
 
 def split(size: int, factor: int = -1) -> tuple[int, int]:

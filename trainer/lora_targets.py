@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from trainer import settings as schema
 from trainer.blocks import block_index, block_rates, sizes_of
-from trainer.lora_file import by_module
-from trainer.lora_shapes import Shape, rank_of
+from trainer.lora_shapes import Shape, by_module, rank_of
 from trainer.lora_types import (
     PRESETS,
     WITH_UP,

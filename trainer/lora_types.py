@@ -53,6 +53,10 @@ PRESETS: dict[str, Preset] = {
 """LyCORIS' own presets, for Stable Diffusion."""
 
 
+TUCKER: tuple[Algorithm, ...] = ("lora", "loha", "lokr")
+"""These can have a core tensor for convolutions."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How an algorithm splits its weights."""
@@ -91,7 +95,7 @@ def options_of(network: schema.Network) -> Options:
     return Options(
         factor=network.factor,
         decompose_both=lycoris and network.decompose_both,
-        tucker=algorithm in ("lora", "loha", "lokr")
+        tucker=algorithm in TUCKER
         and lycoris
         and (network.use_tucker or (algorithm == "lokr" and network.use_cp)),
         dora=decomposes and network.dora_wd,

@@ -21,9 +21,9 @@ from trainer.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.adapters.build import make_adapter
 from trainer.blocks import BLOCK_NAMES, block_rates
 from trainer.errors import UserError
-from trainer.lora_file import by_module, load_lora
+from trainer.lora_file import load_lora
 from trainer.lora_layer import ADAPTER, LoraPair
-from trainer.lora_shapes import rank_of
+from trainer.lora_shapes import by_module, rank_of
 from trainer.lora_targets import LoraTarget, Part, plan_targets, reader_notices
 from trainer.lora_types import algorithm_of, is_lycoris
 from trainer.messages import Message

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.kohya.networks import lora_type
-from trainer.lora_shapes import Shape, rank_of
+from trainer.lora_shapes import Shape, by_module, rank_of
 from trainer.lora_types import ALGORITHMS, Algorithm
 from trainer.model_header import read_header
 
@@ -52,12 +52,7 @@ def read_start_file(path: Path) -> StartFile | None:
 
 def shapes_by_module(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]:
     """{"lora_unet_x": {"alpha": (), "lora_down.weight": (4, 320)}}."""
-    modules: dict[str, dict[str, Shape]] = {}
-    for key, shape in shapes.items():
-        name, dot, entry = key.partition(".")
-        if dot and name.startswith(("lora_unet_", "lora_te")):
-            modules.setdefault(name, {})[entry] = shape
-    return modules
+    return by_module({key: size for key, size in shapes.items() if key.startswith(("lora_unet_", "lora_te"))})
 
 
 def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> StartFile | None:

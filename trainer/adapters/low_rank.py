@@ -11,12 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.adapters.adapter import Dropouts, Mode
 from trainer.adapters.change import WeightChange, kaiming, kept
 from trainer.adapters.products import LowRankChange
-from trainer.lora_shapes import Shape
-from trainer.lora_targets import LoraTarget
-from trainer.lora_types import Options
 
 
 class LoConChain(LowRankChange):
@@ -66,18 +62,9 @@ class DyLoRA(WeightChange):
     groups up to that one act. Outside training all ranks act.
     """
 
-    def __init__(
-        self,
-        target: LoraTarget,
-        layer: nn.Module,
-        shapes: Mapping[str, Shape],
-        options: Options,
-        dropouts: Dropouts,
-        mode: Mode,
-    ) -> None:
-        super().__init__(target, layer, shapes, options, dropouts, mode)
-        self.nested = False
-        self._drawn: tuple[int, int] = (-1, 0)
+    nested = False
+    _drawn: tuple[int, int] = (-1, 0)
+    """The batch that a group was drawn for last, and the group."""
 
     @property
     def groups(self) -> int:
