@@ -6,23 +6,20 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from trainer.errors import UserError
 from trainer.hub import REPO, TYPES, VISIBILITIES, place_of
+from trainer.kohya.reading import read_toml
+from trainer.messages import say
 from trainer.places import nearest_existing
 from trainer.plan import Plan
 from trainer.problems import Problem, block, hint
 from trainer.sample_prompts import parse_lines, prompts
 from trainer.secrets import read_secret
 from trainer.settings import SETTINGS, Folders, Records, Sampling, Saving, Settings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 RESERVED = {
@@ -150,9 +147,10 @@ def _check_tracker_config(path: str) -> Iterator[Problem]:
         yield block("log_tracker_config", "preflight.file_not_found", fix, **values)
         return
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        yield block("log_tracker_config", "preflight.tracker_config", fix, path=path, reason=str(error)[:200])
+        content = read_toml(Path(path))
+    except UserError as error:
+        reason = error.message.values.get("reason") or say(error.message).what
+        yield block("log_tracker_config", "preflight.tracker_config", fix, path=path, reason=reason)
         return
     if not all(isinstance(table, dict) for table in content.values()):
         reason = ", ".join(key for key, table in content.items() if not isinstance(table, dict))

@@ -13,7 +13,7 @@ from typing import Any
 from trainer.captions import extension
 from trainer.errors import UserError
 from trainer.images import FolderScan, Place, scan_folder, scan_places
-from trainer.kohya.reading import decode, parse_toml, read_bytes
+from trainer.kohya.reading import read_toml
 from trainer.messages import say
 
 NOTHING = FolderScan()
@@ -57,27 +57,15 @@ def read_places(path: Path, caption_extension: str = "") -> Iterator[Place]:
 
     A subset's own caption_extension goes before the setting.
     """
-    try:
-        content = parse_toml(decode(read_bytes(path), path.name), path.name)
-    except UserError as error:
-        raise DatasetFileError(error.message.values.get("reason") or say(error.message).what) from error
-    general = _table(content.get("general", {}), "general")
-    for number, dataset in enumerate(_list(content.get("datasets", []), "datasets")):
-        for at, subset in enumerate(_list(dataset.get("subsets", []), f"datasets[{number}].subsets")):
-            values = {**general, **dataset, **subset}
-            yield _place(values, f"datasets[{number}].subsets[{at}]", path.parent, caption_extension)
+    for name, values in _subsets(path):
+        yield _place(values, name, path.parent, caption_extension)
 
 
 def mask_folders(path: Path) -> dict[Path, Path]:
     """Folder of pictures -> folder of their masks (`conditioning_data_dir`). {} for a file that is none."""
     try:
-        content = parse_toml(decode(read_bytes(path), path.name), path.name)
-        tables = [
-            {**_table(content.get("general", {}), ""), **dataset, **subset}
-            for dataset in _list(content.get("datasets", []), "")
-            for subset in _list(dataset.get("subsets", []), "")
-        ]
-    except (UserError, DatasetFileError):
+        tables = [values for _, values in _subsets(path)]
+    except DatasetFileError:
         return {}
     found = [(table.get("image_dir"), table.get("conditioning_data_dir")) for table in tables]
     return {
@@ -85,6 +73,21 @@ def mask_folders(path: Path) -> dict[Path, Path]:
         for images, masks in found
         if isinstance(images, str) and isinstance(masks, str) and images and masks
     }
+
+
+def _subsets(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and values of each subset, with those it has from its dataset and from [general].
+
+    Raises DatasetFileError.
+    """
+    try:
+        content = read_toml(path)
+    except UserError as error:
+        raise DatasetFileError(error.message.values.get("reason") or say(error.message).what) from error
+    general = _table(content.get("general", {}), "general")
+    for number, dataset in enumerate(_list(content.get("datasets", []), "datasets")):
+        for at, subset in enumerate(_list(dataset.get("subsets", []), f"datasets[{number}].subsets")):
+            yield f"datasets[{number}].subsets[{at}]", {**general, **dataset, **subset}
 
 
 def _path(folder: str, base: Path) -> Path:

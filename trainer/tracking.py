@@ -6,7 +6,6 @@ A tracker that fails (full disk, no network) is told once and left out; training
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +15,9 @@ from typing import Any
 
 from trainer.checks_saving import safe_name
 from trainer.events import Event, Notice, Sampled, Step
+from trainer.kohya.reading import read_toml
 from trainer.secrets import read_secret
 from trainer.settings import SETTINGS, Records, Settings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 PROJECT = "network_train"
 """Name of the group of runs where "Log tracker name" is blank, as in the reference."""
@@ -61,7 +56,7 @@ def _more(config: str, kind: str) -> Mapping[str, Any]:
     """ "Log tracker config": a TOML file with a table for each tracker's own options."""
     if not config:
         return {}
-    return dict(tomllib.loads(Path(config).read_text(encoding="utf-8")).get(kind, {}))
+    return dict(read_toml(Path(config)).get(kind, {}))
 
 
 def public_settings(settings: Settings) -> dict[str, str | int | float | bool]:

@@ -91,6 +91,11 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
     return _checked(lambda: tomllib.loads(text), name, "TOML")
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file's table. Raises UserError."""
+    return parse_toml(decode(read_bytes(path), path.name), path.name)
+
+
 def _checked(load: Callable[[], Any], name: str, language: str) -> dict[str, Any]:
     try:
         found = load()

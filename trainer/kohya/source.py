@@ -14,7 +14,7 @@ from trainer.kohya.draft import OWN, Draft
 from trainer.kohya.lora_metadata import read_lora
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
-from trainer.kohya.reading import check_values, decode, parse_json, parse_toml, read_bytes
+from trainer.kohya.reading import check_values, decode, parse_json, parse_toml, read_bytes, read_toml
 from trainer.kohya.report import Imported
 
 SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_args"}
@@ -147,7 +147,7 @@ def _toml_beside(name: str, path: str, may_read: MayRead | None) -> dict[str, An
     file = _beside(named, path, may_read, (".toml",))
     if file is None:
         return {}
-    data = parse_toml(decode(read_bytes(file), file.name), file.name)
+    data = read_toml(file)
     return data if is_dataset(data) else flatten(data)
 
 
