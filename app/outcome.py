@@ -125,7 +125,7 @@ def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> d
 
 def _failed(job: Job, record: JobRecord, end: Failed, language: Language) -> dict[str, Any]:
     told = said(end.code, end.values, language)
-    known = SETTINGS.get(end.setting or remedies.PLACES.get(end.code, ""))
+    known = SETTINGS.get(end.setting)
     return {
         "title": _title(record, "outcome.failed", record.step, language),
         "facts": told.what,
@@ -142,8 +142,9 @@ def _ways_out(job: Job, record: JobRecord, code: str, setting: str, language: La
     """Remedies to choose from; where memory ran out, what is needed and what there is."""
     told: dict[str, Any] = {"remedies": remedies.choices(job, code, setting, language)}
     total = record.started.memory_total if record.started else 0
-    needs = remedies.memory_needed(job.folder.settings(), {}) if code == remedies.MEMORY and total else 0
-    if needs:
+    if not (told["remedies"] and total and code == remedies.MEMORY):
+        return told
+    if needs := remedies.memory_needed(job.folder.settings(), {}):
         told["memory"] = {"now": needs, "now_text": size(needs), "total": total, "total_text": size(total)}
     return told
 

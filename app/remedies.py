@@ -26,8 +26,6 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "core.model_is_sd2": {"v2": True, "sdxl": False},
     "core.model_is_sdxl": {"v2": False, "sdxl": True},
 }
-PLACES = {"training.disk_full": "output_dir", "training.no_permission": "output_dir"}
-"""Codes without a setting of their own -> the setting to show."""
 
 
 @dataclass(frozen=True)
