@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -204,6 +205,36 @@ def test_two_runs_side_by_side(served: Served, page: Page, settings: MakeSetting
     expect(page.locator("#used textarea, #used input").first).to_have_value(
         re.compile("-fast$"), timeout=SECONDS
     )
+
+
+def test_a_run_is_removed_after_a_second_yes_and_its_file_stays(
+    served: Served, page: Page, settings: MakeSettings
+):
+    job = served.store.start(settings(output_name="gone"))
+    wait_until(job, "finished")
+    kept = [Path(file.path) for file in job.record().lora_files()]
+    page.goto(served.url)
+    page.locator("#t-jobs-button").click(timeout=SECONDS)
+    ask = page.get_by_role("button", name="Remove this run")
+    ask.click(timeout=SECONDS)
+    page.get_by_role("button", name="Keep it").click(timeout=SECONDS)
+    assert job.folder.path.is_dir()
+    ask.click()
+    page.get_by_role("button", name="Remove", exact=True).click(timeout=SECONDS)
+    expect(page.locator(".la-jobs .pick")).to_have_count(0, timeout=SECONDS)
+    assert not job.folder.path.exists()
+    assert kept
+    assert all(file.is_file() for file in kept)
+
+
+def test_html_in_a_prompt_stays_text(served: Served, page: Page, settings: MakeSettings):
+    prompt = "<b id=hit onclick=alert(1)>cat</b><img src=x onerror=alert(1)>"
+    wait_until(served.store.start(settings(sample_prompts=prompt)), "finished")
+    page.goto(served.url)
+    expect(page.locator(".sg .q").first).to_have_text(prompt, timeout=SECONDS)
+    page.locator("#t-jobs-button").click()
+    expect(page.locator(".la-jobs .sg .q").first).to_have_text(prompt, timeout=SECONDS)
+    assert page.locator("#hit, img[src=x]").count() == 0
 
 
 @pytest.mark.parametrize("tab", ["t-run", "t-jobs"])
