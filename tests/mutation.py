@@ -2,7 +2,7 @@
 
     python -m tests.mutation [KEY …]
 
-For each setting its value is pinned to the default wherever the trainer reads it, and the tests recorded for
+For each setting its value is pinned to the default wherever the trainer reads it, and the test recorded for
 it (tests/effect_tests.py) must fail. Prints one line for each, and how many were noticed.
 """
 
@@ -40,7 +40,7 @@ def noticed(key: str) -> bool:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         pin(key)
         # Plain assertions: pytest cannot rewrite what is imported already, and warns of it.
-        code = pytest.main(["-q", "-x", "--assert=plain", "-p", "no:cacheprovider", *TESTS[key]])
+        code = pytest.main(["-q", "-x", "--assert=plain", "-p", "no:cacheprovider", TESTS[key]])
     os._exit(FAILED if code == pytest.ExitCode.TESTS_FAILED else 3 if code else 0)
 
 

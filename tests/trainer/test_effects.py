@@ -1,219 +1,480 @@
 """Every setting changes what it is meant to change: the seams between the settings and the modules.
 
-What a module does with a value is tested beside the module. Here each row turns one setting and looks at the
-part of a run that must come out differently; `tests.mutation` proves that each row notices when its setting
-has no effect.
+What a module does with a value is tested beside the module. Here each row turns one setting, looks at the
+part of a run that must come out differently, and says how; `tests.mutation` proves that each row notices when
+its setting has no effect.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
-from safetensors import safe_open
 
+from tests.trainer.looks import (
+    answer,
+    batches,
+    built,
+    curve,
+    fingerprint,
+    learner,
+    noise_and_loss,
+    planned,
+    ran,
+    schedule,
+    told_of_captions,
+)
 from tests.trainer.made import picture
-from tests.trainer.runs import DEMO, events, short_settings
-from trainer import parts as builders
-from trainer import train
-from trainer.dataset import Batch
-from trainer.device import Precision
-from trainer.events import Notice, Sampled, Saved, Step
-from trainer.job_folder import JobFolder
-from trainer.lr_schedule import rates
-from trainer.preflight import check
-from trainer.run import run_job
+from tests.trainer.runs import short_settings
+from trainer.chance import seed_everything
 from trainer.settings import Settings
 
 Look = Callable[[Settings, Path], Any]
-CPU = torch.device("cpu")
+Shows = Callable[[Any, Any], bool]
+"""(seen before, seen with the setting turned) -> whether that is the effect."""
 
 
-def quiet(_event: Any) -> None:
-    """Notices are of no interest here."""
+def differs(old: Any, new: Any) -> bool:
+    """Something is different."""
+    return fingerprint(old) != fingerprint(new)
 
 
-def fingerprint(values: Any) -> str:
-    """Any tensors and plain values as one text."""
-    if isinstance(values, torch.Tensor):
-        data = values.detach().float().cpu().numpy()
-        return f"{tuple(data.shape)} {hashlib.sha256(np.round(data, 6).tobytes()).hexdigest()}"
-    if isinstance(values, Mapping):
-        return str({key: fingerprint(value) for key, value in values.items()})
-    if isinstance(values, (list, tuple)):
-        return str([fingerprint(value) for value in values])
-    return str(values)
+def only(*parts: str) -> Shows:
+    """These parts of what is seen are different, all others the same."""
+    return lambda old, new: all(differs(old[part], new[part]) == (part in parts) for part in old)
 
 
-def planned(settings: Settings, _folder: Path) -> Any:
-    """Steps, files, sample pictures, buckets: what the page shows before the run."""
-    plan = check(settings).plan
-    assert plan is not None
-    return plan.as_json()
+def becomes(part: str, value: Any) -> Shows:
+    """A part of what is seen has a new value: this one."""
+    return lambda old, new: old[part] != new[part] == value
 
 
-def problems(settings: Settings, _folder: Path) -> Any:
-    """What the checks find."""
-    return [problem.code for problem in check(settings).problems]
+def times(part: str, factor: float) -> Shows:
+    """A number is so many times what it was."""
+    return lambda old, new: new[part] == old[part] * factor != old[part]
 
 
-def batches(settings: Settings, _folder: Path) -> Any:
-    """Pictures and captions of four epochs as they are learned from."""
-    data = builders.build_data(settings, builders.read_images(settings), 1)
-    found = [data._batch(epoch, number) for epoch in (1, 2, 3, 4) for number in range(3)]
-    told = [(b.captions, b.loss_weights, b.flipped, b.pixels, b.masks) for b in found]
-    return [fingerprint(told), data.workers, data.persistent]
+def other(part: str) -> Shows:
+    """A part of what is seen is different; what follows from it may be too."""
+    return lambda old, new: differs(old[part], new[part])
 
 
-def order(settings: Settings, _folder: Path) -> Any:
-    """Whether chance begins with the seed of `short_settings`."""
-    return builders._pick_seed(settings, {}) == 1
+def saves_at(*steps: int) -> Shows:
+    """Files are now planned for exactly these steps."""
+    return lambda old, new: save_steps(new) == list(steps) != save_steps(old)
 
 
-def base_model(settings: Settings) -> Any:
-    return builders.load_base_model(settings, Precision(torch.float32, autocast=False), quiet)
+def goes(when: str) -> Shows:
+    """Files of the plan go away, which stayed before."""
+    return lambda old, new: any(one[when] for one in new["saves"]) > any(one[when] for one in old["saves"])
 
 
-def loaded(settings: Settings, _folder: Path) -> Any:
-    """The base model: which, its VAE, its noise schedule, what it predicts."""
-    model = base_model(settings)
-    vae = next(iter(model.vae.state_dict().values()))
-    schedule = model.noise_scheduler.alphas_cumprod
-    return fingerprint([model.prediction_type, vae, schedule, next(iter(model.unet.parameters()))])
+def resized(old: Any, new: Any) -> bool:
+    """The same tensors have other sizes."""
+    return old["sizes"].keys() == new["sizes"].keys() and old["sizes"] != new["sizes"]
 
 
-def told_of_captions(settings: Settings, _folder: Path) -> Any:
-    """What the UNet is told of a caption."""
-    encoder = builders.caption_encoder(settings, base_model(settings), CPU, learning=False)
-    long = ", ".join(f"part {number} of it" for number in range(60))
-    return fingerprint([encoder(["a (red:1.5) cat"]), encoder([long])])
+def longer(part: str) -> Shows:
+    """A part of what is seen has more entries."""
+    return lambda old, new: len(new[part]) > len(old[part])
 
 
-def noise_and_loss(settings: Settings, _folder: Path) -> Any:
-    """Noise, timesteps and the loss of one batch, with a model that answers with half of what it sees."""
-    model = base_model(settings)
-    model.predict_noise = lambda latents, _timesteps, _text: latents * 0.5
-    parts: Any = SimpleNamespace(
-        settings=settings,
-        model=model,
-        accelerator=SimpleNamespace(autocast=nullcontext),
-        timestep_weights=builders._timestep_weights(settings, model),
-    )
-    torch.manual_seed(3)
-    builders.seed_everything(3)
-    latents = torch.randn(2, 4, 8, 8) + 0.5
-    noise, timesteps = train.draw_noise(parts, latents)
-    batch = Batch(("a", "b"), torch.ones(2), (0, 1), (False, False))
-    loss = train.batch_loss(parts, batch, latents, torch.zeros(2, 77, 8), noise, timesteps)
-    return fingerprint([noise, timesteps, loss])
+def shorter(part: str) -> Shows:
+    """A part of what is seen has fewer entries."""
+    return lambda old, new: len(new[part]) < len(old[part])
 
 
-def learner(settings: Settings, _folder: Path) -> Any:
-    """Optimizer with its groups, and the LoRA: modules, sizes, number formats."""
-    network = builders._build_network(settings, base_model(settings), quiet)
-    optimizer = builders._build_optimizer(settings, network, CPU, quiet)
-    groups = [(group["name"], group["lr"], len(group["params"])) for group in optimizer.param_groups]
-    defaults = {key: value for key, value in optimizer.defaults.items() if key != "lr"}
-    sizes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    alphas = {name: float(tensor) for name, tensor in network.state_dict().items() if name.endswith(".alpha")}
-    dtype = network.parameters()[0].dtype
-    return [type(optimizer).__name__, groups, str(defaults), sizes, alphas, str(dtype)]
+def rate_of(*groups: str, factor: float) -> Shows:
+    """Exactly the parameter groups whose names begin so learn that many times as fast, or not at all."""
+
+    def shows(old: Any, new: Any) -> bool:
+        mine = {name for name in old["rates"] if name.startswith(groups)}
+        wanted = {name: rate * (factor if name in mine else 1) for name, rate in old["rates"].items()}
+        return bool(mine) and new["rates"] == {name: rate for name, rate in wanted.items() if rate}
+
+    return shows
 
 
-def answer(settings: Settings, _folder: Path) -> Any:
-    """What the UNet with its LoRA answers while it trains, the LoRA's weights not being zero."""
-    model = base_model(settings)
-    network = builders._build_network(settings, model, quiet)
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.add_(torch.randn_like(weight), alpha=0.3)
-    network.train()
-    torch.manual_seed(5)
-    noisy, text = torch.randn(1, 4, 8, 8), torch.randn(1, 77, model.unet.config["cross_attention_dim"])
-    with torch.no_grad():
-        return fingerprint(model.predict_noise(noisy, torch.tensor([500]), text))
+def tokens(part: str, compare: Callable[[int, int], bool]) -> Shows:
+    """The UNet is told more, or fewer, tokens of a caption."""
+    return lambda old, new: compare(new[part].shape[1], old[part].shape[1])
 
 
-def curve(settings: Settings, _folder: Path) -> Any:
-    """The learning rate over 40 steps."""
-    return rates(settings.optimizer, 40)
+def save_steps(plan: Any) -> list[int]:
+    """Steps after which a file is saved."""
+    return [one["step"] for one in plan["saves"]]
 
 
-def built(settings: Settings, folder: Path) -> Any:
-    """Everything that stands ready before the first step."""
-    parts = builders.build_parts(settings, JobFolder.create(folder, settings), quiet)
-    cached = list((folder.parent / "work" / "latents").glob("*"))
-    return [
-        torch.get_num_threads(),
-        parts.model.unet.is_gradient_checkpointing,
-        str(parts.model.unet.dtype),
-        str(parts.model.vae.dtype),
-        parts.cached is not None,
-        len(cached),
-        parts.keeper.every_seconds,
-    ]
+def sides(plan: Any) -> list[int]:
+    """Widths and heights of the buckets."""
+    return [side for bucket in plan["buckets"] for side in (bucket["width"], bucket["height"])]
 
 
-def ran(settings: Settings, folder: Path) -> Any:
-    """A short run: losses, weights, files, metadata, samples, notices."""
-    job = JobFolder.create(folder, settings)
-    assert run_job(job) == 0, events(job)[-1]
-    told = events(job)
-    output = Path(settings.folders.output_dir)
-    final = next(path for path in sorted(output.iterdir()) if path.suffix in {".safetensors", ".ckpt"})
-    found: dict[str, Any] = {
-        "losses": [round(event.loss, 6) for event in told if isinstance(event, Step)],
-        "files": sorted(path.name for path in output.iterdir()),
-        "saved": [(event.kind, event.step) for event in told if isinstance(event, Saved)],
-        "samples": [
-            hashlib.sha256((job.path / event.path).read_bytes()).hexdigest()
-            for event in told
-            if isinstance(event, Sampled)
-        ],
-        "notices": [event.code for event in told if isinstance(event, Notice)],
-        "log": (folder.parent / "log").exists(),
-    }
-    if final.suffix == ".safetensors":
-        with safe_open(final, "pt") as file:
-            kept = {key: value for key, value in file.metadata().items() if not _of_this_run(key)}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # no mapping
-        found |= {
-            "metadata": kept,
-            "weights": fingerprint(tensors),
-            "dtype": str(next(iter(tensors.values())).dtype),
-        }
-    return found
+def areas(plan: Any) -> list[int]:
+    """Pixels of each bucket."""
+    return [bucket["width"] * bucket["height"] for bucket in plan["buckets"]]
 
 
-def _of_this_run(key: str) -> bool:
-    return any(
-        word in key for word in ("date", "time", "hash", "session", "started", "finished", "output_dir")
-    )
+def words(text: str) -> list[str]:
+    """The parts of a caption, sorted."""
+    return sorted(text.split(", "))
+
+
+def in_front(captions: Iterable[str]) -> set[str]:
+    """The first three parts of the captions that have so many."""
+    return {", ".join(text.split(", ")[:3]) for text in captions if text.count(", ") > 2}
+
+
+def rises(rates: list[float]) -> int:
+    """At how many steps the rate is higher than before."""
+    return sum(rate > before for before, rate in pairwise(rates))
+
+
+def offsets(noise: torch.Tensor) -> float:
+    """How far the channels are from a mean of 0."""
+    return float(noise.mean(dim=(2, 3)).abs().mean())
 
 
 @dataclass(frozen=True)
 class Row:
-    """One setting turned from its place in `base`, and where that shows."""
+    """One setting turned from its place in `base`, where that shows, and how."""
 
+    effect: str
+    """In words; the test's name."""
     look: Look
     value: Any
     base: Mapping[str, Any] = field(default_factory=dict)
+    shows: Shows = differs
 
 
-def small_pictures(folder: Path) -> str:
+SEVERAL = {"train_data_dir": "<pictures>", "max_resolution": "128,128"}
+ENLARGED = {**SEVERAL, "bucket_no_upscale": False}
+UNCACHED = {**SEVERAL, "cache_latents": False, "train_batch_size": 1}
+ONE = {"max_train_steps": 1}
+TWO = {"max_train_steps": 2}
+BY_EPOCH = {"max_train_steps": 0}
+EVERY_STEP = {"save_every_n_steps": 1, "max_train_steps": 6}
+EVERY_EPOCH = {"save_every_n_epochs": 1, "max_train_epochs": 4}
+SAMPLES = {"sample_prompts": "sks mascot --w 64 --h 64 --s 2 --d 1", "sample_every_n_steps": 1}
+LYCORIS = {"LoRA_type": "LyCORIS/LoKr", "network_dim": 2, "conv_dim": 2, "factor": 4}
+LOHA = {**LYCORIS, "LoRA_type": "LyCORIS/LoHa"}
+OFT = {**LYCORIS, "LoRA_type": "LyCORIS/Diag-OFT"}
+CONV = {"LoRA_type": "Kohya LoCon", "conv_dim": 2}
+MULTIRES = {"noise_offset_type": "Multires", "multires_noise_iterations": 4}
+HUBER = {"loss_type": "smooth_l1"}
+LINEAR, POLYNOMIAL = {"lr_scheduler": "linear"}, {"lr_scheduler": "polynomial"}
+HALVES, TWOS = ",".join(["0.5"] * 12), ",".join(["2"] * 25)
+EVEN = {"down_lr_weight": ",".join(["1"] * 12)}
+"""A group for each block of the UNet, all with the same rate."""
+
+EFFECTS: dict[str, Row] = {
+    # which model
+    "v_parameterization": Row(
+        "v_parameterization_makes_the_velocity_the_target", noise_and_loss, True, {}, only("loss")),
+    "sdxl_no_half_vae": Row(
+        "no_half_vae_keeps_the_vae_in_full_precision", built, True,
+        {"mixed_precision": "bf16", "cache_latents": False}, becomes("vae", torch.float32)),
+    # folders
+    "train_data_dir": Row("image_folder_is_what_is_learned", planned, "<pictures>", {}, becomes("images", 5)),
+    "reg_data_dir": Row(
+        "regularisation_pictures_double_the_epoch", planned, "<other>", {}, times("batches_per_epoch", 2)),
+    "dataset_config": Row(
+        "dataset_file_says_pictures_and_repeats", planned, "<config>", {},
+        lambda _, new: [(part["pictures"], part["repeats"]) for part in new["folders"]] == [(1, 5)]),
+    "output_name": Row(
+        "output_name_is_the_files_name", planned, "cats", {}, becomes("final_name", "cats.safetensors")),
+    # the LoRA
+    "LoRA_type": Row("another_lora_type_has_other_layers", learner, "Kohya LoCon", {}, longer("sizes")),
+    "LyCORIS_preset": Row("lycoris_preset_chooses_the_layers", learner, "attn-only", LOHA, shorter("sizes")),
+    "network_dim": Row("network_rank_is_the_size_of_each_layer", learner, 2, {}, becomes("ranks", {2})),
+    "network_alpha": Row("network_alpha_stands_beside_each_layer", learner, 2, {}, becomes("alphas", {2})),
+    "conv_dim": Row(
+        "convolution_rank_sizes_the_convolutions", learner, 3, {"LoRA_type": "Kohya LoCon"},
+        becomes("ranks", {3, 4})),
+    "conv_alpha": Row(
+        "convolution_alpha_is_that_of_the_convolutions", learner, 0.5, CONV, becomes("alphas", {4, 0.5})),
+    "unit": Row(
+        "dylora_unit_is_how_many_ranks_learn_at_once", answer, 2,
+        {"LoRA_type": "Kohya DyLoRA", "conv_dim": 0, "network_dim": 4}),
+    "factor": Row(
+        "lokr_factor_sizes_the_blocks", learner, 4, {**LYCORIS, "factor": -1},
+        resized),
+    "decompose_both": Row(
+        "decompose_both_splits_the_small_factor_too", learner, True, {**LYCORIS, "network_dim": 1},
+        longer("sizes")),
+    "use_cp": Row("cp_decomposition_gives_convolutions_a_core", learner, True, LYCORIS, longer("sizes")),
+    "use_tucker": Row("tucker_decomposition_gives_convolutions_a_core", learner, True, LOHA, longer("sizes")),
+    "use_scalar": Row(
+        "use_scalar_learns_one_more_number_per_layer", learner, True, LOHA,
+        lambda old, new: new["weights"]["unet"] > old["weights"]["unet"]),
+    "dora_wd": Row("dora_learns_lengths_of_their_own", learner, True, LOHA, longer("sizes")),
+    "train_norm": Row("train_norm_adds_the_normalisations", learner, True, LOHA, longer("sizes")),
+    "bypass_mode": Row(
+        "bypass_drops_ranks_instead_of_outputs", answer, True,
+        {**LYCORIS, "LoRA_type": "LyCORIS/LoCon", "rank_dropout": 0.5}),
+    "rank_dropout_scale": Row(
+        "rank_dropout_scale_strengthens_what_stays", answer, True, {**LOHA, "rank_dropout": 0.5}),
+    "constrain": Row("constrain_limits_how_far_oft_turns", answer, 0.01, OFT),
+    "rescaled": Row("rescaled_oft_learns_a_size_too", learner, True, OFT, longer("sizes")),
+    "train_on_input": Row(
+        "ia3_trains_on_the_output_instead", learner, False, {**LYCORIS, "LoRA_type": "LyCORIS/iA3"}, resized),
+    "network_dropout": Row("network_dropout_thins_what_is_learned_from", answer, 0.5),
+    "rank_dropout": Row("rank_dropout_leaves_out_ranks", answer, 0.5),
+    "module_dropout": Row("module_dropout_leaves_out_modules", answer, 0.5),
+    "scale_weight_norms": Row(
+        "scale_weight_norms_shrinks_the_weights", ran, 0.001, TWO,
+        lambda old, new: new["moved"] < old["moved"] / 2),
+    "down_lr_weight": Row(
+        "down_weights_are_the_rates_of_the_in_blocks", learner, HALVES, EVEN, rate_of("unet IN", factor=0.5)),
+    "mid_lr_weight": Row(
+        "mid_weight_is_the_rate_of_the_middle", learner, "0.5", EVEN, rate_of("unet MID", factor=0.5)),
+    "up_lr_weight": Row(
+        "up_weights_are_the_rates_of_the_out_blocks", learner, HALVES, EVEN, rate_of("unet OUT", factor=0.5)),
+    "block_lr_zero_threshold": Row(
+        "blocks_below_the_threshold_are_left_out", learner, "0.5", {**EVEN, "mid_lr_weight": "0.5"},
+        rate_of("unet MID", factor=0)),
+    "block_dims": Row("block_dims_are_the_ranks_of_the_blocks", learner, TWOS, {}, becomes("ranks", {2, 4})),
+    "block_alphas": Row(
+        "block_alphas_are_the_alphas_of_the_blocks", learner, TWOS, {}, becomes("alphas", {2, 4})),
+    "conv_block_dims": Row("conv_dims_add_the_convolutions", learner, TWOS, {}, longer("sizes")),
+    "conv_block_alphas": Row(
+        "conv_alphas_are_those_of_the_convolutions", learner, TWOS, {"conv_block_dims": TWOS},
+        lambda old, new: 2 in new["alphas"] - old["alphas"]),
+    # length
+    "train_batch_size": Row(
+        "batches_of_three_are_fewer_than_of_two", planned, 3, {}, becomes("batches_per_epoch", 40)),
+    "epoch": Row("two_epochs_double_the_steps", planned, 2, BY_EPOCH, times("total_steps", 2)),
+    "max_train_epochs": Row("max_train_epoch_says_the_length", planned, 2, {}, becomes("total_steps", 120)),
+    "max_train_steps": Row("max_train_steps_says_the_length", planned, 7, {}, becomes("total_steps", 7)),
+    "gradient_accumulation_steps": Row(
+        "accumulating_two_batches_halves_the_steps", planned, 2, BY_EPOCH, times("total_steps", 0.5)),
+    # captions
+    "caption_extension": Row(
+        "caption_extension_chooses_the_files", batches, ".caption", SEVERAL,
+        lambda old, new: "other words" in str(new["captions"]) and "other words" not in str(old["captions"])),
+    "shuffle_caption": Row(
+        "shuffle_caption_mixes_the_parts_and_loses_none", batches, True, SEVERAL,
+        lambda old, new: old["captions"] != new["captions"]
+        and list(map(words, old["captions"])) == list(map(words, new["captions"]))),
+    "keep_tokens": Row(
+        "keep_tokens_stay_in_front", batches, 3, {**SEVERAL, "shuffle_caption": True},
+        lambda old, new: in_front(new["captions"]) == {"one, two, three"} != in_front(old["captions"])
+        and len(set(new["captions"])) > 2),
+    "clip_skip": Row(
+        "clip_skip_takes_an_earlier_layer", told_of_captions, 2, {},
+        lambda old, new: differs(old, new) and old["short"].shape == new["short"].shape),
+    "max_token_length": Row(
+        "longer_captions_are_read_to_their_end", told_of_captions, 150, {},
+        tokens("long", lambda new, old: new > old)),
+    "no_token_padding": Row(
+        "short_captions_stay_short_without_padding", told_of_captions, True, {},
+        tokens("short", lambda new, old: new < old)),
+    "weighted_captions": Row("brackets_weigh_words", told_of_captions, True, {}, only("short")),
+    "caption_dropout_every_n_epochs": Row(
+        "every_second_epoch_has_no_captions", batches, 2, SEVERAL,
+        lambda _, new: [any(epoch) for epoch in new["epochs"]] == [True, False, True, False]),
+    "caption_dropout_rate": Row(
+        "some_captions_are_dropped", batches, 0.5, SEVERAL,
+        lambda old, new: all(old["captions"]) and 0 < new["captions"].count("") < len(new["captions"])),
+    # pictures
+    "max_resolution": Row(
+        "pictures_are_learned_larger", planned, "128,128", {"train_data_dir": "<pictures>"},
+        lambda old, new: max(areas(old)) == 64 * 64 < max(areas(new)) == 128 * 128),
+    "enable_bucket": Row(
+        "without_buckets_there_is_one_size", planned, False, SEVERAL,
+        lambda old, new: areas(new) == [128 * 128] != areas(old)),
+    "min_bucket_reso": Row(
+        "no_side_is_shorter_than_the_minimum", planned, 128, ENLARGED,
+        lambda old, new: min(sides(new)) == 128 > min(sides(old))),
+    "max_bucket_reso": Row(
+        "no_side_is_longer_than_the_maximum", planned, 128, ENLARGED,
+        lambda old, new: max(sides(new)) == 128 < max(sides(old))),
+    "bucket_no_upscale": Row(
+        "small_pictures_are_enlarged", planned, False, SEVERAL,
+        lambda old, new: min(areas(new)) > min(areas(old))),
+    "bucket_reso_steps": Row(
+        "sides_are_multiples_of_the_bucket_steps", planned, 32, SEVERAL,
+        lambda old, new: not any(side % 64 for side in sides(old))
+        and {side % 64 for side in sides(new)} == {0, 32}),
+    "cache_latents": Row("without_cache_latents_none_are_kept", built, False, {}, becomes("cached", False)),
+    "cache_latents_to_disk": Row(
+        "cache_latents_to_disk_leaves_files", built, True, {},
+        lambda old, new: old["on_disk"] == 0 < new["on_disk"]),
+    "color_aug": Row(
+        "color_augmentation_changes_the_same_picture_each_time", batches, True, UNCACHED,
+        lambda old, new: new["pixels"] > old["pixels"]),
+    "flip_aug": Row(
+        "flip_augmentation_mirrors_some_pictures", batches, True, UNCACHED,
+        lambda old, new: not any(old["flipped"]) and set(new["flipped"]) == {True, False}),
+    "random_crop": Row(
+        "random_crop_gives_different_windows", batches, True, UNCACHED,
+        lambda old, new: new["pixels"] > old["pixels"]),
+    "masked_loss": Row(
+        "masked_loss_leaves_out_see_through_parts", batches, True, UNCACHED,
+        lambda old, new: not old["masks"] and {float(mask.min()) for mask in new["masks"]} == {0, 1}),
+    # rates
+    "learning_rate": Row(
+        "learning_rate_counts_where_unet_rate_is_blank", learner, 0.5, {"unet_lr": None},
+        becomes("rates", {"text_encoder": 1e-3, "unet": 0.5})),
+    "unet_lr": Row("unet_rate_is_the_unets", learner, 0.5, {}, rate_of("unet", factor=500)),
+    "text_encoder_lr": Row(
+        "text_encoder_rate_is_the_text_encoders", learner, 0.5, {}, rate_of("text_encoder", factor=500)),
+    "optimizer": Row("optimizer_is_the_one_chosen", learner, "Lion", {}, becomes("optimizer", "Lion")),
+    "optimizer_args": Row(
+        "extra_arguments_reach_the_optimizer", learner, "weight_decay=0.5", {},
+        lambda old, new: old["defaults"] != new["defaults"] == {**old["defaults"], "weight_decay": 0.5}),
+    "loraplus_lr_ratio": Row(
+        "lora_plus_lets_all_ups_learn_faster", learner, 4, {},
+        becomes("rates", {"text_encoder": 1e-3, "text_encoder up": 4e-3, "unet": 1e-3, "unet up": 4e-3})),
+    "loraplus_unet_lr_ratio": Row(
+        "lora_plus_lets_the_unets_ups_learn_faster", learner, 4, {},
+        becomes("rates", {"text_encoder": 1e-3, "unet": 1e-3, "unet up": 4e-3})),
+    "loraplus_text_encoder_lr_ratio": Row(
+        "lora_plus_lets_the_text_encoders_ups_learn_faster", learner, 4, {},
+        becomes("rates", {"text_encoder": 1e-3, "text_encoder up": 4e-3, "unet": 1e-3})),
+    "lr_scheduler": Row(
+        "linear_schedule_falls_from_the_first_step", curve, "linear", {"lr_warmup": 0},
+        lambda old, new: rises(old) == rises(new) == 0 and new[-1] < old[-1] == old[0]),
+    "lr_warmup": Row(
+        "rate_rises_over_the_warmup_percent", curve, 50, LINEAR, lambda _, new: rises(new) == 20),
+    "lr_warmup_steps": Row(
+        "rate_rises_over_the_warmup_steps", curve, 7, LINEAR, lambda _, new: rises(new) == 7),
+    "lr_scheduler_num_cycles": Row(
+        "each_cycle_starts_the_rate_anew", curve, 3, POLYNOMIAL,
+        lambda old, new: rises(new) == rises(old) + 2),
+    "lr_scheduler_power": Row(
+        "polynomial_of_power_2_falls_faster", curve, 2, POLYNOMIAL, lambda old, new: new[20] < old[20]),
+    "lr_scheduler_type": Row(
+        "scheduler_type_goes_before_the_schedule", curve, "CosineAnnealingLR", {},
+        lambda old, new: new[-1] < old[-1]),
+    "lr_scheduler_args": Row(
+        "schedule_arguments_hold_the_rate_at_half", curve, "min_lr_ratio=0.5",
+        {"lr_scheduler": "cosine_with_min_lr"},
+        lambda old, new: old[-1] < 0.5 <= new[-1] < 0.51),
+    "max_grad_norm": Row(
+        "max_grad_norm_shortens_the_steps", ran, 0.0001, {**TWO, "optimizer": "SGDNesterov"},
+        lambda old, new: new["moved"] < old["moved"] / 2),
+    "stop_text_encoder_training": Row(
+        "text_encoder_no_longer_changes_after_half", ran, 50, TWO,
+        lambda old, new: old["losses"] == new["losses"]
+        and differs(old["text_encoder"], new["text_encoder"]) and not differs(old["unet"], new["unet"])),
+    # noise and loss
+    "noise_offset_type": Row(
+        "multires_noise_instead_of_an_offset", noise_and_loss, "Multires",
+        {"multires_noise_iterations": 4}, other("noise")),
+    "noise_offset": Row(
+        "noise_offset_shifts_whole_channels", noise_and_loss, 0.3, {},
+        lambda old, new: differs(old["noise"], new["noise"])
+        and (new["noise"] - old["noise"]).std(dim=(2, 3)).max() < 1e-6),
+    "noise_offset_random_strength": Row(
+        "noise_offset_of_random_strength", noise_and_loss, True, {"noise_offset": 0.3}, other("noise")),
+    "adaptive_noise_scale": Row(
+        "bright_latents_get_a_larger_offset", noise_and_loss, 0.5, {"noise_offset": 0.3},
+        lambda old, new: offsets(new["noise"]) > offsets(old["noise"])),
+    "multires_noise_iterations": Row(
+        "multires_iterations_add_coarse_noise", noise_and_loss, 4, {"noise_offset_type": "Multires"},
+        other("noise")),
+    "multires_noise_discount": Row(
+        "multires_discount_weighs_the_coarse_noise", noise_and_loss, 0.9, MULTIRES, other("noise")),
+    "ip_noise_gamma": Row("ip_noise_disturbs_the_input_only", noise_and_loss, 0.5, {}, only("loss")),
+    "ip_noise_gamma_random_strength": Row(
+        "ip_noise_of_random_strength", noise_and_loss, True, {"ip_noise_gamma": 0.5}, only("loss")),
+    "min_timestep": Row(
+        "no_timestep_below_the_minimum", noise_and_loss, 900, {},
+        lambda old, new: old["timesteps"].min() < 900 <= new["timesteps"].min()),
+    "max_timestep": Row(
+        "no_timestep_above_the_maximum", noise_and_loss, 100, {},
+        lambda old, new: old["timesteps"].max() >= 100 > new["timesteps"].max()),
+    "zero_terminal_snr": Row(
+        "nothing_of_the_picture_is_left_at_the_end", schedule, True, {},
+        lambda old, new: new[-1] < 1e-6 < old[-1]),
+    "prior_loss_weight": Row(
+        "regularisation_pictures_weigh_the_prior_loss_weight", batches, 0.25,
+        {"reg_data_dir": "<other>", **SEVERAL, "train_batch_size": 9}, becomes("loss_weights", {1, 0.25})),
+    "min_snr_gamma": Row(
+        "min_snr_lowers_the_weight_of_easy_timesteps", noise_and_loss, 0.1, {},
+        lambda old, new: new["loss"] < old["loss"]),
+    "loss_type": Row("l1_scores_another_way", noise_and_loss, "l1", {}, only("loss")),
+    "huber_schedule": Row(
+        "huber_schedule_says_the_threshold", noise_and_loss, "constant", HUBER, only("loss")),
+    "huber_c": Row("huber_c_is_the_threshold", noise_and_loss, 0.5, HUBER, only("loss")),
+    "huber_scale": Row(
+        "huber_scale_stretches_the_threshold", noise_and_loss, 2, {**HUBER, "huber_schedule": "constant"},
+        only("loss")),
+    "debiased_estimation_loss": Row(
+        "debiased_estimation_weighs_the_timesteps", noise_and_loss, True, {}, only("loss")),
+    "v_pred_like_loss": Row(
+        "v_pred_like_loss_adds_weight", noise_and_loss, 0.5, {},
+        lambda old, new: only("loss")(old, new) and new["loss"] > old["loss"]),
+    # machine
+    "mixed_precision": Row(
+        "mixed_precision_is_the_models_format", built, "bf16", {}, becomes("unet", torch.bfloat16)),
+    "num_cpu_threads_per_process": Row(
+        "torch_works_with_that_many_threads", built, 2, {}, becomes("threads", 2)),
+    "gradient_checkpointing": Row(
+        "gradient_checkpointing_is_on_in_the_unet", built, True, {}, becomes("checkpointing", True)),
+    "full_fp16": Row("full_fp16_learns_in_fp16", learner, True, {}, becomes("dtype", torch.float16)),
+    "full_bf16": Row("full_bf16_learns_in_bf16", learner, True, {}, becomes("dtype", torch.bfloat16)),
+    "num_processes": Row(
+        "two_processes_halve_the_steps", planned, 2, BY_EPOCH, times("total_steps", 0.5)),
+    "extra_accelerate_launch_args": Row(
+        "launch_arguments_count_like_their_settings", planned, "--num_processes 2", BY_EPOCH,
+        times("total_steps", 0.5)),
+    # files
+    "save_model_as": Row(
+        "file_is_of_the_kind_chosen", planned, "ckpt", {}, becomes("final_name", "mascot.ckpt")),
+    "save_precision": Row(
+        "weights_are_saved_in_that_precision", ran, "bf16", ONE, becomes("dtype", torch.bfloat16)),
+    "save_every_n_epochs": Row(
+        "a_file_after_every_epoch", planned, 1, {"max_train_epochs": 3}, saves_at(60, 120, 180)),
+    "save_every_n_steps": Row(
+        "a_file_after_every_step", planned, 1, {}, saves_at(1, 2, 3)),
+    "save_last_n_steps": Row(
+        "older_files_go_by_steps", planned, 1, EVERY_STEP, goes("gone_at")),
+    "save_last_n_steps_state": Row(
+        "older_states_go_by_steps", planned, 1, EVERY_STEP, goes("state_gone_at")),
+    "save_last_n_epochs": Row(
+        "older_files_go_by_epochs", planned, 1, EVERY_EPOCH, goes("gone_at")),
+    "save_last_n_epochs_state": Row(
+        "older_states_go_by_epochs", planned, 1, EVERY_EPOCH, goes("state_gone_at")),
+    "save_state": Row(
+        "a_state_lies_beside_every_file", ran, True, {**TWO, "save_every_n_steps": 1},
+        lambda old, new: new["files"] - old["files"] == {"mascot-step00000001-state", "mascot-state"}),
+    "save_state_on_train_end": Row(
+        "a_state_lies_beside_the_final_file", ran, True, ONE,
+        lambda old, new: new["files"] - old["files"] == {"mascot-state"}),
+    "safety_state_minutes": Row(
+        "safety_state_is_written_that_often", built, 3.0, {}, becomes("safety_seconds", 180)),
+    # samples and records
+    "sample_every_n_steps": Row(
+        "samples_after_every_step", planned, 1, {"sample_prompts": "a cat"},
+        becomes("sample_steps", (1, 2, 3))),
+    "sample_every_n_epochs": Row(
+        "samples_after_every_epoch", planned, 1, {"sample_prompts": "a cat", "max_train_epochs": 2},
+        becomes("sample_steps", (60, 120))),
+    "sample_at_first": Row(
+        "samples_before_the_first_step", planned, True, {"sample_prompts": "a cat"},
+        becomes("sample_steps", (0,))),
+    "sample_prompts": Row(
+        "each_prompt_gives_a_sample", planned, "a cat\na dog", {"sample_every_n_steps": 1},
+        becomes("samples", 2)),
+    "sample_sampler": Row(
+        "another_sampler_draws_another_picture", ran, "ddim", {**ONE, **SAMPLES}, only("samples")),
+    "additional_parameters": Row(
+        "additional_parameters_have_the_last_word", planned, "--max_train_steps 9", {},
+        becomes("total_steps", 9)),
+}  # fmt: skip
+
+
+def small_pictures(root: Path) -> str:
     """Pictures of several sizes, one of them half see-through, with captions of several parts."""
-    root = folder / "img"
     sizes = {"a": (160, 64), "b": (64, 128), "c": (96, 96), "d": (200, 200)}
     for name, size in sizes.items():
         path = picture(root / "2_sks cat" / f"{name}.png", size)
@@ -225,218 +486,53 @@ def small_pictures(folder: Path) -> str:
     return str(root)
 
 
-def places(folder: Path) -> dict[str, str]:
-    """Words in a row that stand for things on disk; made once for each test."""
-    other = folder / "other"
-    picture(other / "3_dog" / "x.png")
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Words in a row that stand for things on disk."""
+    folder = tmp_path_factory.mktemp("places")
+    picture(folder / "other" / "3_dog" / "x.png")
     config = folder / "data.toml"
     config.write_text(
-        f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {str(other / '3_dog')!r}\nnum_repeats = 5\n",
+        f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {str(folder / 'other' / '3_dog')!r}\n"
+        "num_repeats = 5\n",
         encoding="utf-8",
     )
-    return {
-        "<pictures>": small_pictures(folder), "<other>": str(other), "<config>": str(config),
-        "<folder>": str(folder / "elsewhere"), "<log>": str(folder / "log"),
-        "<vae>": str(DEMO / "model" / "vae"), "<model>": str(DEMO / "model"),
-    }  # fmt: skip
+    pictures = small_pictures(folder / "img")
+    return {"<pictures>": pictures, "<other>": str(folder / "other"), "<config>": str(config)}
 
 
-SAMPLES = {"sample_prompts": "sks mascot --w 64 --h 64 --s 2 --d 1", "sample_every_n_steps": 1}
-SEVERAL = {"train_data_dir": "<pictures>", "max_resolution": "128,128"}
-UNCACHED = {**SEVERAL, "cache_latents": False, "train_batch_size": 1}
-ONE = {"max_train_steps": 1}
-LYCORIS = {"LoRA_type": "LyCORIS/LoKr", "network_dim": 2, "conv_dim": 2, "factor": 4}
-LOHA = {**LYCORIS, "LoRA_type": "LyCORIS/LoHa"}
-CONV = {"LoRA_type": "Kohya LoCon", "conv_dim": 2}
-HUBER = {"loss_type": "smooth_l1"}
-TWELVE = ",".join(["0.5"] * 12)
-TWENTY_FIVE = ",".join(["2"] * 25)
-
-EFFECTS: dict[str, Row] = {
-    # which model
-    "model_list": Row(problems, "someone/else", {}),
-    "pretrained_model_name_or_path": Row(problems, "/no/such/model.safetensors"),
-    "v2": Row(problems, True),
-    "v_parameterization": Row(problems, True),
-    "vae": Row(problems, "/no/such/vae.safetensors"),
-    "sdxl_no_half_vae": Row(built, True, {"mixed_precision": "bf16", "cache_latents": False}),
-    # folders
-    "train_data_dir": Row(planned, "<pictures>"),
-    "reg_data_dir": Row(planned, "<other>"),
-    "dataset_config": Row(planned, "<config>"),
-    "output_dir": Row(problems, ""),
-    "output_name": Row(planned, "cats"),
-    "logging_dir": Row(ran, "<log>", ONE),
-    "training_comment": Row(ran, "for my cat", ONE),
-    # the LoRA
-    "LoRA_type": Row(learner, "Kohya LoCon", {"conv_dim": 2}),
-    "LyCORIS_preset": Row(learner, "attn-only", LOHA),
-    "network_dim": Row(learner, 2),
-    "network_alpha": Row(learner, 2),
-    "conv_dim": Row(learner, 3, {"LoRA_type": "Kohya LoCon"}),
-    "conv_alpha": Row(learner, 0.5, CONV),
-    "unit": Row(answer, 2, {"LoRA_type": "Kohya DyLoRA", "conv_dim": 0, "network_dim": 4}),
-    "factor": Row(learner, 4, {**LYCORIS, "factor": -1}),
-    "decompose_both": Row(learner, True, {**LYCORIS, "network_dim": 1}),
-    "use_cp": Row(learner, True, LYCORIS),
-    "use_tucker": Row(learner, True, LOHA),
-    "use_scalar": Row(learner, True, LOHA),
-    "dora_wd": Row(learner, True, LOHA),
-    "train_norm": Row(learner, True, LOHA),
-    "bypass_mode": Row(answer, True, {**LYCORIS, "LoRA_type": "LyCORIS/LoCon", "rank_dropout": 0.5}),
-    "rank_dropout_scale": Row(answer, True, {**LOHA, "rank_dropout": 0.5}),
-    "constrain": Row(answer, 0.01, {**LYCORIS, "LoRA_type": "LyCORIS/Diag-OFT"}),
-    "rescaled": Row(learner, True, {**LYCORIS, "LoRA_type": "LyCORIS/Diag-OFT"}),
-    "train_on_input": Row(learner, False, {**LYCORIS, "LoRA_type": "LyCORIS/iA3"}),
-    "network_dropout": Row(answer, 0.5),
-    "rank_dropout": Row(answer, 0.5),
-    "module_dropout": Row(answer, 0.5),
-    "scale_weight_norms": Row(ran, 0.001, {"max_train_steps": 2, "unet_lr": 0.01}),
-    "down_lr_weight": Row(learner, TWELVE),
-    "mid_lr_weight": Row(learner, "0.5"),
-    "up_lr_weight": Row(learner, TWELVE),
-    "block_lr_zero_threshold": Row(learner, "0.5", {"down_lr_weight": TWELVE}),
-    "block_dims": Row(learner, TWENTY_FIVE),
-    "block_alphas": Row(learner, TWENTY_FIVE),
-    "conv_block_dims": Row(learner, TWENTY_FIVE),
-    "conv_block_alphas": Row(learner, TWENTY_FIVE, {"conv_block_dims": TWENTY_FIVE}),
-    # length
-    "train_batch_size": Row(planned, 3),
-    "epoch": Row(planned, 2, {"max_train_steps": 0}),
-    "max_train_epochs": Row(planned, 2),
-    "max_train_steps": Row(planned, 7),
-    "seed": Row(order, 99),
-    "gradient_accumulation_steps": Row(planned, 2),
-    # captions
-    "caption_extension": Row(batches, ".caption", SEVERAL),
-    "shuffle_caption": Row(batches, True, SEVERAL),
-    "keep_tokens": Row(batches, 3, {**SEVERAL, "shuffle_caption": True}),
-    "clip_skip": Row(told_of_captions, 2),
-    "max_token_length": Row(told_of_captions, 150),
-    "no_token_padding": Row(told_of_captions, True),
-    "weighted_captions": Row(told_of_captions, True),
-    "caption_dropout_every_n_epochs": Row(batches, 2, SEVERAL),
-    "caption_dropout_rate": Row(batches, 0.5, SEVERAL),
-    # pictures
-    "max_resolution": Row(planned, "128,128", {"train_data_dir": "<pictures>"}),
-    "enable_bucket": Row(planned, False, SEVERAL),
-    "min_bucket_reso": Row(planned, 128, {**SEVERAL, "bucket_no_upscale": False}),
-    "max_bucket_reso": Row(planned, 128, {**SEVERAL, "bucket_no_upscale": False}),
-    "bucket_no_upscale": Row(planned, False, SEVERAL),
-    "bucket_reso_steps": Row(planned, 32, SEVERAL),
-    "cache_latents": Row(built, False),
-    "cache_latents_to_disk": Row(built, True),
-    "color_aug": Row(batches, True, UNCACHED),
-    "flip_aug": Row(batches, True, UNCACHED),
-    "random_crop": Row(batches, True, UNCACHED),
-    "masked_loss": Row(batches, True, UNCACHED),
-    "max_data_loader_n_workers": Row(batches, 1, SEVERAL),
-    "persistent_data_loader_workers": Row(batches, True, SEVERAL),
-    # rates
-    "learning_rate": Row(learner, 0.5, {"unet_lr": None}),
-    "unet_lr": Row(learner, 0.5),
-    "text_encoder_lr": Row(learner, 0.5),
-    "optimizer": Row(learner, "Lion"),
-    "optimizer_args": Row(learner, "weight_decay=0.5"),
-    "loraplus_lr_ratio": Row(learner, 4),
-    "loraplus_unet_lr_ratio": Row(learner, 4),
-    "loraplus_text_encoder_lr_ratio": Row(learner, 4),
-    "lr_scheduler": Row(curve, "linear"),
-    "lr_warmup": Row(curve, 50, {"lr_scheduler": "linear"}),
-    "lr_warmup_steps": Row(curve, 7, {"lr_scheduler": "linear"}),
-    "lr_scheduler_num_cycles": Row(curve, 3, {"lr_scheduler": "polynomial"}),
-    "lr_scheduler_power": Row(curve, 2, {"lr_scheduler": "polynomial"}),
-    "lr_scheduler_type": Row(curve, "CosineAnnealingLR"),
-    "lr_scheduler_args": Row(curve, "min_lr_ratio=0.5", {"lr_scheduler": "cosine_with_min_lr"}),
-    "max_grad_norm": Row(ran, 0.0001, {"max_train_steps": 2, "optimizer": "SGDNesterov"}),
-    "stop_text_encoder_training": Row(ran, 50, {"max_train_steps": 2}),
-    # noise and loss
-    "noise_offset_type": Row(noise_and_loss, "Multires", {"multires_noise_iterations": 4}),
-    "noise_offset": Row(noise_and_loss, 0.3),
-    "noise_offset_random_strength": Row(noise_and_loss, True, {"noise_offset": 0.3}),
-    "adaptive_noise_scale": Row(noise_and_loss, 0.5, {"noise_offset": 0.3}),
-    "multires_noise_iterations": Row(noise_and_loss, 4, {"noise_offset_type": "Multires"}),
-    "multires_noise_discount": Row(
-        noise_and_loss, 0.9, {"noise_offset_type": "Multires", "multires_noise_iterations": 4}
-    ),
-    "ip_noise_gamma": Row(noise_and_loss, 0.5),
-    "ip_noise_gamma_random_strength": Row(noise_and_loss, True, {"ip_noise_gamma": 0.5}),
-    "min_timestep": Row(noise_and_loss, 900),
-    "max_timestep": Row(noise_and_loss, 100),
-    "zero_terminal_snr": Row(loaded, True),
-    "prior_loss_weight": Row(batches, 0.25, {"reg_data_dir": "<other>", **SEVERAL, "train_batch_size": 9}),
-    "min_snr_gamma": Row(noise_and_loss, 1),
-    "loss_type": Row(noise_and_loss, "l1"),
-    "huber_schedule": Row(noise_and_loss, "constant", HUBER),
-    "huber_c": Row(noise_and_loss, 0.5, HUBER),
-    "huber_scale": Row(noise_and_loss, 2, {**HUBER, "huber_schedule": "constant"}),
-    "debiased_estimation_loss": Row(noise_and_loss, True),
-    "v_pred_like_loss": Row(noise_and_loss, 0.5),
-    # machine
-    "mixed_precision": Row(built, "bf16"),
-    "num_cpu_threads_per_process": Row(built, 2),
-    "gradient_checkpointing": Row(built, True),
-    "full_fp16": Row(learner, True),
-    "full_bf16": Row(learner, True),
-    "num_processes": Row(planned, 2, {"max_train_steps": 0}),
-    "num_machines": Row(problems, 2, {"num_processes": 2}),
-    "multi_gpu": Row(problems, True),
-    "gpu_ids": Row(problems, "first"),
-    "dynamo_backend": Row(ran, "ofi", ONE),
-    "extra_accelerate_launch_args": Row(planned, "--num_processes 2", {"max_train_steps": 0}),
-    # files
-    "save_model_as": Row(planned, "ckpt"),
-    "save_precision": Row(ran, "bf16", ONE),
-    "save_every_n_epochs": Row(planned, 1, {"max_train_epochs": 3}),
-    "save_every_n_steps": Row(planned, 1),
-    "save_last_n_steps": Row(planned, 1, {"save_every_n_steps": 1, "max_train_steps": 6}),
-    "save_last_n_steps_state": Row(planned, 1, {"save_every_n_steps": 1, "max_train_steps": 6}),
-    "save_last_n_epochs": Row(planned, 1, {"save_every_n_epochs": 1, "max_train_epochs": 4}),
-    "save_last_n_epochs_state": Row(planned, 1, {"save_every_n_epochs": 1, "max_train_epochs": 4}),
-    "save_state": Row(ran, True, {"max_train_steps": 2, "save_every_n_steps": 1}),
-    "save_state_on_train_end": Row(ran, True, ONE),
-    "resume": Row(problems, "<folder>"),
-    "safety_state_minutes": Row(built, 3.0),
-    **{
-        f"metadata_{name}": Row(ran, "something of mine", ONE)
-        for name in ("title", "author", "description", "license", "tags")
-    },
-    "huggingface_repo_id": Row(problems, "no name"),
-    "huggingface_repo_type": Row(problems, "lora", {"huggingface_repo_id": "me/loras"}),
-    "huggingface_repo_visibility": Row(problems, "hidden", {"huggingface_repo_id": "me/loras"}),
-    "resume_from_huggingface": Row(problems, "nothing"),
-    # samples and records
-    "sample_every_n_steps": Row(planned, 1, {"sample_prompts": "a cat"}),
-    "sample_every_n_epochs": Row(planned, 1, {"sample_prompts": "a cat", "max_train_epochs": 2}),
-    "sample_at_first": Row(planned, True, {"sample_prompts": "a cat"}),
-    "sample_prompts": Row(planned, "a cat", {"sample_every_n_steps": 1}),
-    "sample_sampler": Row(ran, "ddim", {**ONE, **SAMPLES}),
-    "log_with": Row(problems, "tensorboard"),
-    "log_tracker_config": Row(problems, "/no/such.toml"),
-    "additional_parameters": Row(planned, "--max_train_steps 9"),
-}  # fmt: skip
+@pytest.fixture(scope="module")
+def known() -> dict[str, Any]:
+    """What was seen without a turned setting: the same for many rows."""
+    return {}
 
 
-@pytest.mark.parametrize("key", EFFECTS)
-def test_the_setting_changes_what_it_should(key, tmp_path, monkeypatch):
-    monkeypatch.setenv("LORA_ATELIER_WORKSPACE", str(tmp_path / "work"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+@pytest.fixture
+def see(
+    places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[Look, Mapping[str, Any]], Any]]:
+    """Look at a run with these settings, in a folder of its own."""
     threads = torch.get_num_threads()
-    row, words = EFFECTS[key], places(tmp_path)
-    seen = []
-    for number, more in enumerate(({}, {key: row.value})):
-        values = {**row.base, **more}
-        values = {
-            name: words.get(value, value) if isinstance(value, str) else value
-            for name, value in values.items()
-        }
-        folder = tmp_path / str(number)
-        settings = short_settings(folder, **{"output_dir": str(tmp_path / "same" / str(number)), **values})
-        torch.manual_seed(1)
+
+    def seen(look: Look, values: Mapping[str, Any]) -> Any:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        monkeypatch.setenv("LORA_ATELIER_WORKSPACE", str(folder / "work"))
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+        named = {key: places[value] for key, value in values.items() if value in places}
+        seed_everything(1)
         AcceleratorState._reset_state(reset_partial_state=True)  # one number format per process otherwise
-        seen.append(row.look(settings, folder))
+        return look(short_settings(folder, **{**values, **named}), folder)
+
+    yield seen
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.set_num_threads(threads)
-    if row.look is planned:
-        seen = [{**one, "disk_bytes": 0} for one in seen]
-    assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize("key", [pytest.param(key, id=row.effect) for key, row in EFFECTS.items()])
+def test_effect(key: str, see: Callable[[Look, Mapping[str, Any]], Any], known: dict[str, Any]) -> None:
+    row = EFFECTS[key]
+    before = f"{row.look.__name__} {sorted(row.base.items())}"
+    if before not in known:
+        known[before] = see(row.look, row.base)
+    assert row.shows(known[before], see(row.look, {**row.base, key: row.value}))

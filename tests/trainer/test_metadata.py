@@ -101,14 +101,18 @@ def test_the_family_is_told(
 
 def test_what_the_person_wrote_is_in_it(tmp_path: Path) -> None:
     entries = written(
-        tmp_path, training_comment="my cat", metadata_title="Cat", metadata_author="A", metadata_tags="x,y"
-    )
+        tmp_path, training_comment="my cat", metadata_title="Cat", metadata_author="A", metadata_tags="x,y",
+        metadata_description="of my cat", metadata_license="mine",
+    )  # fmt: skip
     assert entries["ss_training_comment"] == "my cat"
     assert entries["modelspec.title"] == "Cat"
     assert entries["modelspec.author"] == "A"
     assert entries["modelspec.tags"] == "x,y"
-    assert "modelspec.license" not in entries
-    assert written(tmp_path)["ss_training_comment"] == "None"
+    assert entries["modelspec.description"] == "of my cat"
+    assert entries["modelspec.license"] == "mine"
+    plain = written(tmp_path)
+    assert plain["ss_training_comment"] == "None"
+    assert "modelspec.license" not in plain
 
 
 def test_options_that_are_not_used_are_none(tmp_path: Path) -> None:

@@ -118,6 +118,19 @@ def test_stop_keeps_what_was_learned_and_continue_ends_as_if_never_stopped(tmp_p
         assert all(torch.equal(file.get_tensor(key), whole[key]) for key in whole)
 
 
+def test_resume_goes_on_at_the_step_of_the_state(tmp_path, monkeypatch):
+    whole = trained(tmp_path / "whole", max_train_steps=2)
+    trained(tmp_path / "first", max_train_steps=1, save_state_on_train_end=True)
+    state = tmp_path / "first" / "out" / "mascot-state"
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_words, **_options: str(state.parent))
+    places = {"resume": str(state), "resume_from_huggingface": f"me/loras/{state.name}"}
+    for setting, place in places.items():
+        job, _ = run(tmp_path / setting, max_train_steps=2, **{setting: place})
+        assert [event.step for event in events(job) if isinstance(event, Step)] == [2], setting
+        with safe_open(tmp_path / setting / "out" / "mascot.safetensors", "pt") as file:
+            assert all(torch.equal(file.get_tensor(key), whole[key]) for key in whole)
+
+
 def test_a_wrong_folder_is_said_before_anything_is_loaded(tmp_path):
     job, code = run(tmp_path, train_data_dir=str(tmp_path / "nowhere"))
     last = events(job)[-1]

@@ -6,15 +6,17 @@ import threading
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
+from tests.trainer.looks import base_model, quiet
 from tests.trainer.made import image_folder, picture
 from tests.trainer.runs import short_settings
-from tests.trainer.test_effects import base_model, quiet
-from trainer import compiling, latents
+from trainer import compiling, dataset, latents
 from trainer import parts as builders
 from trainer.hub import Uploader
 from trainer.job_folder import JobFolder
 from trainer.loss import signal_to_noise
+from trainer.position import Position, groups_from
 
 
 def test_vae_batch_size_is_how_many_are_encoded_at_once(tmp_path, monkeypatch):
@@ -44,6 +46,28 @@ def test_skip_cache_check_trusts_latents_of_a_changed_picture(tmp_path, monkeypa
     again = builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
     assert again.cached is not None
     assert again.cached.encoded == 0
+
+
+def test_workers_read_ahead_and_live_on_over_epochs(tmp_path, monkeypatch):
+    workers: list[int] = []
+
+    class Counted(DataLoader[Any]):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            workers.append(options["num_workers"])
+            super().__init__(*words, **options)
+
+    monkeypatch.setattr(dataset, "DataLoader", Counted)
+    folder = image_folder(tmp_path / "img", 1)
+    for persistent, begun in ((False, [1, 1]), (True, [1])):
+        settings = short_settings(
+            tmp_path, train_data_dir=str(folder), max_data_loader_n_workers=1,
+            persistent_data_loader_workers=persistent,
+        )  # fmt: skip
+        data = builders.build_data(settings, builders.read_images(settings), 1)
+        workers.clear()
+        groups = list(data.loaded(groups_from(Position(), 5, 1, 10)))
+        assert [group.epoch for group, _ in groups] == [1] * 5 + [2] * 5
+        assert workers == begun
 
 
 def test_scale_v_prediction_loss_weighs_a_velocity_like_noise(tmp_path):
@@ -88,13 +112,14 @@ def test_a_compiled_unet_answers_the_same(tmp_path):
 
 def test_where_and_how_files_are_uploaded(tmp_path, monkeypatch):
     sent: list[tuple[str, bool]] = []
+    made: list[dict[str, Any]] = []
 
     class Client:
         def __init__(self, **_options: Any) -> None:
             pass
 
-        def create_repo(self, **_options: Any) -> None:
-            pass
+        def create_repo(self, **options: Any) -> None:
+            made.append(options)
 
         def upload_file(self, *, path_in_repo: str, **_options: Any) -> None:
             sent.append((path_in_repo, threading.current_thread().name.startswith("upload")))
@@ -104,7 +129,8 @@ def test_where_and_how_files_are_uploaded(tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.HfApi", Client)
     settings = short_settings(
-        tmp_path, huggingface_repo_id="me/loras", huggingface_path_in_repo="/cats/",
+        tmp_path, huggingface_repo_id="me/loras", huggingface_repo_type="dataset",
+        huggingface_repo_visibility="public", huggingface_path_in_repo="/cats/",
         save_state_to_huggingface=True, async_upload=True,
     )  # fmt: skip
     (tmp_path / "last-state").mkdir()
@@ -113,3 +139,5 @@ def test_where_and_how_files_are_uploaded(tmp_path, monkeypatch):
     uploader.send_state(tmp_path / "last-state")
     uploader.wait()
     assert sent == [("cats/a.safetensors", True), ("cats/last-state", False)]
+    [repo] = made
+    assert (repo["repo_id"], repo["repo_type"], repo["private"]) == ("me/loras", "dataset", False)
