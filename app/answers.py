@@ -23,11 +23,11 @@ from app.look import look as look_at
 from app.wording import language_of
 from trainer import kohya
 from trainer.errors import UserError
-from trainer.messages import Language, Message, say
+from trainer.messages import LANGUAGES, Language, Message, say
 from trainer.plan import Plan
 from trainer.preflight import check_values
 from trainer.secrets import NAMES as SECRETS
-from trainer.secrets import read_secret, write_secret
+from trainer.secrets import read_secret, variable_of, write_secret
 from trainer.settings import SETTINGS, Settings
 
 if TYPE_CHECKING:
@@ -97,10 +97,12 @@ class Answers:
             "defaults": form.shown_values({}),
             "values": {**form.shown_values({}), **(draft.get("values") or {})},
             "path": draft.get("path") or "",
+            "offered": draft.get("offered") or "",
             "carried": draft.get("carried") or {},
+            "report": draft.get("report"),
             "fresh": not draft.get("values") and not self.store.jobs(),
             "presets": presets.cards(language),
-            "secrets": {key: bool(read_secret(key)) for key in SECRETS},
+            "secrets": {key: _where_kept(key) for key in SECRETS},
             "job": self._job(),
         }
 
@@ -108,8 +110,10 @@ class Answers:
     def look(self, request: Request) -> Answer:
         """Marks, problems and plan of the form's content; keeps it as the browser's draft."""
         values = _values(request)
-        path, carried = str(request.get("path") or ""), _carried(request)
-        self.drafts.write(request.get("browser"), values=values, path=path, carried=carried)
+        path, offered = (str(request.get(key) or "") for key in ("path", "offered"))
+        kept = {"report": request["report"]} if "report" in request else {}
+        draft = {"values": values, "path": path, "offered": offered, "carried": _carried(request), **kept}
+        self.drafts.write(request.get("browser"), **draft)
         return self._look(self._permitted(values), request)
 
     def _look(self, values: Mapping[str, Any], request: Request) -> Answer:
@@ -136,7 +140,6 @@ class Answers:
     @answering
     def load(self, request: Request) -> Answer:
         """Settings from a file (`path`), from what the browser sends (`text` or `pieces`), or a `job`."""
-        language = language_of(request.get("lang"))
         if "job" in request:
             job = self.store.get(str(request["job"]))
             if job is None:
@@ -154,7 +157,7 @@ class Answers:
             "path": path,
             "name": Path(path).name or str(request.get("name") or ""),
             "carried": without_unjson(imported.carried),
-            "report": imports.report_json(imported.report, language),
+            "report": {language: imports.report_json(imported.report, language) for language in LANGUAGES},
         }
 
     @answering
@@ -207,7 +210,7 @@ class Answers:
             write_secret(key, value)
         except ValueError as error:
             raise UserError("page.no_secret") from error
-        return {"kept": bool(read_secret(key))}
+        return {"kept": _where_kept(key)}
 
     def _permitted(self, values: dict[str, Any]) -> dict[str, Any]:
         """The form's content; with --listen its paths keep to the allowed folders. Raises UserError."""
@@ -281,6 +284,11 @@ def _values(request: Request) -> dict[str, Any]:
         if isinstance(values, dict)
         else {}
     )
+
+
+def _where_kept(secret: str) -> str:
+    """Where a key or token comes from: the name of an environment variable, "file", or "" for nowhere."""
+    return variable_of(secret) or ("file" if read_secret(secret) else "")
 
 
 def _typed_secrets(request: Request) -> dict[str, str]:

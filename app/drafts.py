@@ -15,7 +15,10 @@ MOST_DRAFTS = 200
 
 
 class Drafts:
-    """A folder with one JSON file per browser: {"values", "path", "carried"}; secrets are left out."""
+    """A folder with one JSON file per browser; secrets are left out.
+
+    {"values", "path", "offered", "carried", "report"}
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

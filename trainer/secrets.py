@@ -37,8 +37,12 @@ def secrets_file() -> Path:
 
 def read_secret(name: str) -> str:
     """The secret of this name from the environment, else from the file; "" where there is none."""
-    from_environment = (os.environ.get(variable, "").strip() for variable in ENVIRONMENT.get(name, ()))
-    return next(filter(None, from_environment), "") or _kept().get(name, "")
+    return os.environ.get(variable_of(name), "").strip() or _kept().get(name, "")
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that holds the secret of this name; "" where none does."""
+    return next((one for one in ENVIRONMENT.get(name, ()) if os.environ.get(one, "").strip()), "")
 
 
 def write_secret(name: str, value: str) -> None:

@@ -18,7 +18,7 @@ keepCookie("atelier_browser", BROWSER);
 const page = {
   server: null, fields: null, keys: [], defaults: {}, values: {}, path: "", look: null,
   presets: [], job: null, focus: "", fresh: false, dataset: null, pending: {}, saved: "", run: null,
-  carried: {}, report: null, offered: "",
+  carried: {}, report: null, offered: "", secrets: {},
 };
 
 /** A word of the page, filled; `_one` for a count of 1. */
@@ -170,7 +170,15 @@ function touched(rest = 180) {
 }
 
 /** Marks, problems and plan of the form; the server keeps the form as this browser's draft. */
-const askLook = () => ask("look", { values: page.values, path: page.path, carried: page.carried });
+async function askLook() {
+  const { values, path, carried, offered, report } = page;
+  const answer = await ask("look", { values, path, carried, offered, ...(report === reportKept ? {} : { report }) });
+  if (answer) reportKept = report;
+  return answer;
+}
+let reportKept = null;
+/** The report that the draft holds already: it is large and seldom changes. */
+const reportRead = (report) => { page.report = reportKept = report; };
 
 async function lookNow() {
   const number = ++lookNumber;

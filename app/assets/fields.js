@@ -32,6 +32,7 @@ function dressField(block, key, field) {
     el("span", { class: "la-sr", id: `h-${key}` }, rich([field.help.does, field.help.usual].filter(Boolean).join(" "))),
   );
   if (["file", "folder", "model"].includes(field.widget)) dressPath(block, key, field);
+  else if (field.widget === "secret") dressSecret(block, key);
   else if (field.kind === "text" && field.choices.some((choice) => !choice.value)) {
     $("input, textarea", block).setAttribute("list", `d-${key}`);
     block.append(el("datalist", { id: `d-${key}` }, field.choices.filter((choice) => choice.value).map((choice) => el("option", { value: choice.value, label: choice.words }))));
@@ -81,6 +82,27 @@ function paintEnding(block) {
   ending.textContent = `.${page.values.save_model_as}`;
 }
 
+/** A key leaves the form as soon as it is typed: the server keeps it in a file of the owner's. */
+function dressSecret(block, key) {
+  const keep = async (value) => {
+    const answer = await ask("secret", { key, value });
+    if (!answer) return;
+    page.secrets[key] = answer.kept;
+    write({ [key]: "" });
+  };
+  block.append(el("p", { class: "la-note la-kept", hidden: true }, el("span"),
+    " ", el("button", { type: "button", class: "link", onclick: () => keep("") }, w("secret_forget"))));
+  $("input", block).addEventListener("change", (event) => { if (event.target.value.trim()) keep(event.target.value); });
+}
+
+/** Whether there is a key: `place` is "file", a variable of the environment, or blank. */
+function paintSecret(block, place) {
+  const note = $(".la-kept", block);
+  note.hidden = !place;
+  note.firstChild.textContent = place === "file" ? w("secret_kept") : w("secret_variable", { name: place });
+  note.lastChild.hidden = place !== "file";
+}
+
 function dressPath(block, key, field) {
   const list = el("datalist", { id: `d-${key}` });
   block.append(list);
@@ -116,6 +138,7 @@ function paintFields() {
 function paintField(block, key) {
   const look = page.look;
   if (!look) return;
+  const field = page.fields[key];
   const changed = look.changed[key];
   block.classList.toggle("changed", changed !== undefined);
   const button = $(".la-reset", block);
@@ -123,8 +146,9 @@ function paintField(block, key) {
     button.hidden = changed === undefined;
     button.lastChild.textContent = changed || "";
     button.title = w("reset", { value: changed || "" });
-    button.setAttribute("aria-label", `${page.fields[key].label}: ${button.title}`);
+    button.setAttribute("aria-label", `${field.label}: ${button.title}`);
   }
+  if (field.widget === "secret") paintSecret(block, page.secrets[key]);
   if (key === "output_name") paintEnding($("label", block) || block);
   const idle = look.idle[key];
   block.classList.toggle("idle", idle !== undefined);

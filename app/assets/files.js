@@ -32,18 +32,17 @@ function differenceTable(rows) {
 
 function usePreset(card, answer) {
   const changes = Object.fromEntries(Object.entries(answer.values).filter(([key]) => key in page.values));
-  page.fresh = false;
-  writeUndoable(changes, w("preset_applied", { name: `**${card.title}**` }));
-  paintOffer();
+  const fresh = page.fresh;
+  writeUndoable(changes, w("preset_applied", { name: `**${card.title}**` }), () => offer(fresh));
+  offer(false);
 }
 
 /** "Try the demo": the preset as it is, and no form to lose. */
 async function useDemo() {
   const answer = await ask("preset", { name: "demo", values: page.values });
   if (!answer) return;
-  page.fresh = false;
+  offer(false);
   write(answer.values);
-  paintOffer();
   toast(w("demo_loaded"));
 }
 
@@ -107,15 +106,15 @@ async function loraPieces(file) {
 /** A file was read: its values go into the form, and what became of every key is said. */
 function took(answer) {
   const before = fileState();
+  const fresh = page.fresh;
   const name = answer.name || w("pasted");
   const offered = answer.path || !answer.report || !answer.name ? "" : `${answer.name.replace(/\.\w+$/, "")}.json`;
   const own = /\.json$/i.test(answer.path) ? answer.path : ""; // a TOML or a LoRA is not replaced by what is saved
   const after = { path: answer.path, saved: own, carried: answer.carried, report: answer.report, offered };
-  page.fresh = false;
   keep(after);
-  writeUndoable(answer.values, w("loaded", { path: `**${name}**` }), () => keep(before));
-  paintOffer();
-  if (answer.report && !answer.report.quiet) showReport();
+  writeUndoable(answer.values, w("loaded", { path: `**${name}**` }), () => { keep(before); offer(fresh); });
+  offer(false);
+  if (answer.report && !answer.report[LANG].quiet) showReport();
 }
 
 /** What belongs to the file rather than to the fields. */
@@ -128,8 +127,8 @@ function keep(file) {
 
 /** What became of every key of the file that was read last. */
 function showReport() {
-  const report = page.report;
-  if (!report) return;
+  if (!page.report) return;
+  const report = page.report[LANG];
   const line = (entry) => el("li", {}, rich(entry.line),
     entry.setting && el("button", { type: "button", class: "link", onclick: () => { closePanel(); goTo(entry.setting); } }, w("show")),
     entry.reasons.map((reason) => el("p", { class: "sub" }, rich(reason))));

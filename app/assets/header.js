@@ -8,7 +8,7 @@ function startHeader() {
     button.addEventListener("click", () => switchLanguage(button.dataset.lang));
   }
   const config = $("#la-config");
-  config.value = page.path;
+  keep({}); // what a reload brings back
   completePaths(config, $("#d-config"), () => "settings");
   config.addEventListener("keydown", (event) => { if (event.key === "Enter") loadPath(config.value); });
   $("#la-file").addEventListener("change", (event) => {

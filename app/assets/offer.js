@@ -1,5 +1,11 @@
 // The offer of the demo on a first start.
 
+/** Show the offer, or take it away. */
+function offer(fresh) {
+  page.fresh = fresh;
+  paintOffer();
+}
+
 function paintOffer() {
   const place = $("#la-offer");
   if (!place) return;
@@ -9,6 +15,6 @@ function paintOffer() {
   const pictures = DEMO_PICTURES.map(([step, src]) => el("figure", {}, el("img", { class: "pic", src, alt: "", width: "84", height: "84" }), el("span", {}, w("offer_step", { step }))));
   place.append(el("div", { class: "offer" }, el("div", {}, el("h2", {}, w("offer_title")), el("p", { class: "sub" }, w("offer_text")),
     el("div", { class: "acts" }, el("button", { type: "button", class: "btn p", onclick: useDemo }, icon("play"), w("offer_try")),
-      el("button", { type: "button", class: "btn q2", onclick: () => { page.fresh = false; paintOffer(); goTo("pretrained_model_name_or_path"); } }, w("offer_own")))),
+      el("button", { type: "button", class: "btn q2", onclick: () => { offer(false); goTo("pretrained_model_name_or_path"); } }, w("offer_own")))),
   el("div", { class: "strip" }, pictures)));
 }

@@ -19,9 +19,10 @@ async function connect(server) {
   if (page.fields) return; // mounted again
   const [answer] = await Promise.all([ask("start"), present("#la-apply"), present("#la-listen")]);
   if (!answer) return;
-  Object.assign(page, { fields: answer.fields, keys: answer.keys, defaults: answer.defaults, values: answer.values, path: answer.path, saved: /\.json$/i.test(answer.path) ? answer.path : "", carried: answer.carried, presets: answer.presets, job: answer.job, fresh: answer.fresh });
+  Object.assign(page, { fields: answer.fields, keys: answer.keys, defaults: answer.defaults, values: answer.values, path: answer.path, saved: /\.json$/i.test(answer.path) ? answer.path : "", carried: answer.carried, offered: answer.offered, secrets: answer.secrets, presets: answer.presets, job: answer.job, fresh: answer.fresh });
   addSprite();
   for (const wire of $$("#la-apply, #la-listen")) { wire.tabIndex = -1; wire.setAttribute("aria-hidden", "true"); }
+  reportRead(answer.report);
   startHeader();
   dress();
   write({});

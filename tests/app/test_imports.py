@@ -51,7 +51,7 @@ def piece(at: int, data: bytes) -> list:
 def test_every_key_of_a_kohya_preset_is_in_the_report(answers, name):
     content = PRESETS[name]
     loaded = load(answers, text=json.dumps(content), name=f"{name}.json")
-    shown = [line for kind in loaded["report"]["kinds"] for line in kind["entries"]]
+    shown = [line for kind in loaded["report"]["en"]["kinds"] for line in kind["entries"]]
     told = " ".join(line["line"] for line in shown)
     labels = {SETTINGS[key].spec.label for key in content if key in SETTINGS}
     assert all(label in told for label in labels)
@@ -69,7 +69,7 @@ def test_a_kohya_preset_is_the_same_after_save_and_load(answers, tmp_path, name)
     added = {key: value for key, value in again["carried"].items() if key not in first["carried"]}
     assert again["carried"] == {**first["carried"], **added}
     assert all(key.endswith("_checkbox") and value is False for key, value in added.items())
-    changed = [kind for kind in again["report"]["kinds"] if kind["kind"] in imports.NOT_AS_IN_THE_FILE]
+    changed = [kind for kind in again["report"]["en"]["kinds"] if kind["kind"] in imports.NOT_AS_IN_THE_FILE]
     assert all("saving writes that back" in str(entry) for kind in changed for entry in kind["entries"])
 
 
@@ -79,8 +79,8 @@ def test_a_pasted_command_is_read_and_what_it_cannot_mean_is_said(answers, langu
     assert loaded["values"]["network_dim"] == 24
     assert loaded["values"]["learning_rate"] == "3e-5"
     assert loaded["values"]["max_resolution"] == "768,768"
-    assert not loaded["report"]["quiet"]
-    assert any("made_up" in entry["line"] for entry in loaded["report"]["attention"])
+    assert not loaded["report"]["en"]["quiet"]
+    assert any("made_up" in entry["line"] for entry in loaded["report"]["en"]["attention"])
 
 
 def test_a_lora_file_is_read_from_its_header(answers):

@@ -137,7 +137,7 @@ def test_a_key_typed_into_the_page_is_in_one_file_only(answers: Answers, tmp_pat
     assert job
     wait_until(job, "finished")
     answered += [ask(answers, "start"), ask(answers, "load", path=str(tmp_path / "a.json"))]
-    assert answered[-2]["secrets"]["wandb_api_key"] is True
+    assert answered[-2]["secrets"]["wandb_api_key"] == "file"
     assert KEY not in json.dumps(answered)
     assert read_secret("wandb_api_key") == KEY
     assert written(tmp_path) == [secrets_file()]
@@ -166,9 +166,9 @@ def test_a_key_in_a_loaded_file_goes_no_further(answers: Answers, tmp_path: Path
 
 
 def test_a_key_is_kept_forgotten_and_never_told(answers: Answers):
-    assert ask(answers, "secret", key="wandb_api_key", value=KEY) == {"kept": True}
-    assert ask(answers, "start")["secrets"]["wandb_api_key"] is True
-    assert ask(answers, "secret", key="wandb_api_key", value="") == {"kept": False}
+    assert ask(answers, "secret", key="wandb_api_key", value=KEY) == {"kept": "file"}
+    assert ask(answers, "start")["secrets"]["wandb_api_key"] == "file"
+    assert ask(answers, "secret", key="wandb_api_key", value="") == {"kept": ""}
     for wrong in ({"key": "output_name", "value": "x"}, {"key": "wandb_api_key", "value": "a\nb"}, {}):
         assert ask(answers, "secret", **wrong)["error"]["what"]
 

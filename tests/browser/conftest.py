@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 Opener = Callable[..., Page]
+KEYS = ("WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1440, "height": 900}
 
@@ -28,7 +30,9 @@ def served(workspace: Path, *how: str) -> Iterator[str]:
     """A server of its own process; "real" as `how` is the real trainer."""
     program = str(Path(__file__).parent / "serve_page.py")
     command = [sys.executable, program, str(workspace), *how]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    without_keys = {name: value for name, value in os.environ.items() if name not in KEYS}
+    environment = {**without_keys, "XDG_CONFIG_HOME": str(workspace / "home")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         assert process.stdout
         line = process.stdout.readline()

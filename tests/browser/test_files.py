@@ -65,6 +65,14 @@ def test_the_report_leads_to_the_field_and_stays_at_hand(open_page, tmp_path):
     page.wait_for_function("document.activeElement.closest('#f-max_resolution') !== null")
     page.locator("[data-act=report]").click()
     expect(page.locator("#la-panel .report")).to_contain_text("made_up")
+    page.keyboard.press("Escape")
+    page.locator("[data-lang=ja]").click()
+    expect(page.locator("html")).to_have_attribute("lang", "ja")
+    ready(page)
+    expect(page.locator("#la-config")).to_have_value("friend.json")
+    page.locator("[data-act=report]").click()
+    expect(page.locator("#la-panel .report")).to_contain_text("made_up")
+    expect(page.locator("#la-panel .report")).to_contain_text("読み取った形式")
 
 
 def test_what_is_not_ours_is_written_back_even_after_a_reload(open_page, tmp_path):

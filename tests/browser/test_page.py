@@ -163,3 +163,20 @@ def test_command_can_be_read_in_the_page(open_page, root, tmp_path):
     expect(page.locator("#la-panel")).to_contain_text("train_network.py")
     page.keyboard.press("Escape")
     expect(page.locator("#la-panel")).to_be_hidden()
+
+
+def test_a_key_leaves_the_form_is_said_to_be_kept_and_can_be_forgotten(open_page):
+    page = open_page()
+    page.evaluate("atelier.goTo('wandb_api_key')")
+    field, note = page.locator("#f-wandb_api_key input"), page.locator("#f-wandb_api_key .la-kept")
+    expect(note).to_be_hidden()
+    field.fill("abcdef0123456789")
+    field.press("Tab")
+    expect(note).to_contain_text("kept on this computer")
+    expect(field).to_have_value("")
+    page.reload()
+    ready(page)
+    page.evaluate("atelier.goTo('wandb_api_key')")
+    expect(note).to_contain_text("kept on this computer")
+    note.locator("button").click()
+    expect(note).to_be_hidden()
