@@ -97,6 +97,23 @@ def test_japanese_help_is_japanese_and_english_is_not():
         assert not JAPANESE.search(text), (key, part)
 
 
+TYPESET = {
+    "a gap between Japanese and Latin letters or digits": re.compile(
+        r"[ぁ-んァ-ヶ一-龥ー][A-Za-z0-9]|[A-Za-z0-9][ぁ-んァ-ヶ一-龥]"
+    ),
+    "full-width ？ and ：": re.compile(r"[ぁ-んァ-ヶ一-龥ー][?:](?!/)"),
+    "フォルダ, as in the guide": re.compile("フォルダー"),
+}
+
+
+@pytest.mark.parametrize("rule", TYPESET)
+def test_japanese_is_set_as_japanese(rule):
+    for kind, entries in texts("ja").items():
+        for name, entry in entries.items():
+            for part, text in entry.items() if isinstance(entry, dict) else [("", entry)]:
+                assert not TYPESET[rule].search(text), (kind, name, part)
+
+
 def test_idle_settings_name_what_they_depend_on():
     """A setting that counts only under another says so in its help."""
     for key, setting in SETTINGS.items():
