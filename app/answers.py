@@ -184,7 +184,10 @@ class Answers:
         """What a preset would change, and the content of the form with it."""
         values = _values(request)
         new = presets.applied(presets.read(str(request.get("name"))).settings.flat(), values)
-        return {"values": new, "difference": presets.difference(values, new)}
+        return {
+            "values": new,
+            "difference": presets.difference(values, new, language_of(request.get("lang"))),
+        }
 
     @answering
     def command(self, request: Request) -> Answer:

@@ -17,6 +17,8 @@ from trainer.messages import Language
 
 MOST_SIZES = 6
 LONGEST_VALUE = 2000
+NUMBERS = {"F16": "fp16", "BF16": "bf16", "F32": "float"}
+"""Formats under the names of "Save precision"."""
 
 
 def explain(store: JobStore, request: Any) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def summary(info: LoraInfo, language: Language) -> str:
 
 def contents(info: LoraInfo, language: Language) -> list[list[str]]:
     """[what, how much], in words."""
-    rows = [[word(language, "inside.kind"), _counted(info.kinds)]]
+    rows = [[word(language, "inside.kind"), _counted(info.kinds, counts=len(info.kinds) > 1)]]
     parts = [
         word(language, f"inside.part.{part}", count=number(count)) for part, count in info.parts.most_common()
     ]
@@ -80,12 +82,13 @@ def contents(info: LoraInfo, language: Language) -> list[list[str]]:
     for (dim, alpha), count in info.sizes.most_common(MOST_SIZES):
         ratio = 1.0 if alpha is None or not dim else alpha / dim
         values = {"alpha": "–" if alpha is None else f"{alpha:g}", "ratio": f"{ratio:.3g}"}  # a dash
-        label = word(language, "inside.rank", rank=dim)
-        shown = word(language, "inside.alpha", **values)
-        rows.append([label, shown if len(info.sizes) == 1 else f"{shown} ({number(count)})"])
+        shown = word(language, "inside.alpha", rank=dim, **values)
+        rank = word(language, "inside.rank_row") if len(rows) == 2 else ""
+        rows.append([rank, shown if len(info.sizes) == 1 else f"{shown} ({number(count)})"])
     if base := family(info):
         rows.append([word(language, "inside.base"), word(language, f"works.{base}")])
-    rows.append([word(language, "inside.numbers"), _counted(info.dtypes, counts=len(info.dtypes) > 1)])
+    dtypes = {NUMBERS.get(name, name): count for name, count in info.dtypes.items()}
+    rows.append([word(language, "inside.numbers"), _counted(dtypes, counts=len(dtypes) > 1)])
     return [*rows, [word(language, "inside.size"), size(info.size)]]
 
 

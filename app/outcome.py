@@ -154,10 +154,16 @@ def _lost(job: Job, record: JobRecord, language: Language) -> dict[str, Any]:
     return {
         "title": _title(record, "outcome.lost", record.step, language),
         "facts": word(language, "outcome.lost_memory" if by_system else "outcome.lost_why"),
-        "fix": word(language, "outcome.lost_memory_fix") if by_system else "",
+        "fix": _lost_fix(record, by_system, language),
         "kept": _kept(record, language),
         **(_ways_out(job, record, remedies.MEMORY, "", language) if by_system else {}),
     }
+
+
+def _lost_fix(record: JobRecord, by_system: bool, language: Language) -> str:
+    if by_system:
+        return word(language, "outcome.lost_memory_fix")
+    return "" if _state_step(record) else word(language, "outcome.lost_anew")
 
 
 def _title(record: JobRecord, key: str, step: int, language: Language) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.form import plain, shown_values, typed
+from app.layout import word
 from trainer import kohya
 from trainer.errors import UserError
 from trainer.job_folder import PROJECT
@@ -15,7 +16,8 @@ from trainer.messages import Language
 from trainer.settings import SETTINGS
 
 FOLDER = PROJECT / "presets"
-DEMO = "demo"
+FIRST = ("demo", "first_lora", "character", "style", "vram_6gb", "vram_8gb", "vram_12gb")
+"""In the order in which a beginner looks for one; those for who knows what they want come after."""
 CARD = ("about", "family", "memory", "time", "changes")
 MINE = (
     "train_data_dir", "reg_data_dir", "output_dir", "output_name", "logging_dir", "training_comment",
@@ -26,7 +28,8 @@ MINE = (
 
 def names(folder: Path = FOLDER) -> list[str]:
     """All presets, the demo first."""
-    return sorted((path.stem for path in folder.glob("*.json")), key=lambda name: (name != DEMO, name))
+    place = {name: at for at, name in enumerate(FIRST)}
+    return sorted((path.stem for path in folder.glob("*.json")), key=lambda name: (place.get(name, 99), name))
 
 
 def read(name: str, folder: Path = FOLDER) -> Imported:
@@ -65,14 +68,18 @@ def applied(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     return {**{key: value for key, value in values.items() if key not in result}, **result}
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, str]]:
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], language: Language) -> list[dict[str, str]]:
     """Settings that would change: key, label, old and new in words."""
+
+    def words(key: str, value: Any) -> str:
+        return word(language, "on" if value else "off") if isinstance(value, bool) else plain(key, value)
+
     return [
         {
             "key": key,
             "label": setting.spec.label,
-            "old": plain(key, typed(key, old.get(key))),
-            "new": plain(key, typed(key, new.get(key))),
+            "old": words(key, typed(key, old.get(key))),
+            "new": words(key, typed(key, new.get(key))),
         }
         for key, setting in SETTINGS.items()
         if key in old and key in new and typed(key, old[key]) != typed(key, new[key])

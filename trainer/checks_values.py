@@ -53,22 +53,38 @@ def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
     """The problem, with the nearest legal value as its fix. A secret is never repeated."""
     is_secret = setting.spec.widget == "secret"
     fixed = setting.default if is_secret else result.value
+    least, over, most = (setting.bound(name) for name in ("ge", "gt", "le"))
+    low = least if over is None else over
+    code = CODES[result.why]
+    if code == "preflight.value_range" and (low is None or most is None):
+        code = (
+            "preflight.value_high"
+            if low is None
+            else "preflight.value_low"
+            if over is None
+            else "preflight.value_over"
+        )
     return block(
         setting.key,
-        CODES[result.why],
+        code,
         {setting.key: fixed},
         label=setting.spec.label,
         value="…" if is_secret else _short(raw),
         fixed=_short(fixed),
-        low=_short(setting.bound("ge") if setting.bound("gt") is None else setting.bound("gt")),
-        high=_short(setting.bound("le")),
+        low=_number(low),
+        high=_number(most),
         choices=", ".join(str(choice) for choice in setting.choices),
     )
 
 
+def _number(value: float | None) -> str:
+    """A limit: 100,000 or 0.5; "" where there is none."""
+    return "" if value is None else f"{value:,g}" if abs(value) < 100_000 else f"{value:,.0f}"
+
+
 def _short(value: Any) -> str:
     if value is None:
-        return "–"
+        return ""
     if isinstance(value, float):
         return f"{value:g}"
     text = str(value)

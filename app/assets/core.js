@@ -24,7 +24,12 @@ const page = {
 /** A word of the page, filled; `_one` for a count of 1. */
 function w(key, values = {}) {
   const name = values.count === 1 && `${key}_one` in WORDS[LANG] ? `${key}_one` : key;
-  return WORDS[LANG][name].replace(/\{(\w+)\}/g, (_, part) => values[part]);
+  return together(WORDS[LANG][name].replace(/\{(\w+)\}/g, (_, part) => values[part]));
+}
+
+/** Japanese: a number and what it counts are not parted at the end of a line. */
+function together(text) {
+  return LANG === "ja" ? text.replace(/(約|\d) (?=\d|[分秒枚件回個層]|ステップ|エポック)/g, "$1\u00a0") : text;
 }
 
 /** An element: el("p", {class: "n", onclick: f}, "text", otherElement). Texts are never read as HTML. */
@@ -41,7 +46,7 @@ function el(tag, attributes = {}, ...children) {
 
 /** **bold** and `code` of our own texts as elements. */
 function rich(text) {
-  return String(text || "").split(/(\*\*.+?\*\*|`[^`]+`)/g).filter(Boolean).map((part) =>
+  return together(String(text || "")).split(/(\*\*.+?\*\*|`[^`]+`)/g).filter(Boolean).map((part) =>
     part.startsWith("**") ? el("b", {}, part.slice(2, -2))
       : part.startsWith("`") ? el("code", {}, part.slice(1, -1)) : part);
 }

@@ -2,7 +2,7 @@
 LA.inside ??= (words, root, server, job) => {
   const { h, icon, fill, patient } = LA;
   const w = (key, values) => fill(words[key], values || {});
-  const ICON = { yes: 'check', limits: 'warn', no: 'x' };
+  const ICON = { yes: 'check', limits: 'warn', no: 'x', base: 'cube' };
   const verdicts = (rows) => h('ul', { class: 'v' }, rows.map((row) => h('li', { class: row.verdict }, icon(ICON[row.verdict]), h('b', {}, row.name), h('span', {}, row.text))));
   const facts = (rows) => h('dl', { class: 'facts' }, rows.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
   const chips = (told) => {

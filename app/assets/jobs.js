@@ -7,7 +7,7 @@
   let words = null, jobs = [], chosen = [], shown = null, all = false, against = '', timer = 0, listKey = '', showKey = '', asked = 0;
   const w = (key, values) => fill(words[key], values || {});
   const filter = h('input', { type: 'search' });
-  const list = h('ul', { class: 'jl' }), right = h('section', {}), title = h('h2', {});
+  const list = h('ul', { class: 'jl' }), hint = h('p', { class: 'sub sm hint' }), right = h('section', {}), title = h('h2', {});
   const visible = () => !document.hidden && root.offsetParent !== null;
 
   async function ask() {
@@ -30,7 +30,7 @@
     filter.placeholder = w('jobs_filter'); filter.setAttribute('aria-label', w('jobs_filter'));
     set(title, w('jobs'));
     if (!root.querySelector('.jobs')) {
-      root.replaceChildren(h('div', { class: 'jobs' }, h('section', {}, h('div', { class: 'bar2' }, title, h('label', { class: 'find' }, icon('search', true), filter)), list), right));
+      root.replaceChildren(h('div', { class: 'jobs' }, h('section', {}, h('div', { class: 'bar2' }, title, h('label', { class: 'find' }, icon('search', true), filter)), list, hint), right));
     }
   }
   const letter = (id) => (chosen.length < 2 ? (chosen[0] === id ? 'A' : '') : chosen[0] === id ? 'A' : chosen[1] === id ? 'B' : '');
@@ -59,6 +59,7 @@
     const key = JSON.stringify([found, chosen, words.language]);
     if (key === listKey) return;
     listKey = key;
+    set(hint, jobs.length > 1 && chosen.length < 2 ? w('jobs_pick') : '');
     const focused = document.activeElement?.dataset?.job;
     list.replaceChildren(...found.map((job) => {
       const mark = letter(job.id);
@@ -120,7 +121,7 @@
     const lora = !b && a.outcome?.lora?.rows ? inside(a) : null;
     right.replaceChildren(
       h('div', { class: 'bar2 wrap' }, heading, h('div', { class: 'row' }, buttons)), said ?? '',
-      h('div', { class: 'pair' }, h('div', { class: 'stack' }, card(w('samples'), '', samples(a, b)), b ? null : lossCard, !b && a.outcome?.try ? tryIt(a) : null), h('div', { class: 'stack' }, card(b ? '' : w('jobs_settings'), b ? '' : base(), settings(b)), b ? lossCard : null, b ? null : card(w('files'), '', files(a)), lora)));
+      h('div', { class: 'pair' }, h('div', { class: 'stack' }, card(w('samples'), w('by_step'), samples(a, b)), b ? null : lossCard, !b && a.outcome?.try ? tryIt(a) : null, b ? null : card(w('files'), '', files(a)), lora), h('div', { class: 'stack' }, card(b ? '' : w('jobs_settings'), b ? '' : base(), settings(b)), b ? lossCard : null)));
     if (withCurve.length) {
       const to = Math.max(...withCurve.map((run) => Math.max(run.total, run.curve.step.at(-1))));
       const colours = { [a.id]: ['--color-accent', '#0b6b62'], [b?.id]: ['--la-second', '#b0602a'] };
@@ -157,14 +158,14 @@
   function base() {
     const choice = h('select', { class: 'tin base', 'aria-label': w('jobs_against'), onchange: () => { against = choice.value; show(true); } }, h('option', { value: '' }, w('jobs_default')), shown.bases.map(([name, title]) => h('option', { value: name }, w('jobs_preset', { name: title }))));
     choice.value = against;
-    return choice;
+    return h('label', { class: 'against' }, h('span', { 'aria-hidden': 'true' }, w('jobs_against')), choice);
   }
   function settings(two) {
     const count = w('jobs_differ', { count: number(shown.differ), total: number(shown.settings) });
     const heads = two ? ['A', 'B'] : [against ? w('jobs_base') : w('jobs_default'), w('jobs_this')];
     const bold = (row, value) => (row.differs ? h('b', {}, value) : value);
     // Paths and prompts get lines of their own: in a narrow column they could not be read.
-    const long = (row) => Math.max(row.a.length, row.b.length) > (root.clientWidth < 700 ? 9 : 16);
+    const long = (row) => Math.max(row.a.length, row.b.length) > (root.clientWidth < 700 ? 9 : 16) || /[\\/\n]/.test(row.a + row.b);
     const line = (mark, row, value) => h('div', { class: 'lv' }, h('span', { class: 'sub' }, mark), h('span', {}, bold(row, value)));
     const narrow = (row) => h('tr', { class: row.differs ? '' : 'same', title: row.key }, h('td', {}, row.label), h('td', { class: 'r' }, two ? bold(row, row.a) : row.a), h('td', { class: 'r' }, bold(row, row.b)));
     const wide = (row) => h('tr', { class: row.differs ? 'wide' : 'wide same', title: row.key }, h('td', { colspan: '3' }, row.label, line(heads[0], row, row.a), line(heads[1], row, row.b)));

@@ -44,7 +44,9 @@ const LA = (window.LA_LIVE ??= (() => {
     if (box.children.length !== texts.length) box.replaceChildren(...texts.map((text) => h('i', {}, text)));
     else texts.forEach((text, at) => set(box.children[at], text));
   };
-  const fill = (text, values) => String(text ?? '').replace(/\{(\w+)\}/g, (_, key) => values[key] ?? '');
+  const fill = (text, values) => together(String(text ?? '').replace(/\{(\w+)\}/g, (_, key) => values[key] ?? ''));
+  // Japanese: a number and what it counts are not parted at the end of a line.
+  const together = (text) => (language() === 'ja' ? text.replace(/(約|\d) (?=\d|[分秒枚件回個層]|ステップ|エポック)/g, '$1\u00a0') : text);
   const number = (value) => new Intl.NumberFormat('en').format(value);
   const rate = (value) => (value === 0 ? '0' : value >= 0.01 ? String(+value.toPrecision(3)) : String(+value.toPrecision(3)).includes('e') ? String(+value.toPrecision(3)) : (+value.toPrecision(3)).toExponential());
   const bytes = (count) => (count >= 1e9 ? `${(count / 1e9).toFixed(1)} GB` : count >= 1e6 ? `${Math.round(count / 1e6)} MB` : `${Math.round(count / 1e3)} kB`);
@@ -139,6 +141,7 @@ const LA = (window.LA_LIVE ??= (() => {
     const image = h('img', { alt: '' }), caption = h('p', { class: 'cap2' });
     const show = (next) => {
       at = Math.max(0, Math.min(pictures.length - 1, next));
+      image.onload = () => image.style.setProperty('--r', image.naturalWidth / image.naturalHeight);
       image.src = pictures[at].url;
       image.alt = fill(words.sample_alt, { prompt, step: stepText(pictures[at].step) });
       set(caption, `${fill(words.step_n, { step: stepText(pictures[at].step) })} · ${prompt}`);

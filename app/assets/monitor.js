@@ -180,7 +180,7 @@
       h('li', {}, h('div', {}, w('use.tune')))));
   }
   function worksWith(outcome) {
-    const rows = [...(outcome.lora?.readers || []), { verdict: 'limits', name: w('works.base'), text: outcome.use.base }];
+    const rows = [...(outcome.lora?.readers || []), { verdict: 'base', name: w('works.base'), text: outcome.use.base }];
     return card(w('works_with'), '', inside().verdicts(rows));
   }
   const inside = () => LA.inside(words, root, server, cursor.job);

@@ -8,11 +8,15 @@ const ACTIONS = {
   load: () => loadPath($("#la-config").value),
   save: () => save($("#la-config").value.trim()),
   save_as: saveAs,
-  menu: () => {
-    const open = $("#head").classList.toggle("menu");
-    $("[data-act=menu]").setAttribute("aria-expanded", String(open));
-  },
+  find: () => { openMenu(true); $("#la-search").focus(); },
+  menu: () => openMenu(!$("#head").classList.contains("menu")),
 };
+
+/** On a phone: the buttons for files and the search, under the header. */
+function openMenu(open) {
+  $("#head").classList.toggle("menu", open);
+  $("[data-act=menu]").setAttribute("aria-expanded", String(open));
+}
 
 async function connect(server) {
   page.server = server;

@@ -16,7 +16,7 @@ from trainer.preflight import check_values
     [
         ("epoch", "many", "preflight.value_no_number", 1),
         ("epoch", 1.5, "preflight.value_not_whole", 2),
-        ("epoch", 0, "preflight.value_range", 1),
+        ("epoch", 0, "preflight.value_low", 1),
         ("network_dim", "-3", "preflight.value_range", 1),
         ("lr_warmup", 150, "preflight.value_range", 100),
         ("unet_lr", "1e-4x", "preflight.value_no_number", 1e-4),

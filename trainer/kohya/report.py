@@ -42,8 +42,8 @@ class Entry:
         values = {
             "key": self.key,
             "label": label,
-            "was": shown(self.was),
-            "now": shown(self.now),
+            "was": shown(self.was, language),
+            "now": shown(self.now, language),
             **self.values,
         }
         reasons = [str(say(Message(code, values), language)) for code in (self.why, self.note) if code]
@@ -114,10 +114,10 @@ class Imported:
         }
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, language: Language) -> str:
     """A value as a line of the report shows it: short, on one line."""
     if value is None or value == "":
-        return "-"
+        return str(say(Message("kohya.blank"), language))
     text = " ".join(str(value).split())
     return text if len(text) <= 80 else text[:77] + "…"
 
@@ -135,6 +135,7 @@ def _report_lines(report: Report, language: Language) -> Iterator[str]:
         **counts,
     }
     yield str(say(Message("kohya.head_age" if report.age else "kohya.head", head), language))
+    yield str(say(Message("kohya.counts", head), language))
     if report.attention:
         yield ""
         yield str(say(Message("kohya.title_attention"), language))
