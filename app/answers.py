@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import dataset as data_plan
-from app import form, help_texts, imports, paths, preset_files, presets, speed
+from app import form, help_texts, imports, own_pictures, paths, preset_files, presets, speed
 from app.drafts import Drafts
 from app.layout import word
 from app.look import look as look_at
@@ -24,6 +24,7 @@ from app.wording import language_of
 from trainer import kohya
 from trainer.errors import UserError
 from trainer.messages import LANGUAGES, Language, Message, say
+from trainer.places import clean_path
 from trainer.plan import Plan
 from trainer.preflight import check_values
 from trainer.secrets import NAMES as SECRETS
@@ -83,7 +84,7 @@ class Answers:
     def functions(self) -> list[Callable[[Request], Answer]]:
         """For `gr.HTML(server_functions=…)`, which goes by __name__."""
         names = ("start", "look", "pictures", "load", "save", "preset", "command", "find", "train", "stop",
-                 "job", "complete", "secret")  # fmt: skip
+                 "job", "complete", "secret", "list_pictures")  # fmt: skip
         return [_plain_function(name, getattr(self, name)) for name in names]
 
     @answering
@@ -136,6 +137,13 @@ class Answers:
             preset_files.fields_within(values, self.roots, preset_files.PICTURES)
         plan = data_plan.dataset(values, language_of(request.get("lang")), self.roots)
         return {"dataset": plan and {**plan, "assumed": bool(checked.assumed)}}
+
+    @answering
+    def list_pictures(self, request: Request) -> Answer:
+        """Learn the pictures of `folder` as they lie: the settings that change."""
+        folder = Path(clean_path(str(request.get("folder") or "")))
+        path = own_pictures.listed(preset_files.within(folder, self.roots), self.configs)
+        return {"changes": {"dataset_config": str(path)}}
 
     @answering
     def load(self, request: Request) -> Answer:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app import form
+from app import form, own_pictures
 from app.layout import fold_of, word
 from app.wording import duration, size
 from trainer import lr_schedule
@@ -93,6 +93,9 @@ def problem_json(problem: Problem, values: Mapping[str, Any], language: Language
     data = problem.as_json(language)
     data["changes"] = {key: form.shown(SETTINGS[key], new) for key, new in data["changes"].items()}
     data["button"] = fix_words(data["changes"], language)
+    if problem.setting == "train_data_dir" and problem.code in own_pictures.MENDED:
+        data["does"] = "list_pictures"
+        data["button"] = word(language, "fix.list_pictures", count=own_pictures.REPEATS)
     data["label"] = setting.spec.label if setting else ""
     data["tab"] = setting.spec.tab if setting else ""
     data["missing"] = bool(

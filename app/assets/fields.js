@@ -175,7 +175,8 @@ function problemBox(problem) {
       el("p", {}, el("b", {}, rich(problem.what))),
       problem.why && el("p", {}, rich(problem.why)),
       !problem.button && problem.fix ? el("p", {}, rich(problem.fix)) : null,
-      problem.button && el("div", { class: "acts" }, fixButton(problem, problem.button))));
+      problem.button && el("div", { class: "acts" }, fixButton(problem, problem.button)),
+      problem.does && el("p", { class: "or" }, w("or_by_hand"), rich(problem.fix))));
 }
 
 function fixButton(problem, text) {
@@ -183,9 +184,13 @@ function fixButton(problem, text) {
     problem.blocks ? icon("check", true) : null, text);
 }
 
-function mend(problem) {
-  const labels = Object.keys(problem.changes).map((key) => page.fields[key].label).join(", ");
-  writeUndoable(problem.changes, w("fixed", { label: `**${labels}**` }));
+/** Press of a fix button; some fixes need the server first. */
+async function mend(problem) {
+  const answer = problem.does && await ask(problem.does, { folder: page.values[problem.setting] });
+  if (problem.does && !answer) return;
+  const changes = answer ? answer.changes : problem.changes;
+  const labels = Object.keys(changes).map((key) => page.fields[key].label).join(", ");
+  writeUndoable(changes, w("fixed", { label: `**${labels}**` }));
 }
 
 /** Counts at the tabs: problems, else changes. */

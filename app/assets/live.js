@@ -34,7 +34,7 @@ const LA = (window.LA_LIVE ??= (() => {
   };
   const language = () => (document.cookie.match(/(?:^|; )ui_lang=(\w+)/)?.[1] || navigator.language || 'en').slice(0, 2) === 'ja' ? 'ja' : 'en';
   // "**Label**" becomes bold, everything else stays text.
-  const rich = (text) => String(text || '').split('**').map((part, at) => (at % 2 ? h('b', {}, part) : part));
+  const rich = (text) => together(String(text || '')).split('**').map((part, at) => (at % 2 ? h('b', {}, part) : part));
   // Text in place: no elements come or go, so nobody who watches the page's tree is woken.
   const set = (element, text) => {
     const only = element.childNodes.length === 1 && element.firstChild.nodeType === Node.TEXT_NODE ? element.firstChild : null;

@@ -158,11 +158,17 @@ def test_messages_name_settings_by_their_label(language):
             assert {label for label in labels_named(text) if "{" not in label} <= LABELS, (code, part)
 
 
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of a file; a name that stands in it twice would lose its first text."""
+    assert len(dict(pairs)) == len(pairs), [name for name, _ in pairs]
+    return dict(pairs)
+
+
 @languages
 def test_no_text_is_declared_twice(language):
     seen: dict[tuple[str, str], str] = {}
     for path in sorted((Path(settings_doc.__file__).parent / "texts").glob(f"*.{language}.json")):
-        for kind, entries in json.loads(path.read_text(encoding="utf-8")).items():
+        for kind, entries in json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique).items():
             for name in entries:
                 assert seen.setdefault((kind, name), path.name) == path.name, (kind, name)
 

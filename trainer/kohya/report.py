@@ -117,7 +117,7 @@ class Imported:
 def shown(value: Any, language: Language) -> str:
     """A value as a line of the report shows it: short, on one line."""
     if value is None or value == "":
-        return str(say(Message("kohya.blank"), language))
+        return str(say(Message("kohya.no_value"), language))
     text = " ".join(str(value).split())
     return text if len(text) <= 80 else text[:77] + "…"
 
