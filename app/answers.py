@@ -142,7 +142,9 @@ class Answers:
     def list_pictures(self, request: Request) -> Answer:
         """Learn the pictures of `folder` as they lie: the settings that change."""
         folder = Path(clean_path(str(request.get("folder") or "")))
-        path = own_pictures.listed(preset_files.within(folder, self.roots), self.configs)
+        if self.roots.strict:
+            preset_files.within(folder, self.roots)
+        path = own_pictures.listed(folder, self.configs)
         return {"changes": {"dataset_config": str(path)}}
 
     @answering

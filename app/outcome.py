@@ -197,12 +197,12 @@ def how_to_use(job: Job, record: JobRecord, path: str, language: Language) -> di
 
 
 def _learned_words(record: JobRecord) -> Iterator[str]:
-    """The words in the names of the picture folders ("10_sks cat" -> "sks cat")."""
+    """The words of the picture folders ("10_sks cat" -> "sks cat"); old runs have only the names."""
     for folder in record.plan.get("folders", ()):
         if isinstance(folder, dict) and not folder.get("is_reg"):
-            words = str(folder.get("name", "")).partition("_")[2].strip()
-            if words:
-                yield words
+            words = str(folder.get("words") or str(folder.get("name", "")).partition("_")[2])
+            if words.strip():
+                yield words.strip()
 
 
 def _size_on_disk(path: str) -> int:

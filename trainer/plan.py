@@ -35,6 +35,8 @@ class FolderPlan:
     pictures: int
     repeats: int
     is_reg: bool = False
+    words: str = ""
+    """What its pictures are called, where they have no caption."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,11 @@ def folder_plans(pictures: Sequence[TrainImage]) -> tuple[FolderPlan, ...]:
         groups[picture.is_reg, picture.folder].append(picture)
     return tuple(
         FolderPlan(
-            name, len(members), round(sum(member.repeats for member in members) / len(members)), is_reg
+            name,
+            len(members),
+            round(sum(member.repeats for member in members) / len(members)),
+            is_reg,
+            members[0].class_tokens,
         )
         for (is_reg, name), members in groups.items()
     )

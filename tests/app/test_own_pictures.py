@@ -59,7 +59,7 @@ def test_the_button_mends_the_problem(own, tmp_path, language):
     answers = Answers(JobStore(tmp_path / "workspace"))
     values = {"train_data_dir": str(own)}
     [problem] = _problems(answers, values, language)
-    assert problem["does"] == "list_pictures"
+    assert problem.get("does") == "list_pictures", problem
     assert problem["button"]
     made = answers.list_pictures({"folder": str(own), "lang": language})
     assert _problems(answers, {**values, **made["changes"]}, language) == []

@@ -159,7 +159,8 @@ def test_a_phone_shows_everything_without_sideways_scroll(open_page, root, tmp_p
             page.evaluate("Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)") == 390
         ), tab
         assert page.evaluate(CUT) == [], tab
-    page.locator("[data-act=menu]").click()
+    page.locator("[data-act=find]").click()
+    expect(page.locator("#la-search")).to_be_focused()
     for action in ("presets", "open"):
         page.locator(f"[data-act={action}]").click()
         expect(page.locator("#la-panel .panel")).to_be_visible()

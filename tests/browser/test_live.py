@@ -134,6 +134,10 @@ def test_pictures_grow_and_walk_by_keys(served: Served, page: Page, settings: Ma
     page.locator(".la-live .pb").first.click(timeout=SECONDS)
     caption = page.locator(".la-box .cap2")
     expect(caption).to_contain_text("step 0")
+    page.wait_for_function("document.querySelector('.la-box img').naturalWidth")
+    box = page.locator(".la-box img").bounding_box()
+    assert box
+    assert abs(box["width"] - box["height"]) < 2, "in its own shape"
     page.keyboard.press("ArrowRight")
     expect(caption).to_contain_text("step 5")
     page.keyboard.press("Escape")
@@ -196,6 +200,7 @@ def test_two_runs_side_by_side(served: Served, page: Page, settings: MakeSetting
     rows = page.locator(".la-jobs .pick")
     expect(rows).to_have_count(2, timeout=SECONDS)
     expect(page.locator(".la-jobs td", has_text="Unet learning rate")).to_be_visible(timeout=SECONDS)
+    expect(page.locator(".la-jobs .hint")).to_have_text("Choose a run, or two to compare them.")
     rows.nth(1).click()
     expect(page.locator(".la-jobs .bar2 h2").nth(1)).to_have_text("Aslow and Bfast", timeout=SECONDS)
     cells = page.locator(".la-jobs tr", has_text="Unet learning rate").locator("td")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,21 @@ def test_first_key_in_a_new_tab_is_heard_and_a_problem_mended_and_undone(open_pa
     expect(page.locator("#la-dataset .bk .pic")).to_have_count(10, timeout=60_000)
     page.locator("#la-toast .btn").click()
     expect(field.locator("input")).to_have_value(inner)
+
+
+def test_pictures_without_a_numbered_folder_are_used_as_they_lie(open_page, root, tmp_path):
+    own = shutil.copytree(root / "presets" / "demo" / "pictures" / "10_sks mascot", tmp_path / "my owl")
+    page = open_page()
+    fill_demo(page, root, tmp_path / "out")
+    open_tab(page, "folders")
+    page.evaluate("(path) => atelier.write({train_data_dir: path})", str(own))
+    train, button = page.locator("[data-act=train]"), page.locator("#f-train_data_dir .prob .btn")
+    expect(button).to_have_text("Use these pictures as they are, 10 times each")
+    button.click()
+    expect(train).to_have_attribute("aria-disabled", "false")
+    expect(page.locator("#la-dataset .stats")).to_contain_text("my owl")
+    page.locator("#la-toast").get_by_role("button", name="Undo").click()
+    expect(button).to_be_visible()
 
 
 @pytest.mark.parametrize("language", ["en-US", "ja-JP"])
