@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    yield
+    if "wandb" in sys.modules:
+        # Its service keeps what the first run of a process was told, and a second one waits for it.
+        sys.modules["wandb"].teardown()
 
 
 def curves(folder: Path) -> EventAccumulator:
