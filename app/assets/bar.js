@@ -14,6 +14,7 @@ function paintBar() {
   stop.setAttribute("aria-disabled", String(!busy()));
   stop.classList.toggle("d", Boolean(busy()));
   $("#t-run-button")?.classList.toggle("live", Boolean(page.job && page.job.state === "running"));
+  place.setAttribute("aria-live", busy() && onRun ? "off" : "polite"); // not each step is read out
   place.classList.toggle("e", Boolean(bar && bar.state === "stopped" && !(busy() && onRun)));
   if (busy() && onRun && page.run?.text) {
     place.replaceChildren(el("b", {}, page.run.text), el("br"), page.run.hint || "");

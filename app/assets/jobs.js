@@ -129,7 +129,7 @@
       loss.say(withCurve.map((run) => `${run.name}: ${run.curve.smooth.at(-1).toFixed(3)}`).join('; '));
     }
   }
-  const card = (name, note, ...body) => h('section', { class: 'card' }, name ? h('h3', {}, name, note ? h('small', {}, note) : null) : null, body);
+  const card = (name, note, ...body) => h('section', { class: 'card' }, name ? LA.head(name, note) : null, body);
   const cells = (run, index) => new Map((run?.samples || []).filter(([, at]) => at === index).map(([step, , url]) => [step, url]));
   function samples(a, b) {
     const steps = columns([...new Set([...a.samples, ...(b?.samples || [])].map(([step]) => step))].sort((x, y) => x - y), [], root.clientWidth < 700 ? 5 : 6);

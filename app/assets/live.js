@@ -169,11 +169,13 @@ const LA = (window.LA_LIVE ??= (() => {
     const body = rows.flatMap((row) => [row.tag ? h('span', { class: 'q tagq' }, row.head ? h('span', { class: 'qq' }, row.prompt) : null, row.tag()) : h('span', { class: 'q' }, row.prompt), ...steps.map((step) => cell(row, step))]);
     return h('div', { class: 'sg', style: `--n:${steps.length};--side:${side}` }, head, body);
   };
+  // A card's heading; what stands beside it is no part of its name.
+  const head = (title, note) => h('div', { class: 'ch' }, h('h3', {}, title), note ? h('small', {}, note) : null);
   // A server that went away may leave a request without any answer.
   const patient = (promise, most = 10_000) => {
     let bell;
     const late = new Promise((_, reject) => { bell = setTimeout(() => reject(new Error('late')), most); });
     return Promise.race([promise, late]).finally(() => clearTimeout(bell));
   };
-  return { h, icon, language, rich, set, fill, number, rate, bytes, clock, span, time, copy, chart, columns, grid, lightbox, patient };
+  return { h, icon, language, rich, set, fill, number, rate, bytes, clock, span, time, copy, chart, columns, grid, head, lightbox, patient };
 })());

@@ -65,7 +65,7 @@
   }
 
   // ── building ──────────────────────────────────────────────────────────────────────────────────────
-  const card = (title, note, ...body) => h('section', { class: 'card' }, h('h3', {}, title, note ? h('small', {}, note) : null), body);
+  const card = (title, note, ...body) => h('section', { class: 'card' }, LA.head(title, note), body);
   const iconButton = (name, label, act) => h('button', { class: 'ib', type: 'button', 'aria-label': label, title: label, onclick: act }, icon(name));
 
   function nothing() {
@@ -242,7 +242,7 @@
     const key = JSON.stringify(rows);
     if (key === v.phaseKey) return;
     v.phaseKey = key;
-    v.phases.replaceChildren(...rows.filter(Boolean).map(([kind, name, text]) => h('li', { class: kind }, icon(name, true), h('span', {}, text))));
+    v.phases.replaceChildren(...rows.filter(Boolean).map(([kind, name, text]) => h('li', { class: kind, 'aria-current': kind === 'c' ? 'step' : null }, icon(name, true), h('span', {}, text))));
   }
   function lines(fresh) {
     kept.push(...fresh);

@@ -116,6 +116,8 @@ def test_a_run_from_start_to_file(served: Served, page: Page, settings: MakeSett
     page.reload()
     expect(title(page)).to_contain_text("of 100", timeout=SECONDS)
     expect(page.locator(".la-live .log")).to_contain_text("100 steps on cpu", timeout=SECONDS)
+    expect(page.get_by_role("heading", name="Log", exact=True)).to_be_visible()
+    expect(page.locator(".la-live [aria-current=step]")).to_have_text("Train")
     wait_until(job, "finished")
     expect(title(page)).to_have_text("Your LoRA is ready", timeout=SECONDS)
     expect(page.locator(".la-live .copy").nth(1)).to_have_text("<lora:mascot:0.8> sks mascot")
