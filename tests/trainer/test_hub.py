@@ -137,7 +137,7 @@ def notices(job: JobFolder) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("in_background", [False, True])
+@pytest.mark.parametrize("in_background", [pytest.param(False, marks=pytest.mark.long), True])
 def test_each_file_and_state_is_uploaded_and_a_run_continues_from_there(hub, tmp_path, in_background):
     job = train(
         hub, tmp_path / "first", max_train_steps=2, save_every_n_steps=1, save_state=True,
@@ -167,7 +167,7 @@ def test_a_refused_upload_is_told_and_the_file_is_on_disk(hub, tmp_path):
     assert load((tmp_path / "out" / "mascot.safetensors").read_bytes())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_type_and_visibility_reach_the_hub(hub, tmp_path):
     train(
         hub, tmp_path, max_train_steps=1, huggingface_repo_id="me/loras", huggingface_repo_type="dataset",

@@ -134,7 +134,7 @@ def test_stopped_and_continued_together_ends_as_if_never_stopped(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["0", "1"])
+@pytest.mark.parametrize("victim", [pytest.param("0", marks=pytest.mark.long), "1"])
 def test_when_one_process_dies_the_run_ends_with_a_sentence(tmp_path, victim):
     job = job_for(tmp_path, num_processes=2, max_train_steps=100_000)
     process = start("trainer", "job", str(job.path))
@@ -174,7 +174,7 @@ def test_torchrun_starts_a_run_too(tmp_path):
     assert losses(JobFolder(jobs[0])) == pytest.approx(losses(alone), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_machines_learn_together_and_the_first_writes_the_file(tmp_path):
     port = environments(Machine(), LaunchArguments())[0]["MASTER_PORT"]  # a free one
     many: dict[str, Any] = {"num_processes": 2, "num_machines": 2, "main_process_port": int(port), **VARIED}

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,18 @@ def answers(job: JobFolder, *wishes: dict[str, Any]) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     lines = iter([json.dumps(wish) for wish in wishes])
 
+    def wait(count: int) -> None:
+        while sum(one["event"] in ("done", "failed", "cancelled") for one in said) < count:
+            time.sleep(0.01)
+
     class Patient(io.StringIO):
         """Gives the next wish when the one before has come to an end."""
 
         def __iter__(self):
             for count, line in enumerate(lines):
-                while sum(one["event"] in ("done", "failed", "cancelled") for one in said) < count:
-                    pass
+                wait(count)
                 yield line
-            while sum(one["event"] in ("done", "failed", "cancelled") for one in said) < len(wishes):
-                pass
+            wait(len(wishes))
 
     serve(job, Patient(), lambda event: said.append(dict(event)), idle=60)
     return said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from functools import cache
 
 import torch
@@ -21,17 +22,20 @@ def base_model() -> LoadedModel:
 
 
 def fresh_model() -> LoadedModel:
-    """A copy of its own of the same tiny model."""
-    return copy.deepcopy(base_model())
+    """The same tiny model with a UNet and text encoders of its own."""
+    model = base_model()
+    encoders = copy.deepcopy(model.text_encoders)
+    return dataclasses.replace(model, unet=copy.deepcopy(model.unet), text_encoders=encoders)
 
 
+@torch.no_grad()
 def answer(model: LoadedModel) -> tuple[Tensor, Tensor]:
     """Text embeddings and noise for fixed input."""
     generator = torch.Generator().manual_seed(1)
     latents = torch.randn(1, 4, 8, 8, generator=generator)
     ids = torch.randint(0, 49408, (1, 77), generator=generator)
     embeds = model.text_encoders[0](ids).last_hidden_state
-    return embeds.detach(), model.predict_noise(latents, STEPS, embeds).detach()
+    return embeds, model.predict_noise(latents, STEPS, embeds)
 
 
 def gap(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> float:
