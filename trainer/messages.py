@@ -26,6 +26,10 @@ class Message:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
+ENDS = (".", "!", "?", ":", "…", "。", "！", "？", "：", ")", "）")
+"""How a sentence may end."""
+
+
 @dataclass(frozen=True)
 class Said:
     """A message in words. `why` and `fix` may be empty."""
@@ -34,8 +38,14 @@ class Said:
     why: str = ""
     fix: str = ""
 
+    stop: str = "."
+    """Ends a sentence in this language."""
+
     def __str__(self) -> str:
-        return " ".join(part for part in (self.what, self.why, self.fix) if part)
+        """All parts on one line; one that ends in a name or a reason gets the stop it lacks."""
+        parts = [part for part in (self.what, self.why, self.fix) if part]
+        ended = [part if part.endswith(ENDS) else part + self.stop for part in parts[:-1]]
+        return " ".join([*ended, *parts[-1:]])
 
 
 @cache
@@ -54,4 +64,5 @@ def texts(language: Language, folder: Path = Path(__file__).parent / "texts") ->
 def say(message: Message, language: Language = "en") -> Said:
     """The message in words. Raises KeyError for a code that the texts lack."""
     parts = texts(language)["messages"][message.code]
-    return Said(**{name: str(text).format_map(message.values) for name, text in parts.items()})
+    filled = {name: str(text).format_map(message.values) for name, text in parts.items()}
+    return Said(**filled, stop="。" if language == "ja" else ".")

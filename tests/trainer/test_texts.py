@@ -15,7 +15,7 @@ import pytest
 
 from trainer import settings_doc
 from trainer.kohya.sd_defaults import DEFAULTS
-from trainer.messages import LANGUAGES, Language, texts
+from trainer.messages import LANGUAGES, Language, Message, say, texts
 from trainer.settings import SETTINGS
 
 LONGEST = {"en": 300, "ja": 180}
@@ -216,3 +216,9 @@ def test_docs_do_not_depend_on_the_process():
     ]
     assert pages[0] == pages[1]
     assert pages[0].decode().replace("\r\n", "\n") == settings_doc.page("ja")
+
+
+def test_a_part_that_ends_in_a_reason_is_closed_before_the_next():
+    lost = Message("training.tracker_failed", {"name": "tensorboard", "error": "OSError: no space"})
+    assert "OSError: no space. Training goes on" in str(say(lost, "en"))
+    assert "OSError: no space。 " in str(say(lost, "ja"))

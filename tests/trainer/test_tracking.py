@@ -13,8 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.trainer.found import expect
 from tests.trainer.made import sound_settings
 from tests.trainer.runs import events, run
-from trainer.events import Finished, Notice
+from trainer.events import Finished, Notice, Step
 from trainer.secrets import write_secret
+from trainer.tracking import Tracking
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -82,6 +83,26 @@ def test_samples_reach_tensorboard(tmp_path):
     prompts = "sks mascot --w 64 --h 64 --s 1"
     run(tmp_path, logging_dir=str(tmp_path / "log"), sample_prompts=prompts, sample_every_n_steps=3)
     assert curves(tmp_path / "log").Tags()["images"] == ["sample_0"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's thread
+def test_a_full_disk_under_tensorboard_is_told_once_and_training_goes_on(tmp_path, monkeypatch):
+    """From the first step on, its file stands on a disk that is full."""
+    log = Tracking.log
+
+    def log_on_a_full_disk(self: Tracking, step: Step) -> None:
+        log(self, step)
+        for file in (tmp_path / "log").rglob("events.out.*"):
+            file.unlink()
+            file.symlink_to("/dev/full")
+
+    monkeypatch.setattr(Tracking, "log", log_on_a_full_disk)
+    job, code = run(tmp_path, logging_dir=str(tmp_path / "log"), max_train_steps=30)
+    assert code == 0
+    assert notices(job).count("training.tracker_failed") == 1
+    assert isinstance(events(job)[-1], Finished)
+    assert (tmp_path / "out" / "mascot.safetensors").is_file()
 
 
 def test_tensorboard_is_left_out_where_only_wandb_is_asked_for(tmp_path, monkeypatch):
