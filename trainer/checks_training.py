@@ -207,7 +207,7 @@ def _check_noise(noise: Noise, v_pred_like_loss: float, model: Model) -> Iterato
         yield block(
             "min_timestep", "preflight.timesteps", fix, low=noise.min_timestep, high=noise.max_timestep
         )
-    if noise.noise_offset_type == "Original" and noise.adaptive_noise_scale and not noise.noise_offset:
+    if noise.noise_offset_type != "Multires" and noise.adaptive_noise_scale and not noise.noise_offset:
         yield hint("adaptive_noise_scale", "preflight.adaptive_alone", {"adaptive_noise_scale": 0})
     if v_pred_like_loss and model.v_parameterization:
         yield block("v_pred_like_loss", "preflight.v_like_with_v", {"v_pred_like_loss": 0})

@@ -15,7 +15,10 @@ from trainer.text import encode_text, tokenize
 
 @dataclass
 class CaptionEncoder:
-    """Captions -> text embeddings (B, T, D) on the training device.
+    """Captions -> text embeddings (B, T, D) on the training device, float32.
+
+    All of the UNet's cross attentions read them; float32, so that in training with half the digits the sum of
+    all their gradients keeps its digits on the way into the text encoder.
 
     While the text encoder learns, every call encodes anew. While it does not, each caption is encoded once
     and remembered (on the CPU).
@@ -50,4 +53,4 @@ class CaptionEncoder:
             self.model.tokenizers[0], captions, self.max_token_length, weighted=self.weighted, pad=self.pad
         )
         text_encoder: Any = self.model.text_encoders[0]  # SDXL's second one is of another class
-        return encode_text(text_encoder, tokens.to(self.device), self.clip_skip)
+        return encode_text(text_encoder, tokens.to(self.device), self.clip_skip).float()

@@ -141,10 +141,10 @@ def _stable_then_decay(
 ) -> Factor:
     """Warm up, stay, and fall by a cosine over the last `decay_steps` (a tenth where not given).
 
-    Below 1 it is a share of all steps.
+    Below 1 it is a share of all steps, cut off to whole ones as the reference does.
     """
     share = 0.1 if decay_steps is None else decay_steps
-    decay = round(share * total_steps) if 0 < share < 1 else int(share)
+    decay = int(share * total_steps) if 0 < share < 1 else int(share)
     stable_end = total_steps - decay
 
     def factor(step: int) -> float:

@@ -457,14 +457,14 @@ class Optimizer(Section):
     ] = 0
 
 
-ORIGINAL, MULTIRES = ("Original",), ("Multires",)
+ORIGINAL, MULTIRES = ("Original", "Both"), ("Multires", "Both")
 
 
 class Noise(Section):
     """The noise the model learns to remove."""
 
     noise_offset_type: Annotated[
-        Literal["Original", "Multires"], Spec("Noise offset type", "advanced", "noise", flag="-"),
+        Literal["Original", "Multires", "Both"], Spec("Noise offset type", "advanced", "noise", flag="-"),
     ] = "Original"
     noise_offset: Annotated[
         Share,

@@ -120,13 +120,13 @@ def micro_step(parts: Parts, batch: Batch) -> float:
 def draw_noise(parts: Parts, latents: Tensor) -> tuple[Tensor, Tensor]:
     """Noise (B, 4, H/8, W/8) and timesteps (B,) for latents, as "Noise" says."""
     chosen = parts.settings.noise
-    original = chosen.noise_offset_type == "Original"
+    kind = chosen.noise_offset_type
     noise = noises.draw_noise(
         latents,
-        noise_offset=chosen.noise_offset if original else 0.0,
+        noise_offset=0.0 if kind == "Multires" else chosen.noise_offset,
         noise_offset_random_strength=chosen.noise_offset_random_strength,
         adaptive_noise_scale=chosen.adaptive_noise_scale,
-        multires_noise_iterations=0 if original else chosen.multires_noise_iterations,
+        multires_noise_iterations=0 if kind == "Original" else chosen.multires_noise_iterations,
         multires_noise_discount=chosen.multires_noise_discount,
     )
     timesteps = noises.draw_timesteps(len(latents), chosen.min_timestep, chosen.max_timestep)

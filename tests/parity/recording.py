@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,20 +62,16 @@ class Recording:
         """A tensor of one micro-batch."""
         return self.tensors[f"step{index:03d}.{name}"]
 
-    def python_states(self) -> Iterator[tuple[Any, ...]]:
-        """State of Python's `random` at the start of each micro-batch.
+    @property
+    def pictures(self) -> Mapping[str, str]:
+        """Caption of each picture as it stands in its file, by the picture's path below `root`."""
+        return {image["key"]: image["caption"] for image in self.trace["dataset"]["images"]}
 
-        It is seeded whenever the pictures are shuffled and drawn from by the shuffling and by the
-        pyramid noise, whose draws must come between two of these states.
-        """
-        for kind, what, *_ in self.trace["events"]:
-            if kind == "shuffle_buckets":
-                random.seed(what["random.seed"])
-                random.shuffle(list(what["buckets_indices"]))
-                for bucket in what["buckets"]:
-                    random.shuffle(list(bucket))
-            elif kind == "process_batch":
-                yield random.getstate()
+    def chance(self, where: str) -> list[float] | None:
+        """The next two numbers that Python's `random` would have given at a point of the run."""
+        log = self.trace.get("rng_log", ())
+        found = (one["py_next_random2"] for one in log if one["where"].startswith(where))
+        return next(found, None)
 
 
 def _with_root(value: Any, root: str) -> Any:

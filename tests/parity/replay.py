@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,29 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers.optimization import Adafactor
 
-from tests.parity.pictures import latents_of
+from tests.parity.drawn import Drawer, Drawn, following, shuffle
+from tests.parity.pictures import latents_of, same_pictures
 from tests.parity.recording import Recording
 from trainer import parts as builders
 from trainer import train
+from trainer.buckets import BucketRule
 from trainer.dataset import Batch
 from trainer.device import pick_precision
 from trainer.kohya import from_sd_scripts
+from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.lora_file import DTYPES, load_lora, save_lora
 from trainer.lr_schedule import build_lr_scheduler
 from trainer.model import enable_gradient_checkpointing
 from trainer.network import build_network
+from trainer.optimizer import set_training
 from trainer.parts import Parts
+from trainer.plan import bucket_rule
 from trainer.position import Position
+from trainer.settings import Settings
 from trainer.skipped import SkippedSteps
 
 BOUNDS = {
@@ -50,6 +57,7 @@ BOUNDS = {
     "lora_rel": 2e-3,
     "noise_max_abs": 0.0,
     "latents_max_abs": 2e-3,
+    "captions_wrong": 0.0,
 }
 BF16_BOUNDS = {
     "loss_max_abs": 5e-3,
@@ -80,21 +88,55 @@ class Figures:
             self.largest[name] = max(self.largest.get(name, 0.0), float(gap.max()))
 
 
+NO_MATTER = frozenset((
+    "metadata_usage_hint", "metadata_thumbnail", "metadata_merged_from", "metadata_trigger_phrase",
+    "metadata_preprocessor", "metadata_is_negative_embedding", "no_metadata", "sample_prompts",
+    "caption_separator", "keep_tokens_separator", "secondary_separator", "enable_wildcard", "caption_prefix",
+    "caption_suffix", "token_warmup_min", "token_warmup_step", "caption_tag_dropout_rate",
+    "dataset_repeats", "save_n_epoch_ratio", "cpu_offload_checkpointing", "validation_split",
+    "validate_every_n_steps", "validate_every_n_epochs", "max_validation_steps",
+))  # fmt: skip
+"""Options without a setting that change no number here: captions are recorded as they were learned."""
+
+
+class CannotReplayError(Exception):
+    """An option that changes the numbers and has no setting of ours."""
+
+
+def settings_of(args: Mapping[str, Any]) -> Settings:
+    """Settings from all resolved options; none that matters may get lost. Raises CannotReplayError."""
+    imported = from_sd_scripts(args)
+    lost = {
+        entry.key: entry.was
+        for entry in imported.report.entries
+        if entry.attention and entry.key not in NO_MATTER
+    }
+    unknown = args.keys() - DEFAULTS.keys()
+    lost |= {option: args[option] for option in unknown if args[option]}
+    if lost:
+        raise CannotReplayError(", ".join(f"{option}={value}" for option, value in lost.items()))
+    return imported.settings
+
+
 def build_run(recording: Recording) -> Parts:
     """Settings through our own import, then everything else from the settings.
 
-    What feeds the loop and what it writes is left out: the recording takes its place.
+    What feeds the loop and what it writes is left out: the recording takes its place. Raises
+    CannotReplayError where an option changes the numbers and has no setting of ours.
     """
     args = recording.args
-    settings = from_sd_scripts(args).settings
+    settings = settings_of(args)
     device = torch.device("cpu")  # as the recordings were made
     precision = pick_precision(settings.machine.mixed_precision, device)
     AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True, mixed_precision=builders._autocast_name(precision))
     model = builders.load_base_model(settings, precision, _ignore)
+    if settings.machine.xformers == "none" and precision.dtype != torch.float32:
+        model.unet.set_attn_processor(AttnProcessor())  # PyTorch's own way rounds at other places
     network = build_network(
         model,
         settings.network,
+        dtype=precision.dtype if args["full_bf16"] or args["full_fp16"] else torch.float32,
         train_unet=not args["network_train_text_encoder_only"],
         train_text_encoder=not args[
             "network_train_unet_only"
@@ -134,21 +176,64 @@ def _ignore(_event: Any) -> None:
 def replay(recording: Recording, *, draw: bool = False, images: bool = False) -> dict[str, Any]:
     """All figures of one recording."""
     parts = build_run(recording)
+    set_training(parts.optimizer, True)
     figures = Figures()
     steps = {step["after_microbatch"]: step for step in recording.trace["optim_steps"]}
-    for batch, python_state in zip(recording.trace["microbatches"], recording.python_states(), strict=True):
-        random.setstate(python_state)
+    for batch, drawn in _batches(recording, bucket_rule(parts.settings.images), figures):
         torch.set_rng_state(recording.step(batch["index"], "torch_rng_state"))
-        _micro_step(parts, recording, batch, figures, draw=draw, images=images)
+        _micro_step(parts, recording, batch, drawn, figures, draw=draw, images=images)
         if batch["index"] in steps:
             _change_weights(parts, steps[batch["index"]], figures)
+    set_training(parts.optimizer, False)
     return _verdict(parts, recording, figures)
+
+
+def _batches(
+    recording: Recording, rule: BucketRule, figures: Figures
+) -> Iterator[tuple[Mapping[str, Any], list[Drawn]]]:
+    """The micro-batches with what was drawn for their pictures; Python's `random` stands as it stood then.
+
+    Our steps draw from it between two of them, as the reference's did.
+    """
+    drawer = Drawer(recording.args, rule, recording.pictures, recording.root)
+    batches = recording.trace["microbatches"]
+
+    def is_first(drawn: Sequence[Drawn]) -> bool:
+        told = [one.flipped for one in drawn] == batches[0]["flippeds"]
+        pictures = recording.tensors.get("step000.images_u8")
+        return (
+            told
+            and not any(_differ(batches[0], drawn))
+            and same_pictures(rule, drawn, recording.root, pictures)
+        )
+
+    fetched: deque[list[Drawn]] = deque()
+    shuffled = 0
+    for kind, what, *_ in recording.trace["events"]:
+        if kind == "shuffle_buckets":
+            shuffle(what)
+            shuffled += 1
+        elif kind == "getitem" and shuffled == 1 and not fetched:
+            fetched.append(drawer.first(what, recording.chance("after prepare_grad_etc"), is_first))
+        elif kind == "getitem":
+            fetched.append(drawer.batch(what))
+        elif kind == "process_batch":
+            drawn = fetched.popleft()
+            figures.see("captions_wrong", sum(_differ(batches[what], drawn)), 0)
+            if expected := recording.chance(f"micro-batch {what} start"):
+                figures.see("chance_max_abs", following(), expected)
+            yield batches[what], drawn
+
+
+def _differ(batch: Mapping[str, Any], drawn: Sequence[Drawn]) -> Iterator[bool]:
+    return (one.caption != caption for one, caption in zip(drawn, batch["captions"], strict=True))
 
 
 def _micro_step(
     parts: Parts,
     recording: Recording,
     batch: Mapping[str, Any],
+    drawn: Sequence[Drawn],
     figures: Figures,
     *,
     draw: bool,
@@ -157,7 +242,7 @@ def _micro_step(
     """train.micro_step with the recorded batch. All draws are made, whether their result is used or not."""
     index = batch["index"]
     parts.network.next_batch()
-    latents = _latents(parts, recording, batch, figures, images=images)
+    latents = _latents(parts, recording, batch, drawn if images else None, figures)
     with parts.accelerator.autocast():
         text_embeds = parts.captions(batch["captions"])
     figures.see("hidden_max_abs", text_embeds.detach(), recording.step(index, "text_hidden_states"))
@@ -184,18 +269,22 @@ def _micro_step(
 
 
 def _latents(
-    parts: Parts, recording: Recording, batch: Mapping[str, Any], figures: Figures, *, images: bool
+    parts: Parts,
+    recording: Recording,
+    batch: Mapping[str, Any],
+    drawn: Sequence[Drawn] | None,
+    figures: Figures,
 ) -> Tensor:
-    """The recorded latents; with `images` those that our pictures and VAE give."""
+    """The recorded latents; with `drawn` those that our pictures and VAE give."""
     index = batch["index"]
     latents = recording.step(index, "latents").to(parts.model.unet.dtype)
     if batch["latents_were_cached"]:
         return latents  # drawn by the VAE before the run, from a generator state that is not recorded
-    if not images:
+    if drawn is None:
         torch.randn(latents.shape, dtype=parts.model.vae.dtype)  # where the VAE draws
         return latents
-    pictures = recording.tensors.get(f"step{index:03d}.images_u8")
-    ours = latents_of(parts.model.vae, parts.settings, batch, recording.root, pictures)
+    ours = latents_of(parts.model.vae, bucket_rule(parts.settings.images), drawn, recording.root)
+    ours = ours.to(latents.dtype)  # half the digits in the reference's bf16 runs; ours keep them all
     figures.see("latents_max_abs", ours, latents)
     return ours
 
@@ -277,7 +366,10 @@ def main() -> int:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     recording = Recording(chosen.trace.resolve(), chosen.root.resolve())
-    line = replay(recording, draw=chosen.draw, images=chosen.images)
+    try:
+        line = replay(recording, draw=chosen.draw, images=chosen.images)
+    except CannotReplayError as cannot:
+        line = {"trace": recording.folder.name, "error": f"cannot replay: {cannot}", "ok": False}
     print(json.dumps(line))
     return 0 if line["ok"] else 1
 

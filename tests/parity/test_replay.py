@@ -4,28 +4,65 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.parity.drawn import Drawer, following, shuffle
 from tests.parity.recording import Recording
-from tests.parity.replay import replay
+from tests.parity.replay import CannotReplayError, replay, settings_of
+from tests.trainer.references import reference
+from trainer.buckets import BucketRule
+from trainer.kohya.sd_defaults import DEFAULTS
 
 ROOT = Path(os.environ.get("LORA_ATELIER_PARITY", "../shared/parity"))
-NOT_YET = {"dylora_unit1", "lycoris_locon", "lycoris_loha", "lycoris_lokr"}
 TRACES = sorted(path.name for path in (ROOT / "traces").glob("*")) if ROOT.is_dir() else []
-QUICK = {"baseline", "conv_dim", "clip_skip2", "rank_dropout", "multires_noise", "opt_prodigy", "v2_vparam"}
+QUICK = {
+    *("baseline", "conv_dim", "clip_skip2", "rank_dropout", "multires_noise", "opt_prodigy", "v2_vparam"),
+    *("dylora_unit1", "lycoris_lokr"),
+}
 
 
 @pytest.mark.parity
 @pytest.mark.filterwarnings("ignore")  # the libraries' own
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-        for name in TRACES
-        if name not in NOT_YET
-    ],
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in TRACES],
 )
 def test_our_arithmetic_agrees_with_the_reference(name: str) -> None:
     line = replay(Recording((ROOT / "traces" / name).resolve(), ROOT.resolve()), draw=True)
     assert line["ok"], line
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("network_module", "networks.oft"),
+        ("network_args", ["conv_dim=4", "only_if_contains=attn"]),
+        ("base_weights", ["other.safetensors"]),
+        ("alpha_mask", True),
+        ("optimizer_type", "SomebodysOptimizer"),
+        ("an_option_of_tomorrow", 3),
+    ],
+)
+def test_an_option_that_we_lack_is_named_and_not_passed_over(option: str, value: Any) -> None:
+    with pytest.raises(CannotReplayError, match=option):
+        settings_of({option: value})
+
+
+def test_options_that_change_no_number_may_be_anything() -> None:
+    args = {"metadata_usage_hint": "x", "caption_tag_dropout_rate": 0.5, "console_log_simple": True}
+    assert settings_of({**args, "clip_skip": 2}).captions.clip_skip == 2
+
+
+def test_what_the_reference_draws_for_its_pictures_is_drawn_again() -> None:
+    """Numbers of a recorded run: shuffled captions of two batches, and the generator's state after them."""
+    recorded = reference("drawn")
+    rule, captions = BucketRule((128, 128), True, 64, 256, 64), recorded["captions"]
+    drawer = Drawer(DEFAULTS | recorded["args"], rule, captions, Path())
+    shuffle(recorded["shuffle"])
+    for fetched in recorded["fetched"]:
+        drawn = drawer.batch(fetched["event"])
+        assert [one.caption for one in drawn] == fetched["captions"]
+        assert [one.flipped for one in drawn] == fetched["flippeds"]
+        assert following() == fetched["following"]

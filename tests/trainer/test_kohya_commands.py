@@ -19,6 +19,7 @@ from trainer.kohya import (
     read_text,
     sd_scripts_cannot,
     sd_scripts_command,
+    to_kohya,
     to_sd_scripts,
 )
 from trainer.kohya.command import split_command
@@ -241,9 +242,15 @@ def test_an_option_of_another_schedule_is_of_no_effect() -> None:
     assert entry.why == "kohya.no_effect"
 
 
-def test_noise_of_both_kinds_is_pointed_out() -> None:
-    imported = from_sd_scripts({"noise_offset": 0.1, "multires_noise_iterations": 6})
-    assert [entry.note for entry in imported.report.attention] == ["kohya.both_noises"]
+def test_noise_of_both_kinds_stays_both() -> None:
+    both = {"noise_offset": 0.1, "multires_noise_iterations": 6}
+    imported = from_sd_scripts(both)
+    assert not imported.report.attention
+    assert value(imported, "noise_offset_type") == "Both"
+    assert both.items() <= to_sd_scripts(imported.settings).items()
+    file = to_kohya(imported.settings)
+    assert file["noise_offset_type"] == "Multires"  # kohya_ss knows no other word for it
+    assert read(file).settings == imported.settings
 
 
 DATASET = """

@@ -213,16 +213,25 @@ def _schedule_option(draft: Draft, option: str, value: Any) -> None:
 
 
 def _warmup(draft: Draft, values: Mapping[str, Any]) -> None:
-    """A whole number is steps; a fraction (also "10%") is a share of the run."""
+    """A whole number is steps; a fraction (also "10%") is a share of the run.
+
+    sd-scripts cuts a share off to whole steps, the percentage here is rounded: where that differs for a run
+    of known length, the steps are kept instead.
+    """
     raw = values["lr_warmup_steps"]
     amount = raw
     if isinstance(raw, str):
         percent = raw.strip().endswith("%")
         amount = as_number(raw.strip().rstrip("%"))
         amount = amount / 100 if percent and amount is not None else amount
-    if amount is not None and isinstance(amount, float) and 0 < amount <= 1:
+    share = amount if isinstance(amount, float) and 0 < amount <= 1 else None
+    total = 0 if values["max_train_epochs"] else as_number(str(values["max_train_steps"])) or 0
+    if share is not None and int(share * total) != round(share * total):
+        draft.take("lr_warmup", 0, key="lr_warmup_steps", was=raw, why="kohya.warmup_share_in_steps")
+        draft.take("lr_warmup_steps", int(share * total))
+    elif share is not None:
         draft.take(
-            "lr_warmup", round(amount * 100, 9), key="lr_warmup_steps", was=raw, why="kohya.warmup_share"
+            "lr_warmup", round(share * 100, 9), key="lr_warmup_steps", was=raw, why="kohya.warmup_share"
         )
         draft.take("lr_warmup_steps", 0)
     else:
@@ -241,13 +250,11 @@ def _attention(draft: Draft, values: Mapping[str, Any]) -> None:
 
 def _noise(draft: Draft, values: Mapping[str, Any]) -> None:
     multires, offset = values["multires_noise_iterations"], values["noise_offset"]
-    both = bool(multires and offset)
     draft.take(
         "noise_offset_type",
-        "Multires" if multires else "Original",
+        "Both" if multires and offset else "Multires" if multires else "Original",
         key="multires_noise_iterations" if multires else "noise_offset",
         was=multires or offset,
-        note="kohya.both_noises" if both else "",
     )
     draft.take("multires_noise_iterations", multires or 0, was=multires)
     draft.take("noise_offset", offset or 0, was=offset)

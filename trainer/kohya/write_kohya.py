@@ -45,6 +45,7 @@ def to_kohya(
     special = [
         key for key in OWN_MEANING if not values[key]
     ]  # blank, and zeros that mean something else there
+    special += ["noise_offset_type"] * (values["noise_offset_type"] == "Both")
     own |= {"version": VERSION, "values": {key: values[key] for key in (*special, *OURS)}}
     own |= {"replaced": replaced} if replaced else {}
     own |= {"card": dict(card)} if card else {}
@@ -57,5 +58,7 @@ def stand_in(key: str, value: Any, values: Mapping[str, Any]) -> Any:
         return value or 0
     if key in ("unet_lr", "text_encoder_lr") and value is None:
         return values.get("learning_rate")
+    if key == "noise_offset_type" and value == "Both":
+        return "Multires"
     whole = isinstance(value, float) and key in WHOLE and value.is_integer() and abs(value) < 1e9
     return int(value) if whole else value

@@ -116,13 +116,11 @@ def _pieces(text: str) -> list[str]:
 
 def _noise_options(settings: Settings) -> dict[str, Any]:
     noise = settings.noise
-    multires = noise.noise_offset_type == "Multires"
-    off = (
-        ["noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"]
-        if multires
-        else ["multires_noise_iterations", "multires_noise_discount"]
-    )
-    if not multires and not noise.noise_offset:
+    multires = noise.noise_offset_type != "Original"
+    off = [] if multires else ["multires_noise_iterations", "multires_noise_discount"]
+    if noise.noise_offset_type == "Multires":
+        off += ["noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"]
+    elif not noise.noise_offset:
         off += ["adaptive_noise_scale", "noise_offset_random_strength"]  # sd-scripts refuses them alone
     options = dict.fromkeys(off)
     if multires and not noise.multires_noise_discount:
