@@ -24,6 +24,7 @@ from trainer.kohya import (
 )
 from trainer.kohya.command import split_command
 from trainer.kohya.toml_text import toml_text
+from trainer.lr_schedule import warmup_steps
 from trainer.settings import Settings
 
 if sys.version_info >= (3, 11):
@@ -240,6 +241,24 @@ def test_an_option_of_another_schedule_is_of_no_effect() -> None:
     assert value(imported, "lr_scheduler_args") == ""
     entry = next(e for e in imported.report.entries if e.key == "lr_scheduler_min_lr_ratio")
     assert entry.why == "kohya.no_effect"
+
+
+@pytest.mark.parametrize(
+    ("share", "steps", "percent", "exact"),
+    [(0.1, 100, 10, 0), (0.34, 6, 34, 0), (0.25, 6, 0, 1), (0.1, 8, 0, 0), (0.5, 3, 0, 1), (0.9, 3, 0, 2)],
+)
+def test_a_share_for_the_warm_up_is_cut_off_to_steps_as_in_sd_scripts(
+    share: float, steps: int, percent: float, exact: int
+) -> None:
+    args = {"lr_warmup_steps": share, "max_train_steps": steps, "lr_scheduler": "cosine"}
+    chosen = from_sd_scripts(args).settings.optimizer
+    assert warmup_steps(chosen, steps) == int(share * steps)
+    assert (chosen.lr_warmup, chosen.lr_warmup_steps) == (percent, exact)
+
+
+def test_a_share_of_a_run_of_unknown_length_stays_a_percentage() -> None:
+    args = {"lr_warmup_steps": 0.34, "max_train_epochs": 2, "lr_scheduler": "cosine"}
+    assert from_sd_scripts(args).settings.optimizer.lr_warmup == 34
 
 
 def test_noise_of_both_kinds_stays_both() -> None:

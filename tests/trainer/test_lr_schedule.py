@@ -108,6 +108,8 @@ def test_decay_steps_below_1_are_a_share() -> None:
         )
 
     assert decaying("0.3") == decaying("30")
+    assert decaying("0.308") == decaying("30")
+    assert decaying("0.308") != decaying("31")
 
 
 def test_stable_decay_falls_over_the_last_tenth_by_itself() -> None:

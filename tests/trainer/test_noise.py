@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 
 from tests.trainer.references import reference
+from trainer import train
 from trainer.model import build_noise_scheduler
 from trainer.noise import add_noise, draw_noise, draw_timesteps, offset_noise, pyramid_noise
+from trainer.settings import Noise
 
 LATENTS = torch.zeros(2, 4, 8, 8)
 
@@ -32,6 +35,8 @@ def test_pyramid_noise_equals_the_reference_draw_for_draw(case: dict) -> None:
     noise = pyramid_noise(torch.randn(case["shape"]), case["iterations"], case["discount"])
     assert noise.flatten()[:8].tolist() == case["first8"]
     assert noise.std().item() == pytest.approx(case["std"])
+    assert noise.mean().item() == pytest.approx(case["mean"], abs=1e-7)
+    assert noise.sum().item() == pytest.approx(case["sum"], abs=1e-4)
     assert torch.rand(1).item() == case["torch_next"]
     assert random.random() == case["py_next"]
 
@@ -88,6 +93,21 @@ def test_multires_discount_0_means_the_guides_0_3() -> None:
         drawn.append(draw_noise(LATENTS, multires_noise_iterations=3, multires_noise_discount=discount))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[1], drawn[2])
+
+
+def test_noise_offset_type_both_adds_the_offset_and_then_the_pyramid() -> None:
+    chosen = Noise(
+        noise_offset_type="Both",
+        noise_offset=0.2,
+        multires_noise_iterations=3,
+        multires_noise_discount=0.5,
+    )
+    parts: Any = SimpleNamespace(settings=SimpleNamespace(noise=chosen))
+    seeded()
+    noise, _ = train.draw_noise(parts, LATENTS)
+    seeded()
+    shifted = torch.randn_like(LATENTS) + 0.2 * torch.randn(2, 4, 1, 1)
+    assert torch.equal(noise, pyramid_noise(shifted, 3, 0.5))
 
 
 def test_timesteps_stay_in_their_range() -> None:

@@ -9,6 +9,8 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from tests.trainer.references import reference
+from tests.trainer.tiny import fresh_model
+from trainer.conditioning import CaptionEncoder
 from trainer.errors import UserError
 from trainer.model import load_tokenizer
 from trainer.text import Tokens, clean_caption, encode_text, tokenize
@@ -48,6 +50,10 @@ def test_weighted_tokens_equal_the_reference() -> None:
             assert tokens.ids[0].tolist() == filled(case["ids"]), case["prompt"]
             assert tokens.weights is not None
             assert torch.allclose(tokens.weights[0], torch.tensor(filled(case["weights"])))
+            short = tokenize(SD1, [case["prompt"]], 75, weighted=True)
+            assert short.ids[0].tolist() == filled([case["ids77"]]), case["prompt"]
+            assert short.weights is not None
+            assert torch.allclose(short.weights[0], torch.tensor(filled([case["weights77"]])))
 
 
 def test_a_batch_is_the_same_as_its_captions_alone() -> None:
@@ -127,3 +133,17 @@ def test_tokens_move_to_a_device() -> None:
     assert moved.ids.is_meta
     assert moved.weights is not None
     assert moved.weights.is_meta
+
+
+def test_a_half_precision_text_encoder_gets_the_sum_of_all_gradients_in_full_digits() -> None:
+    """As in the reference, whose runs in bf16 are met bit for bit with it: 16 layers read the embeddings."""
+    model = fresh_model()
+    text_encoder: Any = model.text_encoders[0]
+    text_encoder.to(torch.bfloat16).requires_grad_(True)
+    captions = CaptionEncoder(model, torch.device("cpu"), learning=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        embeds = captions(["a cat"])
+        embeds.retain_grad()
+        torch.stack([(embeds.to(torch.bfloat16) * 2.0**-power).sum() for power in (0, 12)]).sum().backward()
+    assert embeds.grad is not None
+    assert embeds.grad.unique().tolist() == [1 + 2.0**-12]  # in bf16 the small part would be lost

@@ -82,7 +82,11 @@ class DyLoRA(WeightChange):
     def chosen(self) -> int:
         """The group that this batch trains; drawn once per batch, so that it can be computed again."""
         if self._drawn[0] != self.mode.batch:
-            self._drawn = self.mode.batch, random.randint(0, self.target.dim - 1) // self.options.unit
+            if self.nested:  # drawn as each of the two draws it: the same seed gives the same groups
+                group = random.randint(0, self.groups - 1)
+            else:
+                group = random.randint(0, self.target.dim - 1) // self.options.unit
+            self._drawn = self.mode.batch, group
         return self._drawn[1]
 
     def effect(self, x: Tensor) -> Tensor:
