@@ -75,6 +75,9 @@ def test_kohya_itself_would_read_the_same_where_it_can(run: Settings) -> None:
     both_off = run.optimizer.unet_lr == run.optimizer.text_encoder_lr == 0
     if run.optimizer.learning_rate == 0 or both_off:
         cannot_say |= {"unet_lr", "text_encoder_lr"}
+    if run.noise.noise_offset_type == "Both":
+        cannot_say |= {"noise_offset_type"}
+        assert plain.get("noise_offset_type") == "Multires"
     assert differing <= cannot_say | {"seed", "unet_lr", "text_encoder_lr"}
     if "seed" in differing:
         assert run.length.seed == 0
