@@ -17,7 +17,7 @@ from trainer.kohya import networks
 from trainer.kohya.command import options, split_command, text_of
 from trainer.kohya.fitting import fit
 from trainer.kohya.read_sd_scripts import NO_EFFECT, draft_from_options
-from trainer.kohya.report import Entry, shown
+from trainer.kohya.report import Entry, short
 from trainer.kohya.schedule_options import ARGUMENT_OF, joined, takes
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.launch_arguments import read_launch_arguments
@@ -117,8 +117,8 @@ def _contradictions(
             {**other, SETTING: left},
             option=option,
             label=SETTINGS[key].spec.label,
-            value=shown(other[key]),
-            form=shown(settings.get(key)),
+            value=short(other[key]),
+            form=short(settings.get(key)),
         )
 
 
@@ -177,7 +177,7 @@ def _from_entries(
     if odd and odd.why == "kohya.no_setting":
         return block(SETTING, "preflight.parameter_missing", fix, option=name)
     if odd:
-        return block(SETTING, "preflight.parameter_value", fix, option=name, value=shown(value))
+        return block(SETTING, "preflight.parameter_value", fix, option=name, value=short(value))
     if name in NO_EFFECT or any(entry.why == "kohya.no_effect" for entry in entries):
         return hint(SETTING, "preflight.parameter_idle", fix, option=name)
     return {entry.setting: entry.now for entry in entries if entry.setting}
@@ -187,7 +187,7 @@ def _own(name: str, value: Any, fix: Mapping[str, Any]) -> Mapping[str, Any] | P
     """A setting of ours that sd-scripts has no option for, by its key."""
     fitted = fit(name, value, SETTINGS[name].default)
     if fitted.attention:
-        return block(SETTING, "preflight.parameter_value", fix, option=name, value=shown(value))
+        return block(SETTING, "preflight.parameter_value", fix, option=name, value=short(value))
     return {name: fitted.value}
 
 
@@ -212,4 +212,4 @@ def _prompt_file(path: str, fix: Mapping[str, Any]) -> Mapping[str, Any] | Probl
     try:
         return {"sample_prompts": Path(clean_path(path)).read_text(encoding="utf-8")}
     except (OSError, ValueError):
-        return block(SETTING, "preflight.parameter_value", fix, option="sample_prompts", value=shown(path))
+        return block(SETTING, "preflight.parameter_value", fix, option="sample_prompts", value=short(path))

@@ -10,7 +10,7 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.kohya.command import LAUNCHER, options, split_command, text_of
 from trainer.kohya.fitting import fit
-from trainer.kohya.report import shown
+from trainer.kohya.report import short
 from trainer.problems import Problem, block
 from trainer.settings import SETTINGS, Machine
 
@@ -70,7 +70,7 @@ def _problems(found: Mapping[str, Any], loose: list[str]) -> Iterator[Problem]:
 
 def _bad(found: Mapping[str, Any], name: str) -> Problem:
     return block(
-        SETTING, "preflight.launch_value", _without(found, name), option=f"--{name}", value=shown(found[name])
+        SETTING, "preflight.launch_value", _without(found, name), option=f"--{name}", value=short(found[name])
     )
 
 

@@ -118,8 +118,13 @@ def shown(value: Any, language: Language) -> str:
     """A value as a line of the report shows it: short, on one line."""
     if value is None or value == "":
         return str(say(Message("kohya.no_value"), language))
-    text = " ".join(str(value).split())
-    return text if len(text) <= 80 else text[:77] + "…"
+    return short(value)
+
+
+def short(value: Any) -> str:
+    """A value in at most 80 characters, on one line; "-" for none."""
+    text = "" if value is None else " ".join(str(value).split())
+    return (text if len(text) <= 80 else text[:77] + "…") or "-"
 
 
 def report_lines(report: Report, language: Language = "en") -> list[str]:
