@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.checkpoints import random_model
 from tests.trainer.foreign import apply_with_lycoris
 from tests.trainer.references import reference
 from tests.trainer.test_network import full_size
@@ -93,6 +95,16 @@ def test_lycoris_reads_the_file_with_the_same_effect(values: dict[str, Any], tmp
     ours = answer(model)
     assert gap(ours, answer(other)) < 1e-4
     assert min((a - b).abs().max().item() for a, b in zip(ours, plain, strict=True)) > 1e-3
+
+
+def test_lycoris_reads_a_file_for_sd2() -> None:
+    base = random_model("sd2")
+    model, other = copy.deepcopy(base), copy.deepcopy(base)
+    network = build_network(model, settings(LoRA_type="LyCORIS/LoHa"))
+    shake(network)
+    network.eval()
+    assert apply_with_lycoris(other, network.state_dict()) == len(network.adapters)
+    assert gap(answer(model), answer(other)) < 1e-4 < gap(answer(model), answer(base))
 
 
 @pytest.mark.parametrize("values", ALL, ids=named)

@@ -136,7 +136,7 @@ def test_tokens_move_to_a_device() -> None:
 
 
 def test_a_half_precision_text_encoder_gets_the_sum_of_all_gradients_in_full_digits() -> None:
-    """As in the reference, whose runs in bf16 are met bit for bit with it: 16 layers read the embeddings."""
+    """As in the reference: 16 layers read the embeddings, and each has its part in the gradient."""
     model = fresh_model()
     text_encoder: Any = model.text_encoders[0]
     text_encoder.to(torch.bfloat16).requires_grad_(True)
