@@ -119,7 +119,7 @@ def find_and_fill(page: Page, label: str, key: str, text: str) -> None:
     page.keyboard.press("Tab")
 
 
-@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
+@pytest.mark.parametrize("language", ["en-US", pytest.param("ja-JP", marks=pytest.mark.long)])
 def test_a_run_is_set_up_and_started_with_the_keyboard_alone(open_page, root, tmp_path, language):
     page = open_page(language=language)
     fields = {

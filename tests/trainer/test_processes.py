@@ -114,7 +114,7 @@ def test_two_processes_learn_what_one_does_with_twice_the_accumulation(tmp_path)
     assert [path.name for path in (tmp_path / "two" / "out").iterdir()] == ["mascot.safetensors"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stopped_and_continued_together_ends_as_if_never_stopped(tmp_path):
     whole, _ = run(tmp_path / "whole", gradient_accumulation_steps=2, max_train_steps=16, **VARIED)
     job = job_for(tmp_path / "two", num_processes=2, max_train_steps=16, **VARIED)
