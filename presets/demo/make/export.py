@@ -77,6 +77,7 @@ def export(work: Path, tokenizer_folder: Path, model_folder: Path) -> None:
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer_folder / name, fresh / "tokenizer" / name)
     load_as_float32(fresh / "text_encoder" / "config.json")
+    forget_place(fresh / "vae" / "config.json")
     for path in fresh.rglob("*.safetensors"):
         path.chmod(0o644)  # safetensors makes files that only their owner may read
     replace_folder(fresh, model_folder)
@@ -86,6 +87,13 @@ def load_as_float32(config: Path) -> None:
     """Have transformers load the half-precision weights as diffusers does with the others: in float32."""
     values = json.loads(config.read_text(encoding="utf-8"))
     values["dtype"] = "float32"
+    config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def forget_place(config: Path) -> None:
+    """Take out the folder that a part was loaded from: it is of this machine only."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values.pop("_name_or_path", None)
     config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
