@@ -13,7 +13,6 @@ from trainer.settings import SETTINGS, Setting, Settings, matters
 CODES = {
     "kohya.not_a_number": "preflight.value_no_number",
     "kohya.not_whole": "preflight.value_not_whole",
-    "kohya.clamped": "preflight.value_range",
     "kohya.no_such_choice": "preflight.value_choice",
     "kohya.wrong_type": "preflight.value_no_number",
     "kohya.too_long": "preflight.value_too_long",
@@ -55,18 +54,10 @@ def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
     fixed = setting.default if is_secret else result.value
     least, over, most = (setting.bound(name) for name in ("ge", "gt", "le"))
     low = least if over is None else over
-    code = CODES[result.why]
-    if code == "preflight.value_range" and (low is None or most is None):
-        code = (
-            "preflight.value_high"
-            if low is None
-            else "preflight.value_low"
-            if over is None
-            else "preflight.value_over"
-        )
+    out_of_range = result.why == "kohya.clamped"
     return block(
         setting.key,
-        code,
+        _range_code(least, over, most) if out_of_range else CODES[result.why],
         {setting.key: fixed},
         label=setting.spec.label,
         value="…" if is_secret else _short(raw),
@@ -75,6 +66,15 @@ def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
         high=_number(most),
         choices=", ".join(str(choice) for choice in setting.choices),
     )
+
+
+def _range_code(least: float | None, over: float | None, most: float | None) -> str:
+    """Which sentence names the limits that there are: at least, more than, at most, or between two."""
+    if least is None and over is None:
+        return "preflight.value_high"
+    if most is None:
+        return "preflight.value_low" if over is None else "preflight.value_over"
+    return "preflight.value_range"
 
 
 def _number(value: float | None) -> str:
