@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from trainer.job_folder import default_workspace
+from trainer.files.job_folder import default_workspace
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -45,10 +45,10 @@ def main() -> int:
     wanted = arguments()
     # Presets and path completion look it up there, and so does the trainer.
     os.environ["LORA_ATELIER_WORKSPACE"] = str(wanted.workspace.expanduser().resolve())
-    from app.quick_start import without_stubs
+    from app.page.quick_start import without_stubs
 
     without_stubs()
-    from app.server import serve
+    from app.web.server import serve
 
     try:
         serve(

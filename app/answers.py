@@ -15,24 +15,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import dataset as data_plan
-from app import form, help_texts, imports, own_pictures, paths, preset_files, presets, speed
-from app.drafts import Drafts
-from app.layout import word
-from app.look import look as look_at
-from app.wording import language_of
+from app import paths
+from app.form import dataset as data_plan
+from app.form import help_texts, imports, own_pictures, preset_files, presets
+from app.form import values as form
+from app.form.drafts import Drafts
+from app.form.look import look as look_at
+from app.jobs import pace
+from app.page.layout import word
+from app.texts import language_of
 from trainer import kohya
 from trainer.errors import UserError
+from trainer.files.paths import clean_path
+from trainer.files.secrets import NAMES as SECRETS
+from trainer.files.secrets import read_secret, variable_of, write_secret
 from trainer.messages import LANGUAGES, Language, Message, say
-from trainer.places import clean_path
-from trainer.plan import Plan
-from trainer.preflight import check_values
-from trainer.secrets import NAMES as SECRETS
-from trainer.secrets import read_secret, variable_of, write_secret
+from trainer.plan.run import Plan
+from trainer.preflight.check import check_values
 from trainer.settings import SETTINGS, Settings
 
 if TYPE_CHECKING:
-    from app.jobs import JobStore
+    from app.jobs.store import JobStore
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -121,7 +124,7 @@ class Answers:
         """The form's content looked at, with the time that past runs tell."""
 
         def seconds(settings: Settings, plan: Plan) -> float | None:
-            return speed.estimate(self.store, settings, plan)
+            return pace.estimate(self.store, settings, plan)
 
         return look_at(values, language_of(request.get("lang")), seconds)
 

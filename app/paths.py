@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import psutil
 
-from trainer.job_folder import PROJECT, default_workspace
+from trainer.files.job_folder import PROJECT, default_workspace
 
 Kind = Literal["any", "file", "folder", "model"]
 ENDINGS: dict[str, tuple[str, ...]] = {

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from trainer.model import LoadedModel, Prediction, build_noise_scheduler, load_tokenizer
-from trainer.single_file import Family, shipped_config
+from trainer.models.load import LoadedModel, Prediction, build_noise_scheduler, load_tokenizer
+from trainer.models.single_file import Family, shipped_config
 
 TINY_UNET: dict[Family, dict[str, Any]] = {
     "sd1": {"block_out_channels": [32, 64, 64, 64], "cross_attention_dim": 48},

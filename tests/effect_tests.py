@@ -5,30 +5,30 @@ from __future__ import annotations
 from tests.trainer.test_effects import EFFECTS
 
 PLACE = "tests/trainer"
-METADATA = "test_metadata.py::test_what_the_person_wrote_is_in_it"
+METADATA = "training/test_metadata.py::test_what_the_person_wrote_is_in_it"
 COMPILED = "test_settings_in_runs.py::test_dynamo_settings_reach_torch_compile"
 UPLOADED = "test_settings_in_runs.py::test_where_and_how_files_are_uploaded"
-TRACKER = "test_tracking.py::test_log_tracker_name_config_and_settings_reach_tensorboard"
-RESUMED = "test_run.py::test_resume_goes_on_at_the_step_of_the_state"
+TRACKER = "jobs/test_tracking.py::test_log_tracker_name_config_and_settings_reach_tensorboard"
+RESUMED = "jobs/test_run.py::test_resume_goes_on_at_the_step_of_the_state"
 WORKERS = "test_settings_in_runs.py::test_workers_read_ahead_and_live_on_over_epochs"
 ELSEWHERE = {
-    "pretrained_model_name_or_path": "test_source_model.py::test_the_model_named_is_the_one_that_learns",
-    "model_list": "test_source_model.py::test_model_quick_pick_goes_before_the_path",
-    "v2": "test_source_model.py::test_v2_reads_the_second_text_encoder_up_to_its_penultimate_layer",
-    "vae": "test_source_model.py::test_a_separate_vae_makes_the_latents",
-    "output_dir": "test_run.py::test_a_run_tells_every_step_and_ends_with_the_file",
-    "seed": "test_run.py::test_same_seed_gives_the_same_weights_and_another_seed_others",
+    "pretrained_model_name_or_path": "training/test_source_model.py::test_the_model_named_is_the_one_that_learns",
+    "model_list": "training/test_source_model.py::test_model_quick_pick_goes_before_the_path",
+    "v2": "training/test_source_model.py::test_v2_reads_the_second_text_encoder_up_to_its_penultimate_layer",
+    "vae": "training/test_source_model.py::test_a_separate_vae_makes_the_latents",
+    "output_dir": "jobs/test_run.py::test_a_run_tells_every_step_and_ends_with_the_file",
+    "seed": "jobs/test_run.py::test_same_seed_gives_the_same_weights_and_another_seed_others",
     "resume": RESUMED,
     "resume_from_huggingface": RESUMED,
-    "logging_dir": "test_tracking.py::test_logging_folder_gets_a_curve_of_loss_and_rates",
-    "log_with": "test_tracking.py::test_tensorboard_is_left_out_where_only_wandb_is_asked_for",
+    "logging_dir": "jobs/test_tracking.py::test_logging_folder_gets_a_curve_of_loss_and_rates",
+    "log_with": "jobs/test_tracking.py::test_tensorboard_is_left_out_where_only_wandb_is_asked_for",
     "training_comment": METADATA,
     **{f"metadata_{name}": METADATA for name in ("title", "author", "description", "license", "tags")},
-    "num_machines": "test_processes.py::test_each_process_gets_its_number_and_a_common_place_to_meet",
-    "gpu_ids": "test_processes.py::test_gpu_ids_are_the_only_gpus_that_the_run_sees",
-    "multi_gpu": "test_processes.py::test_multi_gpu_with_one_process_is_pointed_out",
-    "network_weights": "test_network.py::test_network_weights_are_the_start_and_stay_untouched",
-    "dim_from_weights": "test_network.py::test_another_rank_is_told_and_dim_from_weights_takes_it",
+    "num_machines": "distributed/test_processes.py::test_each_process_gets_its_number_and_a_common_place_to_meet",
+    "gpu_ids": "distributed/test_processes.py::test_gpu_ids_are_the_only_gpus_that_the_run_sees",
+    "multi_gpu": "distributed/test_processes.py::test_multi_gpu_with_one_process_is_pointed_out",
+    "network_weights": "network/test_network.py::test_network_weights_are_the_start_and_stay_untouched",
+    "dim_from_weights": "network/test_network.py::test_another_rank_is_told_and_dim_from_weights_takes_it",
     "max_data_loader_n_workers": WORKERS,
     "persistent_data_loader_workers": WORKERS,
     "vae_batch_size": "test_settings_in_runs.py::test_vae_batch_size_is_how_many_are_encoded_at_once",
@@ -36,9 +36,9 @@ ELSEWHERE = {
     "scale_v_pred_loss_like_noise_pred": (
         "test_settings_in_runs.py::test_scale_v_prediction_loss_weighs_a_velocity_like_noise"
     ),
-    "main_process_port": "test_processes.py::test_each_process_gets_its_number_and_a_common_place_to_meet",
+    "main_process_port": "distributed/test_processes.py::test_each_process_gets_its_number_and_a_common_place_to_meet",
     **{f"dynamo_{name}": COMPILED for name in ("backend", "mode", "use_fullgraph", "use_dynamic")},
-    "wandb_run_name": "test_tracking.py::test_without_a_key_wandb_records_on_this_machine",
+    "wandb_run_name": "jobs/test_tracking.py::test_without_a_key_wandb_records_on_this_machine",
     "log_tracker_name": TRACKER,
     "log_tracker_config": TRACKER,
     "log_config": TRACKER,
@@ -46,9 +46,9 @@ ELSEWHERE = {
     "huggingface_path_in_repo": UPLOADED,
     "save_state_to_huggingface": UPLOADED,
     "async_upload": UPLOADED,
-    "sdxl": "test_checks.py::test_rule[unbuilt]",
-    "fp8_base": "test_checks.py::test_rule[no_fp8_base]",
-    "train_inpainting": "test_checks.py::test_rule[no_inpainting]",
+    "sdxl": "preflight/test_checks.py::test_rule[unbuilt]",
+    "fp8_base": "preflight/test_checks.py::test_rule[no_fp8_base]",
+    "train_inpainting": "preflight/test_checks.py::test_rule[no_inpainting]",
 }
 """Setting -> test, below tests/trainer, beside those of test_effects.py."""
 TESTS: dict[str, str] = {

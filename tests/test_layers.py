@@ -42,7 +42,7 @@ def test_torch_free_trainer_modules_and_the_command_line_stay_so():
 
 
 def test_the_trainer_never_loads_gradio():
-    assert "gradio" not in loaded_by("trainer.train", "trainer.run", "trainer.__main__")
+    assert "gradio" not in loaded_by("trainer.training.loop", "trainer.jobs.run", "trainer.__main__")
 
 
 def test_no_function_is_longer_than_80_lines():

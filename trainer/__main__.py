@@ -16,13 +16,14 @@ from typing import Annotated, Any
 
 import typer
 
-from trainer import kohya, preflight
+from trainer import kohya
+from trainer.distributed.processes import Rank
 from trainer.errors import UserError
-from trainer.job_folder import JobFolder, default_workspace
+from trainer.files.job_folder import JobFolder, default_workspace
+from trainer.files.secrets import ENVIRONMENT, secrets_file
 from trainer.messages import Language, Message, say
-from trainer.plan import Plan
-from trainer.processes import Rank
-from trainer.secrets import ENVIRONMENT, secrets_file
+from trainer.plan.run import Plan
+from trainer.preflight import check as preflight
 from trainer.settings import SETTINGS, Settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -88,8 +89,8 @@ def _once(prepared: Callable[[], str]) -> str:
     rank = Rank.own()
     if rank.count == 1:
         return prepared()
-    from trainer.device import pick_device
-    from trainer.exchange import Exchange
+    from trainer.distributed.collectives import Exchange
+    from trainer.training.precision import pick_device
 
     return Exchange.joined(rank, pick_device()).agree(prepared)
 
@@ -108,8 +109,8 @@ def resume(folder: Annotated[Path, typer.Argument(help="A job folder.")]) -> Non
 
 def _run(folder: JobFolder, *, resume: bool = False) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads leave the processor to others
-    from trainer.redact import redact_streams
-    from trainer.run import run_job
+    from trainer.files.redact import redact_streams
+    from trainer.jobs.run import run_job
 
     redact_streams()
     _stop_on_signals(folder)
@@ -162,7 +163,7 @@ def plan_lines(plan: Plan) -> list[str]:
 @app.command()
 def inspect(lora: Annotated[Path, typer.Argument(help="A LoRA file.")], as_json: AsJson = False) -> None:
     """Say what a LoRA file contains: modules, ranks, alphas, metadata."""
-    from trainer.lora_info import describe
+    from trainer.lora.info import describe
 
     info = describe(lora)
     print(json.dumps(info.as_json(), ensure_ascii=False, indent=1) if as_json else info.text())
@@ -175,7 +176,7 @@ def extract(
     output: Annotated[Path | None, typer.Option(help="Its file; beside the DyLoRA if not given.")] = None,
 ) -> None:
     """Take a LoRA of a smaller rank out of a DyLoRA, and print where it is."""
-    from trainer.extract import extract as write
+    from trainer.tools.extract import extract as write
 
     print(write(lora, rank, output))
 
@@ -186,7 +187,7 @@ def try_(
     idle: Annotated[float, typer.Option(help="Seconds without a request after which it ends.")] = 300,
 ) -> None:
     """Draw pictures with a job's LoRA: JSON requests come in, JSON answers go out, one per line."""
-    from trainer.try_out import main as serve
+    from trainer.jobs.try_out import main as serve
 
     serve(JobFolder(folder), idle)
 

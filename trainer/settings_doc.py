@@ -10,10 +10,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
+from trainer.files.whole_file import write_whole
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.messages import LANGUAGES, Language, Message, say, texts
 from trainer.settings import SET, SETTINGS, Setting, Tab
-from trainer.whole_file import write_whole
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 HELP_PARTS = ("does", "usual", "too_much", "goes_with")

@@ -1,4 +1,4 @@
-// A LoRA file explained: card and sheet. `server.explain`: see app/lora_card.py.
+// A LoRA file explained: card and sheet. `server.explain`: see app/jobs/lora_card.py.
 LA.inside ??= (words, root, server, job) => {
   const { h, icon, fill, patient } = LA;
   const w = (key, values) => fill(words[key], values || {});

@@ -1,4 +1,4 @@
-// The Jobs tab: list, one run against the default, two runs side by side; see app/jobs_tab.py.
+// The Jobs tab: list, one run against the default, two runs side by side; see app/page/jobs_tab.py.
 (() => {
   const { h, icon, rich, set, fill, number, span, time, chart, columns, grid, patient } = LA;
   const root = element.querySelector('.la-jobs') || element;

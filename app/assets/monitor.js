@@ -1,4 +1,4 @@
-// The live view. `server.live(cursor)` answers with what is new; see app/monitor.py.
+// The live view. `server.live(cursor)` answers with what is new; see app/jobs/live.py.
 (() => {
   const { h, icon, rich, set, fill, number, rate, bytes, clock, span, time, copy, chart, columns, grid, patient } = LA;
   const root = element.querySelector('.la-live') || element;

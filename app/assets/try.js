@@ -1,5 +1,5 @@
 // "Try it": pictures with the LoRA beside the base model's. Shared by the live view and the jobs tab.
-// `server.try_ask`, `try_look`, `try_cancel`: see app/try_it.py.
+// `server.try_ask`, `try_look`, `try_cancel`: see app/jobs/try_it.py.
 LA.tryCard ??= (words, root, server, job, offer) => {
   const { h, icon, set, fill, lightbox, patient } = LA;
   const w = (key, values) => fill(words[key], values || {});

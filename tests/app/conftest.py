@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.jobs import Job, JobStore
+from app.jobs.store import Job, JobStore
 from trainer.settings import Settings
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_trainer.py"))

@@ -37,8 +37,8 @@ from trainer.events import (
     Step,
     Stopped,
 )
-from trainer.job_folder import JobFolder
-from trainer.sample_prompts import prompts
+from trainer.files.job_folder import JobFolder
+from trainer.plan.sample_prompts import prompts
 
 SAMPLES_EVERY = 4
 

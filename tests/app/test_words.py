@@ -8,14 +8,14 @@ from string import Formatter
 
 import pytest
 
-from app import form, help_texts
-from app.layout import TEXTS, group_words, words
-from app.look import look
+from app.form import help_texts, values
+from app.form.look import look
+from app.page.layout import TEXTS, group_words, words
 from trainer import settings_doc
 from trainer.messages import LANGUAGES, texts
 from trainer.settings import SET, SETTINGS
 
-APP = Path(form.__file__).parent
+APP = Path(values.__file__).parents[1]
 SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in (APP / "assets").glob("*.js")}
 LIVE = ("live.js", "monitor.js", "jobs.js")
 """Scripts with words of their own (texts/live.*.json)."""
@@ -151,7 +151,7 @@ def test_a_conditional_field_is_idle_with_its_reason(key, language):
     """It names the setting that makes it idle, and wakes when that is changed."""
     matters = SETTINGS[key].spec.matters
     awake = {
-        **form.shown_values({}),
+        **values.shown_values({}),
         **{other: value_for(other, wanted) for other, wanted in matters.items()},
     }
     if SETTINGS[key].spec.unbuilt is not True:

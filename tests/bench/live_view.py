@@ -18,7 +18,7 @@ from playwright.sync_api import CDPSession, sync_playwright
 
 from tests.browser.conftest import served
 from trainer.events import EventLog, Phase, Started, Step
-from trainer.job_folder import JobFolder
+from trainer.files.job_folder import JobFolder
 from trainer.settings import Settings
 
 STEPS, TOTAL = 100_000, 120_000

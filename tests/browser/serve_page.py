@@ -16,11 +16,11 @@ FAKE = (sys.executable, str(ROOT / "tests" / "app" / "fake_trainer.py"))
 def main() -> None:
     """Serve until the process is ended."""
     sys.path.insert(0, str(ROOT))
-    from app.quick_start import without_stubs
+    from app.page.quick_start import without_stubs
 
     without_stubs()
-    from app import server
-    from app.jobs import JobStore
+    from app.jobs.store import JobStore
+    from app.web import server
 
     if "real" not in sys.argv[2:]:
         server.JobStore = functools.partial(JobStore, trainer=FAKE)  # type: ignore[misc,assignment]  # same call

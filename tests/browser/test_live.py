@@ -18,11 +18,11 @@ import uvicorn
 from gradio.context import Context
 from playwright.sync_api import Browser, Page, expect
 
-from app import server
-from app.jobs import JobStore
-from app.jobs_tab import build_jobs_tab
-from app.monitor import build_monitor
-from app.try_it import TryIt
+from app.jobs.live import build_monitor
+from app.jobs.store import JobStore
+from app.jobs.try_it import TryIt
+from app.page.jobs_tab import build_jobs_tab
+from app.web import server
 from tests.app.conftest import settings, store, wait_for, wait_until  # noqa: F401  # fixtures
 from trainer.settings import Settings
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.jobs import JobStore
+from app.jobs.store import JobStore
 from tests.browser.conftest import fill_demo, open_tab, ready, served
-from trainer.lora_info import describe
+from trainer.lora.info import describe
 
 pytestmark = [
     pytest.mark.browser,

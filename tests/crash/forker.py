@@ -23,14 +23,14 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from trainer.__main__ import _run
-from trainer.job_folder import JobFolder
+from trainer.files.job_folder import JobFolder
 
 
 def main() -> None:
     import diffusers.schedulers  # noqa: F401  # loaded once, before any process is made
 
-    import trainer.parts
-    import trainer.train  # noqa: F401  # see above
+    import trainer.training.build
+    import trainer.training.loop  # noqa: F401  # see above
 
     print("ready", flush=True)
     for line in sys.stdin:

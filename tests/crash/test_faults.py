@@ -23,11 +23,11 @@ from tests.crash.trainers import (
 )
 from tests.trainer.runs import DEMO
 from trainer.events import Event, Failed, Finished, Notice, Saved, Step
-from trainer.job_folder import JobFolder, find_state
+from trainer.files.job_folder import JobFolder, find_state
+from trainer.jobs.run import DONE, USER
 from trainer.messages import LANGUAGES, Message, say
-from trainer.run import DONE, USER
 from trainer.settings import SETTINGS
-from trainer.state import load_state
+from trainer.training.state import load_state
 
 pytestmark = pytest.mark.slow
 

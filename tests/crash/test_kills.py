@@ -24,7 +24,7 @@ from tests.crash.trainers import (
     kill_somewhere,
     settings_of_a_run,
 )
-from trainer.job_folder import PROJECT, JobFolder
+from trainer.files.job_folder import PROJECT, JobFolder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 KILLED = -9

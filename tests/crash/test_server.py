@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.jobs import JobStore
+from app.jobs.store import JobStore
 from tests.app.conftest import FAKE, wait_until
 from tests.crash.trainers import wait_for
 

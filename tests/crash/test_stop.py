@@ -22,8 +22,8 @@ from tests.crash.trainers import (
     wait_for,
 )
 from trainer.events import Phase, Saved, Started, Step, Stopped
-from trainer.job_folder import PROJECT, JobFolder, find_state
-from trainer.run import STOPPED
+from trainer.files.job_folder import PROJECT, JobFolder, find_state
+from trainer.jobs.run import STOPPED
 
 BEFORE = ("start", "read_images", "load_model", "cache_latents", "sample")
 

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from tests.trainer.runs import short_settings
 from trainer.events import Event, Phase, Step, parse, read_events
-from trainer.job_folder import JobFolder, find_state
+from trainer.files.job_folder import JobFolder, find_state
+from trainer.files.whole_file import PARTIAL
 from trainer.settings import Settings
-from trainer.state import load_state
-from trainer.whole_file import PARTIAL
+from trainer.training.state import load_state
 
 STEPS = 6
 PHASES = ("start", "read_images", "load_model", "cache_latents", "sample", "save", "train")

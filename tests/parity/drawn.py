@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.buckets import BucketRule
-from trainer.captions import CaptionRule
-from trainer.picture_files import read_header
+from trainer.data.buckets import BucketRule
+from trainer.data.captions import CaptionRule
+from trainer.data.picture_files import read_header
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from tests.parity.drawn import Drawn
-from trainer.buckets import BucketRule
-from trainer.latents import encode
-from trainer.picture_files import read_header
-from trainer.pictures import Pixels, fitted, to_input
+from trainer.data.buckets import BucketRule
+from trainer.data.picture_files import read_header
+from trainer.data.pixels import Pixels, fitted, to_input
+from trainer.training.latent_cache import encode
 
 
 def latents_of(vae: AutoencoderKL, rule: BucketRule, drawn: Sequence[Drawn], root: Path) -> Tensor:

@@ -29,23 +29,23 @@ from transformers.optimization import Adafactor
 from tests.parity.drawn import Drawer, Drawn, following, shuffle
 from tests.parity.pictures import latents_of, same_pictures
 from tests.parity.recording import Recording
-from trainer import parts as builders
-from trainer import train
-from trainer.buckets import BucketRule
-from trainer.dataset import Batch
-from trainer.device import pick_precision
+from trainer.data.buckets import BucketRule
 from trainer.kohya import from_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
-from trainer.lora_file import DTYPES, load_lora, save_lora
-from trainer.lr_schedule import build_lr_scheduler
-from trainer.model import enable_gradient_checkpointing
-from trainer.network import build_network
-from trainer.optimizer import set_training
-from trainer.parts import Parts
-from trainer.plan import bucket_rule
-from trainer.position import Position
+from trainer.models.load import enable_gradient_checkpointing
+from trainer.network.lora_file import DTYPES, load_lora, save_lora
+from trainer.network.network import build_network
+from trainer.plan.lr_schedule import build_lr_scheduler
+from trainer.plan.run import bucket_rule
 from trainer.settings import Settings
-from trainer.skipped import SkippedSteps
+from trainer.training import build as builders
+from trainer.training import loop
+from trainer.training.batches import Batch
+from trainer.training.build import Parts
+from trainer.training.grad_scaling import SkippedSteps
+from trainer.training.optimizer import set_training
+from trainer.training.position import Position
+from trainer.training.precision import pick_precision
 
 BOUNDS = {
     "hidden_max_abs": 2e-5,
@@ -246,7 +246,7 @@ def _micro_step(
     with parts.accelerator.autocast():
         text_embeds = parts.captions(batch["captions"])
     figures.see("hidden_max_abs", text_embeds.detach(), recording.step(index, "text_hidden_states"))
-    noise, timesteps = train.draw_noise(parts, latents)
+    noise, timesteps = loop.draw_noise(parts, latents)
     recorded = recording.step(index, "timesteps").flatten()
     if draw:
         figures.see("noise_max_abs", noise, recording.step(index, "noise"))
@@ -263,7 +263,7 @@ def _micro_step(
     listener: Any = listen
     parts.model.predict_noise = listener
     ours = Batch(tuple(batch["captions"]), torch.tensor(batch["loss_weights"]), (), ())
-    loss = train.batch_loss(parts, ours, latents, text_embeds, noise, timesteps)
+    loss = loop.batch_loss(parts, ours, latents, text_embeds, noise, timesteps)
     figures.see("loss_max_abs", loss.detach(), batch["loss"])
     parts.accelerator.backward(loss / parts.accumulation_steps)
 
@@ -297,7 +297,7 @@ def _change_weights(parts: Parts, step: Mapping[str, Any], figures: Figures) -> 
         figures.see("lr_max_rel", [group["lr"] for group in groups], step["lrs"], relative=True)
     if step.get("d"):
         figures.see("d_max_rel", [group["d"] for group in groups], step["d"], relative=True)
-    norm = train.change_weights(parts)
+    norm = loop.change_weights(parts)
     if step["grad_total_norm_before_clip"] is not None:
         figures.see("grad_norm_max_rel", norm, step["grad_total_norm_before_clip"], relative=True)
     if relative_step:

@@ -12,7 +12,7 @@ from tests.parity.drawn import Drawer, following, shuffle
 from tests.parity.recording import Recording
 from tests.parity.replay import CannotReplayError, replay, settings_of
 from tests.trainer.references import reference
-from trainer.buckets import BucketRule
+from trainer.data.buckets import BucketRule
 from trainer.kohya.sd_defaults import DEFAULTS
 
 ROOT = Path(os.environ.get("LORA_ATELIER_PARITY", "../shared/parity"))

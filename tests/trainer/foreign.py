@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from trainer.model import LoadedModel
+from trainer.models.load import LoadedModel
 
 
 def apply_with_lycoris(model: LoadedModel, tensors: Mapping[str, Tensor]) -> int:

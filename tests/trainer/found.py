@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer.preflight import Checked, check
+from trainer.preflight.check import Checked, check
 from trainer.problems import Problem
 from trainer.settings import Settings
 

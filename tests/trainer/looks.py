@@ -14,17 +14,17 @@ import torch
 from safetensors.torch import load_file
 
 from tests.trainer.runs import events
-from trainer import parts as builders
-from trainer import train
-from trainer.dataset import Batch
-from trainer.device import Precision
 from trainer.events import Sampled, Step
-from trainer.job_folder import JobFolder, default_workspace
-from trainer.lr_schedule import rates
-from trainer.model import LoadedModel
-from trainer.preflight import check
-from trainer.run import run_job
+from trainer.files.job_folder import JobFolder, default_workspace
+from trainer.jobs.run import run_job
+from trainer.models.load import LoadedModel
+from trainer.plan.lr_schedule import rates
+from trainer.preflight.check import check
 from trainer.settings import Settings
+from trainer.training import build as builders
+from trainer.training import loop
+from trainer.training.batches import Batch
+from trainer.training.precision import Precision
 
 CPU = torch.device("cpu")
 Seen = dict[str, Any]
@@ -97,9 +97,9 @@ def noise_and_loss(settings: Settings, _folder: Path) -> Seen:
     torch.manual_seed(3)
     builders.seed_everything(3)
     latents = torch.randn(2, 4, 8, 8) + 0.5
-    noise, timesteps = train.draw_noise(parts, latents)
+    noise, timesteps = loop.draw_noise(parts, latents)
     batch = Batch(("a", "b"), torch.ones(2), (0, 1), (False, False))
-    loss = train.batch_loss(parts, batch, latents, torch.zeros(2, 77, 8), noise, timesteps)
+    loss = loop.batch_loss(parts, batch, latents, torch.zeros(2, 77, 8), noise, timesteps)
     return {"noise": noise, "timesteps": timesteps, "loss": round(float(loss), 5)}
 
 

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trainer.events import Event, read_events
-from trainer.job_folder import JobFolder
-from trainer.run import run_job
+from trainer.files.job_folder import JobFolder
+from trainer.jobs.run import run_job
 from trainer.settings import Settings
 
 DEMO = Path(__file__).parents[2] / "presets" / "demo"

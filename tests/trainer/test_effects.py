@@ -33,8 +33,8 @@ from tests.trainer.looks import (
 )
 from tests.trainer.made import picture
 from tests.trainer.runs import short_settings
-from trainer.chance import seed_everything
 from trainer.settings import Settings
+from trainer.training.rng import seed_everything
 
 Look = Callable[[Settings, Path], Any]
 Shows = Callable[[Any, Any], bool]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from trainer.job_folder import PROJECT
+from trainer.families.detect import FULL_SIZE
+from trainer.files.job_folder import PROJECT
 from trainer.kohya import read, to_kohya
 from trainer.kohya.ages import NEWEST
 from trainer.kohya.write_kohya import OURS
-from trainer.memory_estimate import lora_weights, memory_parts
 from trainer.messages import LANGUAGES
-from trainer.model_header import FULL_SIZE
-from trainer.preflight import check
+from trainer.plan.memory import lora_weights, memory_parts
+from trainer.preflight.check import check
 from trainer.settings import SETTINGS
 
 FOLDER = PROJECT / "presets"

@@ -11,23 +11,23 @@ from torch.utils.data import DataLoader
 from tests.trainer.looks import base_model, quiet
 from tests.trainer.made import image_folder, picture
 from tests.trainer.runs import short_settings
-from trainer import compiling, dataset, latents
-from trainer import parts as builders
-from trainer.hub import Uploader
-from trainer.job_folder import JobFolder
-from trainer.loss import signal_to_noise
-from trainer.position import Position, groups_from
+from trainer.files.hub import Uploader
+from trainer.files.job_folder import JobFolder
+from trainer.training import batches, compiling, latent_cache
+from trainer.training import build as builders
+from trainer.training.loss import signal_to_noise
+from trainer.training.position import Position, groups_from
 
 
 def test_vae_batch_size_is_how_many_are_encoded_at_once(tmp_path, monkeypatch):
     sizes: list[int] = []
-    plain = latents.encode
+    plain = latent_cache.encode
 
     def counted(vae: Any, pixels: torch.Tensor, *more: Any) -> torch.Tensor:
         sizes.append(len(pixels))
         return plain(vae, pixels, *more)
 
-    monkeypatch.setattr(latents, "encode", counted)
+    monkeypatch.setattr(latent_cache, "encode", counted)
     settings = short_settings(
         tmp_path, train_data_dir=str(image_folder(tmp_path / "img", 6)), vae_batch_size=3, train_batch_size=1
     )
@@ -56,7 +56,7 @@ def test_workers_read_ahead_and_live_on_over_epochs(tmp_path, monkeypatch):
             workers.append(options["num_workers"])
             super().__init__(*words, **options)
 
-    monkeypatch.setattr(dataset, "DataLoader", Counted)
+    monkeypatch.setattr(batches, "DataLoader", Counted)
     folder = image_folder(tmp_path / "img", 1)
     for persistent, begun in ((False, [1, 1]), (True, [1])):
         settings = short_settings(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.checkpoints import random_model
-from trainer.model import LoadedModel
+from trainer.models.load import LoadedModel
 
 STEPS = torch.tensor([500])
 

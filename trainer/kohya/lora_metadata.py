@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
+from trainer.families.detect import ModelUnreadableError, Shapes, read_header
+from trainer.files.reading import parse_json
 from trainer.kohya.draft import OWN, Draft
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
-from trainer.kohya.reading import parse_json
 from trainer.kohya.report import Imported
 from trainer.kohya.sd_defaults import DEFAULTS
-from trainer.lora_shapes import rank_of
-from trainer.model_header import ModelUnreadableError, Shapes, read_header
+from trainer.lora.shapes import rank_of
 
 OPTIONS = {
     "ss_batch_size_per_device": "train_batch_size", "ss_optimizer": "optimizer_type",
@@ -178,7 +178,7 @@ def _from_shapes(path: Path, shapes: Shapes) -> Imported:
 
 
 def _kind(shapes: Shapes, *, has_conv: bool) -> str:
-    from trainer.start_file import start_file_of  # it needs this package
+    from trainer.kohya.start_file import start_file_of  # it needs this package
 
     found = start_file_of(shapes, {})
     return found.type if found else "Kohya LoCon" if has_conv else "Standard"
@@ -186,7 +186,7 @@ def _kind(shapes: Shapes, *, has_conv: bool) -> str:
 
 def _ranks(shapes: Shapes) -> tuple[Counter[int], Counter[int]]:
     """How often each rank occurs: in linear and 1x1 layers, and in 3x3 convolutions."""
-    from trainer.start_file import shapes_by_module
+    from trainer.kohya.start_file import shapes_by_module
 
     ranks: Counter[int] = Counter()
     conv: Counter[int] = Counter()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainer.job_folder import PROJECT, default_workspace
+from trainer.files.job_folder import PROJECT, default_workspace
 from trainer.settings import SETTINGS
 
 PATHS = frozenset(key for key, s in SETTINGS.items() if s.spec.widget in ("model", "file", "folder"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.kohya.fitting import as_number
-from trainer.lr_schedule import EXTRA_ARGUMENTS
+from trainer.plan.lr_schedule import EXTRA_ARGUMENTS
 
 ARGUMENT_OF = {
     "lr_scheduler_min_lr_ratio": "min_lr_ratio",

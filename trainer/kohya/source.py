@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
+from trainer.files.reading import check_values, decode, parse_json, parse_toml, read_bytes, read_toml
 from trainer.kohya.command import Command, is_command, read_command, shell_variables
 from trainer.kohya.datasets import is_dataset, take_dataset
 from trainer.kohya.draft import OWN, Draft
 from trainer.kohya.lora_metadata import read_lora
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
-from trainer.kohya.reading import check_values, decode, parse_json, parse_toml, read_bytes, read_toml
 from trainer.kohya.report import Imported
 
 SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_args"}

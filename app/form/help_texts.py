@@ -1,0 +1,115 @@
+"""What the page says about each setting, and the search over it."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+from typing import Any
+
+from app.form.values import plain
+from app.page.layout import fold_of, group_words, word, words
+from trainer.messages import LANGUAGES, Language, texts
+from trainer.settings import SETTINGS
+
+PARTS = ("does", "usual", "too_much", "goes_with")
+
+
+def help_of(key: str, language: Language) -> dict[str, str]:
+    """The help of a setting: `meaning` (of the label, Japanese only) and PARTS."""
+    return texts(language).get("settings", {}).get(key, {})
+
+
+def fields(language: Language) -> dict[str, dict[str, Any]]:
+    """Label, place and help of every setting."""
+    return {
+        key: {
+            "label": setting.spec.label,
+            "tab": setting.spec.tab,
+            "group": setting.spec.group,
+            "fold": fold_of(key),
+            "kind": setting.kind,
+            "widget": setting.spec.widget,
+            "choices": choices(key, language),
+            "required": setting.spec.required,
+            "placeholder": placeholder(key, language),
+            "default": default_text(key, language),
+            "meaning": help_of(key, language).get("meaning", "") if language == "ja" else "",
+            "help": {part: help_of(key, language).get(part, "") for part in PARTS},
+        }
+        for key, setting in SETTINGS.items()
+    }
+
+
+def choices(key: str, language: Language) -> list[dict[str, str]]:
+    """The choices of a list, or the offered values of a free text, each with its words."""
+    setting = SETTINGS[key]
+    told = texts(language)["choices"].get(key, {})
+    offered = [str(choice) for choice in setting.choices or setting.spec.suggestions]
+    return [{"value": value, "words": told.get(value, "")} for value in offered]
+
+
+def placeholder(key: str, language: Language) -> str:
+    """What an empty field says."""
+    spec = SETTINGS[key].spec
+    if f"empty.{key}" in words(language):
+        return word(language, f"empty.{key}")
+    path = spec.widget in ("model", "file", "folder")
+    return word(language, "empty.path" if spec.required else "empty.optional") if path else ""
+
+
+def default_text(key: str, language: Language) -> str:
+    """The default in words, as the help panel's foot shows it."""
+    default = SETTINGS[key].default
+    if isinstance(default, bool):
+        return word(language, "on" if default else "off")
+    return plain(key, default) or word(language, "blank")
+
+
+def folded(text: str) -> str:
+    """For comparing: full-width as half-width, no case, katakana as hiragana."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(chr(ord(char) - 0x60) if "ァ" <= char <= "ヶ" else char for char in text)
+
+
+@cache
+def _index() -> dict[str, tuple[str, str, str]]:
+    """key -> (label, other names, all words of its help in every language), folded."""
+    index = {}
+    for key, setting in SETTINGS.items():
+        meanings = " ".join(help_of(key, language).get("meaning", "") for language in LANGUAGES)
+        body = " ".join(help_of(key, language).get(part, "") for language in LANGUAGES for part in PARTS)
+        groups = " ".join(group_words(language)[setting.spec.group]["title"] for language in LANGUAGES)
+        names = f"{meanings} {key} {key.replace('_', ' ')} {setting.spec.flag}"
+        index[key] = (folded(setting.spec.label), folded(names), folded(f"{body} {groups}"))
+    return index
+
+
+def find(query: str, language: Language, most: int = 12) -> list[dict[str, str]]:
+    """Settings in which every word of the query occurs, the best first: label, then key, then help."""
+    wanted = folded(query).split()
+    if not wanted:
+        return []
+    scored = []
+    for place, (key, parts) in enumerate(_index().items()):
+        if all(any(term in part for part in parts) for term in wanted):
+            scored.append((sum(_score(term, *parts) for term in wanted), -place, key))
+    return [
+        {"key": key, "label": SETTINGS[key].spec.label, "where": where(key, language)}
+        for _, _, key in sorted(scored, reverse=True)[:most]
+    ]
+
+
+def _score(term: str, label: str, names: str, body: str) -> int:
+    if label.startswith(term):
+        return 60 + (label == term) * 40
+    if f" {term}" in f" {label}":
+        return 40
+    if names.lstrip().startswith(term):  # the Japanese meaning
+        return 35
+    return 30 * (term in label) or 20 * (term in names) or int(term in body)
+
+
+def where(key: str, language: Language) -> str:
+    """Tab and group of a setting in words."""
+    spec = SETTINGS[key].spec
+    return f"{words('en')['tab.' + spec.tab]} › {group_words(language)[spec.group]['title']}"

@@ -1,0 +1,268 @@
+"""One look at the form: marks, idle fields, problems, plan and its words, as plain data for the page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.form import own_pictures
+from app.form import values as form
+from app.page.layout import fold_of, word
+from app.texts import duration, size
+from trainer.errors import UserError
+from trainer.messages import Language, say
+from trainer.plan import lr_schedule
+from trainer.plan.run import Plan
+from trainer.plan.sample_prompts import SamplePrompt, parse_lines
+from trainer.preflight.check import Checked, check_values
+from trainer.problems import Problem
+from trainer.settings import SET, SETTINGS, Settings, idle_because
+
+CURVE_POINTS = 160
+
+
+def look(
+    values: Mapping[str, Any],
+    language: Language,
+    seconds: Callable[[Settings, Plan], float | None] | None = None,
+) -> dict[str, Any]:
+    """Everything the page shows beside the values themselves. `seconds` says how long a run will take."""
+    settings, checked = check_values(values)
+    changed = form.changed(values)
+    problems = [problem_json(problem, values, language) for problem in checked.problems]
+    stopping = [problem for problem in problems if problem["blocks"]]
+    nearest = Settings.from_flat(
+        {key: form.typed(key, raw) for key, raw in values.items() if key in SETTINGS}
+    )
+    known = seconds(nearest, checked.plan) if seconds and checked.plan else None
+    time = "" if known is None else takes(known, language)
+    return {
+        "changed": {key: default_words(key, language) for key in changed},
+        "idle": idle(values, language),
+        "problems": problems,
+        "counts": {
+            "changed": Counter(SETTINGS[key].spec.tab for key in changed),
+            "stopping": Counter(problem["tab"] for problem in stopping if not problem["missing"]),
+            "folds": Counter(filter(None, map(fold_of, changed))),
+        },
+        "ready": ready(stopping, language),
+        "plan": plan_json(checked, nearest, language) if checked.plan else None,
+        "notes": notes(nearest, language),
+        "prompts": prompt_table(nearest),
+        "bar": bar(checked, stopping, language, time),
+        "total": len(SETTINGS),
+        "legal": settings is not None,
+    }
+
+
+def default_words(key: str, language: Language) -> str:
+    """The default as the reset mark shows it."""
+    default = SETTINGS[key].default
+    if isinstance(default, bool):
+        return word(language, "on" if default else "off")
+    return form.plain(key, default) or word(language, "blank")
+
+
+def idle(values: Mapping[str, Any], language: Language) -> dict[str, str]:
+    """Why a setting has no effect now, by key."""
+    known = {key: form.typed(key, raw) for key, raw in values.items() if key in SETTINGS}
+    found = {}
+    for key, setting in SETTINGS.items():
+        if others := idle_because(key, known):
+            found[key] = _idle_reason(key, others[0], known, language)
+        elif setting.spec.unbuilt is True:
+            found[key] = word(language, "idle.unbuilt")
+    return found
+
+
+def _idle_reason(key: str, other: str, known: Mapping[str, Any], language: Language) -> str:
+    wanted, label = SETTINGS[key].spec.matters[other], SETTINGS[other].spec.label
+    if wanted in ((SET,), (True,)):
+        return word(language, "idle.only_with", label=label)
+    if wanted in ((False,), (0,), ("",)):
+        return word(language, "idle.only_without", label=label)
+    if len(wanted) > 3:
+        return word(language, "idle.not_with", label=label, value=form.plain(other, known.get(other)))
+    values = ", ".join(form.plain(other, value) for value in wanted)
+    return word(language, "idle.only_for", label=label, values=values)
+
+
+def problem_json(problem: Problem, values: Mapping[str, Any], language: Language) -> dict[str, Any]:
+    """A problem in words, with where it is and what its button does."""
+    setting = SETTINGS.get(problem.setting)
+    data = problem.as_json(language)
+    data["changes"] = {key: form.shown(SETTINGS[key], new) for key, new in data["changes"].items()}
+    data["button"] = fix_words(data["changes"], language)
+    if problem.setting == "train_data_dir" and problem.code in own_pictures.MENDED:
+        data["does"] = "list_pictures"
+        data["button"] = word(language, "fix.list_pictures", count=own_pictures.REPEATS)
+    data["label"] = setting.spec.label if setting else ""
+    data["tab"] = setting.spec.tab if setting else ""
+    data["missing"] = bool(
+        setting and setting.spec.required and problem.blocks and values.get(problem.setting) in ("", None)
+    )
+    return data
+
+
+def fix_words(changes: Mapping[str, Any], language: Language) -> str:
+    """The fix button: what it sets."""
+    if len(changes) != 1:
+        return word(language, "fix.several", count=len(changes)) if changes else ""
+    [(key, value)] = changes.items()
+    label = SETTINGS[key].spec.label
+    if isinstance(value, bool):
+        return word(language, "fix.turn_on" if value else "fix.turn_off", label=label)
+    if value in ("", None):
+        return word(language, "fix.clear", label=label)
+    text = form.plain(key, value)
+    return word(language, "fix.use", value=text if len(text) <= 48 else f"…{text[-46:]}", label=label)
+
+
+def ready(stopping: list[dict[str, Any]], language: Language) -> list[dict[str, Any]]:
+    """What is still to be filled in before anything can be trained; [] once it is."""
+    missing = {problem["setting"] for problem in stopping if problem["missing"]}
+    required = [key for key, setting in SETTINGS.items() if setting.spec.required]
+    if not missing:
+        return []
+    items = [
+        {"key": key, "text": word(language, f"ready.{key}"), "done": key not in missing}
+        for key in required
+        if key != "output_name" or key in missing
+    ]
+    return [*items, {"key": "", "text": word(language, "ready.rest"), "done": True}]
+
+
+def plan_json(checked: Checked, settings: Settings, language: Language) -> dict[str, Any]:
+    """The plan's numbers and sentences."""
+    plan = checked.plan
+    assert plan  # noqa: S101  # asked by the caller
+    facts = [
+        (word(language, "plan.steps"), f"{plan.total_steps:,}"),
+        (word(language, "plan.memory"), word(language, "about", text=size(plan.memory_bytes))),
+        (word(language, "plan.disk"), f"{len(plan.saves)} × {size(plan.lora_bytes)}"),
+        (word(language, "plan.file"), plan.final_name),
+    ]
+    return {
+        "facts": [fact for fact in facts if fact[1]],
+        "summary": summary(plan, language),
+        "total": plan.total_steps,
+        "assumed": bool(checked.assumed),
+        "epochs": [min(plan.total_steps, epoch * plan.steps_per_epoch) for epoch in range(plan.epochs + 1)][
+            :200
+        ],
+        "saves": [{"step": save.step, "name": save.name} for save in plan.saves][:200],
+        "samples": list(plan.sample_steps)[:200],
+        "sum": str(say(plan.said_length(), language)),
+        "rule": say(plan.said_rule(), language).what,
+        "curve": curve(settings, plan.total_steps, plan.warmup_steps),
+    }
+
+
+def summary(plan: Plan, language: Language) -> str:
+    """10 epochs, 5 files, 3 × 6 sample pictures."""
+    parts = [
+        word(language, "plan.epochs", count=f"{plan.epochs:,}"),
+        word(language, "plan.files", count=len(plan.saves)),
+    ]
+    if plan.samples and plan.sample_steps:
+        parts.append(word(language, "plan.samples", prompts=plan.samples, points=len(plan.sample_steps)))
+    return word(language, "list").join(parts)
+
+
+def curve(settings: Settings, total: int, warmup: int) -> dict[str, Any] | None:
+    """Learning rates over the run, at most CURVE_POINTS points per line: [[step, rate], …]."""
+    try:
+        factor = lr_schedule.schedule(settings.optimizer, total, warmup)
+    except (UserError, ValueError, ZeroDivisionError):
+        return None
+    optimizer = settings.optimizer
+    every = max(1, total // CURVE_POINTS)
+    steps = sorted({*range(0, total, every), min(warmup, total - 1), total - 1})
+    rates = {"unet": optimizer.unet_lr, "text_encoder": optimizer.text_encoder_lr}
+    lines = {}
+    for name, rate in rates.items():
+        base = optimizer.learning_rate if rate is None else rate
+        end = total * optimizer.stop_text_encoder_training // 100 if name == "text_encoder" else 0
+        shown = [step for step in steps if not end or step <= end]
+        if base:
+            lines[name] = [[step, base * factor(step)] for step in shown]
+    top = max((point[1] for line in lines.values() for point in line), default=0)
+    labels = [form.rate_text(float(f"{part:.3g}")) for part in (top, top / 2)] if top else []
+    stop = optimizer.stop_text_encoder_training
+    return {"lines": lines, "top": top, "labels": [*labels, "0"], "stop": stop} if top else None
+
+
+def notes(settings: Settings, language: Language) -> dict[str, str]:
+    """Short remarks under fields: what several of them mean together."""
+    found = {}
+    dim, alpha = settings.network.network_dim, settings.network.network_alpha
+    ratio = f"{alpha / dim:.3g}"
+    found["network_alpha"] = word(language, "note.strength", alpha=f"{alpha:g}", dim=dim, ratio=ratio)
+    optimizer = settings.optimizer
+    if optimizer.unet_lr is not None and optimizer.text_encoder_lr is not None:
+        found["learning_rate"] = word(language, "note.rate_unused")
+    found["pretrained_model_name_or_path"] = word(language, "note.model")
+    found["model_list"] = word(language, "note.quick_pick")
+    return found
+
+
+def prompt_table(settings: Settings) -> list[dict[str, Any]]:
+    """The sample prompts as they will be drawn."""
+    parsed = parse_lines(settings.sampling.sample_prompts)
+    return [
+        {
+            "prompt": line.prompt, "negative": line.negative or "", "size": f"{line.width} × {line.height}",
+            "seed": "" if line.seed is None else str(line.seed), "scale": f"{line.scale:g}",
+            "steps": str(line.steps),
+        }
+        for line in parsed
+        if isinstance(line, SamplePrompt)
+    ]  # fmt: skip
+
+
+def takes(seconds: float, language: Language) -> str:
+    """ "about 18 min"."""
+    rounded = round(seconds) if seconds < 50 else 60 * max(1, round(seconds / 60))
+    return word(language, "about", text=duration(rounded, language))
+
+
+def bar(
+    checked: Checked, stopping: list[dict[str, Any]], language: Language, time: str = ""
+) -> dict[str, str]:
+    """The action bar's two lines, and where its link leads. `time`: how long it will take, in words."""
+    if missing := [problem for problem in stopping if problem["missing"]]:
+        return {
+            "state": "missing",
+            "head": word(language, "bar.not_ready"),
+            "text": word(language, f"bar.{missing[0]['setting']}"),
+            "key": missing[0]["setting"],
+        }
+    if stopping:
+        first = stopping[0]
+        head = word(language, "bar.problems", count=len(stopping))
+        return {
+            "state": "stopped",
+            "head": head,
+            "link": first["label"] or first["what"],
+            "key": first["setting"],
+        }
+    if not checked.plan:
+        return {"state": "ready", "head": word(language, "bar.ready"), "text": "", "key": ""}
+    steps = word(language, "bar.steps", count=f"{checked.plan.total_steps:,}")
+    head = f"{steps}{'、' if language == 'ja' else ', '}{time}" if time else steps
+    return {"state": "ready", "head": head, "text": length_words(checked.plan, language), "key": ""}
+
+
+def length_words(plan: Plan, language: Language) -> str:
+    """Where the number of steps comes from, short: 24 pictures × 10 repeats ÷ 2 × 10 epochs."""
+    learned = [part for part in plan.folders if not part.is_reg]
+    if plan.decided_by == "max_train_steps":
+        return say(plan.said_rule(), language).what
+    if len(learned) != 1 or plan.reg_images or plan.accumulation > 1:
+        return plan.formula
+    divided = f" ÷ {plan.batch_size}" if plan.batch_size > 1 else ""
+    return word(
+        language, "bar.sum", pictures=f"{learned[0].pictures:,}", repeats=learned[0].repeats, divided=divided,
+        epochs=f"{plan.epochs:,}",
+    )  # fmt: skip

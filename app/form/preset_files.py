@@ -1,0 +1,113 @@
+"""Files of settings that the page opens and saves: which it may read, and which it may replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from app.paths import Roots
+from trainer.errors import UserError
+from trainer.files.paths import PATH_WIDGETS, clean_path
+from trainer.files.reading import decode, parse_json, parse_toml, read_bytes
+from trainer.files.whole_file import write_whole
+from trainer.kohya.ages import KNOWN_KEYS
+from trainer.kohya.draft import OWN
+from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.kohya.source import flatten
+from trainer.settings import SETTINGS
+
+READ = (".json", ".toml", ".txt", ".safetensors")
+"""Files of settings, commands in a text file, LoRA files that tell how they were made."""
+WRITTEN = (".json", ".toml")
+NAMED = (".toml", ".txt")
+"""What a file of settings may name and have read with it."""
+PICTURES = ("train_data_dir", "reg_data_dir", "dataset_config")
+PATHS = tuple(key for key, setting in SETTINGS.items() if setting.spec.widget in PATH_WIDGETS)
+KNOWN = {*SETTINGS, *KNOWN_KEYS, *DEFAULTS, OWN}
+"""Keys of any file of settings."""
+
+
+def typed_place(text: Any, configs: Path) -> Path:
+    """The file that was typed: a bare name lies in `configs`. Raises UserError for a blank."""
+    name = str(text or "").strip().strip('"')
+    if not name:
+        raise UserError("page.no_path")
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise UserError("page.no_path") from error
+    return path if path.is_absolute() else configs / path
+
+
+def within(path: Path, roots: Roots) -> Path:
+    """The real place of a path. Raises UserError where the page may not go, whatever is there."""
+    real = roots.place(path)
+    if real is None:
+        folders = ", ".join(str(folder) for folder in roots.folders)
+        raise UserError("page.outside", path=str(path)[:300], folders=folders)
+    return real
+
+
+def to_read(path: Path, roots: Roots) -> Path:
+    """The real place of a file of settings. Raises UserError."""
+    real = within(path, roots)
+    if real.suffix.lower() not in READ:
+        raise UserError("page.not_read", name=path.name[:120], endings=" ".join(READ))
+    return real
+
+
+def may_read(roots: Roots) -> Callable[[Path], bool]:
+    """For `kohya.read`: which files that a file of settings names are read with it."""
+
+    def allowed(path: Path) -> bool:
+        real = roots.place(path.absolute())
+        return real is not None and real.suffix.lower() in NAMED
+
+    return allowed
+
+
+def to_write(path: Path, roots: Roots) -> Path:
+    """The real place to save a preset at. Raises UserError where another kind of file stands there."""
+    real = within(path, roots)
+    if real.suffix.lower() not in WRITTEN:
+        raise UserError("page.not_written", name=path.name[:120], endings=" ".join(WRITTEN))
+    if real.exists() and not is_preset(real):
+        raise UserError("page.no_preset_there", name=path.name[:120])
+    return real
+
+
+def is_preset(path: Path) -> bool:
+    """Whether a file holds settings that others may take the place of: half its keys are known.
+
+    A job's own settings are none: they say how the run was made.
+    """
+    if any((path.parent / name).exists() for name in ("process.json", "queue.json", "events.jsonl")):
+        return False
+    try:
+        text = decode(read_bytes(path), path.name)
+        is_toml = path.suffix.lower() == ".toml"
+        content = flatten(parse_toml(text, path.name)) if is_toml else parse_json(text, path.name)
+    except UserError:
+        return False
+    return 2 * len(KNOWN & set(content)) >= len(content) > 0
+
+
+def save(path: Path, text: str, roots: Roots) -> Path:
+    """Write a preset, whole or not at all; its real place. Raises UserError, OSError."""
+    real = to_write(path, roots)
+    real.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(real, text.encode())
+    return real
+
+
+def fields_within(values: Mapping[str, Any], roots: Roots, keys: Collection[str] = PATHS) -> None:
+    """Raise UserError where one of these fields names a place that the page may not look at.
+
+    Names that are no absolute path (a model of the hub, a blank) name no place.
+    """
+    for key in keys:
+        text = values.get(key)
+        path = clean_path(text) if isinstance(text, str) else ""
+        if path and Path(path).is_absolute():
+            within(Path(path), roots)

@@ -1,0 +1,281 @@
+"""The live view: what a job is doing, sent piece by piece to one `gr.HTML`.
+
+The browser (assets/monitor.js) asks every second with a *cursor*: where its log, its curve and its
+lists stop. The answer has what came after. A cursor of another job, of another start of the server or
+of a rewritten record counts as none, and everything is sent again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+
+from app.form.look import curve as curve_of
+from app.jobs import lora_card, smaller
+from app.jobs.outcome import chosen_remedy, files_of, outcome
+from app.jobs.record import JobRecord
+from app.jobs.store import Job, JobStore
+from app.jobs.try_it import TryIt
+from app.texts import base_name, language_of, log_line, words
+from trainer.errors import UserError
+from trainer.kohya import additional
+from trainer.messages import Language
+from trainer.plan.sample_prompts import prompts
+
+ASSETS = Path(__file__).parent.parent / "assets"
+BOOT = secrets.token_hex(4)
+"""Differs in every start of the server."""
+FIRST_POINTS = 800
+NEXT_POINTS = 24
+"""Curve points per answer: a fast run gets a thinned curve, so that the line stays below 2 kB/s."""
+FIRST_LINES = 300
+NEXT_LINES = 50
+
+
+@cache
+def asset(name: str) -> str:
+    """A script or style sheet of the page."""
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def build_monitor(store: JobStore, easel: TryIt) -> gr.HTML:
+    """The Run tab's live view.
+
+    "Train again with changes" triggers `submit` with {"job": id}: give the component a listener
+    `submit(fn)` with fn(event: gr.EventData), event.job. In the browser it dispatches on window: "la-run"
+    with {"state", "step", "total", "stopping", "text", "hint"} at each answer, for the action bar, and
+    "la-show-setting" with {"key", "label"} for the setting that a failure is about. It listens to
+    "la-look": ask at once, e.g. after Train was pressed.
+    """
+
+    def live(request: dict[str, Any]) -> dict[str, Any]:
+        return answer(store, request)
+
+    def act(request: dict[str, Any]) -> dict[str, Any]:
+        return do(store, request)
+
+    return gr.HTML(
+        '<div class="la-live"></div>',
+        elem_id="live",
+        css_template=styles("live", "try", "inside"),
+        js_on_load=scripts("live", "try", "inside", "monitor"),
+        apply_default_css=False,
+        server_functions=[live, act, *about_files(store, easel)],
+    )
+
+
+def styles(*names: str) -> str:
+    """Style sheets of a view."""
+    return "".join(asset(f"{name}.css") for name in names)
+
+
+def scripts(*names: str) -> str:
+    """Scripts of a view, the first ones shared by several."""
+    return "".join(asset(f"{name}.js") for name in names)
+
+
+def about_files(store: JobStore, easel: TryIt) -> list[Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Server functions for LoRA files: explain one, draw with it. The views find them by name."""
+
+    def explain(request: dict[str, Any]) -> dict[str, Any]:
+        return lora_card.explain(store, request)
+
+    def try_ask(request: dict[str, Any]) -> dict[str, Any]:
+        return easel.ask(request)
+
+    def try_look(request: dict[str, Any]) -> dict[str, Any]:
+        return easel.look(request)
+
+    def try_cancel(request: dict[str, Any]) -> dict[str, Any]:
+        return easel.cancel(request)
+
+    def make_smaller(request: dict[str, Any]) -> dict[str, Any]:
+        return smaller.make(store, request)
+
+    return [explain, make_smaller, try_ask, try_look, try_cancel]
+
+
+def answer(store: JobStore, request: Any) -> dict[str, Any]:
+    """One answer to the browser. `request`: the cursor, with "lang"."""
+    cursor = request if isinstance(request, dict) else {}
+    language = language_of(cursor.get("lang"))
+    job = store.current()
+    told: dict[str, Any] = {"boot": BOOT, "job": "", "state": "none"} if job is None else summary(job, cursor)
+    if cursor.get("words") != language:
+        told["words"] = {"language": language, **words(language)}
+    told["queue"] = [{"id": other.id, "name": other.name} for other in store.queue()]
+    return told
+
+
+def do(store: JobStore, request: Any) -> dict[str, Any]:
+    """A press of one of the view's own buttons: {"do": "continue" | "move" | "take_out", "job", "by"}.
+
+    "continue" may have a "remedy": its number, see app.remedies.
+    """
+    wish = request if isinstance(request, dict) else {}
+    job = store.get(str(wish.get("job")))
+    if job is None:
+        return {"done": False}
+    if wish.get("do") == "continue":
+        store.resume(job, chosen_remedy(job, wish.get("remedy")))
+    elif wish.get("do") == "move":
+        store.move(job.id, 1 if wish.get("by") == 1 else -1)
+    elif wish.get("do") == "take_out" and job.state == "queued":
+        job.stop()
+    else:
+        return {"done": False}
+    return {"done": True}
+
+
+def summary(job: Job, cursor: dict[str, Any]) -> dict[str, Any]:
+    """What is new about a job since the cursor."""
+    language = language_of(cursor.get("lang"))
+    record, state = job.record(), job.state
+    key = f"{BOOT}.{record.generation}.{language}"
+    fresh = cursor.get("job") != job.id or cursor.get("key") != key
+    point, line, version = (
+        (0, 0, -1) if fresh else (_int(cursor, name) for name in ("point", "line", "version"))
+    )
+    told: dict[str, Any] = {"boot": BOOT, "key": key, "job": job.id, "state": state, "fresh": fresh}
+    told["now"] = progress(job, record, state)
+    if len(record.curves.steps) != point:
+        told["curve"] = curve(record, point, FIRST_POINTS if point == 0 else NEXT_POINTS)
+    if record.log_count != line:
+        told["log"] = log(record, line, FIRST_LINES if fresh else NEXT_LINES, language)
+    signature = hash((record.version, state)) & 0xFFFFFFFF
+    if signature != version:
+        told["parts"] = {"version": signature, **parts(job, record, state, language)}
+    return told
+
+
+def _int(cursor: dict[str, Any], name: str) -> int:
+    value = cursor.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def progress(job: Job, record: JobRecord, state: str) -> dict[str, Any]:
+    """The numbers at the top of the view; they change all the time."""
+    running = state == "running"
+    phase, curves = record.phase, record.curves
+    left = record.remaining() if running else None
+    now: dict[str, Any] = {
+        "name": job.name,
+        "started": record.began or job.created,
+        "step": record.step,
+        "total": record.total,
+        "epoch": record.epoch,
+        "epochs": record.started.epochs if record.started else 0,
+        "elapsed": round(record.elapsed(running=running), 1),
+        "left": None if left is None else round(left, 1),
+        "each": short(record.seconds_per_step()),
+        "phase": phase.name if phase else "start",
+        "done": phase.done if phase else 0,
+        "of": phase.total if phase else 0,
+        "stopping": running and job.folder.stop_requested(),
+        "memory": record.memory,
+        "memory_total": record.started.memory_total if record.started else 0,
+        "phases": [[part.name, round(part.seconds, 1)] for part in _first_phases(record)],
+    }
+    if curves.steps:
+        now["loss"] = short(curves.smoothed[-1])
+        now["rate"] = {name: short(line[-1]) for name, line in curves.rates.items() if line}
+    return now
+
+
+def _first_phases(record: JobRecord) -> list[Any]:
+    """The phases before training, and the last one: what comes between repeats too often to list."""
+    before = []
+    for phase in record.phases:
+        if phase.name == "train":
+            break
+        before.append(phase)
+    return before[-6:]
+
+
+def short(value: float) -> float:
+    """Four digits are enough for a picture."""
+    return float(f"{value:.4g}")
+
+
+def curve(record: JobRecord, begin: int, most: int) -> dict[str, Any]:
+    """Points of the curves from index `begin` on, thinned to `most`."""
+    curves = record.curves
+    again = begin > len(curves.steps)  # a run that continues from an earlier step
+    if again:
+        begin, most = 0, FIRST_POINTS
+    chosen = curves.thinned(begin, most)
+    return {
+        "from": curves.steps[begin] if chosen else 0,
+        "at": len(curves.steps),
+        "again": again,
+        "step": [curves.steps[index] for index in chosen],
+        "loss": [short(curves.losses[index]) for index in chosen],
+        "smooth": [short(curves.smoothed[index]) for index in chosen],
+        "rate": {name: [short(line[index]) for index in chosen] for name, line in _rates(record).items()},
+    }
+
+
+def _rates(record: JobRecord) -> dict[str, Any]:
+    """The rates of at most two parameter groups, the UNet's first."""
+    ordered = sorted(record.curves.rates.items(), key=lambda item: item[0] != "unet")
+    return dict(ordered[:2])
+
+
+def log(record: JobRecord, begin: int, most: int, language: Language) -> dict[str, Any]:
+    """Log lines from number `begin` on, at most the last `most`: [time, level, text]."""
+    entries = [entry for entry in record.log if entry.number >= begin][-most:]
+    told = ((entry, *log_line(entry.event, language)) for entry in entries)
+    lines = [[round(entry.time), level, text] for entry, level, text in told if text]
+    return {"at": record.log_count, "lines": lines}
+
+
+def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[str, Any]:
+    """What changes now and then: sample grid, files, outcome."""
+    plan = record.plan
+    return {
+        "prompts": sample_prompts(job, record),
+        "sample_steps": list(plan.get("sample_steps", ())),
+        "samples": [sample_row(job, sample) for sample in record.samples.values()],
+        "saves": [
+            save["step"] for save in plan.get("saves", ()) if isinstance(save, dict) and "step" in save
+        ],
+        "files": files_of(job, record),
+        "outcome": outcome(job, record, state, language),
+        "planned": planned_rates(job, record) if state == "running" else {},
+    }
+
+
+def planned_rates(job: Job, record: JobRecord) -> dict[str, list[list[float]]]:
+    """Learning rates that the schedule will give, by parameter group: [[step, rate], …]."""
+    try:
+        settings = additional.applied(job.folder.settings())
+    except UserError:
+        return {}
+    planned = (
+        curve_of(settings, record.total, int(record.plan.get("warmup_steps") or 0)) if record.total else None
+    )
+    lines = planned["lines"] if planned else {}
+    return {
+        name: [[step, short(rate)] for step, rate in line[::2] + line[-1:]] for name, line in lines.items()
+    }
+
+
+def sample_row(job: Job, sample: Any) -> list[Any]:
+    """[step, index of the prompt, address of the picture]."""
+    name = base_name(sample.path)
+    return [sample.step, sample.index, f"/live/{quote(job.id)}/sample/{quote(name)}?{sample.seed}"]
+
+
+def sample_prompts(job: Job, record: JobRecord) -> list[str]:
+    """The prompts of the sample pictures, by index."""
+    asked = [prompt.prompt for prompt in prompts(str(job.settings().get("sample_prompts") or ""))]
+    for sample in record.samples.values():
+        asked += [""] * (sample.index + 1 - len(asked))
+        asked[sample.index] = sample.prompt
+    return asked

@@ -1,0 +1,108 @@
+"""A LoRA file explained: what it contains, which programs load it, the words it learned."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from app.jobs.smaller import choices
+from app.jobs.store import JobStore
+from app.texts import base_name, language_of, number, said, size, word
+from app.web.routes import result_file
+from trainer.errors import UserError
+from trainer.lora.info import LoraInfo, describe
+from trainer.lora.readers import Reader, family, is_pickle, learned_words, pickle_readers, readers
+from trainer.messages import Language
+
+MOST_SIZES = 6
+LONGEST_VALUE = 2000
+NUMBERS = {"F16": "fp16", "BF16": "bf16", "F32": "float"}
+"""Formats under the names of "Save precision"."""
+
+
+def explain(store: JobStore, request: Any) -> dict[str, Any]:
+    """Everything about a LoRA file of a job. `request`: {"job", "file" (name), "lang"}."""
+    wish = request if isinstance(request, dict) else {}
+    language = language_of(wish.get("lang"))
+    job = store.get(str(wish.get("job")))
+    path = result_file(job, job.record(), str(wish.get("file"))) if job else None
+    if path is None:
+        return {"error": word(language, "inside.gone")}
+    return card(path, language)
+
+
+def card(path: Path, language: Language) -> dict[str, Any]:
+    """The card of one file: rows (what it contains), readers, words, metadata."""
+    if is_pickle(path):
+        rows = [[word(language, "inside.size"), size(path.stat().st_size)]]
+        return {"name": path.name, "rows": rows, "readers": verdicts(pickle_readers(), language)}
+    try:
+        info = described(path)
+    except UserError as error:
+        return {"error": str(said(error.message.code, error.message.values, language))}
+    words = learned_words(info.metadata)
+    return {
+        "name": base_name(info.path),
+        "summary": summary(info, language),
+        "rows": contents(info, language),
+        "readers": verdicts(readers(info), language),
+        "classes": list(words.classes),
+        "captions": [[text, count] for text, count in words.captions],
+        "smaller": choices(path),
+        "metadata": [[key, info.metadata[key][:LONGEST_VALUE]] for key in sorted(info.metadata)],
+    }
+
+
+def described(path: Path) -> LoraInfo:
+    """The file's header, read once as long as the file stays the same. Raises UserError, OSError."""
+    stat = path.stat()
+    return _described(str(path), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=16)
+def _described(path: str, _changed: int, _size: int) -> LoraInfo:
+    return describe(Path(path))
+
+
+def summary(info: LoraInfo, language: Language) -> str:
+    """ "rank 8, 192 modules"."""
+    dims = {dim for dim, _ in info.sizes}
+    rank = str(min(dims)) if len(dims) == 1 else f"{min(dims)}–{max(dims)}"  # a range
+    return word(language, "inside.summary", rank=rank, modules=number(len(info.modules)))
+
+
+def contents(info: LoraInfo, language: Language) -> list[list[str]]:
+    """[what, how much], in words."""
+    rows = [[word(language, "inside.kind"), _counted(info.kinds, counts=len(info.kinds) > 1)]]
+    parts = [
+        word(language, f"inside.part.{part}", count=number(count)) for part, count in info.parts.most_common()
+    ]
+    rows.append([word(language, "inside.modules"), word(language, "list").join(parts)])
+    for (dim, alpha), count in info.sizes.most_common(MOST_SIZES):
+        ratio = 1.0 if alpha is None or not dim else alpha / dim
+        values = {"alpha": "–" if alpha is None else f"{alpha:g}", "ratio": f"{ratio:.3g}"}  # a dash
+        shown = word(language, "inside.alpha", rank=dim, **values)
+        rank = word(language, "inside.rank_row") if len(rows) == 2 else ""
+        rows.append([rank, shown if len(info.sizes) == 1 else f"{shown} ({number(count)})"])
+    if base := family(info):
+        rows.append([word(language, "inside.base"), word(language, f"works.{base}")])
+    dtypes = {NUMBERS.get(name, name): count for name, count in info.dtypes.items()}
+    rows.append([word(language, "inside.numbers"), _counted(dtypes, counts=len(dtypes) > 1)])
+    return [*rows, [word(language, "inside.size"), size(info.size)]]
+
+
+def _counted(counter: Any, *, counts: bool = True) -> str:
+    most_common = sorted(counter.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {count}" if counts else str(name) for name, count in most_common)
+
+
+def verdicts(found: tuple[Reader, ...], language: Language) -> list[dict[str, str]]:
+    """Name, verdict and sentence of every program; A1111 and Forge in one line where they agree."""
+    rows = []
+    for reader in found:
+        text = word(language, f"reader.{reader.reason or f'yes_{reader.program}'}")
+        rows.append({"program": reader.program, "verdict": reader.verdict, "text": text})
+    if rows[0]["verdict"] == rows[1]["verdict"] and rows[0]["text"] == rows[1]["text"]:
+        rows[:2] = [{**rows[0], "program": "a1111_forge"}]
+    return [{**row, "name": word(language, f"reader.name.{row['program']}")} for row in rows]

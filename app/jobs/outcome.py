@@ -1,0 +1,246 @@
+"""How a run ended, in one message: the file and how to use it, or what went wrong and what to change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from app.jobs import lora_card, remedies
+from app.jobs.record import JobRecord
+from app.jobs.smaller import made
+from app.jobs.store import Job
+from app.texts import base_name, duration, number, said, size, word
+from trainer.events import Failed, Finished, Saved, Stopped
+from trainer.messages import Language
+from trainer.plan.sample_prompts import SamplePrompt, prompts
+from trainer.settings import SETTINGS
+
+KILLED = (-9, 137)
+"""Exit codes of a process that the system ended (Linux: the out-of-memory killer)."""
+
+
+def result_url(job_id: str, path: str) -> str:
+    """Where the page downloads a LoRA file of a job."""
+    return f"/live/{quote(job_id)}/result/{quote(base_name(path))}"
+
+
+def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict[str, Any] | None:
+    """The end in words, as plain data; None while the run has not ended.
+
+    Keys: kind, title, facts, why, fix, kept, setting {key, label}, remedies, memory, trace, file {name,
+    size, url, path}, use (how to use the file), lora (what is inside), try (what "Try it" begins with),
+    resume (step to continue from, or None).
+    """
+    if state in ("queued", "running"):
+        return None
+    end = record.end
+    if state == "finished" and isinstance(end, Finished):
+        told = _finished(job, record, end, language)
+    elif state == "failed" and isinstance(end, Failed):
+        told = _failed(job, record, end, language)
+    elif state == "stopped" and isinstance(end, Stopped):
+        told = _stopped(job, record, end, language)
+    else:
+        told = _lost(job, record, language)
+    resumable = job.can_continue()
+    return {"kind": state, **told, "resume": _state_step(record) if resumable else None}
+
+
+def _finished(job: Job, record: JobRecord, end: Finished, language: Language) -> dict[str, Any]:
+    file = record.files.get(end.path)
+    bytes_ = file.size if file else _size_on_disk(end.path)
+    time_ = duration(record.elapsed(running=False), language)
+    values = {"file": base_name(end.path), "size": size(bytes_), "steps": number(end.step), "time": time_}
+    return {
+        "title": word(language, "outcome.finished"),
+        "facts": word(language, "outcome.finished_facts", **values),
+        **_result(job, record, end.path, size(bytes_), language),
+    }
+
+
+def _result(job: Job, record: JobRecord, path: str, size_: str, language: Language) -> dict[str, Any]:
+    """The file that a run left: where it is, how to use it, what is inside, how to try it."""
+    return {
+        "file": {"name": base_name(path), "size": size_, "url": result_url(job.id, path), "path": path},
+        "use": how_to_use(job, record, path, language),
+        "lora": inside_of(path, language),
+        "try": offer(job, record, path),
+    }
+
+
+def inside_of(path: str, language: Language) -> dict[str, Any] | None:
+    """The LoRA file explained, short; None where it is gone."""
+    if not Path(path).is_file():
+        return None
+    told = lora_card.card(Path(path), language)
+    return {key: value for key, value in told.items() if key != "metadata"}
+
+
+def offer(job: Job, record: JobRecord, path: str) -> dict[str, Any] | None:
+    """What "Try it" begins with: the run's own words, size and steps; None where there is no file."""
+    files = [base_name(file.path) for file in reversed(record.lora_files()) if Path(file.path).is_file()]
+    if base_name(path) not in files:
+        return None
+    settings = job.settings()
+    learned = ", ".join(dict.fromkeys(_learned_words(record)))
+    asked = prompts(str(settings.get("sample_prompts") or ""))
+    first = next((one for one in asked if learned and learned in one.prompt), asked[0] if asked else None)
+    like = first or SamplePrompt(learned, width=side_of(settings), height=side_of(settings), steps=20)
+    return {
+        "file": base_name(path),
+        "files": files,
+        "prompt": like.prompt if learned in like.prompt else f"{learned}, {like.prompt}",
+        "negative": like.negative,
+        "width": like.width,
+        "height": like.height,
+        "steps": like.steps,
+        "scale": like.scale,
+        "seed": 1 if like.seed is None else like.seed,
+        "sampler": like.sampler,
+    }
+
+
+def side_of(settings: Mapping[str, Any]) -> int:
+    """Side of a square picture of about the size that was trained ("Max resolution")."""
+    numbers = [int(text) for text in re.findall(r"\d+", str(settings.get("max_resolution") or ""))]
+    return max(64, min(1024, round(sum(numbers) / len(numbers)) // 64 * 64)) if numbers else 512
+
+
+def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> dict[str, Any]:
+    title = _title(record, "outcome.stopped", end.step, language)
+    if not end.path:
+        return {"title": title, "facts": word(language, "outcome.stopped_nothing")}
+    file = record.files.get(end.path)
+    bytes_ = file.size if file else _size_on_disk(end.path)
+    name = base_name(end.path)
+    return {
+        "title": title,
+        "facts": word(language, "outcome.stopped_kept", file=name, size=size(bytes_)),
+        **_result(job, record, end.path, size(bytes_), language),
+    }
+
+
+def _failed(job: Job, record: JobRecord, end: Failed, language: Language) -> dict[str, Any]:
+    told = said(end.code, end.values, language)
+    known = SETTINGS.get(end.setting)
+    return {
+        "title": _title(record, "outcome.failed", record.step, language),
+        "facts": told.what,
+        "why": told.why,
+        "fix": told.fix,
+        "kept": _kept(record, language),
+        "setting": {"key": known.key, "label": known.spec.label} if known else None,
+        "trace": end.trace,
+        **_ways_out(job, record, end.code, end.setting, language),
+    }
+
+
+def _ways_out(job: Job, record: JobRecord, code: str, setting: str, language: Language) -> dict[str, Any]:
+    """Remedies to choose from; where memory ran out, what is needed and what there is."""
+    told: dict[str, Any] = {"remedies": remedies.choices(job, code, setting, language)}
+    total = record.started.memory_total if record.started else 0
+    if not (told["remedies"] and total and code == remedies.MEMORY):
+        return told
+    if needs := remedies.memory_needed(job.folder.settings(), {}):
+        told["memory"] = {"now": needs, "now_text": size(needs), "total": total, "total_text": size(total)}
+    return told
+
+
+def _lost(job: Job, record: JobRecord, language: Language) -> dict[str, Any]:
+    by_system = job.exit_code() in KILLED
+    return {
+        "title": _title(record, "outcome.lost", record.step, language),
+        "facts": word(language, "outcome.lost_memory" if by_system else "outcome.lost_why"),
+        "fix": _lost_fix(record, by_system, language),
+        "kept": _kept(record, language),
+        **(_ways_out(job, record, remedies.MEMORY, "", language) if by_system else {}),
+    }
+
+
+def _lost_fix(record: JobRecord, by_system: bool, language: Language) -> str:
+    if by_system:
+        return word(language, "outcome.lost_memory_fix")
+    return "" if _state_step(record) else word(language, "outcome.lost_anew")
+
+
+def _title(record: JobRecord, key: str, step: int, language: Language) -> str:
+    if not step or not record.total:
+        return word(language, f"{key}_early")
+    return word(language, key, step=number(step), total=number(record.total))
+
+
+def _kept(record: JobRecord, language: Language) -> str:
+    """ "Nothing is lost: step 400 was saved.", where a file or a state was."""
+    steps = [file.step for file in record.files.values()]
+    return word(language, "outcome.nothing_lost", step=number(max(steps))) if steps else ""
+
+
+def _state_step(record: JobRecord) -> int:
+    """The step of the job's own state."""
+    return max((file.step for file in record.files.values() if file.kind == "safety"), default=0)
+
+
+def how_to_use(job: Job, record: JobRecord, path: str, language: Language) -> dict[str, Any]:
+    """Prompt, learned words, and the base models it fits."""
+    settings = job.settings()
+    learned = list(dict.fromkeys(_learned_words(record)))
+    stem = Path(base_name(path)).stem
+    family = "sdxl" if settings.get("sdxl") else "sd2" if settings.get("v2") else "sd1"
+    return {
+        "prompt": " ".join([f"<lora:{stem}:0.8>", *learned[:1]]),
+        "words": ", ".join(learned),
+        "base": word(language, f"works.{family}"),
+    }
+
+
+def _learned_words(record: JobRecord) -> Iterator[str]:
+    """The words of the picture folders ("10_sks cat" -> "sks cat"); old runs have only the names."""
+    for folder in record.plan.get("folders", ()):
+        if isinstance(folder, dict) and not folder.get("is_reg"):
+            words = str(folder.get("words") or str(folder.get("name", "")).partition("_")[2])
+            if words.strip():
+                yield words.strip()
+
+
+def _size_on_disk(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def files_of(job: Job, record: JobRecord) -> list[dict[str, Any]]:
+    """Files of a run that are still there, newest first: LoRA files, the last state."""
+    here = [file for file in record.files.values() if Path(file.path).exists()]
+    rows = [_file_row(job, file) for file in reversed(here) if file.kind == "lora"]
+    rows += [_smaller_row(job, path) for path in made(record)]
+    states = [file for file in here if file.kind != "lora"]
+    return rows + [{"kind": "state", "step": file.step, "size": size(file.size)} for file in states[-1:]]
+
+
+def _smaller_row(job: Job, path: Path) -> dict[str, Any]:
+    told = {"kind": "lora", "name": path.name, "size": size(_size_on_disk(str(path)))}
+    return {**told, "step": 0, "epoch": 0, "final": False, "url": result_url(job.id, str(path))}
+
+
+def _file_row(job: Job, file: Saved) -> dict[str, Any]:
+    return {
+        "kind": "lora",
+        "name": base_name(file.path),
+        "size": size(file.size),
+        "step": file.step,
+        "epoch": file.epoch,
+        "final": file.final,
+        "url": result_url(job.id, file.path),
+    }
+
+
+def chosen_remedy(job: Job, number: Any) -> dict[str, Any]:
+    """Settings that the remedy of this number changes; none where a run cannot continue with it."""
+    end, code, setting = job.record().end, remedies.MEMORY, ""
+    if isinstance(end, Failed) and job.state == "failed":
+        code, setting = end.code, end.setting
+    return remedies.changes_of(job, code, setting, number)

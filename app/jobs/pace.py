@@ -1,0 +1,130 @@
+"""How long a run will take, judged by past runs on this machine.
+
+Past runs of the same kind (model, number format, gradient checkpointing, text encoder trained or not) count;
+time per step goes with the pixels per step. Where there is none, nothing is said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from app.jobs.store import Job, JobStore
+from trainer.errors import UserError
+from trainer.events import Event, Sampled, Started, Step, parse
+from trainer.plan.memory import trains_text_encoder, trains_unet
+from trainer.plan.run import Plan
+from trainer.settings import Settings
+
+HEAD = 256 << 10
+TAIL = 64 << 10
+LOOKED_AT = 30
+"""Newest runs that are looked at."""
+FEWEST = 8
+"""Steps from which a pace can be told."""
+NEAR = 6.0
+"""Runs whose steps are more than so many times larger or smaller say nothing."""
+Kind = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast one past run was."""
+
+    kind: Kind
+    pixels: float
+    """Pixels per step."""
+    step: float
+    """Seconds."""
+    before: float
+    """Seconds from its start to the first step: loading, preparing pictures."""
+    picture: float
+    """Seconds per sample picture; 0 where there was none."""
+
+
+def estimate(store: JobStore, settings: Settings, plan: Plan) -> float | None:
+    """Seconds that a run will take; None where no past run is like it."""
+    kind, pixels = kind_of(settings), pixels_per_step(plan.as_json())
+    if not pixels:
+        return None
+    for pace in paces(store):
+        ratio = pixels / pace.pixels
+        if pace.kind == kind and 1 / NEAR < ratio < NEAR:
+            pictures = plan.samples * len(plan.sample_steps)
+            drawing = pictures * (pace.picture or 10 * pace.step)
+            return pace.before + plan.total_steps * pace.step * ratio + drawing
+    return None
+
+
+def kind_of(settings: Settings) -> Kind:
+    """Runs of the same kind take the same time per pixel."""
+    model, machine = settings.model, settings.machine
+    quick = model.model_list not in ("", "custom")
+    return (
+        model.model_list if quick else model.pretrained_model_name_or_path,
+        model.v2,
+        model.sdxl,
+        machine.mixed_precision,
+        machine.gradient_checkpointing,
+        machine.num_cpu_threads_per_process,
+        settings.images.cache_latents,
+        trains_text_encoder(settings.optimizer),
+        trains_unet(settings.optimizer),
+    )
+
+
+def pixels_per_step(plan: Mapping[str, Any]) -> float:
+    """Pixels that one step learns from, by Plan.as_json()."""
+    buckets = [one for one in plan.get("buckets", ()) if isinstance(one, Mapping)]
+    pictures = sum(one.get("repeats_total", 0) for one in buckets)
+    if not pictures:
+        return 0.0
+    area = sum(one["width"] * one["height"] * one["repeats_total"] for one in buckets) / pictures
+    return area * plan.get("batch_size", 1) * plan.get("accumulation", 1)
+
+
+def paces(store: JobStore) -> Iterator[Pace]:
+    """Of past runs, newest first."""
+    for job in store.jobs()[:LOOKED_AT]:
+        try:
+            stat = job.folder.events_file.stat()
+        except OSError:
+            continue
+        if time.time() - stat.st_mtime > 1 and (pace := _pace(job, stat.st_size)):
+            yield pace
+
+
+@lru_cache(maxsize=4 * LOOKED_AT)
+def _pace(job: Job, _size: int) -> Pace | None:
+    """One run's pace, from the beginning and the end of its events."""
+    try:
+        settings = job.folder.settings()
+        with job.folder.events_file.open("rb") as file:
+            head = file.read(HEAD).splitlines()
+            first = list(_parsed(line for line in head if b'"event": "step"' not in line[:24]))
+            file.seek(max(0, file.seek(0, 2) - TAIL))
+            last = list(_parsed(file.read().splitlines()[1:]))
+    except (UserError, OSError):
+        return None
+    return _judged(kind_of(settings), first, last)
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[float, Event]]:
+    return (found for line in lines if (found := parse(line)) is not None)
+
+
+def _judged(kind: Kind, first: list[tuple[float, Event]], last: list[tuple[float, Event]]) -> Pace | None:
+    begun = next(((moment, event) for moment, event in first if isinstance(event, Started)), None)
+    pairs = list(pairwise(last))
+    steps = [b[0] - a[0] for a, b in pairs if isinstance(a[1], Step) and isinstance(b[1], Step)]
+    drawn = [b[0] - a[0] for a, b in pairs if isinstance(b[1], Sampled)]
+    pixels = pixels_per_step(begun[1].plan) if begun and isinstance(begun[1], Started) else 0.0
+    if not begun or not pixels or len(steps) < FEWEST:
+        return None
+    before = max(0.0, begun[0] - first[0][0])
+    return Pace(kind, pixels, median(steps), before, median(drawn) if drawn else 0.0)

@@ -1,0 +1,404 @@
+"""Jobs: one folder each, and the folder is the whole truth.
+
+A job's state is computed from its last event and from whether its process lives; nothing is kept in
+memory that another start of this program, or a second one on the same workspace, would miss.
+
+    queued → running → finished | stopped | failed | lost
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from app.jobs import process
+from app.jobs.process import Identity
+from app.jobs.record import ENDS, JobRecord
+from trainer.errors import UserError
+from trainer.events import EventLog, Failed, Saved, Step, Stopped, parse
+from trainer.files.job_folder import PROJECT, JobFolder, find_state
+from trainer.settings import Settings
+
+State = Literal["queued", "running", "finished", "stopped", "failed", "lost"]
+TRAINER = (sys.executable, "-m", "trainer")
+ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+TAIL = 64 << 10
+GONE = ".removed-"
+"""Before the name of a job's folder that is being removed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run and its folder."""
+
+    folder: JobFolder
+    store: JobStore
+
+    @property
+    def id(self) -> str:
+        """The folder's name; sorts by time of creation."""
+        return self.folder.path.name
+
+    @property
+    def queue_file(self) -> Path:
+        """Exists while the job waits: {"place", "verb"}."""
+        return self.folder.path / "queue.json"
+
+    @property
+    def begun_file(self) -> Path:
+        """{"events"}: size of events.jsonl when the job was last begun."""
+        return self.folder.path / "begun.json"
+
+    @property
+    def exit_file(self) -> Path:
+        """{"code"}: how the process ended, where someone was there to see it."""
+        return self.folder.path / "exit.json"
+
+    @property
+    def state(self) -> State:
+        """Computed now, from the folder and the list of processes."""
+        identity = self.identity()
+        alive = identity is not None and identity.alive()
+        if alive and not self._ended():
+            return "running"
+        if self.queue_file.exists():
+            return "queued"
+        last = self.last_event()
+        if last is None or not isinstance(last[1], ENDS):
+            return "lost"
+        return {"Finished": "finished", "Stopped": "stopped", "Failed": "failed"}[type(last[1]).__name__]  # type: ignore[return-value]  # the three ENDS
+
+    def _ended(self) -> bool:
+        """Whether the last word is an end, spoken since the job was last begun."""
+        begun = _read_json(self.begun_file)
+        before = begun.get("events", 0) if isinstance(begun, dict) else 0
+        last = self.last_event()
+        try:
+            size = self.folder.events_file.stat().st_size
+        except OSError:
+            return False
+        return last is not None and isinstance(last[1], ENDS) and size > before
+
+    @property
+    def stopping(self) -> bool:
+        """Whether Stop was pressed and the process has not come to an end yet."""
+        return self.folder.stop_requested() and self.state == "running"
+
+    def stopping_for(self) -> float:
+        """Seconds since Stop was pressed; 0 where it was not."""
+        try:
+            return max(0.0, time.time() - self.folder.stop_file.stat().st_mtime)
+        except OSError:
+            return 0.0
+
+    def identity(self) -> Identity | None:
+        """The process that works, or has worked, on this job."""
+        return Identity.from_json(_read_json(self.folder.process_file))
+
+    def exit_code(self) -> int | None:
+        """How the process ended, where known; negative: the signal that ended it."""
+        data = _read_json(self.exit_file)
+        return data.get("code") if isinstance(data, dict) and isinstance(data.get("code"), int) else None
+
+    def last_event(self) -> tuple[float, Any] | None:
+        """(time, event) of the last whole line of events.jsonl."""
+        for line in reversed(_last_lines(self.folder.events_file)):
+            if (parsed := parse(line)) is not None:
+                return parsed
+        return None
+
+    def last_step(self) -> int:
+        """The last step in the last part of the events; 0 where there is none."""
+        for line in reversed(_last_lines(self.folder.events_file)):
+            if (parsed := parse(line)) and isinstance(parsed[1], (Step, Saved, Stopped)):
+                return parsed[1].step
+        return 0
+
+    def record(self) -> JobRecord:
+        """What the job has written, up to now."""
+        return self.store.record(self)
+
+    def settings(self) -> dict[str, Any]:
+        """The run's settings, flat; {} where they cannot be read."""
+        data = _read_json(self.folder.settings_file)
+        return data if isinstance(data, dict) else {}
+
+    @property
+    def name(self) -> str:
+        """The "Model output name"."""
+        return str(self.settings().get("output_name") or self.id)
+
+    @property
+    def created(self) -> float:
+        """Unix seconds."""
+        try:
+            return time.mktime(time.strptime(self.id[:15], "%Y%m%d-%H%M%S"))
+        except ValueError:
+            return self.folder.path.stat().st_mtime
+
+    def can_continue(self) -> bool:
+        """Whether there is a state to go on from."""
+        return bool(find_state(self.folder.safety_state)) and self.state in ("stopped", "failed", "lost")
+
+    def stop(self) -> None:
+        """Ask the trainer to finish its step, save and end; take a waiting job out of the line."""
+        with self.store.lock():
+            if self.state == "queued":
+                self.queue_file.unlink(missing_ok=True)
+                self._write_end(Stopped(self.last_step()))
+                return
+        if self.state == "running":
+            self.folder.stop_file.touch()
+
+    def kill(self) -> None:
+        """End the trainer's process now; what was saved stays."""
+        identity = self.identity()
+        if self.state != "running" or identity is None:
+            self.stop()
+            return
+        self.folder.stop_file.touch()
+        process.end(identity)
+        if self.state == "lost":
+            files = self.record().lora_files()
+            self._write_end(Stopped(self.record().step, files[-1].path if files else ""))
+
+    def _write_end(self, event: Stopped | Failed) -> None:
+        """Say the last word for a process that cannot any more."""
+        path = self.folder.events_file
+        torn = path.exists() and path.stat().st_size and not _last_bytes(path, 1).endswith(b"\n")
+        if torn:
+            with path.open("ab") as file:
+                file.write(b"\n")
+        log = EventLog(path)
+        log.emit(event)
+        log.close()
+
+    def summary(self, cursor: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What the live view shows, new parts only (see app.monitor)."""
+        from app.jobs.live import summary
+
+        return summary(self, cursor or {})
+
+
+class JobStore:
+    """All jobs of a workspace."""
+
+    def __init__(self, workspace: Path, trainer: Sequence[str] = TRAINER) -> None:
+        self.workspace = workspace.expanduser().resolve()
+        self.trainer = tuple(trainer)
+        self.root = self.workspace / "jobs"
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.making_room: list[Callable[[], None]] = []
+        """Called before a run begins: what else uses the graphics card ends."""
+        self._records: dict[str, JobRecord] = {}
+        self._reading = threading.RLock()
+        self._done = threading.Event()
+        for leftover in self.root.glob(f"{GONE}*"):
+            _clear(leftover)
+
+    def lock(self) -> FileLock:
+        """Held while jobs are started or put in line; other starts of this program wait for it."""
+        return FileLock(self.workspace / ".jobs.lock", timeout=30)
+
+    def jobs(self) -> list[Job]:
+        """All jobs, newest first."""
+        with os.scandir(self.root) as entries:
+            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+        found = [Job(JobFolder(self.root / name), self) for name in sorted(names, reverse=True)]
+        return [job for job in found if job.folder.settings_file.exists()]
+
+    def get(self, job_id: str) -> Job | None:
+        """The job of this id; None for anything that is no job's folder here."""
+        return next((job for job in self.jobs() if job.id == job_id), None)
+
+    def running(self) -> Job | None:
+        """The job at work."""
+        return next(
+            (job for job in self.jobs() if job.folder.process_file.exists() and job.state == "running"), None
+        )
+
+    def current(self) -> Job | None:
+        """The job to look at: the one at work, else the one that was last at work, else the newest."""
+        if running := self.running():
+            return running
+        worked = [job for job in self.jobs() if job.folder.events_file.exists() and job.state != "queued"]
+        if worked:
+            return max(worked, key=lambda job: job.folder.events_file.stat().st_mtime)
+        return next(iter(self.jobs()), None)
+
+    def queue(self) -> list[Job]:
+        """Jobs that wait, first in line first."""
+        waiting = [job for job in self.jobs() if job.queue_file.exists()]
+        return sorted(waiting, key=lambda job: (_place(job), job.id))
+
+    def start(self, settings: Settings) -> Job:
+        """Put a new job in line; it begins at once if nothing runs. Raises UserError, OSError."""
+        with self.lock():
+            job = Job(JobFolder.create(self.workspace, settings), self)
+            self._enqueue(job, "job")
+        self.tend()
+        return job
+
+    def resume(self, job: Job, changes: Mapping[str, Any] | None = None) -> None:
+        """Put a stopped, failed or lost job in line again, to continue from its own state.
+
+        `changes` of its settings count from here on.
+        """
+        with self.lock():
+            if job.state in ("stopped", "failed", "lost"):
+                if changes:
+                    job.folder.write_settings(job.folder.settings().replace(**changes))
+                self._enqueue(job, "resume")
+        self.tend()
+
+    def remove(self, job: Job) -> None:
+        """Remove an ended job's folder: it is gone at once, or not at all. Raises OSError."""
+        with self.lock():
+            if job.state in ("running", "queued") or job.folder.path.parent != self.root:
+                return
+            gone = self.root / f"{GONE}{job.id}"
+            job.folder.path.rename(gone)
+        self._records.pop(job.id, None)
+        _clear(gone)
+
+    def _enqueue(self, job: Job, verb: str) -> None:
+        place = max((_place(other) for other in self.queue()), default=0) + 1
+        job.folder.write_json(job.queue_file, {"place": place, "verb": verb})
+
+    def move(self, job_id: str, by: int) -> None:
+        """Move a waiting job up (-1) or down (1) the line."""
+        with self.lock():
+            line = self.queue()
+            here = next((place for place, job in enumerate(line) if job.id == job_id), None)
+            if here is None:
+                return
+            line.insert(max(0, here + by), line.pop(here))
+            for place, job in enumerate(line, 1):
+                data = _read_json(job.queue_file)
+                job.folder.write_json(
+                    job.queue_file, {**(data if isinstance(data, dict) else {}), "place": place}
+                )
+
+    def tend(self) -> Job | None:
+        """Begin the first waiting job if nothing runs. Called every few seconds while the page is up."""
+        if not self.queue():
+            return None
+        with self.lock():
+            if self.running() or not (line := self.queue()):
+                return None
+            self._begin(line[0])
+            return line[0]
+
+    def _begin(self, job: Job) -> None:
+        """Start the trainer. Until it is up, our own process stands for it, so the job is never seen lost."""
+        for make_room in self.making_room:
+            make_room()
+        data = _read_json(job.queue_file)
+        verb = "resume" if isinstance(data, dict) and data.get("verb") == "resume" else "job"
+        for leftover in (job.folder.stop_file, job.exit_file):
+            leftover.unlink(missing_ok=True)
+        events = job.folder.events_file
+        job.folder.write_json(job.begun_file, {"events": events.stat().st_size if events.exists() else 0})
+        job.folder.write_json(job.folder.process_file, Identity.own().as_json())
+        job.queue_file.unlink(missing_ok=True)
+
+        def ended(code: int) -> None:
+            if job.folder.path.exists():
+                job.folder.write_json(job.exit_file, {"code": code})
+
+        try:
+            identity = process.start(
+                [*self.trainer, verb, str(job.folder.path)],
+                folder=PROJECT,
+                log=job.folder.log_file,
+                environment=ENVIRONMENT,
+                ended=ended,
+            )
+        except OSError as error:
+            job.folder.process_file.unlink(missing_ok=True)
+            job._write_end(Failed("training.bug", {"error": str(error)}))  # noqa: SLF001  # same module
+            return
+        job.folder.write_json(job.folder.process_file, identity.as_json())
+
+    def tend_forever(self, every: float = 2.0) -> threading.Thread:
+        """Begin waiting jobs from a thread until `close`."""
+
+        def loop() -> None:
+            while not self._done.wait(every):
+                try:
+                    self.tend()
+                except (OSError, UserError) as error:  # noqa: PERF203  # e.g. the disk is away for a moment
+                    print(f"queue: {error}", file=sys.stderr)
+
+        thread = threading.Thread(target=loop, name="queue", daemon=True)
+        thread.start()
+        return thread
+
+    def close(self) -> None:
+        """Stop beginning jobs; those at work go on. What draws on trial ends."""
+        self._done.set()
+        for make_room in self.making_room:
+            make_room()
+
+    def record(self, job: Job) -> JobRecord:
+        """The job's record, brought up to date."""
+        with self._reading:
+            record = self._records.setdefault(job.id, JobRecord(job.folder.events_file))
+            record.read()
+            while len(self._records) > 8:
+                self._records.pop(next(key for key in self._records if key != job.id))
+            return record
+
+
+def _clear(folder: Path) -> None:
+    """Remove a folder with all below; a link is removed, not what it leads to. What resists is left."""
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(job: Job) -> float:
+    data = _read_json(job.queue_file)
+    place = data.get("place") if isinstance(data, dict) else None
+    return place if isinstance(place, (int, float)) else 0
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _last_bytes(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - count))
+            return file.read(count)
+    except OSError:
+        return b""
+
+
+def _last_lines(path: Path) -> list[bytes]:
+    """The last whole lines of a file: those in its last 64 KiB, or the last one however long it is."""
+    tail = TAIL
+    while True:
+        data = _last_bytes(path, tail)
+        whole = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
+        if len(data) < tail:
+            return whole
+        if len(whole) > 1:
+            return whole[1:]  # the first is cut
+        tail *= 16

@@ -1,0 +1,146 @@
+"""Pieces of the page that the tabs share: texts in both languages, headed sections, fold-outs."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from app.form.values import add_fields, keys_of
+from trainer.messages import LANGUAGES, Language, texts
+from trainer.settings import SETTINGS
+
+TEXTS = Path(__file__).parent.parent / "texts"
+ASSETS = Path(__file__).parent.parent / "assets"
+
+
+def words(language: Language) -> dict[str, str]:
+    """The page's words."""
+    return texts(language, TEXTS)["page"]
+
+
+def word(language: Language, key: str, /, **values: Any) -> str:
+    """One of them, filled. A list with `_one` beside it takes that for a count of 1."""
+    found = words(language)
+    if values.get("count") in (1, "1") and f"{key}_one" in found:
+        key = f"{key}_one"
+    return found[key].format_map(values) if values else found[key]
+
+
+def group_words(language: Language) -> dict[str, dict[str, str]]:
+    """Title and sentence of every group of settings, and of the page's own."""
+    return {**texts(language)["groups"], **texts(language, TEXTS)["groups"]}
+
+
+def both(texts_by_language: Iterable[str], tag: str = "span") -> str:
+    """HTML with the same text in every language; the style sheet shows the page's own."""
+    return "".join(
+        f"<{tag} lang={language}>{markup(text)}</{tag}>"
+        for language, text in zip(LANGUAGES, texts_by_language, strict=True)
+    )
+
+
+def t(key: str, tag: str = "span") -> str:
+    """A word of the page, in both languages."""
+    return both([words(language)[key] for language in LANGUAGES], tag)
+
+
+def markup(text: str) -> str:
+    """**bold** and `code` as HTML; all else as it stands."""
+    safe = html.escape(text, quote=False)
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", safe))
+
+
+def icon(name: str, small: bool = False) -> str:
+    """A symbol of the sprite in assets/icons.svg."""
+    return f'<svg class="ic{" s" if small else ""}" aria-hidden="true"><use href="#i-{name}"/></svg>'
+
+
+def asset(name: str) -> str:
+    """Text of a file beside the page."""
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def translated() -> gr.I18n:
+    """Words of Gradio's own parts (tabs and fold-outs), by the browser's language."""
+    return gr.I18n(
+        **{
+            language: {
+                **{f"w.{key}": text for key, text in words(language).items() if key.startswith("tab.")},
+                **{f"g.{key}": entry["title"] for key, entry in group_words(language).items()},
+            }
+            for language in LANGUAGES
+        }
+    )
+
+
+def raw_html(value: str, **options: Any) -> gr.HTML:
+    """HTML of our own, without Gradio's styles for prose."""
+    return gr.HTML(value, apply_default_css=False, padding=False, **options)
+
+
+def heading(group: str) -> str:
+    """A group's title and sentence."""
+    entries = [group_words(language)[group] for language in LANGUAGES]
+    about = both([entry.get("about", "") for entry in entries])
+    title = both([entry["title"] for entry in entries])
+    return f'<header class="la-head"><h2>{title}</h2><p>{about}</p></header>'
+
+
+@contextmanager
+def section(group: str, *, wide: bool = False) -> Iterator[None]:
+    """A group of fields with its heading at the left; `wide`: above."""
+    with gr.Column(elem_classes=["la-sec", *(["wide"] if wide else [])], elem_id=f"s-{group}", min_width=0):
+        raw_html(heading(group), elem_classes="la-headbox")
+        with gr.Row(elem_classes="fields"):
+            yield
+
+
+def field_section(components: dict[str, Component], tab: str, group: str, first: Iterable[str] = ()) -> None:
+    """A group with all its fields."""
+    with section(group):
+        add_fields(components, keys_of(tab, group, first))
+
+
+FOLD_OUTS = ("captions", "learning", "memory", "pictures_changes", "noise", "saving", "records", "metadata",
+             "huggingface", "processes")  # fmt: skip
+"""Groups of Advanced that are behind their titles."""
+LORA_MORE = tuple(
+    key
+    for key in keys_of("training", "lora")
+    if key not in ("LoRA_type", "network_weights", "dim_from_weights")
+)
+"""Settings of single LoRA types."""
+
+
+def fold_of(key: str) -> str:
+    """The fold-out that a setting lies in; "" where it is in plain view."""
+    group = SETTINGS[key].spec.group
+    return "lora_more" if key in LORA_MORE else group if group in FOLD_OUTS else ""
+
+
+def fold_out(components: dict[str, Component], i18n: gr.I18n, group: str) -> None:
+    """The fields of a fold-out behind its title; their names stand beside the title."""
+    keys = [key for key in SETTINGS if fold_of(key) == group]
+    fold = gr.Accordion(i18n(f"g.{group}"), open=False, elem_classes="la-acc", elem_id=f"s-{group}")
+    with fold, gr.Row(elem_classes="fields"):
+        add_fields(components, keys)
+
+
+def accordion_css() -> str:
+    """The names of a fold-out's fields, as text after its title (Gradio's titles are plain text)."""
+    groups: dict[str, list[str]] = {}
+    for key, setting in SETTINGS.items():
+        groups.setdefault(fold_of(key), []).append(setting.spec.label)
+    return "\n".join(
+        f"#s-{group} > button > span:first-child::after {{ content: {json.dumps(', '.join(labels))}; }}"
+        for group, labels in groups.items()
+        if group
+    )

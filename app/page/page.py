@@ -1,0 +1,162 @@
+"""The page: header, tabs, rail and action bar put together.
+
+Gradio gives the widgets and the tabs. The script in assets/ hears every input at once with all values
+(`collect`), asks the server (app.answers) by one small request, and writes many widgets by one update
+(`apply`): no queue, no round trip per field.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.components import Component
+
+from app.answers import Answers
+from app.jobs.live import build_monitor
+from app.jobs.try_it import TryIt
+from app.page import layout
+from app.page.advanced_tab import advanced_tab
+from app.page.folders_tab import folders_tab
+from app.page.jobs_tab import build_jobs_tab
+from app.page.layout import LANGUAGES, asset, icon, raw_html, t, words
+from app.page.source_model_tab import source_model_tab
+from app.page.theme import theme
+from app.page.training_tab import training_tab
+from app.paths import Roots
+
+if TYPE_CHECKING:
+    from app.jobs.store import JobStore
+
+SCRIPTS = ("core", "fields", "header", "files", "help", "offer", "plan", "unet", "blocks", "bar", "start")
+STYLES = ("theme", "page", "fields", "parts")
+TITLE = "LoRA Atelier"
+DEMO_STEPS = (0, 40, 80, 160)
+
+
+def build_page(store: JobStore, roots: Roots | None = None) -> gr.Blocks:
+    """The whole page for the jobs of one workspace. `roots`: the folders that it may use."""
+    components: dict[str, Component] = {}
+    easel = TryIt(store)
+    i18n = layout.translated()
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+        raw_html(header(), elem_id="head")
+        with gr.Row(elem_id="split"):
+            with gr.Tabs(elem_id="tabs"):
+                with gr.Tab(i18n("w.tab.source_model"), id="source_model", elem_id="t-source_model"):
+                    raw_html('<div id="la-offer"></div>', elem_classes="la-slot")
+                    source_model_tab(components)
+                with gr.Tab(i18n("w.tab.folders"), id="folders", elem_id="t-folders"):
+                    folders_tab(components)
+                with gr.Tab(i18n("w.tab.training"), id="training", elem_id="t-training"):
+                    training_tab(components, i18n)
+                with gr.Tab(i18n("w.tab.advanced"), id="advanced", elem_id="t-advanced"):
+                    advanced_tab(components, i18n)
+                with gr.Tab(i18n("w.tab.run"), id="run", elem_id="t-run"):
+                    views = [build_monitor(store, easel)]
+                with gr.Tab(i18n("w.tab.jobs"), id="jobs", elem_id="t-jobs"):
+                    views.append(build_jobs_tab(store, easel))
+            raw_html('<aside class="rail" id="la-rail"></aside>', elem_id="rail")
+        raw_html(bar(), elem_id="bar")
+        bridge(components, Answers(store, roots))
+        use_settings_again(views)
+    return page
+
+
+def use_settings_again(views: list[gr.HTML]) -> None:
+    """A job chosen in the live view or among the past runs: its settings go into the form."""
+    chosen = gr.Textbox(visible=False)
+
+    def job_of(event: gr.EventData) -> str:
+        return str(event.job)
+
+    for view in views:
+        told = view.submit(job_of, None, chosen, show_progress="hidden", api_visibility="private")
+        told.then(None, chosen, None, js="(job) => { window.atelier.useJob(job); return []; }")
+
+
+def bridge(components: dict[str, Component], answers: Answers) -> None:
+    """The wires between the widgets, the script and the server."""
+    fields = list(components.values())
+    apply = gr.Button("apply", elem_id="la-apply")
+    listen = gr.Button("listen", elem_id="la-listen")
+    raw_html(
+        "",
+        elem_id="la-bridge",
+        js_on_load="window.atelier.connect(server)",
+        server_functions=answers.functions(),
+    )
+    quiet: dict[str, Any] = {
+        "fn": None,
+        "queue": False,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+    }
+    keys = json.dumps(list(components))
+    hear = f"(...values) => {{ window.atelier.heard({keys}, values); return []; }}"
+    inputs: list[Any] = [field.input for field in fields]  # type: ignore[attr-defined]  # all have it
+    # The button too: the first input after a tab is mounted is not told by Gradio 6.31.
+    gr.on([*inputs, listen.click], inputs=fields, js=hear, **quiet)
+    apply.click(inputs=None, outputs=fields, js=f"() => window.atelier.written({keys})", **quiet)
+
+
+def header() -> str:
+    """Brand, configuration file, search, language and light."""
+    buttons = "".join(
+        f'<button type="button" class="btn q" data-act="{name}">{t(f"head.{name}")}</button>'
+        for name in ("open", "save", "save_as", "load")
+    )
+    languages = "".join(
+        f'<button type="button" data-lang="{code}" lang="{code}" aria-pressed="false">{name}</button>'
+        for code, name in (("en", "English"), ("ja", "日本語"))
+    )
+    return (
+        asset("header.html")
+        .replace("{{buttons}}", buttons)
+        .replace("{{languages}}", languages)
+        .replace("{{config}}", t("head.config"))
+        .replace("{{presets}}", t("head.presets"))
+        .replace("{{report}}", t("head.report"))
+    )
+
+
+def bar() -> str:
+    """Train, Stop, Print training command, and the length of the run."""
+    buttons = (("train", "btn p lg", "play"), ("stop", "btn lg", "stop"), ("command", "btn q hide-m", "cmd"))
+    shown = "".join(
+        f'<button type="button" class="{style}" data-act="{name}"'
+        f"{'' if name == 'command' else ' aria-disabled=true'}>{icon(symbol)}{t(f'bar.{name}')}</button>"
+        for name, style, symbol in buttons
+    )
+    length = '<div class="len" id="la-len" role="status" aria-live="polite"></div>'
+    return f'<div class="la-wrap" role="region" id="la-bar">{shown}{length}</div>'
+
+
+def script() -> str:
+    """All of the page's script, with the words it needs in every language."""
+    spoken = {
+        language: {key[3:]: text for key, text in words(language).items() if key.startswith("js.")}
+        for language in LANGUAGES
+    }
+    parts = "\n".join(asset(f"{name}.js") for name in SCRIPTS)
+    data = json.dumps(spoken, ensure_ascii=False).replace("</", "<\\/")
+    given = f"const WORDS = {data};\nconst SPRITE = {json.dumps(asset('icons.svg'))};"
+    given += f"\nconst DEMO_PICTURES = {json.dumps([(step, demo_picture(step)) for step in DEMO_STEPS])};"
+    return f"(() => {{ 'use strict';\n{given}\n{parts}\n}})();"
+
+
+def demo_picture(step: int) -> str:
+    """A sample picture of the demo after so many steps, as a data address."""
+    data = (layout.ASSETS / f"demo_{step}.webp").read_bytes()
+    return "data:image/webp;base64," + base64.b64encode(data).decode()
+
+
+def mount_options() -> dict[str, Any]:
+    """Arguments for `gr.mount_gradio_app` that make the page what it is."""
+    style = "\n".join([*(asset(f"{name}.css") for name in STYLES), layout.accordion_css()])
+    head = '<meta name="color-scheme" content="light dark">'
+    # In the head, not as `css=`: that would be rewritten by Gradio and come after the first paint.
+    head += f"<style>{style}</style><script>{script()}</script>"
+    return {"theme": theme(), "head": head, "i18n": layout.translated()}

@@ -1,0 +1,223 @@
+"""Keeps other web pages out, and gives every answer its security headers and the page its language.
+
+A browser sends requests to 127.0.0.1 for any web page that asks it to. Gradio itself answers them
+(measured: uploads and calls of foreign origins, and any Host name), so every request is judged here
+first, before a byte of its body is read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+from app.texts import language_of
+from trainer.messages import LANGUAGES, Language
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+POLICY = (
+    "default-src 'self'",
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
+    "worker-src 'self' blob:",
+    "style-src 'self' 'unsafe-inline'",
+    "img-src 'self' data: blob:",
+    "media-src 'self' blob:",
+    "font-src 'self' data:",
+    "connect-src 'self' data: blob:",
+    "object-src 'none'",
+    "base-uri 'self'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+)
+"""Gradio's page needs inline and evaluated scripts; nothing may come from, or go to, another host."""
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"content-security-policy", "; ".join(POLICY).encode()),
+)
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """A request's headers, names in lower case."""
+    return {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())
+    }
+
+
+def cookie(headers: dict[str, str], name: str) -> str:
+    """A cookie's value, "" where there is none."""
+    try:
+        jar: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return ""
+    return jar[name].value if name in jar else ""
+
+
+class Guard:
+    """Refuses requests that did not come from our own page: Host, Origin and Sec-Fetch-Site.
+
+    `hosts` are the names under which the page may be opened; `any_address` also allows every literal IP
+    address (for --listen: DNS rebinding needs a name, so an address is no danger).
+    """
+
+    def __init__(self, app: App, hosts: Iterable[str] = LOCAL, *, any_address: bool = False) -> None:
+        self.app = app
+        self.hosts = frozenset(host.lower() for host in hosts)
+        self.any_address = any_address
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or (reason := self.objection(scope)) is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await answer(send, 403, f"Refused: {reason}\n")
+
+    def objection(self, scope: Scope) -> str | None:
+        """What is wrong with a request, or None."""
+        headers = headers_of(scope)
+        host = headers.get("host", "")
+        if not self.knows(host):
+            return "this is not a name of this page."
+        origin = headers.get("origin")
+        if origin is not None and not same_origin(origin, host, scope.get("scheme", "http")):
+            return "the request comes from another page."
+        site = headers.get("sec-fetch-site", "none")
+        if site not in ("same-origin", "none") and not _opens_page(scope, headers):
+            return "the request comes from another page."
+        return None
+
+    def knows(self, host: str) -> bool:
+        """Whether a Host header names this page."""
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
+        return name in self.hosts or (self.any_address and _is_address(name))
+
+
+def same_origin(origin: str, host: str, scheme: str) -> bool:
+    """Whether an Origin header names exactly the host (and port) the request was sent to."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    schemes = {"http": ("http", "https"), "ws": ("http", "https")}.get(scheme, ("https",))
+    return parts.scheme in schemes and parts.netloc.lower() == host.lower()
+
+
+def _opens_page(scope: Scope, headers: dict[str, str]) -> bool:
+    """A link on another page may open ours, at its front door."""
+    navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return scope.get("method") == "GET" and navigates and scope.get("path") in ("/", "/login")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def answer(send: Send, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
+    """Send a short answer without reading the request."""
+    body = text.encode()
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode()), *HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Headers:
+    """Adds the security headers to every answer."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                ours = {name for name, _ in HEADERS}
+                kept = [pair for pair in message.get("headers", []) if pair[0].lower() not in ours]
+                message["headers"] = [*kept, *HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+def wanted_language(headers: dict[str, str]) -> Language:
+    """The language chosen in the page (cookie `ui_lang`), else the browser's first one of ours."""
+    chosen = cookie(headers, "ui_lang")
+    if chosen in LANGUAGES:
+        return language_of(chosen)
+    offers: list[tuple[float, int, Language]] = []
+    for place, part in enumerate(headers.get("accept-language", "").split(",")[:20]):
+        code, _, quality = part.strip().partition(";q=")
+        if code[:2].lower() in LANGUAGES:
+            offers.append((-_number(quality), place, language_of(code)))
+    return min(offers)[2] if offers else "en"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 1.0
+
+
+class LanguageOfPage:
+    """Puts the language into the page, ahead of all scripts, so that the first paint is right.
+
+    Gradio takes its language from `navigator.language`, and only once.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/" or scope["method"] != "GET":
+            await self.app(scope, receive, send)
+            return
+        language = wanted_language(headers_of(scope))
+        start: MutableMapping[str, Any] | None = None
+        body = bytearray()
+
+        async def rewrite(message: MutableMapping[str, Any]) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body.extend(message.get("body", b""))
+            if message.get("more_body") or start is None:
+                return
+            page = _in_language(bytes(body), language) if _is_page(start) else bytes(body)
+            kept = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
+            start["headers"] = [*kept, (b"content-length", str(len(page)).encode())]
+            await send(start)
+            await send({"type": "http.response.body", "body": page})
+
+        await self.app(scope, receive, rewrite)
+
+
+def _is_page(start: MutableMapping[str, Any]) -> bool:
+    headers = {name.lower(): value for name, value in start.get("headers", [])}
+    return headers.get(b"content-type", b"").startswith(b"text/html") and b"content-encoding" not in headers
+
+
+def _in_language(page: bytes, language: Language) -> bytes:
+    script = (
+        f"<script>for(const[k,v]of[['language','{language}'],['languages',['{language}']]])"
+        f"Object.defineProperty(navigator,k,{{get:()=>v}});document.documentElement.lang='{language}'</script>"
+    )
+    head = page.find(b"<head>")
+    return page if head < 0 else page[: head + 6] + script.encode() + page[head + 6 :]

@@ -1,0 +1,323 @@
+"""The live view's answers: only what is new, thinned, in the reader's words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app import texts as wording
+from app.jobs import live
+from app.jobs.record import Curves, JobRecord
+from app.jobs.store import Job, JobStore
+from app.page import jobs_tab
+from trainer.events import (
+    EventLog,
+    Failed,
+    Finished,
+    Notice,
+    Phase,
+    Removed,
+    Sampled,
+    Saved,
+    Started,
+    Step,
+    Stopped,
+)
+from trainer.files.job_folder import JobFolder
+from trainer.messages import LANGUAGES, texts
+from trainer.settings import Settings
+
+PLAN = {
+    "sample_steps": [0, 50, 100],
+    "samples": 2,
+    "folders": [{"name": "10_sks cat", "is_reg": False}],
+    "saves": [],
+}
+
+
+@pytest.fixture
+def job(store: JobStore, tmp_path: Path) -> Job:
+    """A job whose events the test writes itself."""
+    flat = {"output_dir": str(tmp_path), "output_name": "cat", "sample_prompts": "one\ntwo --n bad"}
+    return Job(JobFolder.create(store.workspace, Settings.from_flat(flat)), store)
+
+
+def write(job: Job, *events) -> None:
+    log = EventLog(job.folder.events_file)
+    for event in events:
+        log.emit(event)
+    log.close()
+
+
+def forget(job: Job) -> None:
+    """Begin a job's events anew."""
+    job.folder.events_file.write_bytes(b"")
+    job.record()
+
+
+def steps(first: int, last: int):
+    return [
+        Step(step, 1, 1 / step, {"text_encoder": 5e-5, "unet": 1e-4}, 0.5, 10**9)
+        for step in range(first, last + 1)
+    ]
+
+
+def cursor(told: dict) -> dict:
+    """The cursor that the browser sends after an answer."""
+    kept = {"job": told["job"], "key": told["key"], "lang": "en"}
+    for part, name, key in (("curve", "at", "point"), ("log", "at", "line"), ("parts", "version", "version")):
+        if part in told:
+            kept[key] = told[part][name]
+    return kept
+
+
+def test_second_answer_has_only_what_is_new(job: Job):
+    write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), Phase("train", 0, 100), *steps(1, 5))
+    first = live.summary(job, {"lang": "en"})
+    assert first["curve"]["step"] == [1, 2, 3, 4, 5]
+    assert first["now"]["total"] == 100
+    second = live.summary(job, cursor(first))
+    assert not {"curve", "log", "parts"} & set(second)
+    write(job, *steps(6, 7))
+    third = live.summary(job, cursor(first))
+    assert third["curve"]["step"] == [6, 7]
+    assert len(json.dumps(third)) < 1200
+
+
+def test_changed_language_or_server_sends_all_again(job: Job):
+    write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), *steps(1, 5))
+    told = live.summary(job, {"lang": "en"})
+    assert live.summary(job, {**cursor(told), "lang": "ja"})["fresh"]
+    assert live.summary(job, {**cursor(told), "key": "other.1.en"})["curve"]["step"] == [1, 2, 3, 4, 5]
+    assert live.summary(job, {**cursor(told), "job": "other"})["fresh"]
+
+
+def test_rewritten_events_are_read_anew(job: Job):
+    write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), *steps(1, 50))
+    told = live.summary(job, {"lang": "en"})
+    job.folder.events_file.write_bytes(b"")
+    write(job, Phase("start"), *steps(1, 2))
+    assert live.summary(job, cursor(told))["curve"]["step"] == [1, 2]
+
+
+def test_a_run_that_continues_cuts_the_curve(job: Job):
+    write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), *steps(1, 50))
+    told = live.summary(job, {"lang": "en"})
+    write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN, 40), *steps(41, 43))
+    again = live.summary(job, cursor(told))
+    assert again["curve"]["again"]
+    assert again["curve"]["step"] == list(range(1, 44))
+
+
+@pytest.mark.parametrize(
+    "bad", [None, [], "x", {"point": "a", "line": None, "version": [], "key": 5, "job": {}}]
+)
+def test_any_cursor_is_answered(store: JobStore, job: Job, bad: object):
+    write(job, Phase("start"), *steps(1, 3))
+    assert live.answer(store, bad)["job"] == job.id
+    assert live.do(store, bad) == {"done": False}
+    assert jobs_tab.show_jobs(store, bad)["runs"] == []
+
+
+def test_hundred_thousand_steps_are_thinned_and_read_once(job: Job):
+    fixed = {"epoch": 1, "lr": {"unet": 1e-4}, "grad_norm": 0.1, "memory": 1}
+    lines = [
+        json.dumps({"event": "step", "time": step / 10, "step": step, "loss": 0.1 + step % 7 / 100, **fixed})
+        for step in range(1, 100_001)
+    ]
+    job.folder.events_file.write_text("\n".join(lines) + "\n")
+    told = live.summary(job, {"lang": "en"})
+    curve = told["curve"]
+    assert curve["at"] == 100_000
+    assert len(curve["step"]) <= 800
+    assert (curve["step"][0] <= 14, curve["step"][-1]) == (True, 100_000)
+    assert min(curve["loss"]) == 0.1, "the lowest and the highest point of each stretch stay"
+    assert max(curve["loss"]) == 0.16
+    write(job, *steps(100_001, 100_100))
+    assert len(live.summary(job, cursor(told))["curve"]["step"]) <= live.NEXT_POINTS
+
+
+def test_thinned_keeps_order_and_peaks():
+    curves = Curves()
+    for step in range(1, 1001):
+        curves.add(step, 9.0 if step == 500 else 1.0, {"unet": 1e-4})
+    chosen = curves.thinned(0, 100)
+    assert chosen == sorted(chosen)
+    assert 499 in chosen
+    assert chosen[-1] == 999
+    assert curves.thinned(998, 100) == [998, 999]
+
+
+def test_smoothed_begins_as_a_plain_mean():
+    curves = Curves()
+    for step, loss in enumerate([4.0, 2.0, 0.0], 1):
+        curves.add(step, loss, {})
+    assert list(curves.smoothed) == pytest.approx([4.0, 3.0, 2.0])
+
+
+def test_time_left_counts_pictures_in(job: Job):
+    record = JobRecord(job.folder.events_file)
+    moment = 1000.0
+
+    def line(event: str, seconds: float, **values: object) -> str:
+        nonlocal moment
+        moment += seconds
+        return json.dumps({"event": event, "time": moment, **values})
+
+    lines = [
+        line("phase", 0, name="start"),
+        line("started", 1, total_steps=100, epochs=1, seed=1, device="cpu", plan=PLAN),
+        line("phase", 0, name="sample"),
+        line("sampled", 3, step=0, index=0, prompt="one", path="samples/a.png"),
+        line("sampled", 3, step=0, index=1, prompt="two", path="samples/b.png"),
+        *(
+            line("step", 0.5, step=step, epoch=1, loss=1.0, lr={}, grad_norm=0, memory=0)
+            for step in range(1, 41)
+        ),
+    ]
+    job.folder.events_file.write_text("\n".join(lines) + "\n")
+    record.read()
+    assert record.remaining() == pytest.approx(60 * 0.5 + 4 * 3)
+    assert record.elapsed(running=True, now=moment + 10) == pytest.approx(37)
+
+
+def test_pause_between_two_processes_is_no_work(job: Job):
+    lines = []
+    for moment, name in ((0, "start"), (10, "train"), (1000, "start"), (1005, "train")):
+        lines.append(json.dumps({"event": "phase", "time": 1e9 + moment, "name": name}))
+    job.folder.events_file.write_text("\n".join(lines) + "\n")
+    assert job.record().elapsed(running=False) == pytest.approx(15)
+
+
+def test_files_and_samples(job: Job, tmp_path: Path):
+    kept, gone = tmp_path / "cat-000001.safetensors", tmp_path / "cat-000002.safetensors"
+    kept.write_bytes(b"x")
+    write(
+        job,
+        Started(100, 2, 42, "cpu", PLAN),
+        Sampled(50, 1, "two", "samples/00000050_01.png", 7),
+        Saved(50, 1, str(kept), 434_000),
+        Saved(60, 1, str(gone), 434_000),
+        Removed(str(gone)),
+    )
+    parts = live.summary(job, {"lang": "en"})["parts"]
+    assert [file["name"] for file in parts["files"]] == ["cat-000001.safetensors"]
+    assert parts["samples"] == [[50, 1, f"/live/{job.id}/sample/00000050_01.png?7"]]
+    assert parts["prompts"][1] == "two"
+    assert parts["sample_steps"] == [0, 50, 100]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_end_has_its_words(job: Job, tmp_path: Path, language: str):
+    path = tmp_path / "cat.safetensors"
+    path.write_bytes(b"x" * 1000)
+    ends = {
+        "finished": Finished(100, str(path)),
+        "stopped": Stopped(60, str(path)),
+        "failed": Failed("training.out_of_memory", {}, "train_batch_size"),
+    }
+    told: dict = {}
+    for state, end in ends.items():
+        forget(job)
+        write(
+            job,
+            Phase("start"),
+            Started(100, 2, 42, "cpu", PLAN),
+            *steps(1, 60),
+            Saved(60, 1, str(path), 1000),
+            end,
+        )
+        told = live.summary(job, {"lang": language})["parts"]["outcome"]
+        assert told["kind"] == state == job.state
+        assert told["title"]
+        assert told["facts"]
+    assert told["setting"] == {"key": "train_batch_size", "label": "Train batch size"}
+    assert told["fix"]
+    forget(job)
+    write(job, Phase("start"), Finished(100, str(path)))
+    use = live.summary(job, {"lang": language})["parts"]["outcome"]["use"]
+    assert use["prompt"].startswith("<lora:cat:0.8>")
+
+
+def test_a_killed_trainer_says_memory(job: Job):
+    write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), *steps(1, 9))
+    job.folder.write_json(job.exit_file, {"code": -9})
+    told = live.summary(job, {"lang": "en"})["parts"]["outcome"]
+    assert told["kind"] == "lost"
+    assert "memory" in told["facts"]
+    assert "Train batch size" in told["fix"]
+
+
+def test_log_speaks_the_readers_language(job: Job):
+    write(
+        job,
+        Notice("training.latents_cached", {"reused": 3, "encoded": 9}),
+        Notice("training.newer", {"a": 1}),
+    )
+    english, japanese = (live.summary(job, {"lang": code})["log"]["lines"] for code in ("en", "ja"))
+    assert english[0][2] != japanese[0][2]
+    assert english[1][2] == "training.newer: a = 1", "a code of a newer trainer is shown, not fatal"
+
+
+def test_texts_are_the_same_keys_in_both_languages():
+    english, japanese = (texts(language, wording.TEXTS)["live"] for language in LANGUAGES)
+    assert english.keys() == japanese.keys()
+    for key, text in english.items():
+        assert {part.split("}")[0] for part in text.split("{")[1:]} == {
+            part.split("}")[0] for part in japanese[key].split("{")[1:]
+        }, key
+
+
+def test_words_that_the_scripts_ask_for_exist():
+    import re
+
+    known = texts("en", wording.TEXTS)["live"]
+    for name in ("monitor.js", "jobs.js", "live.js", "try.js", "inside.js"):
+        asked = re.findall(r"""\bw\('([a-z_0-9.]+)'|words\.([a-z_0-9]+)""", live.asset(name))
+        assert {first or second for first, second in asked} - {"language"} <= known.keys()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "japanese"),
+    [
+        (0, "0 s", "0 秒"),
+        (41.4, "41 s", "41 秒"),
+        (1072, "17 min 52 s", "17 分 52 秒"),
+        (11_100, "3 h 5 min", "3 時間 5 分"),
+    ],
+)
+def test_durations(seconds: float, english: str, japanese: str):
+    assert wording.duration(seconds, "en") == english
+    assert wording.duration(seconds, "ja") == japanese
+
+
+def test_sizes():
+    assert [wording.size(count) for count in (434_000, 1_300_000, 19_000_000, 8e9)] == [
+        "434 kB",
+        "1.3 MB",
+        "19 MB",
+        "8.0 GB",
+    ]
+
+
+def test_settings_side_by_side(store: JobStore, job: Job, tmp_path: Path):
+    flat = {"output_dir": str(tmp_path), "output_name": "dog", "unet_lr": 5e-5, "cache_latents": False}
+    other = Job(JobFolder.create(store.workspace, Settings.from_flat(flat)), store)
+    told = jobs_tab.show_jobs(store, {"chosen": [job.id, other.id], "lang": "en"})
+    rows = {row["key"]: (row["a"], row["b"]) for row in told["rows"]}
+    assert rows["unet_lr"] == ("1e-4", "5e-5")
+    assert rows["cache_latents"] == ("on", "off")
+    assert rows["sample_prompts"][1] == "blank"
+    assert told["differ"] == len(rows)
+    everything = jobs_tab.show_jobs(store, {"chosen": [job.id, other.id], "all": True})
+    assert len(everything["rows"]) > 150
+
+
+def test_reading_again_costs_nothing_when_nothing_is_new(job: Job):
+    write(job, *steps(1, 50))
+    record = job.record()
+    before = record.offset
+    assert job.record() is record
+    assert record.offset == before

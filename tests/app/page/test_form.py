@@ -1,0 +1,124 @@
+"""Every setting has its widget; what a widget holds comes back as the value it stands for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import gradio as gr
+import pytest
+
+from app.form import values as form
+from app.page.layout import LORA_MORE, group_words, words
+from trainer.preflight.check import check_values
+from trainer.settings import SETTINGS, Settings
+
+# Gradio 6.31 leaves the event loop of a page that is never served to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def widgets() -> dict[str, gr.components.Component]:
+    with gr.Blocks(analytics_enabled=False):
+        return {key: form.component_for(setting) for key, setting in SETTINGS.items()}
+
+
+def test_every_setting_has_a_widget_that_shows_its_default(widgets):
+    for key, setting in SETTINGS.items():
+        assert widgets[key].elem_id == f"f-{key}"
+        assert widgets[key].label == setting.spec.label
+        assert widgets[key].value == form.shown(setting, setting.default), key
+
+
+def test_defaults_shown_come_back_as_defaults():
+    shown = form.shown_values({})
+    settings, _ = check_values(shown)
+    assert settings == Settings()
+    assert form.changed(shown) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-4, "1e-4"), (5e-5, "5e-5"), (0.002, "0.002"), (1.0, "1"), (0.0, "0"), (1.25e-6, "1.25e-6")],
+)  # fmt: skip
+def test_rates_are_short_and_read_back(value, text):
+    shown = form.rate_text(value)
+    assert float(shown) == pytest.approx(value, rel=1e-5)
+    assert shown == text
+
+
+def test_a_blank_rate_stays_blank_and_is_a_change():
+    values = {**form.shown_values({}), "unet_lr": ""}
+    settings, _ = check_values(values)
+    assert settings is not None
+    assert settings.optimizer.unet_lr is None
+    assert form.changed(values) == ["unet_lr"]
+
+
+@pytest.mark.parametrize(
+    ("key", "same"),
+    [("learning_rate", "0.0001"), ("learning_rate", "1e-04"), ("epoch", 1.0), ("network_alpha", "1")],
+)
+def test_another_spelling_of_the_default_is_no_change(key, same):
+    assert form.changed({key: same}) == []
+
+
+def test_a_value_that_cannot_be_read_is_a_change_and_a_problem():
+    values = {**form.shown_values({}), "learning_rate": "fast"}
+    assert form.changed(values) == ["learning_rate"]
+    settings, checked = check_values(values)
+    assert settings is None
+    assert any(problem.setting == "learning_rate" and problem.blocks for problem in checked.problems)
+
+
+def test_bad_numbers_reach_the_checks_instead_of_a_toast(widgets):
+    number = widgets["network_dim"]
+    assert isinstance(number, gr.Number)
+    assert number.preprocess(-5) == -5
+
+
+def test_all_groups_have_a_title_in_both_languages():
+    used = {setting.spec.group for setting in SETTINGS.values()} | {"lora_more", "unet"}
+    for language in ("en", "ja"):
+        titles = group_words(language)
+        assert used <= set(titles)
+        assert all(titles[group]["title"] for group in used)
+
+
+def test_both_languages_have_the_same_words():
+    english, japanese = words("en"), words("ja")
+    assert set(english) == set(japanese)
+    for key, text in english.items():
+        assert set(_fields(text)) == set(_fields(japanese[key])), key
+
+
+def _fields(text: str) -> list[str]:
+    import string
+
+    return [name for _, name, _, _ in string.Formatter().parse(text) if name]
+
+
+def test_lora_fold_out_leaves_the_main_choice_in_view():
+    assert "LoRA_type" not in LORA_MORE
+    assert "LyCORIS_preset" in LORA_MORE
+
+
+def test_page_modules_load_no_torch():
+    names = [
+        "app.page.page",
+        "app.answers",
+        "app.form.look",
+        "app.form.dataset",
+        "app.form.presets",
+        "app.form.drafts",
+        "app.form.help_texts",
+    ]
+    code = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {names!r}]; "
+        "print('true' if 'torch' in sys.modules else 'false')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) is False

@@ -1,0 +1,107 @@
+"""Captions: what is read from files, and what each time of learning makes of them."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.data.captions import CaptionRule, decode, extension, first_line, is_dropped, process
+
+RECORDED = json.loads(
+    (Path(__file__).parents[2] / "data/references/captions.json").read_text(encoding="utf-8")
+)
+NAMES: dict[str, str] = {
+    "shuffle_caption": "shuffle",
+    "caption_dropout_rate": "dropout_rate",
+    "caption_dropout_every_n_epochs": "dropout_every_n_epochs",
+    "caption_tag_dropout_rate": "tag_dropout_rate",
+    "caption_separator": "separator",
+    "caption_prefix": "prefix",
+    "caption_suffix": "suffix",
+}
+TAGS = "black cat, eating, sitting, red ball, grass"
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=lambda case: str(case["settings"]))
+def test_captions_equal_the_reference_draw_by_draw(case):
+    settings: dict[str, Any] = case["settings"]
+    rule = CaptionRule(**{NAMES.get(name, name): value for name, value in settings.items()})
+    for seed, epoch, step, expected, next_random in case["rows"]:
+        rng = random.Random(seed)
+        found = rule.process(
+            case["caption"], rng, epoch=epoch, step=step, total_steps=case["max_train_steps"]
+        )
+        assert found == expected
+        assert rng.random() == next_random
+
+
+def shuffled(keep_tokens: int, seed: int) -> list[str]:
+    text = process(TAGS, shuffle=True, keep_tokens=keep_tokens, drop=False, rng=random.Random(seed))
+    return text.split(", ")
+
+
+def test_shuffle_caption_mixes_the_parts_and_loses_none():
+    orders = {tuple(shuffled(0, seed)) for seed in range(20)}
+    assert len(orders) > 10
+    assert all(sorted(order) == sorted(TAGS.split(", ")) for order in orders)
+
+
+def test_keep_tokens_stay_in_front():
+    orders = [shuffled(2, seed) for seed in range(20)]
+    assert all(order[:2] == ["black cat", "eating"] for order in orders)
+    assert len({tuple(order[2:]) for order in orders}) > 1
+
+
+def test_keep_tokens_do_nothing_without_shuffle():
+    text = " a ,  b,c "
+    assert process(text, shuffle=False, keep_tokens=1, drop=False, rng=random.Random(0)) == text
+
+
+def test_dropped_captions_have_no_words():
+    assert process(TAGS, shuffle=True, keep_tokens=1, drop=True, rng=random.Random(0)) == ""
+
+
+def test_every_second_epoch_means_the_2nd_4th_and_6th():
+    rng = random.Random(0)
+    assert [epoch for epoch in range(1, 8) if is_dropped(0.0, 2, epoch, rng)] == [2, 4, 6]
+
+
+def test_rate_is_the_share_of_dropped_captions():
+    rng = random.Random(0)
+    dropped = Counter(is_dropped(0.1, 0, 1, rng) for _ in range(10_000))
+    assert 900 < dropped[True] < 1100
+    assert not any(is_dropped(0.0, 0, epoch, rng) for epoch in range(1, 50))
+    assert all(is_dropped(1.0, 0, 1, rng) for _ in range(50))
+
+
+@pytest.mark.parametrize(
+    ("setting", "ending"), [("", ".caption"), ("  ", ".caption"), ("txt", ".txt"), (".txt", ".txt")]
+)
+def test_blank_extension_means_caption(setting, ending):
+    assert extension(setting) == ending
+
+
+def test_the_first_line_with_words_is_the_caption():
+    assert first_line("\n  \n sks cat, red \nsecond") == "sks cat, red"
+    assert first_line(" \n\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "is_utf8"),
+    [
+        ("猫, cat".encode(), "猫, cat", True),
+        ("猫, cat".encode("utf-8-sig"), "猫, cat", True),
+        ("猫, cat".encode("cp932"), "猫, cat", False),
+        ("猫, cat".encode("utf-16"), "猫, cat", False),
+        (b"caf\x81, \xff", None, False),
+    ],
+)
+def test_captions_of_other_encodings_are_read_and_told(data, text, is_utf8):
+    found, told = decode(data)
+    assert told is is_utf8
+    assert text is None or found == text

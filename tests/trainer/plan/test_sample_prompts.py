@@ -1,0 +1,77 @@
+"""Lines of "Sample prompts" are read as sd-scripts reads them; what does nothing is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainer.plan.sample_prompts import SamplePrompt, parse_line, parse_lines, prompts
+from trainer.problems import Problem
+
+RECORDED = json.loads((Path(__file__).parents[2] / "data/references/sample_prompt_lines.json").read_text())
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=lambda case: case["line"])
+def test_lines_equal_the_reference(case):
+    assert parse_line(case["line"]) == case["dict"]
+
+
+def codes(text: str) -> list[str]:
+    return [found.code for found in parse_lines(text) if isinstance(found, Problem)]
+
+
+def test_a_full_line_becomes_a_prompt():
+    (prompt,) = parse_lines("a cat --n bad, ugly --w 500 --h 770 --d 7 --l 5.5 --s 12 --ss ddim")
+    assert prompt == SamplePrompt("a cat", "bad, ugly", 496, 768, 7, 5.5, 12, "ddim")
+
+
+def test_what_is_not_said_has_the_usual_value():
+    assert prompts("a cat") == [SamplePrompt("a cat", "", 512, 512, None, 7.5, 30)]
+
+
+def test_guidance_counts_as_scale_where_no_scale_is_given():
+    assert [prompt.scale for prompt in prompts("a --g 3.5\na --g 3.5 --l 9")] == [3.5, 9.0]
+
+
+def test_blank_lines_and_comments_are_left_out():
+    assert [prompt.prompt for prompt in prompts("\n# first\n  a cat  \n\n  # second\na dog\r\n")] == [
+        "a cat",
+        "a dog",
+    ]
+
+
+def test_a_line_of_options_alone_draws_without_words():
+    assert prompts("--w 64 --d 1") == [SamplePrompt("", "", 64, 512, 1)]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("a --x 1", "preflight.sample_option"),
+        ("a --W abc", "preflight.sample_value"),
+        ("a --d -1", "preflight.sample_value"),
+        ("a --l 7.5.1", "preflight.sample_value"),
+        ("a --fs 3", "preflight.sample_idle"),
+        ("a --ss nonsense", "preflight.sample_sampler"),
+        ("a --w 8", "preflight.sample_small"),
+        ("a --h 9000", "preflight.sample_large"),
+    ],
+)
+def test_options_that_do_nothing_are_told_with_their_line(line, code):
+    found = [item for item in parse_lines(f"a cat\n{line}") if isinstance(item, Problem)]
+    assert [problem.code for problem in found] == [code]
+    assert found[0].values["line"] == 2
+    assert not found[0].blocks
+    assert "2" in str(found[0].said("en"))
+    assert "2" in str(found[0].said("ja"))
+
+
+def test_sound_lines_have_no_hints():
+    assert codes("a cat --n dog -- red --w 64 --h 64 --d 1 --l 7 --s 20") == ["preflight.sample_option"]
+    assert codes("a cat, sitting --n dog\na dog --n") == []
+
+
+def test_an_unknown_sampler_falls_back_to_the_setting():
+    assert [prompt.sampler for prompt in prompts("a --ss nonsense\na --ss ddim")] == ["", "ddim"]

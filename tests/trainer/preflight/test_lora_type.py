@@ -1,0 +1,141 @@
+"""Checks of the LoRA type: what it cannot have, what it does not use, and the file that it starts from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.trainer.found import expect
+from tests.trainer.made import model_file, sound_settings
+from trainer.families.detect import ModelUnreadableError
+from trainer.kohya.start_file import read_start_file
+from trainer.lora.blocks import BLOCK_COUNT
+from trainer.lora.shapes import entry_shapes
+from trainer.lora.types import ALGORITHMS, options_of
+from trainer.preflight.check import check
+from trainer.settings import LORA_TYPES, Network
+
+QUERY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+DORA_BYPASS = {"dora_wd": True, "bypass_mode": True}
+RANKS: dict[str, Any] = {"network_dim": 16, "network_alpha": 8, "conv_dim": 16, "conv_alpha": 8}
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "setting", "blocks"),
+    [
+        ({"LoRA_type": "LyCORIS/BOFT", "network_dim": 8}, "boft_rank", "network_dim", True),
+        ({"LoRA_type": "LyCORIS/BOFT", "conv_dim": 1}, "boft_rank", "conv_dim", True),
+        ({"LoRA_type": "LyCORIS/Diag-OFT", "conv_dim": 1}, "oft_rank", "conv_dim", False),
+        ({"LoRA_type": "LyCORIS/DyLoRA", "unit": 5}, "dylora_unit", "unit", True),
+        ({"LoRA_type": "LyCORIS/LoHa", "conv_dim": 0}, "lycoris_conv_zero", "conv_dim", False),
+        (
+            {"LoRA_type": "LyCORIS/LoHa", "dora_wd": True, "bypass_mode": True},
+            "bypass_dora",
+            "bypass_mode",
+            True,
+        ),
+        ({"LoRA_type": "LyCORIS/GLoRA", "use_tucker": True}, "type_ignores", "use_tucker", False),
+        ({"LoRA_type": "Kohya DyLoRA", "rank_dropout": 0.1}, "type_ignores", "rank_dropout", False),
+        ({"LoRA_type": "LyCORIS/LoHa", "loraplus_lr_ratio": 4}, "type_ignores", "loraplus_lr_ratio", False),
+    ],
+)
+def test_what_a_type_cannot_have_or_use_is_told_and_mended(
+    values: dict[str, Any], code: str, setting: str, blocks: bool, tmp_path: Any
+) -> None:
+    settings = sound_settings(tmp_path, **{**RANKS, **values})
+    problem = expect(settings, f"preflight.{code}", setting=setting, blocks=blocks)
+    assert problem.fix is not None
+    assert f"preflight.{code}" not in {
+        found.code for found in check(settings.replace(**problem.fix)).problems
+    }
+
+
+@pytest.mark.parametrize("kind", LORA_TYPES)
+def test_every_type_passes_with_ordinary_sizes(kind: str, tmp_path: Any) -> None:
+    assert check(sound_settings(tmp_path, **RANKS, LoRA_type=kind)).problems == ()
+
+
+def test_every_blocks_rank_is_whole_units(tmp_path: Any) -> None:
+    dims = ",".join(["16"] * (BLOCK_COUNT - 1) + ["6"])
+    settings = sound_settings(tmp_path, **RANKS, LoRA_type="Kohya DyLoRA", unit=4, block_dims=dims)
+    expect(settings, "preflight.dylora_unit", setting="unit", blocks=True)
+
+
+def lora_like(kind: str, tmp_path: Any, *, dim: int = 16, told: str = "", **values: Any) -> str:
+    """A file with one attention layer as this type writes it."""
+    network = Network(LoRA_type=kind, **values)  # pyright: ignore[reportArgumentType]  # one of LORA_TYPES
+    algorithm, shape = ALGORITHMS[kind], (320, 320)
+    if algorithm == "dylora":
+        algorithm = "lora"
+    entries = entry_shapes(algorithm, shape, dim, options_of(network), bias=False)
+    extra = {"on_input": ()} if algorithm == "ia3" else {"alpha": ()}
+    shapes = {f"{QUERY}.{name}": size for name, size in {**entries, **extra}.items()}
+    metadata = {"ss_network_module": told} if told else {}
+    return str(model_file(tmp_path / f"{kind.replace('/', ' ')}.safetensors", shapes, **metadata))
+
+
+@pytest.mark.parametrize("kind", LORA_TYPES)
+def test_a_type_is_told_from_the_tensors(kind: str, tmp_path: Any) -> None:
+    found = read_start_file(tmp_path / lora_like(kind, tmp_path))
+    assert found is not None
+    assert found.algorithm == ALGORITHMS[kind].replace("dylora", "lora")
+    assert ALGORITHMS[found.type].replace("dylora", "lora") == found.algorithm
+
+
+@pytest.mark.parametrize("kind", LORA_TYPES)
+def test_a_file_of_the_same_type_is_a_start_and_one_of_another_is_not(kind: str, tmp_path: Any) -> None:
+    own, other = lora_like(kind, tmp_path), lora_like("LyCORIS/LoHa", tmp_path)
+    if ALGORITHMS[kind] == "loha":
+        other = lora_like("LyCORIS/LoKr", tmp_path)
+    settings = sound_settings(tmp_path, **RANKS, LoRA_type=kind, network_weights=own)
+    assert check(settings).problems == ()
+    problem = expect(
+        settings.replace(network_weights=other),
+        "preflight.weights_type",
+        setting="network_weights",
+        blocks=True,
+    )
+    assert {problem.values["found"], problem.values["chosen"]} >= {kind}
+    assert problem.fix == {"LoRA_type": problem.values["found"]}
+
+
+def test_the_files_own_words_name_its_type(tmp_path: Any) -> None:
+    told = lora_like("Kohya DyLoRA", tmp_path, told="networks.dylora")
+    settings = sound_settings(tmp_path, **RANKS, LoRA_type="LyCORIS/LoHa", network_weights=told)
+    problem = expect(settings, "preflight.weights_type", setting="network_weights", blocks=True)
+    assert problem.values["found"] == "Kohya DyLoRA"
+    algo = {"ss_network_module": "lycoris.kohya", "ss_network_args": json.dumps({"algo": "loha"})}
+    lying = model_file(tmp_path / "lying.safetensors", {f"{QUERY}.lora_down.weight": (4, 8)}, **algo)
+    found = read_start_file(lying)
+    assert found is not None
+    assert found.type == "Standard"
+
+
+def test_another_rank_dora_or_convolutions_are_told_before_the_run(tmp_path: Any) -> None:
+    base = {**RANKS, "LoRA_type": "LyCORIS/LoCon"}
+    rank = sound_settings(tmp_path, **base, network_weights=lora_like("LyCORIS/LoCon", tmp_path, dim=4))
+    problem = expect(rank, "core.weights_other_dim", setting="network_weights", blocks=True)
+    assert problem.fix == {"dim_from_weights": True}
+    assert check(rank.replace(dim_from_weights=True)).problems == ()
+    dora = lora_like("LyCORIS/LoCon", tmp_path, dora_wd=True)
+    expect(rank.replace(network_weights=dora), "preflight.weights_dora", setting="dora_wd", blocks=True)
+    assert check(rank.replace(network_weights=dora, dora_wd=True)).problems == ()
+    standard = rank.replace(network_weights=dora, LoRA_type="Standard", dim_from_weights=True)
+    expect(standard, "preflight.weights_type", setting="network_weights", blocks=True)
+    wide = {
+        "lora_unet_x_resnets_0_conv1.lora_down.weight": (4, 8, 3, 3),
+        f"{QUERY}.lora_down.weight": (16, 8),
+    }
+    file = model_file(tmp_path / "wide.safetensors", wide)
+    lost = rank.replace(network_weights=str(file), LoRA_type="Standard")
+    problem = expect(lost, "preflight.weights_wide", setting="network_weights", blocks=False)
+    assert problem.fix == {"LoRA_type": "Kohya LoCon", "dim_from_weights": True}
+
+
+def test_what_is_no_lora_is_none(tmp_path: Any) -> None:
+    assert read_start_file(model_file(tmp_path / "m.safetensors")) is None
+    (tmp_path / "bad.safetensors").write_bytes(b"x" * 20)
+    with pytest.raises(ModelUnreadableError):
+        read_start_file(tmp_path / "bad.safetensors")

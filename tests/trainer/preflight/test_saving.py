@@ -1,0 +1,114 @@
+"""Checks of what is written, of training states, and of what goes together."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from tests.trainer.found import expect, find
+from tests.trainer.made import SDXL, model_file, sound_settings
+from trainer.preflight.check import check
+
+
+def test_an_existing_name_is_kept_and_the_new_one_told(tmp_path):
+    settings = sound_settings(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/cat.safetensors").touch()
+    problem = expect(settings, "preflight.name_exists", setting="output_name", blocks=False)
+    assert problem.values == {"name": "cat.safetensors", "used": "cat-2.safetensors"}
+
+
+def test_a_continued_run_keeps_its_name(tmp_path):
+    (tmp_path / "out/cat-000001-state").mkdir(parents=True)
+    (tmp_path / "out/cat-000001.safetensors").touch()
+    (tmp_path / "out/cat-000001-state/state.json").write_text('{"name": "cat"}')
+    settings = sound_settings(tmp_path, resume=str(tmp_path / "out/cat-000001-state"))
+    found = check(settings)
+    assert found.problems == ()
+    assert found.plan is not None
+    assert found.plan.final_name == "cat.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [("", "preflight.state_missing"), ("train_state.json", "preflight.state_of_others")],
+)
+def test_states_that_cannot_be_continued_are_refused(tmp_path, content, code):
+    (tmp_path / "state").mkdir()
+    if content:
+        (tmp_path / "state" / content).write_text("{}")
+    expect(sound_settings(tmp_path, resume=str(tmp_path / "state")), code, setting="resume", blocks=True)
+
+
+def test_a_file_in_place_of_the_output_folder_is_told(tmp_path):
+    settings = sound_settings(tmp_path)
+    wrong = settings.replace(output_dir=str(tmp_path / "model.safetensors" / "out"))
+    problem = expect(wrong, "preflight.folder_is_file", setting="output_dir", blocks=True)
+    assert problem.fix == {"output_dir": str(tmp_path)}
+
+
+def test_a_missing_output_folder_is_no_problem_and_not_made_by_looking(tmp_path):
+    assert check(sound_settings(tmp_path, output_dir=str(tmp_path / "a/b/c"))).problems == ()
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("key", ["output_dir", "logging_dir"])
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch, key):
+    settings = sound_settings(tmp_path, **{key: str(tmp_path / "locked/new")})
+    (tmp_path / "locked").mkdir()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "locked" not in str(path) and real(path, mode))
+    expect(settings, "preflight.not_writable", setting=key, blocks=True)
+
+
+def test_a_full_disk_is_told_before_it_is_full(tmp_path, monkeypatch):
+    settings = sound_settings(tmp_path)
+    needed = check(settings).plan.disk_bytes  # pyright: ignore[reportOptionalMemberAccess]
+    for free, code in ((needed - 1, "preflight.disk_full"), (needed + 1, "preflight.disk_low")):
+        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        assert find(check(settings), code).blocks == (code == "preflight.disk_full")
+
+
+def test_eight_bit_optimizers_without_their_package_get_a_stand_in(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.preflight.training.find_spec", lambda name: None)
+    for name, plain in (("AdamW8bit", "AdamW"), ("PagedAdamW8bit", "AdamW"), ("Lion8bit", "Lion")):
+        settings = sound_settings(tmp_path, optimizer=name)
+        problem = expect(settings, "preflight.no_8bit", setting="optimizer", blocks=False)
+        assert problem.fix == {"optimizer": plain}
+
+
+def test_network_weights_must_be_a_lora(tmp_path):
+    settings = sound_settings(tmp_path, network_weights=str(tmp_path / "model.safetensors"))
+    expect(settings, "preflight.weights_no_lora", setting="network_weights", blocks=True)
+    lora = model_file(tmp_path / "l.safetensors", {"lora_unet_x.lora_down.weight": (4, 8)})
+    assert check(sound_settings(tmp_path, network_weights=str(lora))).problems == ()
+
+
+def test_alpha_does_not_count_where_the_file_gives_it(tmp_path):
+    lora = model_file(tmp_path / "l.safetensors", {"lora_unet_x.lora_down.weight": (4, 8)})
+    values = {"network_weights": str(lora), "dim_from_weights": True, "network_alpha": 99}
+    assert check(sound_settings(tmp_path, **values)).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({}, "preflight.cached_text_trained"),
+        ({"text_encoder_lr": 0, "shuffle_caption": True}, "preflight.cached_text_varied"),
+    ],
+)
+def test_sdxl_text_outputs_are_cached_only_where_they_stay_the_same(tmp_path, values, code):
+    settings = sound_settings(tmp_path, sdxl=True, sdxl_cache_text_encoder_outputs=True, **values)
+    model_file(tmp_path / "model.safetensors", SDXL)
+    expect(settings, code, setting="sdxl_cache_text_encoder_outputs", blocks=True)
+
+
+def test_a_drive_that_is_not_there_is_told(tmp_path, monkeypatch):
+    settings = sound_settings(tmp_path, logging_dir="Z:/logs")
+    monkeypatch.setattr(
+        "trainer.preflight.saving.nearest_existing",
+        lambda path: None if "Z:" in str(path) else tmp_path,
+    )
+    expect(settings, "preflight.drive_missing", setting="logging_dir", blocks=True)

@@ -1,0 +1,218 @@
+"""Latents: the VAE's sample, cached in memory and on disk, stale files noticed."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+from tests.trainer.made import picture
+from trainer.data.buckets import BucketRule, Fit
+from trainer.data.picture_files import read_header
+from trainer.data.pixels import fitted, to_input
+from trainer.errors import StopRequested, UserError
+from trainer.training.latent_cache import Store, cache_latents, encode, fingerprint
+
+RULE = BucketRule((64, 64), True, 32, 128, 32)
+
+
+@pytest.fixture(scope="module")
+def vae() -> AutoencoderKL:
+    """A tiny VAE of the real kind: factor 8, 4 channels."""
+    torch.manual_seed(0)
+    return tiny_vae()
+
+
+def tiny_vae() -> AutoencoderKL:
+    sizes: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (8,) * 4,
+    }
+    return (
+        AutoencoderKL(3, 3, norm_num_groups=4, latent_channels=4, **sizes)
+        .eval()
+        .requires_grad_(requires_grad=False)
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[tuple[Path, Fit]]:
+    sizes = [(64, 64), (96, 48), (64, 64), (80, 80), (48, 96)]
+    found = []
+    for number, size in enumerate(sizes):
+        path = picture(tmp_path / "img" / f"{number}.png", size)
+        path.write_bytes(path.read_bytes() + bytes([number]))  # equal pictures, other files
+        header = read_header(path)
+        found.append((path, RULE.fit(header.width, header.height)))
+    return found
+
+
+def equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_latents_are_a_sample_scaled_for_the_unet(vae):
+    pixels = torch.rand(2, 3, 64, 32) * 2 - 1
+    torch.manual_seed(5)
+    found = encode(vae, pixels)
+    torch.manual_seed(5)
+    posterior = vae.encode(pixels).latent_dist
+    expected = (posterior.mean + posterior.std * torch.randn(2, 4, 8, 4)) * vae.config["scaling_factor"]
+    assert found.shape == (2, 4, 8, 4)
+    assert torch.allclose(found, expected)
+    assert not torch.allclose(found, posterior.mean * vae.config["scaling_factor"])
+
+
+def test_latents_lie_in_memory_like_recorded_ones(vae):
+    """Noise like them is drawn in the order in which they lie, so the order must not vary."""
+    assert encode(vae, torch.rand(2, 3, 64, 96)).is_contiguous()
+
+
+def test_given_noise_picks_the_sample_and_draws_nothing(vae):
+    before = torch.get_rng_state()
+    noise = torch.zeros(1, 4, 8, 8)
+    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    found = encode(vae, pixels, noise)
+    assert torch.allclose(found, vae.encode(pixels).latent_dist.mean * vae.config["scaling_factor"])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_answer_that_is_no_number_is_told(vae):
+    with pytest.raises(UserError) as caught:
+        encode(vae, torch.full((1, 3, 64, 64), float("nan")))
+    assert caught.value.setting == "sdxl_no_half_vae"
+
+
+def test_memory_holds_each_picture_in_its_bucket(vae, pictures):
+    cached = cache_latents(vae, pictures, batch_size=2)
+    shapes = [tuple(latents.shape) for latents in cached.latents]
+    assert shapes == [(4, fit.bucket[1] // 8, fit.bucket[0] // 8) for _, fit in pictures]
+    assert (cached.encoded, cached.flipped) == (5, [])
+    batch = cached.batch([0, 2])
+    assert torch.equal(batch[1], cached.latents[2])
+
+
+def test_latents_do_not_depend_on_batch_size_order_or_the_generator(vae, pictures):
+    one = cache_latents(vae, pictures, batch_size=1).latents
+    torch.manual_seed(99)
+    other = cache_latents(vae, pictures[::-1], batch_size=4).latents[::-1]
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(one, other, strict=True))
+
+
+def test_caching_leaves_the_global_generator_alone(vae, pictures):
+    before = torch.get_rng_state()
+    cache_latents(vae, pictures, batch_size=2, flip=True)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_flipped_latents_are_those_of_the_mirrored_picture(vae, pictures):
+    cached = cache_latents(vae, pictures[:1], batch_size=1, flip=True)
+    path, fit = pictures[0]
+    mirrored = torch.from_numpy(to_input(fitted(path, fit, flip=True)))[None]
+    mean = vae.encode(mirrored).latent_dist.mean[0] * vae.config["scaling_factor"]
+    std = vae.encode(mirrored).latent_dist.std[0] * vae.config["scaling_factor"]
+    assert ((cached.flipped[0] - mean).abs() <= 6 * std).all()
+    assert torch.equal(cached.batch([0], [True])[0], cached.flipped[0])
+    assert not torch.equal(cached.batch([0], [True]), cached.batch([0], [False]))
+
+
+def test_the_disk_gives_the_same_latents_without_encoding(vae, pictures, tmp_path):
+    store = Store(tmp_path / "cache", fingerprint(vae))
+    plain = cache_latents(vae, pictures, batch_size=2, flip=True)
+    first = cache_latents(vae, pictures, batch_size=2, flip=True, store=store)
+    again = cache_latents(vae, pictures, batch_size=3, flip=True, store=store)
+    assert (first.encoded, again.encoded, again.stale) == (5, 0, 0)
+    assert equal(plain.latents + plain.flipped, first.latents + first.flipped)
+    assert equal(first.latents + first.flipped, again.latents + again.flipped)
+    assert sorted(path.name for path in (tmp_path / "img").iterdir()) == [f"{n}.png" for n in range(5)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such modes there")
+def test_files_on_disk_can_be_read_by_others_and_leave_no_parts(vae, pictures, tmp_path):
+    cache_latents(vae, pictures, batch_size=2, store=Store(tmp_path / "cache", "v"))
+    files = list((tmp_path / "cache").iterdir())
+    assert all(path.suffix == ".safetensors" for path in files)
+    mask = (tmp_path / "img" / "0.png").stat().st_mode
+    assert all(stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(mask) for path in files)
+
+
+def test_a_changed_picture_is_noticed_and_encoded_again(vae, pictures, tmp_path):
+    store = Store(tmp_path / "cache", "v")
+    before = cache_latents(vae, pictures, batch_size=2, store=store)
+    picture(pictures[0][0], (64, 64), "L")
+    after = cache_latents(vae, pictures, batch_size=2, store=store)
+    assert (after.encoded, after.stale) == (1, 1)
+    assert not torch.equal(before.latents[0], after.latents[0])
+    assert equal(before.latents[1:], after.latents[1:])
+
+
+def test_skip_cache_check_trusts_the_disk(vae, pictures, tmp_path):
+    before = cache_latents(vae, pictures, batch_size=2, store=Store(tmp_path / "cache", "v"))
+    picture(pictures[0][0], (64, 64), "L")
+    trusting = Store(tmp_path / "cache", "v", check_content=False)
+    assert equal(cache_latents(vae, pictures, batch_size=2, store=trusting).latents, before.latents)
+
+
+def test_another_vae_size_or_mirror_needs_latents_of_its_own(vae, pictures, tmp_path):
+    store = Store(tmp_path / "cache", "one")
+    cache_latents(vae, pictures, batch_size=2, store=store)
+    assert cache_latents(vae, pictures, batch_size=2, store=Store(tmp_path / "cache", "two")).encoded == 5
+    smaller = [(path, Fit((32, 32), (64, 64))) for path, _ in pictures]
+    assert cache_latents(vae, smaller, batch_size=2, store=store).encoded == 5
+    assert cache_latents(vae, pictures, batch_size=2, flip=True, store=store).encoded == 5
+    assert cache_latents(vae, pictures, batch_size=2, store=store).encoded == 0
+
+
+def test_damaged_files_are_made_anew(vae, pictures, tmp_path):
+    store = Store(tmp_path / "cache", "v")
+    before = cache_latents(vae, pictures, batch_size=2, store=store)
+    for path in (tmp_path / "cache").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    after = cache_latents(vae, pictures, batch_size=2, store=store)
+    assert after.encoded == 5
+    assert equal(before.latents, after.latents)
+
+
+def test_a_place_that_cannot_be_written_is_no_reason_to_stop(vae, pictures, tmp_path):
+    (tmp_path / "cache").write_text("a file in the way")
+    cached = cache_latents(vae, pictures, batch_size=2, store=Store(tmp_path / "cache", "v"))
+    assert cached.encoded == 5
+
+
+def test_fingerprints_tell_vaes_apart(vae):
+    assert fingerprint(vae) == fingerprint(vae)
+    assert fingerprint(vae) != fingerprint(tiny_vae())
+    assert fingerprint(vae) != fingerprint(deepcopy(vae).to(torch.bfloat16))
+
+
+def test_stop_is_seen_between_batches_and_progress_told(vae, pictures):
+    told: list[tuple[int, int]] = []
+    with pytest.raises(StopRequested):
+        cache_latents(
+            vae,
+            pictures,
+            batch_size=1,
+            progress=lambda done, total: told.append((done, total)),
+            stop_requested=lambda: len(told) > 2,
+        )
+    assert told == [(0, 5), (1, 5), (2, 5)]
+
+
+def test_pictures_of_one_bucket_are_encoded_together(vae, pictures, monkeypatch):
+    sizes: list[int] = []
+    real = vae.encode
+
+    def counting(pixels):
+        sizes.append(len(pixels))
+        return real(pixels)
+
+    monkeypatch.setattr(vae, "encode", counting)
+    cache_latents(vae, pictures, batch_size=8)
+    assert sorted(sizes) == [1, 4]  # one tall picture, four that fit 64 × 64 or were cropped to it

@@ -1,0 +1,168 @@
+"""Captions: the text file beside a picture, and what each time of learning makes of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.data.picture_files import Stamp, stamp_of
+
+DEFAULT_EXTENSION = ".caption"
+
+
+def extension(setting: str) -> str:
+    """The ending of caption files by "Caption Extension": blank means .caption, "txt" means .txt."""
+    text = setting.strip()
+    if not text:
+        return DEFAULT_EXTENSION
+    return text if text.startswith(".") else f".{text}"
+
+
+def decode(data: bytes) -> tuple[str, bool]:
+    """Text of a caption file, and whether it was UTF-8.
+
+    Editors on Japanese Windows still write Shift-JIS (cp932), and some write UTF-16 with its mark.
+    """
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return data.decode("utf-16", errors="replace"), False
+    try:
+        return data.decode("utf-8-sig"), True
+    except UnicodeDecodeError:
+        return data.decode("cp932", errors="replace"), False
+
+
+def first_line(text: str) -> str:
+    """The line that is the caption: the first that is not blank."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+LONGEST_FILE = 1_000_000
+"""Bytes of a caption file that are looked at; the longest captions have a few thousand."""
+
+
+def _beginning(entry: os.DirEntry[str]) -> bytes:
+    """A caption file's content. Raises OSError, also for what is no file (a pipe would wait forever)."""
+    if not entry.is_file():
+        raise OSError("no file")
+    with Path(entry.path).open("rb") as file:
+        return file.read(LONGEST_FILE)
+
+
+_captions: dict[str, tuple[Stamp, tuple[str, bool]]] = {}
+
+
+def caption_of(entry: os.DirEntry[str]) -> tuple[str, bool]:
+    """Caption in a file ("" where it is empty or cannot be read), and whether it is UTF-8.
+
+    Remembered until the file's time or size changes.
+    """
+    try:
+        stamp = stamp_of(entry)
+        known = _captions.get(entry.path)
+        if known is None or known[0] != stamp:
+            text, is_utf8 = decode(_beginning(entry))
+            known = _captions[entry.path] = stamp, (first_line(text), is_utf8)
+    except OSError:
+        return "", True
+    return known[1]
+
+
+def is_dropped(rate: float, every_n_epochs: int, epoch: int, rng: random.Random) -> bool:
+    """Whether a caption is left out this time.
+
+    `rate` is "Rate of caption dropout"; `every_n_epochs` "Dropout caption every n epochs": with 2, the
+    2nd, 4th, 6th … epoch (`epoch` counts from 1).
+    """
+    by_chance = rate > 0 and rng.random() < rate
+    return by_chance or (every_n_epochs > 0 and epoch % every_n_epochs == 0)
+
+
+def process(caption: str, *, shuffle: bool, keep_tokens: int, drop: bool, rng: random.Random) -> str:
+    """The caption as it is learned this time.
+
+    `shuffle` mixes the parts between commas ("Shuffle caption"); the first `keep_tokens` of them keep
+    their place ("Keep n tokens"). `drop` gives no words at all (see `is_dropped`).
+    """
+    if drop:
+        return ""
+    return CaptionRule(shuffle=shuffle, keep_tokens=keep_tokens).words(caption, rng)
+
+
+@dataclass(frozen=True)
+class CaptionRule:
+    """What happens to a caption each time it is learned: sd-scripts' caption options, under its names."""
+
+    shuffle: bool = False
+    keep_tokens: int = 0
+    dropout_rate: float = 0.0
+    dropout_every_n_epochs: int = 0
+    tag_dropout_rate: float = 0.0
+    """Chance of each part (that may move) to be left out."""
+    keep_tokens_separator: str = ""
+    """Mark in captions: parts before it and behind a second one keep their place."""
+    secondary_separator: str = ""
+    """Mark in captions that becomes a separator in the end: what it joins moves together."""
+    separator: str = ","
+    prefix: str = ""
+    suffix: str = ""
+    enable_wildcard: bool = False
+    """One of several lines, and one of {this|that}, is taken by chance."""
+    token_warmup_step: float = 0
+    """Steps (below 1: share of all steps) over which captions grow to their full length."""
+    token_warmup_min: int = 1
+
+    def process(self, caption: str, rng: random.Random, *, epoch: int, step: int, total_steps: int) -> str:
+        """The caption as it is learned at this epoch (from 1) and step (from 0)."""
+        if is_dropped(self.dropout_rate, self.dropout_every_n_epochs, epoch, rng):
+            return ""
+        whole = " ".join(part for part in (self.prefix, caption, self.suffix) if part)
+        return self.words(whole, rng, step=step, total_steps=total_steps)
+
+    def words(self, caption: str, rng: random.Random, *, step: int = 0, total_steps: int = 0) -> str:
+        """The caption, not dropped."""
+        text = _chosen(caption, rng) if self.enable_wildcard else caption.partition("\n")[0]
+        if self.shuffle or self.token_warmup_step or self.tag_dropout_rate:
+            first, moving, last = self._parts(text)
+            moving = moving[: self._length(len(moving), step, total_steps)]
+            if self.shuffle:
+                rng.shuffle(moving)
+            if self.tag_dropout_rate:
+                moving = [part for part in moving if rng.random() >= self.tag_dropout_rate]
+            text = ", ".join([*first, *moving, *last])
+        return text.replace(self.secondary_separator, self.separator) if self.secondary_separator else text
+
+    def _parts(self, text: str) -> tuple[list[str], list[str], list[str]]:
+        """Parts that stay at the front, that may move, and that stay at the end."""
+        mark = self.keep_tokens_separator
+        if mark and mark in text:
+            front, _, rest = text.partition(mark)
+            middle, _, end = rest.partition(mark)
+            first, moving, last = (
+                [part for part in self._split(piece) if part] for piece in (front, middle, end)
+            )
+            return first, moving, last
+        parts = self._split(text.strip())
+        return parts[: self.keep_tokens], parts[self.keep_tokens :], []
+
+    def _split(self, text: str) -> list[str]:
+        return [part.strip() for part in text.split(self.separator)]
+
+    def _length(self, parts: int, step: int, total_steps: int) -> int:
+        """How many of the moving parts are learned at this step."""
+        end = self.token_warmup_step
+        end = math.floor(end * total_steps) if end < 1 else end
+        if step >= end:
+            return parts
+        return math.floor(step * ((parts - self.token_warmup_min) / end)) + self.token_warmup_min
+
+
+def _chosen(caption: str, rng: random.Random) -> str:
+    """One line, and one of the words in each {this|that}; doubled brackets are plain ones."""
+    line = rng.choice(caption.split("\n")) if "\n" in caption else caption
+    hidden = line.replace("{{", "\0").replace("}}", "\1")
+    chosen = re.sub(r"\{([^}]+)\}", lambda match: rng.choice(match[1].split("|")), hidden)
+    return chosen.replace("\0", "{").replace("\1", "}")

@@ -1,0 +1,304 @@
+"""The training pictures: which there are, how large, how often, with which caption."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from trainer.data.captions import caption_of
+from trainer.data.captions import extension as caption_ending
+from trainer.data.picture_files import (
+    OTHER_PICTURES,
+    Header,
+    Stamp,
+    UnreadableError,
+    header_of,
+    is_picture,
+    stamp_of,
+)
+
+NO_CAPTIONS = frozenset((".npz", ".safetensors", ".json", ".db", ".ini"))
+"""Endings of files beside pictures that surely are no captions."""
+
+
+@dataclass(frozen=True)
+class TrainImage:
+    """One training picture."""
+
+    path: Path
+    folder: str
+    """Name of its folder, as "10_sks cat"."""
+    repeats: int
+    """Times per epoch."""
+    class_tokens: str
+    """The words in the folder's name: the caption of pictures without one."""
+    caption: str
+    caption_found: bool
+    width: int
+    """After turning it upright, as `height`."""
+    height: int
+    is_reg: bool = False
+
+
+class Ignored(NamedTuple):
+    """A folder that is not read. `reason`: "no_number", "zero_repeats", "empty", "nested", "no_access" or
+    "missing".
+    """
+
+    name: str
+    reason: str
+    pictures: int
+
+
+class Broken(NamedTuple):
+    """A picture that cannot be read; `reason` as in UnreadableError."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class FolderScan:
+    """What an Image folder holds."""
+
+    images: tuple[TrainImage, ...] = ()
+    broken: tuple[Broken, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+    loose: int = 0
+    """Pictures directly in the folder, where none is read."""
+    extensions: Counter[str] = field(default_factory=Counter)
+    """Endings of the text files beside pictures."""
+    blank_captions: tuple[Path, ...] = ()
+    odd_captions: tuple[Path, ...] = ()
+    """Caption files that are not UTF-8."""
+    not_read: Counter[str] = field(default_factory=Counter)
+    """Endings of pictures of kinds that are not read."""
+    transparent: int = 0
+    animated: int = 0
+
+    @property
+    def captions_found(self) -> int:
+        """Pictures with a caption of their own."""
+        return sum(image.caption_found for image in self.images)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of pictures and what its name, or a dataset file, says of it."""
+
+    path: Path
+    repeats: int
+    class_tokens: str
+    ending: str
+    """Of the caption files."""
+    is_reg: bool = False
+
+
+def folder_name(name: str) -> tuple[int, str] | None:
+    """Repeats and class tokens of a folder's name: "10_sks cat" is (10, "sks cat"). None: no number."""
+    number, _, words = name.partition("_")
+    try:
+        return int(number), words
+    except ValueError:
+        return None
+
+
+def scan_folder(root: Path, caption_extension: str, *, is_reg: bool = False) -> FolderScan:
+    """All that an Image folder or Regularisation folder holds, sorted by name.
+
+    Never raises for what is in it; raises OSError where the folder itself cannot be read.
+    `caption_extension` is the setting (blank = .caption).
+    """
+    ending = caption_ending(caption_extension)
+    parts: list[FolderScan] = []
+    loose = 0
+    for entry in listing(root):
+        if _is_folder(entry):
+            parts += _scan_subfolder(entry, ending, is_reg)
+        else:
+            loose += is_picture(entry.name)
+    return replace(merged(parts), loose=loose)
+
+
+def merged(parts: Iterable[FolderScan]) -> FolderScan:
+    """Several scans as one."""
+    scans = list(parts)
+    return FolderScan(
+        images=tuple(image for scan in scans for image in scan.images),
+        broken=tuple(broken for scan in scans for broken in scan.broken),
+        ignored=tuple(ignored for scan in scans for ignored in scan.ignored),
+        loose=sum(scan.loose for scan in scans),
+        extensions=sum((scan.extensions for scan in scans), Counter()),
+        blank_captions=tuple(path for scan in scans for path in scan.blank_captions),
+        odd_captions=tuple(path for scan in scans for path in scan.odd_captions),
+        not_read=sum((scan.not_read for scan in scans), Counter()),
+        transparent=sum(scan.transparent for scan in scans),
+        animated=sum(scan.animated for scan in scans),
+    )
+
+
+def listing(folder: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds, by name. Raises OSError."""
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir() and not entry.name.startswith(".")
+    except OSError:
+        return False
+
+
+def _scan_subfolder(folder: os.DirEntry[str], ending: str, is_reg: bool) -> list[FolderScan]:
+    try:
+        entries = listing(Path(folder.path))
+    except OSError:
+        return [FolderScan(ignored=(Ignored(folder.name, "no_access", 0),))]
+    nested = tuple(
+        Ignored(f"{folder.name}/{entry.name}", "nested", count)
+        for entry in entries
+        if _is_folder(entry) and (count := _count_pictures(entry))
+    )
+    named = folder_name(folder.name)
+    if named is None or named[0] < 1:
+        reason = "no_number" if named is None else "zero_repeats"
+        pictures = sum(is_picture(entry.name) for entry in entries)
+        return [FolderScan(ignored=(Ignored(folder.name, reason, pictures), *nested))]
+    scan = scan_pictures(entries, Place(Path(folder.path), *named, ending, is_reg))
+    empty = () if scan.images or scan.broken else (Ignored(folder.name, "empty", 0),)
+    return [replace(scan, ignored=(*empty, *nested))]
+
+
+def _count_pictures(folder: os.DirEntry[str]) -> int:
+    try:
+        return sum(is_picture(entry.name) for entry in listing(Path(folder.path)))
+    except OSError:
+        return 0
+
+
+_scans: dict[Place, tuple[list[tuple[str, Stamp]], FolderScan]] = {}
+
+
+def scan_pictures(entries: Sequence[os.DirEntry[str]], place: Place) -> FolderScan:
+    """The pictures among a folder's entries, with their captions; remembered until a file changes."""
+    stamps = [(entry.name, _stamp_or_none(entry)) for entry in entries]
+    known = _scans.get(place)
+    if known is None or known[0] != stamps:
+        known = _scans[place] = stamps, _scan_afresh(entries, place)
+    return known[1]
+
+
+def _stamp_or_none(entry: os.DirEntry[str]) -> Stamp:
+    try:
+        return stamp_of(entry)
+    except OSError:
+        return 0, -1
+
+
+def _scan_afresh(entries: Sequence[os.DirEntry[str]], place: Place) -> FolderScan:
+    files = {entry.name: entry for entry in entries}
+    images: list[TrainImage] = []
+    headers: list[Header] = []
+    broken: list[Broken] = []
+    blank: list[Path] = []
+    odd: list[Path] = []
+    for entry in entries:
+        if not is_picture(entry.name):
+            continue
+        try:
+            header = header_of(entry)
+        except UnreadableError as error:
+            broken.append(Broken(Path(entry.path), str(error)))
+            continue
+        beside = _beside(entry.name, place.ending, files)
+        caption, is_utf8 = caption_of(beside) if beside else ("", True)
+        if beside and not caption:
+            blank.append(Path(beside.path))
+        if beside and not is_utf8:
+            odd.append(Path(beside.path))
+        images.append(_train_image(Path(entry.path), place, caption, header))
+        headers.append(header)
+    return FolderScan(
+        images=tuple(images),
+        broken=tuple(broken),
+        extensions=_text_endings(files),
+        blank_captions=tuple(blank),
+        odd_captions=tuple(odd),
+        not_read=Counter(ending for name in files if (ending := _split(name)[1]) in OTHER_PICTURES),
+        transparent=sum(header.transparent for header in headers),
+        animated=sum(header.animated for header in headers),
+    )
+
+
+def _train_image(path: Path, place: Place, caption: str, header: Header) -> TrainImage:
+    return TrainImage(
+        path,
+        place.path.name,
+        place.repeats,
+        place.class_tokens,
+        caption or place.class_tokens,
+        bool(caption),
+        header.width,
+        header.height,
+        place.is_reg,
+    )
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A file's name without its ending, and the ending in small letters."""
+    stem, dot, ending = name.rpartition(".")
+    return (stem, f".{ending.lower()}") if dot and stem else (name, "")
+
+
+def _beside(name: str, ending: str, files: dict[str, os.DirEntry[str]]) -> os.DirEntry[str] | None:
+    """The caption file of a picture."""
+    stem = _split(name)[0]
+    return files.get(stem + ending) or files.get(stem + ending.upper())
+
+
+def _text_endings(files: Iterable[str]) -> Counter[str]:
+    """How many files of each other ending stand beside a picture of the same name."""
+    stems = {_split(name)[0] for name in files if is_picture(name)}
+    others = (_split(name) for name in files if not is_picture(name))
+    return Counter(
+        ending
+        for stem, ending in others
+        if stem in stems and ending and ending not in NO_CAPTIONS and ending not in OTHER_PICTURES
+    )
+
+
+def scan_places(places: Iterable[Place]) -> FolderScan:
+    """The pictures of folders that are named one by one, as a dataset file does."""
+    return merged(map(_scan_place, places))
+
+
+def _scan_place(place: Place) -> FolderScan:
+    try:
+        return scan_pictures(listing(place.path), place)
+    except OSError:
+        reason = "no_access" if place.path.exists() else "missing"
+        return FolderScan(ignored=(Ignored(str(place.path), reason, 0),))
+
+
+def matched(reg_images: Sequence[TrainImage], pictures_per_epoch: int) -> tuple[TrainImage, ...]:
+    """Regularisation pictures with their repeats set so that they come `pictures_per_epoch` times per
+    epoch, as often as all training pictures together: no more, no less.
+
+    Each is repeated as its folder says while there is room; further rounds add one each, in order.
+    """
+    left = pictures_per_epoch
+    counts: list[int] = []
+    for image in reg_images:
+        counts.append(min(image.repeats, left))
+        left -= counts[-1]
+    rounds, rest = divmod(left, len(reg_images) or 1)
+    return tuple(
+        replace(image, repeats=count)
+        for index, image in enumerate(reg_images)
+        if (count := counts[index] + rounds + (index < rest))
+    )

@@ -1,0 +1,224 @@
+"""Runs one job: from its folder to its last event, whatever happens in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from trainer.distributed import processes
+from trainer.errors import StopRequested, UserError, is_out_of_memory
+from trainer.events import Event, EventLog, Failed, Finished, Phase, Saved, Started, Stopped, read_events
+from trainer.files.job_folder import JobFolder, find_state
+from trainer.files.redact import redacted, secret_values
+from trainer.jobs import console
+from trainer.jobs.quiet import quiet_libraries
+from trainer.jobs.stopping import EarlyStop
+from trainer.kohya import additional
+from trainer.kohya.launch_arguments import read_launch_arguments
+from trainer.preflight import check
+from trainer.settings import Machine, Settings
+
+DONE, BUG, USER, STOPPED = 0, 1, 2, 3
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@dataclass
+class Teller:
+    """Tells the job folder and the terminal what happens, nothing secret in it."""
+
+    log: EventLog
+    listen: console.Listener
+    lock: Any
+    secrets: tuple[str, ...]
+    reports: bool = True
+    """False in all but one of several processes."""
+
+    def __call__(self, event: Event) -> None:
+        with self.lock:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        if self.reports:
+            clean = redacted(event, self.secrets)
+            self.log.emit(clean)
+            self.listen(clean)
+
+    def last(self, event: Event) -> None:
+        """Say the last word. Where the disk does not take it, it goes to the terminal."""
+        with self.lock:
+            self._tell(event)
+            self.log.close()
+            if self.log.waiting:
+                print(f"{self.log.path}: the disk is full; the last lines are missing", file=sys.stderr)
+
+
+def run_job(folder: JobFolder, *, resume: bool = False, own_process: bool = False) -> int:
+    """Train the job in this folder; returns the exit code. Every end is an event in the folder.
+
+    `resume` continues from the job's own state; from the beginning where it has none yet. `own_process`:
+    this process does nothing else, so Stop before the first step may end it at once.
+    """
+    rank = processes.Rank.own()
+    processes.hold_lifeline()
+    if rank.count == 1 and (machine := _machine(folder)):
+        processes.choose_gpus(machine)
+        if machine.num_processes > 1:
+            return _run_together(folder, machine, resume)
+    try:
+        if not processes.has_lifeline() and rank.reports:
+            folder.write_own_process()
+        emit = Teller(folder.event_log(), console.listener(), Lock(), secret_values(), rank.reports)
+    except OSError as error:
+        return _cannot_begin(error)
+    early = EarlyStop(folder.stop_requested, lambda: _leave(folder, emit))
+    if own_process:
+        early.watch()
+    try:
+        last, code = _train(folder, emit, resume, early)
+    except (StopRequested, KeyboardInterrupt):
+        last, code = _stopped_early(folder), STOPPED
+    except UserError as error:
+        last, code = Failed(error.message.code, error.message.values, error.setting), USER
+        if error.message.code == "training.process_lost" and folder.stop_requested():
+            last, code = _stopped_early(folder), STOPPED  # another process saw Stop first
+    except Exception as error:  # noqa: BLE001  # the last line of defence: the page must learn of every end
+        last, code = _explain(error)
+    early.over()
+    emit.last(last)
+    return code
+
+
+def _cannot_begin(error: OSError) -> int:
+    """The job's folder cannot be written: only the terminal can be told."""
+    failed, code = _explain(error)
+    print(console.in_words(failed), file=sys.stderr)
+    return code
+
+
+def _leave(folder: JobFolder, emit: Teller) -> None:
+    """Stop was pressed before the first step, in the middle of something long: nothing is lost by leaving."""
+    emit.last(_stopped_early(folder))
+    os._exit(STOPPED)
+
+
+def _stopped_early(folder: JobFolder) -> Stopped:
+    """Where the run stands if what was learned last is not kept: where it was saved, or at its beginning."""
+    files = [event for _, _, event in read_events(folder.events_file) if isinstance(event, Saved)]
+    if not files:
+        return Stopped(0)
+    loras = [file.path for file in files if file.kind == "lora"]
+    return Stopped(max(file.step for file in files), loras[-1] if loras else "")
+
+
+def _machine(folder: JobFolder) -> Machine | None:
+    """How many processes are asked for, on which GPUs; None where there are no settings."""
+    try:
+        return additional.applied(folder.settings()).machine
+    except UserError:
+        return None
+
+
+def _run_together(folder: JobFolder, machine: Machine, resume: bool) -> int:
+    """Start the run's processes on this machine, wait for them, and say the last word where they cannot."""
+    try:
+        folder.write_own_process()
+    except OSError as error:
+        return _cannot_begin(error)
+    before = folder.events_file.stat().st_size if folder.events_file.exists() else 0
+    launch = read_launch_arguments(machine)
+    words = [sys.executable, "-m", "trainer", "resume" if resume else "job", str(folder.path.resolve())]
+    codes = processes.run_all(words, processes.environments(machine, launch))
+    told = [event for _, _, event in read_events(folder.events_file, before)]
+    if told and isinstance(told[-1], (Failed, Finished, Stopped)):
+        return codes[0] if codes[0] in {DONE, USER, STOPPED} else BUG
+    tell = Teller(folder.event_log(), console.listener(), Lock(), secret_values())
+    if folder.stop_requested():
+        tell.last(_stopped_early(folder))
+        return STOPPED
+    tell.last(Failed("training.process_lost"))
+    return BUG
+
+
+def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> tuple[Event, int]:
+    """Check, build, train. Heavy imports come after the checks, so that mistakes are told at once."""
+    emit(Phase("start"))
+    asked = folder.settings()
+    checked = check.check(asked)
+    settings = additional.applied(asked).replace(num_processes=processes.Rank.own().count)
+    for problem in checked.problems:
+        if problem.blocks:
+            raise UserError(problem.code, problem.setting, **problem.values)
+    quiet_libraries()
+    from trainer.jobs.tracking import Tracking, build_tracking
+    from trainer.training.build import build_parts
+    from trainer.training.loop import train
+    from trainer.training.memory import bytes_there
+    from trainer.training.precision import device_name
+
+    parts = build_parts(settings, folder, emit, _state_to_resume(folder, settings, resume), again=resume)
+    plan = parts.plan
+    emit(
+        Started(
+            plan.total_steps,
+            plan.epochs,
+            parts.seed,
+            device_name(parts.device),
+            plan.as_json(),
+            parts.start.step,
+            bytes_there(parts.device),
+        )
+    )
+    tracking = build_tracking(settings, folder.path, emit) if parts.exchange.is_main else Tracking([], emit)
+    parts.exchange.total(0)  # all are ready: from here on Stop is agreed upon
+    early.over()
+    told = tracking.follow(emit)
+    parts = replace(parts, sampler=replace(parts.sampler, emit=told))
+    ended = train(parts, told, folder.stop_requested)
+    tracking.finish()
+    parts.exchange.leave()
+    if ended.stopped:
+        return Stopped(ended.position.step, str(ended.path)), STOPPED
+    return Finished(ended.position.step, str(ended.path)), DONE
+
+
+def _state_to_resume(folder: JobFolder, settings: Settings, resume: bool) -> Path | None:
+    """The state to start from: the job's own, or that of "Resume from saved training state"."""
+    if resume and (own := find_state(folder.safety_state)):
+        return own
+    if settings.saving.resume_from_huggingface:
+        from trainer.files.hub import download_state
+
+        return download_state(settings.saving.resume_from_huggingface, folder.path / "downloaded")
+    if settings.saving.resume:
+        return find_state(Path(settings.saving.resume)) or Path(settings.saving.resume)
+    return None
+
+
+def _explain(error: Exception) -> tuple[Failed, int]:
+    """The known ways to fail, in words; anything else is our bug and keeps its traceback."""
+    trace = "".join(traceback.format_exception(error))
+    if type(error).__module__ == "torch._dynamo.exc":
+        reason = str(error).strip().splitlines()[0][:200]
+        return Failed("training.compile_failed", {"reason": reason}, "dynamo_use_fullgraph"), USER
+    if isinstance(error, OSError) and (found := _disk_trouble(error)):
+        return found, USER
+    if is_out_of_memory(error):
+        return Failed("training.out_of_memory", {}, "train_batch_size", trace), USER
+    return Failed("training.bug", {"error": f"{type(error).__name__}: {error}"}, trace=trace), BUG
+
+
+def _disk_trouble(error: OSError) -> Failed | None:
+    """What a disk answered, in words; None for an OSError about no file."""
+    values = {"path": str(error.filename or ""), "reason": error.strerror or str(error)}
+    if error.errno in FULL:
+        return Failed("training.disk_full", values, "output_dir")
+    if isinstance(error, PermissionError) or error.errno in CLOSED:
+        return Failed("training.no_permission", values, "output_dir")
+    return Failed("training.file_error", values, "output_dir") if error.filename else None

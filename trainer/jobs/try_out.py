@@ -1,0 +1,289 @@
+"""Pictures on trial: `python -m trainer try JOB` draws with a job's LoRA beside the base model alone.
+
+The process loads the job's base model once and then answers requests, one JSON object per line on its
+input, until its input ends or nothing was asked for some minutes. What it says is one JSON object per
+line on its output: loading, ready, drawing (done, of), drawn (name), done, cancelled, failed (code,
+values). A new request puts an end to the one at work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TextIO, get_args
+
+from trainer.errors import UserError, is_out_of_memory
+from trainer.files.job_folder import JobFolder
+from trainer.files.whole_file import write_whole
+from trainer.kohya import additional
+from trainer.plan.sample_prompts import LARGEST, SMALLEST, SamplePrompt
+from trainer.settings import SamplerName, Settings
+
+Say = Callable[[Mapping[str, Any]], None]
+STRONGEST = 2.0
+LONGEST = 4000
+"""Characters of a prompt."""
+KEPT = 200
+"""Pictures on trial that stay in a job's folder."""
+FOLDER = "try"
+"""Below the job's samples."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One wish: a picture without the LoRA and one with it, from the same seed."""
+
+    id: int
+    file: str
+    """The LoRA file."""
+    strength: float
+    seed: int
+    prompt: SamplePrompt
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Request:
+        """Read and check. Raises UserError for what cannot be drawn."""
+        try:
+            prompt = SamplePrompt(
+                prompt=str(data.get("prompt", ""))[:LONGEST],
+                negative=str(data.get("negative", ""))[:LONGEST],
+                width=int(data.get("width", 512)) // 8 * 8,
+                height=int(data.get("height", 512)) // 8 * 8,
+                scale=float(data.get("scale", 7.5)),
+                steps=int(data.get("steps", 20)),
+                sampler=str(data.get("sampler", "")),
+            )
+            wish = cls(int(data["id"]), str(data["file"]), float(data["strength"]), int(data["seed"]), prompt)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError("try.not_understood") from error
+        wish._check()
+        return wish
+
+    def _check(self) -> None:
+        prompt = self.prompt
+        sides_fit = all(SMALLEST <= side <= LARGEST for side in (prompt.width, prompt.height))
+        if not sides_fit:
+            raise UserError("try.size", smallest=SMALLEST, largest=LARGEST)
+        if not 0 <= self.strength <= STRONGEST:
+            raise UserError("try.strength", largest=STRONGEST)
+        rest_fits = 1 <= prompt.steps <= 1000 and 0 <= self.seed < 2**63 and 0 <= prompt.scale <= 100
+        if not rest_fits or prompt.sampler not in ("", *get_args(SamplerName)):
+            raise UserError("try.not_understood")
+
+    def name(self, strength: float) -> str:
+        """File name of the picture: the same wish has the same name, and is drawn once."""
+        about: dict[str, Any] = {**asdict(self.prompt), "seed": self.seed, "strength": strength}
+        if strength:
+            stat = Path(self.file).stat()
+            about |= {"file": self.file, "size": stat.st_size, "time": stat.st_mtime_ns}
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24] + ".png"
+
+
+class Inbox:
+    """Requests as they come; knows whether the one at work is still wanted."""
+
+    def __init__(self, lines: TextIO) -> None:
+        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        threading.Thread(target=self._read, args=(lines,), name="inbox", daemon=True).start()
+
+    def _read(self, lines: TextIO) -> None:
+        for line in lines:
+            try:
+                data = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(data, dict):
+                self._waiting.put(data)
+        self._waiting.put(None)
+
+    def outdated(self) -> bool:
+        """Whether something newer was asked, or the page's server has gone."""
+        return not self._waiting.empty()
+
+    def newest(self, patience: float) -> dict[str, Any] | None:
+        """The newest request; None at the end of all requests, or after `patience` seconds without one."""
+        try:
+            data = self._waiting.get(timeout=patience)
+            while data is not None and not self._waiting.empty():
+                data = self._waiting.get()
+        except queue.Empty:
+            return None
+        return data
+
+
+@dataclass
+class Easel:
+    """The job's model with its LoRA, ready to draw."""
+
+    model: Any
+    network: Any
+    pipeline: Any
+    encode: Callable[[str], Any]
+    sampler: str
+    inference: Callable[[], AbstractContextManager[Any]]
+    file: str
+    """The LoRA file that is loaded."""
+
+    @classmethod
+    def build(cls, settings: Settings, file: str) -> Easel:
+        """Load the base model and put the LoRA in. Raises UserError."""
+        import torch
+
+        from trainer.network.network import build_network
+        from trainer.training.build import caption_encoder, load_base_model
+        from trainer.training.precision import pick_device, pick_precision
+        from trainer.training.sampling import build_pipeline
+
+        torch.set_num_threads(settings.machine.num_cpu_threads_per_process)
+        device = pick_device()
+        precision = pick_precision(settings.machine.mixed_precision, device)
+        model = load_base_model(settings, precision, lambda _event: None)
+        trial = settings.replace(
+            network_weights=file, dim_from_weights=True, network_dropout=0, rank_dropout=0, module_dropout=0
+        )
+        network = build_network(model, trial.network)
+        network.eval()
+        for module in (model.unet, model.vae, *model.text_encoders):
+            module.to(device)  # type: ignore[arg-type]  # diffusers' own `.to` confuses type checkers
+        captions = caption_encoder(settings, model, device, learning=False)
+        pipeline = build_pipeline(
+            model.unet, model.vae, model.text_encoders[0], model.tokenizers[0], model.noise_scheduler
+        )
+
+        def inference() -> AbstractContextManager[Any]:
+            return torch.autocast(device.type, precision.dtype) if precision.autocast else nullcontext()
+
+        def encode(text: str) -> Any:
+            return captions.encode([text])
+
+        return cls(model, network, pipeline, encode, settings.sampling.sample_sampler, inference, file)
+
+    def load(self, file: str) -> None:
+        """Take another LoRA file of the same shape. Raises UserError."""
+        from trainer.network.lora_file import load_lora
+
+        if file != self.file:
+            self.network.load(load_lora(Path(file))[0], name=Path(file).name)
+            self.file = file
+
+    @contextmanager
+    def at(self, strength: float) -> Iterator[None]:
+        """Inside, the LoRA counts with this strength; 0 is the base model itself."""
+        if strength == 0:
+            with self.network.disabled():
+                yield
+            return
+        self.network.set_strength(strength)
+        try:
+            yield
+        finally:
+            self.network.set_strength(1.0)
+
+    def draw(self, prompt: SamplePrompt, seed: int, strength: float, each: Callable[[], bool]) -> bytes:
+        """A picture as PNG. `each` is called at every denoising step; when it is true: InterruptedError."""
+        from trainer.training.sampling import as_png, build_sampler, draw
+
+        with self.at(strength), self.inference():
+            image = draw(
+                self.pipeline,
+                prompt,
+                self.encode,
+                sampler=build_sampler(prompt.sampler or self.sampler, self.pipeline.scheduler),
+                seed=seed,
+                interrupted=each,
+            )
+        return as_png(image)
+
+
+def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:
+    """Answer requests until they end, or none has come for `idle` seconds."""
+    inbox, easel = Inbox(lines), None
+    while (data := inbox.newest(idle)) is not None:
+        if data.get("cancel"):
+            continue
+        number = data.get("id")
+        try:
+            wish = Request.from_json(data)
+            if easel is None:
+                say({"event": "loading", "id": wish.id})
+                easel = Easel.build(additional.applied(folder.settings()), wish.file)
+                say({"event": "ready", "id": wish.id})
+            _answer(folder, easel, wish, inbox.outdated, say)
+        except InterruptedError:
+            say({"event": "cancelled", "id": number})
+        except UserError as error:
+            message = error.message
+            say({"event": "failed", "id": number, "code": message.code, "values": dict(message.values)})
+        except Exception as error:  # noqa: BLE001  # the page must learn of every end
+            say({"event": "failed", "id": number, **_explain(error)})
+
+
+def _answer(folder: JobFolder, easel: Easel, wish: Request, outdated: Callable[[], bool], say: Say) -> None:
+    """Draw both pictures, those that are not there yet."""
+    began = time.monotonic()
+    easel.load(wish.file)
+    place = folder.samples / FOLDER
+    place.mkdir(parents=True, exist_ok=True)
+    tasks = [("base", 0.0), ("lora", wish.strength)]
+    todo = [(which, part) for which, part in tasks if not (place / wish.name(part)).exists()]
+    of, done = wish.prompt.steps * len(todo), 0
+    for which, strength in tasks:
+        name = wish.name(strength)
+        if (which, strength) in todo:
+
+            def each(start: int = done) -> bool:
+                nonlocal done
+                done = min(done + 1, start + wish.prompt.steps)
+                say({"event": "drawing", "id": wish.id, "done": done, "of": of})
+                return outdated()
+
+            say({"event": "drawing", "id": wish.id, "done": done, "of": of})
+            write_whole(place / name, easel.draw(wish.prompt, wish.seed, strength, each))
+            _keep_newest(place)
+        say({"event": "drawn", "id": wish.id, "which": which, "name": name})
+    say({"event": "done", "id": wish.id, "seconds": round(time.monotonic() - began, 2)})
+
+
+def _keep_newest(place: Path) -> None:
+    """Old trials go, so that the folder does not grow for ever."""
+    for path in sorted(place.glob("*.png"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        path.unlink(missing_ok=True)
+
+
+def _explain(error: Exception) -> dict[str, Any]:
+    text = f"{type(error).__name__}: {error}"
+    if is_out_of_memory(error):
+        return {"code": "try.out_of_memory", "values": {}}
+    return {"code": "try.bug", "values": {"error": re.sub(r"\s+", " ", text)[:400]}}
+
+
+def main(folder: JobFolder, idle: float) -> NoReturn:
+    """The verb `try`: requests on the standard input, answers on the standard output."""
+    import os
+    import sys
+
+    from trainer.jobs.quiet import quiet_libraries
+
+    sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a real stream here
+    # Libraries may print: only our own lines go to the real output.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    quiet_libraries()
+
+    def say(event: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(event, ensure_ascii=False) + "\n")
+
+    try:
+        serve(folder, sys.stdin, say, idle=idle)
+        answers.flush()
+    except BrokenPipeError:  # the page's server has gone
+        pass
+    os._exit(0)  # a thread may still wait for input: Python's own way out would complain about it

@@ -1,0 +1,94 @@
+"""What a file for "LoRA network weights" holds, told from its header. Loads no torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.families.detect import read_header
+from trainer.kohya.networks import lora_type
+from trainer.lora.shapes import Shape, by_module, rank_of
+from trainer.lora.types import ALGORITHMS, Algorithm
+
+MARKS: tuple[tuple[str, Algorithm], ...] = (
+    ("hada_w1_a", "loha"), ("lokr_w1", "lokr"), ("lokr_w1_a", "lokr"), ("a1.weight", "glora"),
+    ("on_input", "ia3"), ("diff", "full"), ("lora_down.weight", "lora"), ("w_norm", "norm"),
+)  # fmt: skip
+"""Name of a tensor by which an algorithm is told; OFT's need a look at their shape."""
+USUAL: dict[Algorithm, str] = {
+    "loha": "LyCORIS/LoHa", "lokr": "LyCORIS/LoKr", "glora": "LyCORIS/GLoRA", "ia3": "LyCORIS/iA3",
+    "full": "LyCORIS/Native Fine-Tuning", "diag-oft": "LyCORIS/Diag-OFT", "boft": "LyCORIS/BOFT",
+    "norm": "LyCORIS/LoCon",
+}  # fmt: skip
+"""LoRA type of a file of this algorithm that does not tell its own."""
+ONLY_LYCORIS = ("lora_mid.weight", "dora_scale", "w_norm", "hada_t1", "lokr_t2")
+OUTSIDE_BLOCKS = re.compile(r"lora_unet_(conv_in|conv_out|time_embedding_linear_[12])$")
+
+
+@dataclass(frozen=True)
+class StartFile:
+    """A LoRA file as a start for training."""
+
+    algorithm: Algorithm
+    type: str
+    """The LoRA type that it was made with, as far as it tells."""
+    ranks: Counter[int]
+    """How often each rank occurs in attention layers."""
+    dora: bool
+    wide: bool
+    """Whether it changes convolutions beyond 1x1."""
+    lycoris: bool
+    """Whether it has parts that only LyCORIS types have."""
+
+
+def read_start_file(path: Path) -> StartFile | None:
+    """What a .safetensors file holds; None where it is no LoRA. Raises ModelUnreadableError, OSError."""
+    return start_file_of(*read_header(path))
+
+
+def shapes_by_module(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]:
+    """{"lora_unet_x": {"alpha": (), "lora_down.weight": (4, 320)}}."""
+    return by_module({key: size for key, size in shapes.items() if key.startswith(("lora_unet_", "lora_te"))})
+
+
+def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> StartFile | None:
+    """What a file with these tensors holds; None where it is no LoRA in kohya's or LyCORIS' format."""
+    modules = shapes_by_module(shapes)
+    found: list[Algorithm] = [
+        algorithm for module in modules.values() if (algorithm := _algorithm(module)) is not None
+    ]
+    if not found:
+        return None
+    main: Algorithm = max(set(found), key=lambda algorithm: (algorithm != "norm", found.count(algorithm)))
+    wide = any(shape[2:] == (3, 3) for shape in shapes.values())
+    entries = {entry for module in modules.values() for entry in module}
+    lycoris = main != "lora" or bool(entries & set(ONLY_LYCORIS))
+    lycoris = lycoris or any(map(OUTSIDE_BLOCKS.match, modules))
+    ranks = Counter(rank_of(module) for name, module in modules.items() if "attn" in name)
+    return StartFile(
+        main, _type(main, metadata, wide=wide, lycoris=lycoris), ranks, "dora_scale" in entries, wide, lycoris
+    )
+
+
+def _algorithm(entries: Mapping[str, Shape]) -> Algorithm | None:
+    if blocks := entries.get("oft_blocks"):
+        return "boft" if len(blocks) == 4 else "diag-oft"
+    return next((algorithm for mark, algorithm in MARKS if mark in entries), None)
+
+
+def _type(algorithm: Algorithm, metadata: Mapping[str, str], *, wide: bool, lycoris: bool) -> str:
+    """By the file's own words where these agree with its tensors, else the usual type of such tensors."""
+    try:
+        arguments = json.loads(metadata.get("ss_network_args") or "{}")
+        told = lora_type(metadata.get("ss_network_module", "-"), {k: str(v) for k, v in arguments.items()})
+    except (ValueError, AttributeError):
+        told = ""
+    if told and ALGORITHMS[told].replace("dylora", "lora") == algorithm:
+        return told
+    if algorithm == "lora":
+        return "LyCORIS/LoCon" if lycoris else "Kohya LoCon" if wide else "Standard"
+    return USUAL[algorithm]

@@ -1,0 +1,142 @@
+"""Which programs load a LoRA file, and within which limits, told from its header. Loads no torch.
+
+What each program reads was taken from its own loader: A1111's Lora extension (1.10), Forge's LoRA
+collection, ComfyUI's weight_adapter, and diffusers 0.42 as measured with files of every type.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trainer.lora.info import LoraInfo
+
+Verdict = Literal["yes", "limits", "no"]
+Family = Literal["sd1", "sd2", "sdxl", ""]
+PROGRAMS = ("a1111", "forge", "comfyui", "diffusers")
+PLAIN = ("LoRA", "LoCon")
+CONTEXT: Mapping[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+"""Width of the text embeddings that a family's UNet is given."""
+VERSIONS: Mapping[str, Family] = {"sdxl": "sdxl", "sd_v2": "sd2", "sd_v1": "sd1"}
+"""Beginnings of `ss_base_model_version`."""
+MOST_WORDS = 12
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One program's verdict; `reason` is the code of a sentence (texts: reader.…), "" for a plain yes."""
+
+    program: str
+    verdict: Verdict
+    reason: str = ""
+
+
+def readers(info: LoraInfo) -> tuple[Reader, ...]:
+    """The verdict of every program on a .safetensors file."""
+    return tuple(_verdict(program, info) for program in PROGRAMS)
+
+
+def pickle_readers() -> tuple[Reader, ...]:
+    """The verdicts on a .ckpt or .pt file, whose content is not looked at."""
+    return tuple(
+        Reader(program, "no" if program == "diffusers" else "limits", "pickle") for program in PROGRAMS
+    )
+
+
+def _verdict(program: str, info: LoraInfo) -> Reader:
+    kinds, endings = set(info.kinds), _endings(info)
+    rotated, signal = "Diag-OFT / BOFT" in kinds, "iA3" in kinds
+    if program == "diffusers":
+        return _diffusers(info, kinds, endings)
+    if program == "forge" and (rotated or signal):
+        return Reader(program, "no", "type")
+    if program == "comfyui" and signal:
+        return Reader(program, "no", "type")
+    if program == "comfyui" and rotated:
+        return Reader(program, "limits", "comfyui_2025")
+    if program == "a1111" and (rotated or "dora_scale" in endings):
+        return Reader(program, "limits", "a1111_19")
+    return Reader(program, "yes")
+
+
+def _diffusers(info: LoraInfo, kinds: set[str], endings: set[str]) -> Reader:
+    """diffusers takes plain LoRA and LoCon only, and one alpha for all attention layers of a part."""
+    if not kinds <= set(PLAIN) or "lora_mid.weight" in endings:
+        return Reader("diffusers", "no", "type")
+    if "dora_scale" in endings:
+        return Reader("diffusers", "no", "dora")
+    if family(info) == "sd2" and any(_is_projection(module.name) for module in info.modules):
+        return Reader("diffusers", "no", "sd2_shapes")
+    alphas: dict[str, set[float | None]] = {}
+    for module in info.modules:
+        if module.part != "unet" or "_attentions_" in module.name:
+            alphas.setdefault(module.part, set()).add(module.alpha)
+    if any(len(values) > 1 for values in alphas.values()):
+        return Reader("diffusers", "limits", "several_alphas")
+    return Reader("diffusers", "yes")
+
+
+def _endings(info: LoraInfo) -> set[str]:
+    return {ending for module in info.modules for ending in module.shapes}
+
+
+def _is_projection(name: str) -> bool:
+    return name.endswith(("_proj_in", "_proj_out"))
+
+
+def family(info: LoraInfo) -> Family:
+    """The kind of base model it was made for, by its sizes; by its metadata where these say nothing."""
+    if any(module.part == "text_encoder_2" for module in info.modules):
+        return "sdxl"
+    for module in info.modules:
+        if module.name.endswith("attn2_to_k") and (width := _input_width(module.shapes)) in CONTEXT:
+            return CONTEXT[width]
+    version = info.metadata.get("ss_base_model_version", "")
+    for start, found in VERSIONS.items():
+        if version.startswith(start):
+            return found
+    return ""
+
+
+def _input_width(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    shape = next((shapes[key] for key in ("lora_down.weight", "hada_w1_b", "diff") if key in shapes), ())
+    return shape[1] if len(shape) > 1 else 0
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Words the LoRA has seen, from its metadata."""
+
+    classes: tuple[str, ...]
+    """From the folders' names: "10_sks cat" -> "sks cat"."""
+    captions: tuple[tuple[str, int], ...]
+    """Most frequent caption parts and how often."""
+
+
+def learned_words(metadata: Mapping[str, str]) -> Learned:
+    """What stands in ss_tag_frequency, as every trainer of this format writes it."""
+    folders = _json_object(metadata.get("ss_tag_frequency", ""))
+    classes = [name.partition("_")[2].strip() or name for name in folders]
+    counts: Counter[str] = Counter()
+    for tags in folders.values():
+        if isinstance(tags, dict):
+            counts.update({str(tag).strip(): n for tag, n in tags.items() if isinstance(n, int)})
+    counts.pop("", None)
+    return Learned(tuple(dict.fromkeys(filter(None, classes))), tuple(counts.most_common(MOST_WORDS)))
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file's ending says that it is no .safetensors."""
+    return path.suffix.lower() in (".ckpt", ".pt", ".bin")

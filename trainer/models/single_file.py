@@ -1,0 +1,176 @@
+"""Stable Diffusion checkpoints in the original one-file layout: what is inside, under diffusers' names.
+
+Sizes come from the tensors themselves, so that fine-tuned oddities and tiny test models load as well;
+what tensors do not tell (number of heads, activation) stands in trainer/models/configs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from trainer.models.tensor_file import TensorFile
+
+Family = Literal["sd1", "sd2", "sdxl"]
+Weights = dict[str, Tensor]
+CONFIGS = Path(__file__).parent / "configs"
+
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+TEXT = {"sd1": "cond_stage_model.transformer.", "sd2": "cond_stage_model.model."}
+SDXL_TEXT = ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model.")
+HEAD_SIZE = 64  # of SD2 and SDXL; SD1 has 8 heads at every level instead
+
+
+def shipped_config(family: Family, part: str) -> dict[str, Any]:
+    """Configuration of the full-size model, e.g. ("sd1", "unet")."""
+    return json.loads((CONFIGS / family / f"{part}.json").read_text(encoding="utf-8"))
+
+
+def detect_family(names: Iterable[str]) -> Family | None:
+    """Family of a one-file checkpoint by its tensor names; None where it is none."""
+    prefixes = {".".join(name.split(".")[:2]) for name in names}
+    if "model.diffusion_model" not in prefixes:
+        return None
+    if "conditioner.embedders" in prefixes:
+        return "sdxl"
+    if "cond_stage_model.model" in prefixes:
+        return "sd2"
+    return "sd1" if "cond_stage_model.transformer" in prefixes else None
+
+
+def read_unet(file: TensorFile, family: Family, dtype: torch.dtype) -> tuple[dict[str, Any], Weights]:
+    """UNet configuration and weights under diffusers' names."""
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    config = {**shipped_config(family, "unet"), **_unet_sizes(file.shapes, family)}
+    return config, convert_ldm_unet_checkpoint(_read(file, UNET, dtype, keep_prefix=True), config)
+
+
+def read_vae(file: TensorFile, family: Family, dtype: torch.dtype) -> tuple[dict[str, Any], Weights]:
+    """VAE configuration and weights under diffusers' names, from a checkpoint or a file of its own."""
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+    prefix = VAE if any(name.startswith(VAE) for name in file.shapes) else ""
+    weights = _read(file, prefix, dtype)
+    diffusers_names = "encoder.down_blocks.0.resnets.0.conv1.weight" in weights
+    pattern = (
+        r"encoder\.down_blocks\.(\d+)\.resnets\.0" if diffusers_names else r"encoder\.down\.(\d+)\.block\.0"
+    )
+    levels = {
+        int(found[1]): len(tensor)
+        for name, tensor in weights.items()
+        if (found := re.fullmatch(pattern + r"\.conv1\.weight", name))
+    }
+    config = {**shipped_config(family, "vae"), "block_out_channels": [levels[i] for i in sorted(levels)]}
+    return config, weights if diffusers_names else convert_ldm_vae_checkpoint(weights, config)
+
+
+def read_text_encoders(
+    file: TensorFile, family: Family, dtype: torch.dtype
+) -> list[tuple[dict[str, Any], Weights]]:
+    """Configuration and weights of each text encoder, names without a leading `text_model.`."""
+    if family == "sdxl":
+        first = _read_clip(file, SDXL_TEXT[0], shipped_config(family, "text_encoder"), dtype)
+        return [first, _read_open_clip(file, SDXL_TEXT[1], shipped_config(family, "text_encoder_2"), dtype)]
+    config = shipped_config(family, "text_encoder")
+    read = _read_clip if family == "sd1" else _read_open_clip
+    return [read(file, TEXT[family], config, dtype)]
+
+
+def _read(file: TensorFile, prefix: str, dtype: torch.dtype, *, keep_prefix: bool = False) -> Weights:
+    """All tensors whose name begins with `prefix`."""
+    start = 0 if keep_prefix else len(prefix)
+    return {name[start:]: file.read(name, dtype) for name in file.shapes if name.startswith(prefix)}
+
+
+def _unet_sizes(shapes: Mapping[str, tuple[int, ...]], family: Family) -> dict[str, Any]:
+    """Channels of each level, of the input, and of the text embeddings."""
+    channels: list[int] = []
+    while (name := f"{UNET}input_blocks.{1 + 3 * len(channels)}.0.out_layers.3.weight") in shapes:
+        channels.append(shapes[name][0])
+    keys = [name for name in shapes if name.startswith(UNET) and name.endswith("attn2.to_k.weight")]
+    sizes: dict[str, Any] = {
+        "block_out_channels": channels,
+        "in_channels": shapes[f"{UNET}input_blocks.0.0.weight"][1],
+        "cross_attention_dim": shapes[keys[0]][1],
+    }
+    if family != "sd1":
+        sizes["attention_head_dim"] = [width // HEAD_SIZE or 1 for width in channels]
+    if family == "sdxl":
+        sizes["projection_class_embeddings_input_dim"] = shapes[f"{UNET}label_emb.0.0.weight"][1]
+    return sizes
+
+
+def _read_clip(
+    file: TensorFile, prefix: str, config: dict[str, Any], dtype: torch.dtype
+) -> tuple[dict[str, Any], Weights]:
+    """OpenAI's CLIP as transformers stores it (old files lack `text_model.`)."""
+    read = _read(file, prefix, dtype)
+    weights = {name.removeprefix("text_model."): tensor for name, tensor in read.items()}
+    weights.pop("embeddings.position_ids", None)
+    return _text_config(config, weights), weights
+
+
+OPEN_CLIP_NAMES = (
+    ("token_embedding.", "embeddings.token_embedding."),
+    ("positional_embedding", "embeddings.position_embedding.weight"),
+    ("ln_final.", "final_layer_norm."),
+    ("transformer.resblocks.", "encoder.layers."),
+    (".ln_1.", ".layer_norm1."),
+    (".ln_2.", ".layer_norm2."),
+    (".mlp.c_fc.", ".mlp.fc1."),
+    (".mlp.c_proj.", ".mlp.fc2."),
+    (".attn.", ".self_attn."),
+)
+
+
+def _read_open_clip(
+    file: TensorFile, prefix: str, config: dict[str, Any], dtype: torch.dtype
+) -> tuple[dict[str, Any], Weights]:
+    """OpenCLIP's text encoder under transformers' names; layers beyond the configured ones are left out.
+
+    SD2 was trained on the output of the last layer but one, so its last layer is never used.
+    """
+    weights: Weights = {}
+    for name, tensor in _read(file, prefix, dtype).items():
+        layer = re.match(r"transformer\.resblocks\.(\d+)\.", name)
+        if (layer and int(layer[1]) >= config["num_hidden_layers"]) or name == "logit_scale":
+            continue
+        weights.update(_open_clip_tensors(name, tensor))
+    if "projection" not in "".join(config["architectures"]).lower():
+        weights.pop("text_projection.weight", None)
+    return _text_config(config, weights), weights
+
+
+def _open_clip_tensors(name: str, tensor: Tensor) -> Weights:
+    """One tensor of OpenCLIP as transformers' one, or three where query, key and value are stacked."""
+    if name == "text_projection":
+        return {"text_projection.weight": tensor.T.contiguous()}
+    for old, new in OPEN_CLIP_NAMES:
+        name = name.replace(old, new)
+    if ".in_proj_" not in name:
+        return {name: tensor}
+    stem, kind = name.split("in_proj_")
+    return {
+        f"{stem}{part}_proj.{kind}": chunk.clone() for part, chunk in zip("qkv", tensor.chunk(3), strict=True)
+    }
+
+
+def _text_config(config: dict[str, Any], weights: Weights) -> dict[str, Any]:
+    layers = {name.split(".")[2] for name in weights if name.startswith("encoder.layers.")}
+    width = weights["embeddings.token_embedding.weight"].shape[1]
+    projection = weights.get("text_projection.weight")
+    return {
+        **config,
+        "hidden_size": width,
+        "intermediate_size": weights["encoder.layers.0.mlp.fc1.weight"].shape[0],
+        "num_hidden_layers": len(layers),
+        "projection_dim": width if projection is None else projection.shape[0],
+    }

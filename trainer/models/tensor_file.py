@@ -1,0 +1,149 @@
+"""Tensors in a file, read one by one straight into the wanted number format.
+
+A 4 GB checkpoint must not need 4 GB besides the model it becomes, so a .safetensors file is read with
+plain seeks instead of being mapped into memory.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from trainer.errors import UserError
+from trainer.files.safetensors_header import HeaderError, read_header
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+
+
+class TensorFile(Protocol):
+    """Named tensors on disk."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each tensor."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Text beside the tensors; a pickle has none."""
+        ...
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """One tensor; floating ones in `dtype` where it is given."""
+        ...
+
+
+def open_tensor_file(path: Path, setting: str = "") -> TensorFile:
+    """Open .safetensors, or .ckpt/.pt/.bin (numbers only: code inside is refused, never run).
+
+    Raises UserError for a file that is missing, cut short, damaged or holds code; `setting` is the
+    setting that names it.
+    """
+    if not path.is_file():
+        raise UserError("core.file_missing", setting, path=str(path))
+    if path.suffix.lower() == ".safetensors":
+        return SafetensorsFile(path, setting)
+    return PickleFile(path, setting)
+
+
+class SafetensorsFile:
+    """Format: https://huggingface.co/docs/safetensors — 8 bytes length, JSON header, data."""
+
+    def __init__(self, path: Path, setting: str = "") -> None:
+        self.path = path
+        try:
+            header = read_header(path)
+            self._start, self.metadata = header.start, header.metadata
+            self._entries: dict[str, tuple[torch.dtype, tuple[int, ...], int, int]] = {
+                name: (DTYPES[entry.dtype], entry.shape, entry.begin, entry.end)
+                for name, entry in header.entries.items()
+            }
+        except HeaderError as error:
+            values = {"path": str(path), "name": path.name, "missing": f"{error.missing / 1e6:.1f}"}
+            code = "core.file_truncated" if error.missing else "core.file_damaged"
+            raise UserError(code, setting, **values) from error
+        except KeyError as error:
+            raise UserError("core.file_damaged", setting, path=str(path), name=path.name) from error
+        self.shapes = {name: entry[1] for name, entry in self._entries.items()}
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """See TensorFile."""
+        stored, shape, begin, end = self._entries[name]
+        buffer = bytearray(end - begin)
+        with self.path.open("rb") as file:
+            file.seek(self._start + begin)
+            file.readinto(buffer)
+        count = math.prod(shape)
+        tensor = (
+            torch.frombuffer(buffer, dtype=stored, count=count) if count else torch.empty(0, dtype=stored)
+        )
+        return _converted(tensor.reshape(shape), dtype)
+
+
+class PickleFile:
+    """A torch file, read with `weights_only`: a pickle that names anything but tensors is refused."""
+
+    metadata: Mapping[str, str] = {}
+
+    def __init__(self, path: Path, setting: str = "") -> None:
+        try:
+            content = _load_weights(path)
+        except pickle.UnpicklingError as error:
+            raise UserError("core.file_has_code", setting, path=str(path), name=path.name) from error
+        except (RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError) as error:
+            raise UserError("core.file_damaged", setting, path=str(path), name=path.name) from error
+        tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
+        tensors = tensors if isinstance(tensors, dict) else {}
+        self._tensors = {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
+        if any(_is_blown_up(tensor) for tensor in self._tensors.values()):
+            raise UserError("core.file_damaged", setting, path=str(path), name=path.name)
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """See TensorFile."""
+        return _converted(self._tensors[name], dtype)
+
+
+def _load_weights(path: Path) -> Any:
+    """The zip format of today can stay on disk until a tensor is used, the older one cannot."""
+    with path.open("rb") as file:
+        mmap = file.read(2) == b"PK"
+    if mmap:
+        _refuse_bomb(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd pickles, which are refused or read all the same
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def _refuse_bomb(path: Path) -> None:
+    """torch packs its files without compression: what is larger inside than outside was made to harm."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError("no zip file") from error
+    if unpacked > path.stat().st_size:
+        raise ValueError("larger inside than outside")
+
+
+def _is_blown_up(tensor: Tensor) -> bool:
+    """Whether a tensor claims more numbers than the file has for it (each stored one may be told again)."""
+    if tensor.layout != torch.strided:
+        return True
+    return tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+
+
+def _converted(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor

@@ -1,0 +1,76 @@
+"""From a target and a module to the adapter of the chosen LoRA type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import nn
+
+from trainer import settings as schema
+from trainer.errors import UserError
+from trainer.lora.shapes import Shape, entry_shapes
+from trainer.lora.types import Algorithm, Options, is_lycoris, options_of
+from trainer.network.adapters.adapter import Dropouts, Mode
+from trainer.network.adapters.change import WeightChange
+from trainer.network.adapters.direct import IA3, Full, Norm
+from trainer.network.adapters.low_rank import DyLoRA, LoConChain
+from trainer.network.adapters.products import GLoRA, LoHa, LoKr, LowRankChange
+from trainer.network.adapters.rotations import BOFT, DiagOFT
+from trainer.network.targets import LoraTarget
+
+CLASSES: dict[Algorithm, type[WeightChange]] = {
+    "lora": LoConChain,
+    "dylora": DyLoRA,
+    "loha": LoHa,
+    "lokr": LoKr,
+    "glora": GLoRA,
+    "ia3": IA3,
+    "diag-oft": DiagOFT,
+    "boft": BOFT,
+    "full": Full,
+    "norm": Norm,
+}
+
+
+def make_adapter(target: LoraTarget, module: nn.Module, network: schema.Network, mode: Mode) -> WeightChange:
+    """Attach an adapter to a module; its weights are not drawn yet.
+
+    Raises UserError where the rank cannot be had for this module (BOFT).
+    """
+    options = _options(target, network)
+    shapes = target.shapes or _shapes(target, module, options)
+    if "lokr_w1" in shapes and "lokr_w2" in shapes:  # two whole factors: LyCORIS knows no alpha for these
+        target = replace(target, alpha=target.dim)
+    kind = LowRankChange if options.dora and target.algorithm == "lora" else CLASSES[target.algorithm]
+    dropouts = Dropouts(
+        network.network_dropout, network.rank_dropout, network.module_dropout, network.rank_dropout_scale
+    )
+    adapter = kind(target, module, shapes, options, dropouts, mode)
+    if isinstance(adapter, LoConChain):
+        adapter.bypass = network.bypass_mode
+    if isinstance(adapter, DyLoRA):
+        adapter.nested = is_lycoris(network)
+    return adapter
+
+
+def _options(target: LoraTarget, network: schema.Network) -> Options:
+    """The settings' options; those that show in a file's tensors as they are there."""
+    options = options_of(network)
+    if target.algorithm == "norm":
+        return Options()
+    if target.shapes is None:
+        return options
+    names = target.shapes
+    return replace(options, dora="dora_scale" in names, rescaled="rescale" in names)
+
+
+def _shapes(target: LoraTarget, module: nn.Module, options: Options) -> Mapping[str, Shape]:
+    weight = module.weight
+    shape = tuple(weight.shape) + ((1, 1) if target.as_convolution else ())  # pyright: ignore[reportArgumentType, reportOptionalMemberAccess, reportAttributeAccessIssue]  # a layer's weight
+    has_bias = getattr(module, "bias", None) is not None
+    try:
+        return entry_shapes(target.algorithm, shape, target.dim, options, bias=has_bias)
+    except ValueError as error:
+        values = {"rank": target.dim, "outputs": shape[0]}
+        raise UserError("core.boft_rank", "network_dim", **values) from error

@@ -1,0 +1,230 @@
+"""Which modules get a LoRA, of what size and under which name.
+
+Names, sizes and order follow kohya's rules, so that the result is what every user interface reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from torch import Tensor, nn
+
+from trainer import settings as schema
+from trainer.lora.blocks import block_index, block_rates, sizes_of
+from trainer.lora.shapes import Shape, by_module, rank_of
+from trainer.lora.types import (
+    PRESETS,
+    WITH_UP,
+    Algorithm,
+    Kind,
+    algorithm_of,
+    conv_size,
+    is_lycoris,
+    module_kind,
+    options_of,
+)
+from trainer.messages import Message
+from trainer.models.load import LoadedModel
+
+Part = Literal["text_encoder", "unet"]
+
+
+@dataclass(frozen=True)
+class LoraTarget:
+    """One module that gets a LoRA."""
+
+    name: str
+    """Its key in LoRA files: lora_unet_…, lora_te_…."""
+    part: Part
+    module_path: str
+    dim: int
+    alpha: float
+    encoder: int = 0
+    """Which text encoder (0 but for SDXL's second)."""
+    block: int | None = None
+    """UNet block, 0-24."""
+    as_convolution: bool = False
+    """A Linear layer that files hold as a 1x1 convolution (SD2's proj_in and proj_out)."""
+    algorithm: Algorithm = "lora"
+    shapes: Mapping[str, Shape] | None = field(default=None, compare=False)
+    """Names and shapes of its weights where a file prescribes them ("DIM from weights")."""
+
+
+def plan_targets(
+    model: LoadedModel,
+    network: schema.Network,
+    *,
+    train_unet: bool = True,
+    train_text_encoder: bool = True,
+    weights: Mapping[str, Tensor] | None = None,
+) -> list[LoraTarget]:
+    """Modules that get a LoRA, text encoder first, in the reference's order.
+
+    `weights` (tensors of a LoRA file) take the place of the sizes in the settings: "DIM from weights".
+    """
+    targets: list[LoraTarget] = []
+    everything = weights is not None
+    if train_text_encoder:
+        for encoder in range(len(model.text_encoders)):
+            targets += _text_targets(model, encoder, network, everything=everything)
+    if train_unet:
+        targets += _unet_targets(model, network, everything=everything)
+    if weights is None:
+        return targets
+    modules = by_module(weights)
+    return [_sized_as(target, modules[target.name]) for target in targets if target.name in modules]
+
+
+def reader_notices(
+    model: LoadedModel, targets: Sequence[LoraTarget], network: schema.Network
+) -> list[Message]:
+    """What to know about reading the file elsewhere.
+
+    diffusers gives all attention layers of a part one alpha, and does not take SD2's proj_in and proj_out in
+    the shape that kohya's trainer, A1111 and ComfyUI use. Other types than LoRA it does not read at all.
+    """
+    if network.LoRA_type == "LyCORIS/iA3":
+        return [Message("core.ia3_readers")]
+    if algorithm_of(network) in ("diag-oft", "boft"):
+        return [Message("core.oft_readers", {"type": network.LoRA_type})]
+    if algorithm_of(network) not in WITH_UP:
+        return [Message("core.type_readers", {"type": network.LoRA_type})]
+    if options_of(network).dora:
+        return [Message("core.dora_readers")]
+    attention = [
+        target for target in targets if target.part == "text_encoder" or ".attentions." in target.module_path
+    ]
+    alphas = {(target.part, target.alpha) for target in attention}
+    notices = []
+    if len(alphas) > len({part for part, _ in alphas}):
+        notices.append(Message("core.several_alphas"))
+    if model.family == "sd2" and any(target.as_convolution for target in targets):
+        notices.append(Message("core.sd2_shapes"))
+    return notices
+
+
+def kohya_name(prefix: str, path: str) -> str:
+    """Key of a module in a LoRA file. transformers 5.6 dropped `text_model.`; the files keep it."""
+    if prefix.startswith("lora_te") and not path.startswith("text_model."):
+        path = f"text_model.{path}"
+    return f"{prefix}_{path.replace('.', '_')}"
+
+
+def _sized_as(target: LoraTarget, entries: Mapping[str, Tensor]) -> LoraTarget:
+    """The target as a file has it: rank, alpha, and names and shapes of its weights."""
+    alpha = entries.get("alpha")
+    shapes = {name: tuple(tensor.shape) for name, tensor in entries.items()}
+    dim = rank_of(shapes) or (1 if alpha is None else max(1, round(float(alpha))))
+    shapes = {name: shape for name, shape in shapes.items() if name not in ("alpha", "on_input")}
+    if target.algorithm == "dylora":
+        return replace(target, dim=dim, alpha=float(dim if alpha is None else alpha))
+    return replace(target, dim=dim, alpha=float(dim if alpha is None else alpha), shapes=shapes)
+
+
+def _text_targets(
+    model: LoadedModel, encoder: int, network: schema.Network, *, everything: bool
+) -> Iterator[LoraTarget]:
+    """The attention and MLP projections of a text encoder."""
+    prefix = "lora_te" if len(model.text_encoders) == 1 else f"lora_te{encoder + 1}"
+    kinds = PRESETS[network.LyCORIS_preset].kinds if is_lycoris(network) and not everything else None
+    for path, module in model.text_encoders[encoder].named_modules():
+        if not isinstance(module, nn.Linear) or not (".self_attn." in path or ".mlp." in path):
+            continue
+        if kinds is None or ("text_attention" if ".self_attn." in path else "text_mlp") in kinds:
+            dim, alpha = network.network_dim, network.network_alpha
+            name, algorithm = kohya_name(prefix, path), algorithm_of(network)
+            yield LoraTarget(name, "text_encoder", path, dim, alpha, encoder, algorithm=algorithm)
+
+
+def _unet_targets(model: LoadedModel, network: schema.Network, *, everything: bool) -> Iterator[LoraTarget]:
+    """Linear layers and convolutions, and with "Train Norm" the norms, in the reference's order."""
+    size = _lycoris_size(network) if is_lycoris(network) else _kohya_size(network)
+    algorithm, norms = algorithm_of(network), is_lycoris(network) and (network.train_norm or everything)
+    for path, module in sorted(model.unet.named_modules(), key=lambda item: _reference_order(item[0])):
+        is_norm = isinstance(module, (nn.GroupNorm, nn.LayerNorm))
+        kind, block = module_kind(path), block_index(path)
+        if kind is None or not (isinstance(module, (nn.Linear, nn.Conv2d)) or (norms and is_norm)):
+            continue
+        wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+        dim, alpha = size(kind, block, wide)
+        if dim > 0 or everything:
+            projection = model.family == "sd2" and path.endswith(("proj_in", "proj_out"))
+            yield LoraTarget(
+                kohya_name("lora_unet", path),
+                "unet",
+                path,
+                dim,
+                alpha,
+                block=block,
+                as_convolution=projection and not is_norm,
+                algorithm="norm" if is_norm else algorithm,
+            )
+
+
+Sizer = Callable[[Kind, "int | None", bool], tuple[int, float]]
+"""(rank, alpha) for a kind of module, its block, and whether it is a convolution beyond 1x1; rank 0: none."""
+
+
+def _kohya_size(network: schema.Network) -> Sizer:
+    """Attentions; with 3x3 convolutions the resnets too; blocks may have sizes of their own."""
+    sizes, conv_sizes = sizes_of(network, conv=False), sizes_of(network, conv=True)
+    rates = block_rates(network) if network.LoRA_type in schema.BLOCKWISE else None
+
+    def size(kind: Kind, block: int | None, wide: bool) -> tuple[int, float]:
+        in_attentions = kind in ("attention", "transformer")
+        chosen = conv_sizes if wide else sizes
+        if block is None or not (in_attentions or conv_sizes) or (rates and rates[block] <= 0):
+            return 0, 1.0
+        return chosen[block] if chosen else (0, 1.0)
+
+    return size
+
+
+def _lycoris_size(network: schema.Network) -> Sizer:
+    """What the preset names."""
+    kinds, conv = PRESETS[network.LyCORIS_preset].kinds, conv_size(network)
+
+    def size(kind: Kind, _block: int | None, wide: bool) -> tuple[int, float]:
+        chosen = conv if wide else (network.network_dim, network.network_alpha)
+        return chosen if chosen and kind in kinds else (0, 1.0)
+
+    return size
+
+
+_RANKS: Mapping[str, int] = {
+    "conv_in": -2,
+    "time_embedding": -1,
+    "linear_1": 0,
+    "linear_2": 1,
+    "down_blocks": 0,
+    "up_blocks": 1,
+    "mid_block": 2,
+    "attentions": 0,
+    "resnets": 1,
+    "downsamplers": 2,
+    "upsamplers": 2,
+    "proj_in": 0,
+    "transformer_blocks": 1,
+    "proj_out": 2,
+    "conv1": 0,
+    "time_emb_proj": 1,
+    "conv2": 2,
+    "conv_shortcut": 3,
+    "conv": 0,
+    "attn1": 0,
+    "ff": 1,
+    "attn2": 2,
+    "to_q": 0,
+    "to_k": 1,
+    "to_v": 2,
+    "to_out": 3,
+    "net": 0,
+    "proj": 0,
+}
+
+
+def _reference_order(path: str) -> list[int]:
+    """Sort key: order of the reference's UNet class, feed-forward before cross attention, middle last."""
+    return [int(piece) if piece.isdigit() else _RANKS.get(piece, 9) for piece in path.split(".")]

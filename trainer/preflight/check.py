@@ -1,0 +1,108 @@
+"""Everything that would stop or spoil a run, found before anything heavy is loaded.
+
+`check` looks at settings, `check_values` at what stands in a form. Both are quick enough to be called at
+every change: what was read from disk is remembered until it changes. The rules themselves stand in the
+modules checks_*, by topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trainer.data.folders import FolderScan
+from trainer.families.detect import ModelFacts
+from trainer.files.paths import clean_paths, cleaned
+from trainer.kohya import additional
+from trainer.plan.run import Plan, build_plan
+from trainer.preflight import base_model, folders, processes, saving, training
+from trainer.preflight import pictures as checks_pictures
+from trainer.preflight import values as checks_values
+from trainer.problems import Problem
+from trainer.settings import Settings
+
+__all__ = ["Checked", "Problem", "check", "check_values"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks found; the plan where there are pictures and sizes to plan with."""
+
+    problems: tuple[Problem, ...]
+    plan: Plan | None = None
+    assumed: tuple[str, ...] = ()
+    """Settings whose proposed fix the plan takes for granted, where without it there would be none."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether something stands in the way."""
+        return any(problem.blocks for problem in self.problems)
+
+
+def check(settings: Settings) -> Checked:
+    """Problems (those that stop the run first) and plan of these settings."""
+    typed = additional.read(cleaned(settings))
+    settings = additional.applied(settings)
+    model = base_model.known_facts(settings.model)
+    pictures, reg = folders.scans(settings.folders, settings.captions)
+    problems = [
+        *typed.problems,
+        *checks_values.check_unbuilt(settings),
+        *base_model.check(settings.model),
+        *folders.check(settings.folders, settings.captions, pictures, reg),
+        *saving.check(settings),
+        *training.check(settings),
+        *processes.check(settings.machine),
+        *checks_pictures.check(settings.images, [*pictures.images, *reg.images]),
+        *checks_pictures.check_masks(settings.images, settings.folders.dataset_config, pictures),
+    ]
+    plan = _plan(settings, pictures, reg, model)
+    if not plan:
+        planned = _plan_after_fixes(settings, problems)
+        return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), *planned)
+    problems += training.check_plan(settings, plan)
+    problems += saving.check_plan(settings, plan)
+    return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan)
+
+
+def check_values(values: Mapping[str, Any]) -> tuple[Settings | None, Checked]:
+    """Problems and plan of what stands in a form (texts, numbers, blanks as the page has them).
+
+    The settings are None where a value is not legal; plan and other problems are then those of the
+    nearest legal values, which are also the proposed fixes.
+    """
+    settings, problems = checks_values.typed(clean_paths(values))
+    checked = check(settings)
+    own = {problem.setting for problem in problems}
+    others = [problem for problem in checked.problems if problem.setting not in own]
+    found = replace(checked, problems=_sorted([*problems, *others]))
+    return (None if any(problem.blocks for problem in problems) else settings), found
+
+
+def _plan_after_fixes(settings: Settings, problems: list[Problem]) -> tuple[Plan | None, tuple[str, ...]]:
+    """The plan as it would be with all proposed fixes, and the settings that they change."""
+    fixes = {
+        key: value for problem in problems if problem.blocks for key, value in (problem.fix or {}).items()
+    }
+    fixes = {key: value for key, value in fixes.items() if value != settings.get(key)}
+    if not fixes:
+        return None, ()
+    fixed = settings.replace(**fixes)
+    pictures, reg = folders.scans(fixed.folders, fixed.captions)
+    plan = _plan(fixed, pictures, reg, base_model.known_facts(fixed.model))
+    return plan, tuple(fixes) if plan else ()
+
+
+def _plan(settings: Settings, pictures: FolderScan, reg: FolderScan, model: ModelFacts | None) -> Plan | None:
+    """The plan, or None where there is nothing to plan with."""
+    if not pictures.images or checks_pictures.impossible(settings.images):
+        return None
+    name = saving.name_in_state(settings.saving.resume)
+    return build_plan(settings, pictures.images, reg.images, model, name=name)
+
+
+def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
+    """Each problem once, those that stop the run first."""
+    once = {f"{problem.setting} {problem.code} {problem.values}": problem for problem in problems}
+    return tuple(sorted(once.values(), key=lambda problem: not problem.blocks))

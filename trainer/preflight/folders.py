@@ -1,0 +1,209 @@
+"""Checks of the folders with pictures: their layout, unreadable pictures, captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trainer.data.captions import extension as caption_ending
+from trainer.data.dataset_file import DatasetFileError, read_pictures, read_places
+from trainer.data.folders import FolderScan, folder_name
+from trainer.problems import Problem, block, hint
+from trainer.settings import SETTINGS, Captions, Folders
+
+MOST_NAMES = 3
+BROKEN = {
+    "preflight.pictures_broken": ("empty", "no_picture", "truncated"),
+    "preflight.pictures_closed": ("no_access", "missing"),
+    "preflight.pictures_huge": ("too_large",),
+}
+"""What is said of pictures that cannot be read, by the reasons why."""
+
+
+def scans(folders: Folders, captions: Captions) -> tuple[FolderScan, FolderScan]:
+    """Training and regularisation pictures; empty where there are none."""
+    return read_pictures(
+        folders.train_data_dir, folders.reg_data_dir, folders.dataset_config, captions.caption_extension
+    )
+
+
+def check(folders: Folders, captions: Captions, pictures: FolderScan, reg: FolderScan) -> Iterator[Problem]:
+    """Problems of the folders; `pictures` and `reg` are what `scans` found."""
+    if folders.dataset_config:
+        yield from _check_dataset(folders, captions, pictures, reg)
+    elif not folders.train_data_dir:
+        yield block("train_data_dir", "preflight.images_missing")
+    else:
+        yield from _check_layout("train_data_dir", folders.train_data_dir, pictures)
+        if folders.reg_data_dir:
+            yield from _check_layout("reg_data_dir", folders.reg_data_dir, reg)
+    yield from _check_captions(pictures, captions)
+    yield from _check_reg(folders, pictures, reg)
+
+
+def _check_dataset(
+    folders: Folders, captions: Captions, pictures: FolderScan, reg: FolderScan
+) -> Iterator[Problem]:
+    key, values = "dataset_config", _about("dataset_config", folders)
+    path = Path(folders.dataset_config)
+    if not path.is_file():
+        yield block(key, "preflight.file_not_found", {key: ""}, **values)
+        return
+    try:
+        list(read_places(path, captions.caption_extension))
+    except DatasetFileError as error:
+        yield block(key, "preflight.dataset_damaged", {key: ""}, **values, error=str(error))
+        return
+    for ignored in (*pictures.ignored, *reg.ignored):
+        yield block(key, "preflight.dataset_folder", None, **values, folder=ignored.name)
+    if not pictures.images and not pictures.ignored:
+        yield block(key, "preflight.dataset_empty", {key: ""}, **values)
+    for scan in (pictures, reg):
+        yield from _check_broken(key, values["label"], scan)
+
+
+def _about(key: str, folders: Folders) -> dict[str, str]:
+    return {"label": SETTINGS[key].spec.label, "path": getattr(folders, key)}
+
+
+def _check_layout(key: str, folder: str, scan: FolderScan) -> Iterator[Problem]:
+    """The layout: the folder is the parent of folders named like 10_cat."""
+    path, label = Path(folder), SETTINGS[key].spec.label
+    blank = {key: ""} if key == "reg_data_dir" else None
+    if not path.is_dir():
+        code = "preflight.folder_is_file" if path.is_file() else "preflight.folder_not_found"
+        fix = {key: str(path.parent)} if path.is_file() else blank
+        yield block(key, code, fix, label=label, path=folder, parent=str(path.parent))
+    elif not scan.images:
+        yield _no_pictures(key, path, scan)
+    else:
+        yield from _left_out(key, label, scan)
+    yield from _check_broken(key, label, scan)
+
+
+def _check_broken(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
+    for code, reasons in BROKEN.items():
+        found = [broken.path for broken in scan.broken if broken.reason in reasons]
+        if found:
+            listed = names([f"{path.parent.name}/{path.name}" for path in found])
+            yield hint(key, code, None, count=f"{len(found):,}", names=listed, label=label)
+
+
+def _no_pictures(key: str, path: Path, scan: FolderScan) -> Problem:
+    """Why no picture is found, and the way out where there is an obvious one."""
+    label, values = SETTINGS[key].spec.label, {"label": SETTINGS[key].spec.label, "path": str(path)}
+    unnumbered = [ignored for ignored in scan.ignored if ignored.reason == "no_number" and ignored.pictures]
+    if scan.loose:
+        own = folder_name(path.name)
+        if own and own[0] >= 1:
+            parent = str(path.parent)
+            return block(
+                key, "preflight.folder_parent", {key: parent}, **values, name=path.name, parent=parent
+            )
+        example = f"10_{path.name}"
+        return block(key, "preflight.folder_loose", None, **values, count=f"{scan.loose:,}", example=example)
+    if unnumbered:
+        found = names([ignored.name for ignored in unnumbered])
+        example = f"10_{unnumbered[0].name}"
+        return block(key, "preflight.folder_unnumbered", None, **values, found=found, example=example)
+    if scan.not_read:
+        return block(key, "preflight.folder_kinds", None, **values, kinds=", ".join(scan.not_read))
+    if nested := [ignored for ignored in scan.ignored if ignored.reason == "nested"]:
+        inner = path / nested[0].name
+        fix = {key: str(inner.parent)} if folder_name(inner.name) else None
+        return block(
+            key, "preflight.folder_nested", fix, **values, name=nested[0].name, parent=str(inner.parent)
+        )
+    if scan.broken:
+        return block(key, "preflight.folder_all_broken", None, **values)
+    return block(
+        key,
+        "preflight.folder_empty",
+        {key: ""} if key == "reg_data_dir" else None,
+        label=label,
+        path=str(path),
+    )
+
+
+def _left_out(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
+    """Pictures that are there and will not be read."""
+    if scan.loose:
+        yield hint(key, "preflight.left_loose", count=f"{scan.loose:,}", label=label)
+    for reason in ("no_number", "zero_repeats", "nested", "no_access"):
+        there = [
+            item
+            for item in scan.ignored
+            if item.reason == reason and (item.pictures or reason == "no_access")
+        ]
+        if there:
+            count = f"{sum(item.pictures for item in there):,}"
+            listed = names([item.name for item in there])
+            example = f"10_{there[0].name}"
+            yield hint(
+                key, f"preflight.left_{reason}", None, label=label, names=listed, count=count, example=example
+            )
+    if scan.not_read:
+        kinds = ", ".join(f"{ending} ({count:,})" for ending, count in sorted(scan.not_read.items()))
+        yield hint(key, "preflight.left_kinds", None, label=label, kinds=kinds)
+    if scan.transparent:
+        yield hint(key, "preflight.transparent", None, label=label, count=f"{scan.transparent:,}")
+    if scan.animated:
+        yield hint(key, "preflight.animated", None, label=label, count=f"{scan.animated:,}")
+
+
+def _check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
+    if not scan.images:
+        return
+    ending, total, found = caption_ending(captions.caption_extension), len(scan.images), scan.captions_found
+    others = scan.extensions.copy()
+    others.pop(ending, None)
+    values = {"ending": ending, "total": f"{total:,}", "missing": f"{total - found:,}"}
+    if not found and others:
+        other, count = others.most_common(1)[0]
+        fix = {"caption_extension": other}
+        values |= {"other": other, "count": f"{count:,}"}
+        yield hint("caption_extension", "preflight.captions_elsewhere", fix, **values)
+    elif not found:
+        words = names(sorted({image.class_tokens for image in scan.images if image.class_tokens}))
+        code = "preflight.captions_none" if words else "preflight.captions_no_words"
+        yield hint("caption_extension", code, None, **values, words=words)
+    elif found < total:
+        without = [f"{image.folder}/{image.path.name}" for image in scan.images if not image.caption_found]
+        yield hint("caption_extension", "preflight.captions_some", None, **values, names=names(without))
+    if scan.blank_captions:
+        listed = names([path.name for path in scan.blank_captions])
+        yield hint(
+            "caption_extension",
+            "preflight.captions_blank",
+            count=f"{len(scan.blank_captions):,}",
+            names=listed,
+        )
+    if scan.odd_captions:
+        listed = names([path.name for path in scan.odd_captions])
+        yield hint(
+            "caption_extension",
+            "preflight.captions_encoding",
+            count=f"{len(scan.odd_captions):,}",
+            names=listed,
+        )
+
+
+def _check_reg(folders: Folders, pictures: FolderScan, reg: FolderScan) -> Iterator[Problem]:
+    if not reg.images or not pictures.images:
+        return
+    is_same = (
+        not folders.dataset_config
+        and Path(folders.reg_data_dir).resolve() == Path(folders.train_data_dir).resolve()
+    )
+    if is_same:
+        yield block("reg_data_dir", "preflight.reg_same", {"reg_data_dir": ""})
+        return
+    wanted = sum(image.repeats for image in pictures.images)
+    if len(reg.images) > wanted:
+        yield hint("reg_data_dir", "preflight.reg_many", used=f"{wanted:,}", total=f"{len(reg.images):,}")
+
+
+def names(items: Sequence[str], most: int = MOST_NAMES) -> str:
+    """The first few of some names, and how many more there are: "a.png, b.png (+5)"."""
+    rest = len(items) - most
+    return ", ".join(items[:most]) + (f" (+{rest:,})" if rest > 0 else "")

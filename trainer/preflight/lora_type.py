@@ -1,0 +1,127 @@
+"""Checks of the LoRA type: options that it cannot have or does not use, and the file that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainer.errors import UserError
+from trainer.families.detect import ModelUnreadableError
+from trainer.kohya.start_file import StartFile, read_start_file
+from trainer.lora.blocks import sizes_of
+from trainer.lora.types import ALGORITHMS, PRESETS, TUCKER, WITH_UP, algorithm_of, conv_size, is_lycoris
+from trainer.problems import Problem, block, hint
+from trainer.settings import BLOCKWISE, SETTINGS, WITH_SCALAR, Network, Optimizer
+
+LEAST_BOFT = 10
+"""Stable Diffusion's layers have multiples of 320 outputs: BOFT finds no even block below 10 in 2^n·5."""
+LORA_PLUS = {
+    "loraplus_lr_ratio": "",
+    "loraplus_unet_lr_ratio": "unet_lr",
+    "loraplus_text_encoder_lr_ratio": "text_encoder_lr",
+}
+"""LoRA+'s ratios, and the one rate that each raises (blank: both)."""
+
+
+def check(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
+    """Problems of the chosen type's options and of its start weights."""
+    from_file = bool(network.dim_from_weights and network.network_weights)
+    if not from_file:
+        yield from _check_sizes(network)
+    yield from _check_options(network, optimizer)
+    yield from _check_start(network)
+
+
+def _check_sizes(network: Network) -> Iterator[Problem]:
+    algorithm, conv = algorithm_of(network), conv_size(network)
+    ranks = {"network_dim": network.network_dim, **({"conv_dim": conv[0]} if conv else {})}
+    if algorithm == "boft" and (low := {key: LEAST_BOFT for key, rank in ranks.items() if rank < LEAST_BOFT}):
+        yield block(next(iter(low)), "preflight.boft_rank", low, least=LEAST_BOFT)
+    if algorithm == "diag-oft" and (none := [key for key, rank in ranks.items() if rank < 2]):
+        yield hint(none[0], "preflight.oft_rank", dict.fromkeys(none, max(4, network.network_dim)))
+    if algorithm == "dylora":
+        yield from _check_units(network)
+    if is_lycoris(network) and not network.conv_dim and PRESETS[network.LyCORIS_preset].convolutions:
+        fix = {"conv_dim": network.network_dim}
+        yield hint("conv_dim", "preflight.lycoris_conv_zero", fix, dim=network.network_dim)
+
+
+def _check_units(network: Network) -> Iterator[Problem]:
+    """DyLoRA's ranks come in whole groups of `unit`, in every block."""
+    unit = network.unit
+    if network.LoRA_type == "LyCORIS/DyLoRA":
+        conv = conv_size(network)
+        odd = [rank for rank in (network.network_dim, conv[0] if conv else 0) if rank % unit]
+    else:
+        try:
+            sizes = [*(sizes_of(network, conv=False) or ()), *(sizes_of(network, conv=True) or ())]
+        except UserError:
+            return  # told elsewhere
+        odd = [dim for dim, _ in sizes if dim % unit and dim != network.network_dim]
+    if odd:
+        yield block("unit", "preflight.dylora_unit", {"unit": 1}, dim=odd[0], unit=unit)
+
+
+def _check_options(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
+    algorithm, kind = algorithm_of(network), network.LoRA_type
+    if kind in WITH_SCALAR and network.dora_wd and network.bypass_mode:
+        yield block("bypass_mode", "preflight.bypass_dora", {"bypass_mode": False})
+    idle = {
+        "use_tucker": is_lycoris(network) and algorithm not in TUCKER and network.use_tucker,
+        "rank_dropout": algorithm == "dylora" and network.rank_dropout,
+    }
+    idle |= {key: algorithm not in WITH_UP and getattr(optimizer, key) for key in LORA_PLUS}
+    for key, is_set in idle.items():
+        if is_set:
+            values = {"label": SETTINGS[key].spec.label, "type": kind}
+            yield hint(key, "preflight.type_ignores", {key: SETTINGS[key].default}, **values)
+
+
+def _check_start(network: Network) -> Iterator[Problem]:
+    """The file must be of the chosen type; sizes that differ from the settings stop the run as well."""
+    path = Path(network.network_weights)
+    if not network.network_weights or path.suffix.lower() != ".safetensors":
+        return
+    try:
+        found = read_start_file(path)
+    except (ModelUnreadableError, OSError):
+        return  # told elsewhere
+    if found:
+        yield from _check_found(found, network, path.name)
+
+
+def _check_found(found: StartFile, network: Network, name: str) -> Iterator[Problem]:
+    chosen, kind = algorithm_of(network), network.LoRA_type
+    key, names = "network_weights", {"name": name, "found": found.type, "chosen": network.LoRA_type}
+    family = {algorithm.replace("dylora", "lora") for algorithm in (chosen, found.algorithm)}
+    fix = {"LoRA_type": found.type}
+    if found.algorithm == "norm" and is_lycoris(network):
+        return
+    if len(family) > 1 or (found.lycoris and not is_lycoris(network) and ALGORITHMS[kind] == "lora"):
+        yield block(key, "preflight.weights_type", fix, **names)
+    elif network.dim_from_weights:
+        return
+    elif found.dora != network.dora_wd and kind in WITH_SCALAR:
+        yield block("dora_wd", "preflight.weights_dora", {"dora_wd": found.dora}, name=name)
+    elif wrong := _other_rank(found, network):
+        values = {"name": name, "dim": wrong, "wanted": network.network_dim}
+        yield block(key, "core.weights_other_dim", {"dim_from_weights": True}, **values)
+    elif found.wide and not is_lycoris(network) and not _changes_convolutions(network):
+        yield hint(key, "preflight.weights_wide", {**fix, "dim_from_weights": True}, **names)
+
+
+def _other_rank(found: StartFile, network: Network) -> int:
+    """The file's rank where all its attention layers have one that is not the chosen one."""
+    blocks = network.LoRA_type in BLOCKWISE and network.block_dims.strip()
+    ranks = set(found.ranks)
+    if blocks or 0 in ranks or not ranks or found.algorithm in ("diag-oft", "boft", "lokr"):
+        return 0
+    return 0 if network.network_dim in ranks else found.ranks.most_common(1)[0][0]
+
+
+def _changes_convolutions(network: Network) -> bool:
+    """Whether the settings change 3x3 convolutions."""
+    try:
+        return sizes_of(network, conv=True) is not None
+    except UserError:
+        return True

@@ -1,0 +1,130 @@
+"""Checks of sizes, buckets and changes to the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trainer.data.buckets import Fit, Size, resolution
+from trainer.data.dataset_file import mask_folders
+from trainer.data.folders import FolderScan, TrainImage
+from trainer.plan.run import bucket_rule
+from trainer.preflight.folders import names
+from trainer.problems import Problem, block, hint
+from trainer.settings import Images
+
+LATENT = 8
+"""Pixels per latent: sides must be multiples of it."""
+USUAL_STEP = 64
+ENLARGED = 2.0
+CUT = 0.4
+
+
+def impossible(images: Images) -> bool:
+    """Whether there can be no buckets with these settings."""
+    return any(problem.blocks for problem in check_sizes(images))
+
+
+def check(images: Images, pictures: Sequence[TrainImage]) -> Iterator[Problem]:
+    """Problems of the settings, and of the pictures under them."""
+    sizes = list(check_sizes(images))
+    yield from sizes
+    yield from check_changes(images)
+    if pictures and not any(problem.blocks for problem in sizes):
+        yield from _check_fits(images, pictures)
+
+
+def check_sizes(images: Images) -> Iterator[Problem]:
+    """Max resolution and the bucket settings."""
+    try:
+        width, height = resolution(images.max_resolution)
+    except ValueError:
+        fix = {"max_resolution": "512,512"}
+        yield block("max_resolution", "preflight.resolution_form", fix, value=images.max_resolution)
+        return
+    if min(width, height) < 64:
+        larger = f"{max(64, width)},{max(64, height)}"
+        yield block("max_resolution", "preflight.resolution_small", {"max_resolution": larger}, fixed=larger)
+    elif not images.enable_bucket and (width % LATENT or height % LATENT):
+        fixed = f"{width // LATENT * LATENT},{height // LATENT * LATENT}"
+        values = {"value": images.max_resolution, "fixed": fixed}
+        yield block("max_resolution", "preflight.resolution_multiple", {"max_resolution": fixed}, **values)
+    elif images.enable_bucket:
+        yield from _check_buckets(images, (width, height))
+
+
+def _check_buckets(images: Images, size: Size) -> Iterator[Problem]:
+    step = images.bucket_reso_steps
+    if step % LATENT:
+        fix = {"bucket_reso_steps": USUAL_STEP}
+        yield block("bucket_reso_steps", "preflight.steps_multiple", fix, value=step)
+        return
+    if step > min(size):
+        yield block(
+            "bucket_reso_steps", "preflight.steps_large", {"bucket_reso_steps": USUAL_STEP}, value=step
+        )
+        return
+    if step % USUAL_STEP:
+        yield hint(
+            "bucket_reso_steps", "preflight.steps_small", {"bucket_reso_steps": USUAL_STEP}, value=step
+        )
+    if images.bucket_no_upscale:
+        return
+    low, high = min(size), max(size)
+    if images.min_bucket_reso > low:
+        values = {"value": images.min_bucket_reso, "side": low}
+        yield block("min_bucket_reso", "preflight.min_bucket", {"min_bucket_reso": _at_most(low)}, **values)
+    elif images.min_bucket_reso < step:
+        values = {"value": images.min_bucket_reso, "step": step}
+        yield block("min_bucket_reso", "preflight.min_bucket_step", {"min_bucket_reso": step}, **values)
+    if images.max_bucket_reso < high:
+        values = {"value": images.max_bucket_reso, "side": high}
+        fix = {"max_bucket_reso": max(2048, -(-high // USUAL_STEP) * USUAL_STEP)}
+        yield block("max_bucket_reso", "preflight.max_bucket", fix, **values, fixed=fix["max_bucket_reso"])
+
+
+def _at_most(side: int) -> int:
+    return min(256, side // USUAL_STEP * USUAL_STEP) or side
+
+
+def check_changes(images: Images) -> Iterator[Problem]:
+    """Caching against changes that must be made anew each time."""
+    if not (images.cache_latents or images.cache_latents_to_disk):
+        return
+    fix = {"cache_latents": False, "cache_latents_to_disk": False}
+    if images.color_aug:
+        yield block("color_aug", "preflight.cached_color", fix)
+    if images.random_crop:
+        yield block("random_crop", "preflight.cached_crop", fix)
+
+
+def _check_fits(images: Images, pictures: Sequence[TrainImage]) -> Iterator[Problem]:
+    """Pictures that become blurred or lose much on their way into a bucket."""
+    rule = bucket_rule(images)
+    fits: dict[Size, Fit] = {}
+    for picture in pictures:
+        size = picture.width, picture.height
+        if size not in fits:
+            fits[size] = rule.fit(*size)
+    small = [p for p in pictures if fits[p.width, p.height].resized[0] > ENLARGED * p.width]
+    cut = [p for p in pictures if _lost(fits[p.width, p.height]) > CUT]
+    if small:
+        listed = names([f"{p.folder}/{p.path.name} ({p.width} × {p.height})" for p in small])
+        yield hint("train_data_dir", "preflight.pictures_small", count=f"{len(small):,}", names=listed)
+    if cut:
+        listed = names([f"{p.folder}/{p.path.name} ({p.width} × {p.height})" for p in cut])
+        fix = None if images.enable_bucket else {"enable_bucket": True}
+        yield hint("enable_bucket", "preflight.pictures_cut", fix, count=f"{len(cut):,}", names=listed)
+
+
+def _lost(fit: Fit) -> float:
+    """Share of the scaled picture that is cropped away."""
+    return 1 - fit.bucket[0] * fit.bucket[1] / (fit.resized[0] * fit.resized[1])
+
+
+def check_masks(images: Images, dataset_config: str, pictures: FolderScan) -> Iterator[Problem]:
+    """ "Masked loss" needs masks: see-through pictures, or a folder of masks."""
+    if not images.masked_loss or not pictures.images or pictures.transparent:
+        return
+    if not (dataset_config and mask_folders(Path(dataset_config))):
+        yield hint("masked_loss", "preflight.no_masks", {"masked_loss": False})

@@ -1,0 +1,215 @@
+"""Checks of what is written: output folder and name, free disk, logs, sample pictures, states."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from trainer.errors import UserError
+from trainer.files.hub import REPO, TYPES, VISIBILITIES, place_of
+from trainer.files.paths import nearest_existing
+from trainer.files.reading import read_toml
+from trainer.files.secrets import read_secret
+from trainer.messages import say
+from trainer.plan.run import Plan
+from trainer.plan.sample_prompts import parse_lines, prompts
+from trainer.problems import Problem, block, hint
+from trainer.settings import SETTINGS, Folders, Records, Sampling, Saving, Settings
+
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10)),
+}
+ENDINGS = (".safetensors", ".ckpt", ".pt")
+LONGEST_NAME = 180
+"""Bytes; file systems stop at 255, and step number and ending come behind the name."""
+SPARE = 1_000_000_000
+"""Free bytes under which a disk counts as nearly full."""
+
+
+def check(settings: Settings) -> Iterator[Problem]:
+    """Problems that do not need the plan."""
+    yield from _check_output(settings.folders)
+    yield from check_name(settings.folders.output_name)
+    yield from _check_logging(settings.folders, settings.records)
+    yield from _check_samples(settings.sampling)
+    yield from _check_resume(settings.saving)
+    yield from _check_hub(settings.saving)
+
+
+def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
+    """Problems that follow from the plan: names in use, disk space."""
+    if plan.final_name != plan.wanted_name:
+        yield hint("output_name", "preflight.name_exists", name=plan.wanted_name, used=plan.final_name)
+    if settings.folders.output_dir and (place := nearest_existing(Path(settings.folders.output_dir))):
+        yield from _check_disk(place, plan)
+
+
+def _check_disk(place: Path, plan: Plan) -> Iterator[Problem]:
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError:
+        return
+    values = {"free": gigabytes(free), "needed": gigabytes(plan.disk_bytes), "files": f"{len(plan.saves):,}"}
+    if free < plan.disk_bytes:
+        yield block("output_dir", "preflight.disk_full", None, **values)
+    elif free < plan.disk_bytes + SPARE:
+        yield hint("output_dir", "preflight.disk_low", None, **values)
+
+
+def gigabytes(count: int) -> str:
+    """Bytes in words: "1.9 GB", below that "34 MB"."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
+
+
+def _check_output(folders: Folders) -> Iterator[Problem]:
+    if not folders.output_dir:
+        yield block("output_dir", "preflight.output_missing")
+    else:
+        yield from _check_writable("output_dir", folders.output_dir)
+
+
+def _check_writable(key: str, folder: str) -> Iterator[Problem]:
+    """A folder that will be created if it is missing."""
+    place = nearest_existing(Path(folder))
+    fix = {key: ""} if not SETTINGS[key].spec.required else None
+    values = {"label": SETTINGS[key].spec.label, "path": folder, "place": str(place)}
+    if place is None:
+        yield block(key, "preflight.drive_missing", fix, **values)
+    elif not place.is_dir():
+        yield block(
+            key, "preflight.folder_is_file", {key: str(place.parent)}, **values, parent=str(place.parent)
+        )
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield block(key, "preflight.not_writable", fix, **values)
+
+
+def check_name(name: str) -> Iterator[Problem]:
+    """The output name: a plain file name, without ending."""
+    fixed = safe_name(name)
+    values = {"name": name, "fixed": fixed}
+    fix = {"output_name": fixed}
+    if not name.strip():
+        yield block("output_name", "preflight.name_missing", fix, fixed=fixed)
+    elif name.strip().lower().endswith(ENDINGS):
+        yield block("output_name", "preflight.name_ending", fix, **values)
+    elif "/" in name or "\\" in name:
+        yield block("output_name", "preflight.name_path", fix, **values)
+    elif FORBIDDEN.search(name) or name != name.strip().rstrip("."):
+        yield block("output_name", "preflight.name_characters", fix, **values)
+    elif name.partition(".")[0].lower() in RESERVED:
+        yield block("output_name", "preflight.name_reserved", fix, **values)
+    elif len(name.encode()) > LONGEST_NAME:
+        yield block("output_name", "preflight.name_long", fix, **values)
+    elif not name.isascii():
+        yield hint("output_name", "preflight.name_not_ascii", None, **values)
+
+
+def safe_name(name: str) -> str:
+    """The closest name that every system and program takes."""
+    stem = name.strip().rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    while stem.lower().endswith(ENDINGS):
+        stem = stem[: stem.rindex(".")]
+    stem = FORBIDDEN.sub("_", stem).strip().rstrip(".")
+    stem = stem.encode()[:LONGEST_NAME].decode(errors="ignore")
+    if stem.partition(".")[0].lower() in RESERVED:
+        stem = f"_{stem}"
+    return stem or "last"
+
+
+def _check_logging(folders: Folders, records: Records) -> Iterator[Problem]:
+    if folders.logging_dir:
+        yield from _check_writable("logging_dir", folders.logging_dir)
+    elif records.log_with in {"tensorboard", "all"}:
+        fix = {"log_with": "wandb" if records.log_with == "all" else ""}
+        yield hint("logging_dir", "preflight.logging_missing", fix)
+    if records.log_with in {"wandb", "all"} and find_spec("wandb") is None:
+        fix = {"log_with": "tensorboard" if folders.logging_dir else ""}
+        yield hint("log_with", "preflight.no_wandb", fix)
+    if records.log_tracker_config:
+        yield from _check_tracker_config(records.log_tracker_config)
+
+
+def _check_tracker_config(path: str) -> Iterator[Problem]:
+    """A TOML file with tables."""
+    fix = {"log_tracker_config": ""}
+    if not Path(path).is_file():
+        values = {"label": SETTINGS["log_tracker_config"].spec.label, "path": path}
+        yield block("log_tracker_config", "preflight.file_not_found", fix, **values)
+        return
+    try:
+        content = read_toml(Path(path))
+    except UserError as error:
+        reason = error.message.values.get("reason") or say(error.message).what
+        yield block("log_tracker_config", "preflight.tracker_config", fix, path=path, reason=reason)
+        return
+    if not all(isinstance(table, dict) for table in content.values()):
+        reason = ", ".join(key for key, table in content.items() if not isinstance(table, dict))
+        yield block("log_tracker_config", "preflight.tracker_config", fix, path=path, reason=reason)
+
+
+def _check_samples(sampling: Sampling) -> Iterator[Problem]:
+    yield from (found for found in parse_lines(sampling.sample_prompts) if isinstance(found, Problem))
+    wanted = sampling.sample_every_n_steps or sampling.sample_every_n_epochs or sampling.sample_at_first
+    lines = prompts(sampling.sample_prompts)
+    if wanted and not lines:
+        yield hint("sample_prompts", "preflight.sample_no_prompts")
+    elif lines and not wanted:
+        yield hint("sample_every_n_epochs", "preflight.sample_never", {"sample_every_n_epochs": 1})
+    if sampling.sample_every_n_steps and sampling.sample_every_n_epochs:
+        yield hint("sample_every_n_steps", "preflight.sample_both", {"sample_every_n_steps": 0})
+
+
+def _check_resume(saving: Saving) -> Iterator[Problem]:
+    if not saving.resume:
+        return
+    place, fix = Path(saving.resume), {"resume": ""}
+    if not place.is_dir():
+        values = {"label": SETTINGS["resume"].spec.label, "path": saving.resume}
+        yield block("resume", "preflight.folder_not_found", fix, **values)
+    elif not (place / "state.json").is_file():
+        theirs = any((place / name).exists() for name in ("train_state.json", "optimizer.bin"))
+        code = "preflight.state_of_others" if theirs else "preflight.state_missing"
+        yield block("resume", code, fix, path=saving.resume)
+
+
+def _check_hub(saving: Saving) -> Iterator[Problem]:
+    """Where files are sent to, and where a state comes from."""
+    repo = saving.huggingface_repo_id
+    if repo and not REPO.fullmatch(repo):
+        yield block("huggingface_repo_id", "preflight.hub_repo", {"huggingface_repo_id": ""}, text=repo)
+    choices = {"huggingface_repo_type": TYPES, "huggingface_repo_visibility": VISIBILITIES}
+    for key, allowed in choices.items() if repo else ():
+        if getattr(saving, key) not in allowed:
+            values = {
+                "label": SETTINGS[key].spec.label,
+                "value": getattr(saving, key),
+                "choices": ", ".join(allowed[1:]),
+            }
+            yield block(key, "preflight.hub_choice", {key: ""}, **values)
+    if repo and not saving.huggingface_token and not read_secret("huggingface_token"):
+        yield hint("huggingface_token", "preflight.hub_no_token", {"huggingface_repo_id": ""})
+    if saving.resume_from_huggingface and not place_of(saving.resume_from_huggingface):
+        fix = {"resume_from_huggingface": ""}
+        yield block(
+            "resume_from_huggingface", "preflight.hub_state", fix, text=saving.resume_from_huggingface
+        )
+
+
+def name_in_state(resume: str) -> str:
+    """The LoRA's name in the training state that a run continues from; "" where there is none."""
+    try:
+        about = json.loads((Path(resume) / "state.json").read_text(encoding="utf-8")) if resume else {}
+    except (OSError, ValueError, RecursionError):
+        return ""
+    name = about.get("name", "") if isinstance(about, dict) else ""
+    return name if isinstance(name, str) else ""

@@ -1,0 +1,265 @@
+"""Checks of learning: rates, schedule, optimizer, network, noise, and settings that exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from trainer.errors import UserError
+from trainer.families.detect import ModelUnreadableError, read_model
+from trainer.lora.blocks import block_rates, sizes_of
+from trainer.lora.types import WITHOUT_ALPHA, algorithm_of
+from trainer.plan.lr_schedule import schedule
+from trainer.plan.memory import trains_text_encoder, trains_unet
+from trainer.plan.optimizer_args import ONE_RATE_ONLY, extra_arguments, uses_relative_step
+from trainer.plan.run import Plan
+from trainer.preflight import lora_type
+from trainer.problems import Problem, block, from_error, hint
+from trainer.settings import (
+    BLOCKWISE,
+    SETTINGS,
+    WITH_CONV,
+    Captions,
+    Machine,
+    Model,
+    Network,
+    Noise,
+    Optimizer,
+    Settings,
+)
+
+HIGHEST_USUAL_RATE = 0.02
+SCATTERED = 1.5
+"""How many times the fewest possible batches there are before it is worth a word."""
+NO_WARMUP = ("constant", "piecewise_constant")
+ONE_RATE = {"unet_lr": 1.0, "text_encoder_lr": 1.0}
+BLOCK_RATES = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
+
+
+def check(settings: Settings) -> Iterator[Problem]:
+    """Problems that do not need the plan."""
+    yield from _check_rates(settings.optimizer)
+    yield from _check_parts_of_one_rate(settings.optimizer, settings.network)
+    yield from _check_schedule(settings.optimizer)
+    yield from _check_schedule_args(settings.optimizer)
+    yield from _check_optimizer(settings.optimizer)
+    yield from _check_network(settings.network)
+    yield from _check_blocks(settings.network)
+    yield from _check_weights(settings.network)
+    yield from lora_type.check(settings.network, settings.optimizer)
+    yield from _check_noise(settings.noise, settings.loss.v_pred_like_loss, settings.model)
+    yield from _check_precision(settings.machine)
+    yield from _check_captions(settings.captions, settings.optimizer, settings.model)
+
+
+def _check_rates(optimizer: Optimizer) -> Iterator[Problem]:
+    if not trains_unet(optimizer) and not trains_text_encoder(optimizer):
+        fix = {"learning_rate": 1e-4, "unet_lr": 1e-4}
+        yield block("unet_lr", "preflight.rates_zero", fix)
+        return
+    keys = ("learning_rate", "unet_lr", "text_encoder_lr")
+    rates = {key: value for key in keys if (value := getattr(optimizer, key))}
+    used = {
+        key: rate for key, rate in rates.items() if key != "learning_rate" or None in _own_rates(optimizer)
+    }
+    if optimizer.optimizer in ONE_RATE_ONLY:
+        if len({rate for key, rate in _part_rates(optimizer).items() if rate}) > 1:
+            yield block("unet_lr", "core.one_rate_only", ONE_RATE, optimizer=optimizer.optimizer)
+        elif low := {key: 1.0 for key, rate in used.items() if rate < 0.1}:
+            yield hint(next(iter(low)), "preflight.rate_low", low, name=optimizer.optimizer)
+    elif not uses_relative_step_safely(optimizer):
+        for key, rate in used.items():
+            if rate > HIGHEST_USUAL_RATE and not optimizer.optimizer.startswith("SGD"):
+                default = SETTINGS[key].default
+                values = {"label": SETTINGS[key].spec.label, "rate": f"{rate:g}", "usual": f"{default:g}"}
+                yield hint(key, "preflight.rate_high", {key: default}, **values)
+
+
+def _part_rates(optimizer: Optimizer) -> dict[str, float]:
+    """Rates of the two parts; a blank one is "Learning rate"."""
+    return {
+        key: optimizer.learning_rate if rate is None else rate
+        for key, rate in zip(("unet_lr", "text_encoder_lr"), _own_rates(optimizer), strict=True)
+    }
+
+
+def _check_parts_of_one_rate(optimizer: Optimizer, network: Network) -> Iterator[Problem]:
+    """Where one rate is all there may be, LoRA+ and "LR weights" must not make several."""
+    if optimizer.optimizer not in ONE_RATE_ONLY:
+        return
+    for key, part in lora_type.LORA_PLUS.items():
+        if getattr(optimizer, key) not in {0, 1} and (not part or _part_rates(optimizer)[part]):
+            values = {"label": SETTINGS[key].spec.label, "optimizer": optimizer.optimizer}
+            yield block(key, "preflight.one_rate_parts", {key: 0}, **values)
+    if network.LoRA_type not in BLOCKWISE:
+        return
+    try:
+        rates = block_rates(network)
+    except UserError:
+        return  # told by _check_blocks
+    if rates and len({rate for rate in rates if rate}) > 1:
+        values = {"label": SETTINGS[BLOCK_RATES[0]].spec.label, "optimizer": optimizer.optimizer}
+        yield block(BLOCK_RATES[0], "preflight.one_rate_parts", dict.fromkeys(BLOCK_RATES, ""), **values)
+
+
+def _own_rates(optimizer: Optimizer) -> tuple[float | None, float | None]:
+    return optimizer.unet_lr, optimizer.text_encoder_lr
+
+
+def uses_relative_step_safely(optimizer: Optimizer) -> bool:
+    """`uses_relative_step`, with arguments that cannot be read counting as none."""
+    try:
+        return uses_relative_step(optimizer)
+    except UserError:
+        return False
+
+
+def _check_schedule(optimizer: Optimizer) -> Iterator[Problem]:
+    warmup = {"lr_warmup": 0, "lr_warmup_steps": 0}
+    has_warmup = optimizer.lr_warmup or optimizer.lr_warmup_steps
+    name = optimizer.lr_scheduler
+    if name == "adafactor" and optimizer.optimizer != "Adafactor":
+        yield block(
+            "lr_scheduler",
+            "preflight.schedule_adafactor",
+            {"lr_scheduler": "constant"},
+            name=optimizer.optimizer,
+        )
+    elif uses_relative_step_safely(optimizer):
+        yield hint("optimizer", "preflight.relative_step")
+    elif has_warmup and (name in NO_WARMUP or optimizer.lr_scheduler_type):
+        yield hint("lr_warmup", "preflight.warmup_unused", warmup, name=optimizer.lr_scheduler_type or name)
+
+
+def _check_schedule_args(optimizer: Optimizer) -> Iterator[Problem]:
+    try:
+        schedule(optimizer, total_steps=100, warmup=0)
+    except UserError as error:
+        yield from_error(error, {"lr_scheduler_args": ""} if error.setting == "lr_scheduler_args" else None)
+
+
+def _check_optimizer(optimizer: Optimizer) -> Iterator[Problem]:
+    try:
+        extra_arguments(optimizer)
+    except UserError as error:
+        yield from_error(error, {"optimizer_args": ""})
+    if "8bit" in optimizer.optimizer and find_spec("bitsandbytes") is None:
+        plain = optimizer.optimizer.replace("Paged", "").replace("8bit", "")
+        yield hint(
+            "optimizer", "preflight.no_8bit", {"optimizer": plain}, name=optimizer.optimizer, plain=plain
+        )
+
+
+def _check_network(network: Network) -> Iterator[Problem]:
+    dim, alpha = network.network_dim, network.network_alpha
+    if (network.dim_from_weights and network.network_weights) or algorithm_of(network) in WITHOUT_ALPHA:
+        return
+    if alpha > dim:
+        yield hint("network_alpha", "preflight.alpha", {"network_alpha": dim}, alpha=f"{alpha:g}", dim=dim)
+    if network.LoRA_type in WITH_CONV and network.conv_dim and network.conv_alpha > network.conv_dim:
+        values = {"alpha": f"{network.conv_alpha:g}", "dim": network.conv_dim}
+        yield hint("conv_alpha", "preflight.conv_alpha", {"conv_alpha": network.conv_dim}, **values)
+    if network.LoRA_type == "Kohya DyLoRA":
+        if network.conv_dim not in {0, dim}:
+            yield block(
+                "conv_dim", "preflight.dylora_conv", {"conv_dim": dim}, dim=dim, value=network.conv_dim
+            )
+        if dim % network.unit:
+            yield block("unit", "preflight.dylora_unit", {"unit": 1}, dim=dim, unit=network.unit)
+
+
+def _check_blocks(network: Network) -> Iterator[Problem]:
+    """The 25 numbers of the tabs Weights, Blocks and Conv."""
+    if network.LoRA_type not in BLOCKWISE:
+        return
+    try:
+        rates = block_rates(network)
+        sizes_of(network, conv=False)
+        sizes_of(network, conv=True)
+    except UserError as error:
+        yield from_error(error, {error.setting: ""} if error.setting else None)
+        return
+    if rates and not any(rates):
+        fix = {"down_lr_weight": "", "mid_lr_weight": "", "up_lr_weight": ""}
+        yield hint("down_lr_weight", "preflight.blocks_all_zero", fix)
+
+
+def _check_weights(network: Network) -> Iterator[Problem]:
+    key, path = "network_weights", Path(network.network_weights)
+    if network.network_weights and not path.is_file():
+        values = {"label": SETTINGS[key].spec.label, "path": network.network_weights}
+        yield block(key, "preflight.file_not_found", {key: ""}, **values)
+    elif network.network_weights and path.suffix.lower() == ".safetensors":
+        try:
+            is_lora = read_model(path).kind == "lora"
+        except (ModelUnreadableError, OSError):
+            is_lora = False
+        if not is_lora:
+            yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
+    if network.dim_from_weights and not network.network_weights:
+        yield hint("dim_from_weights", "preflight.dim_without_weights", {"dim_from_weights": False})
+
+
+def _check_noise(noise: Noise, v_pred_like_loss: float, model: Model) -> Iterator[Problem]:
+    if noise.min_timestep >= noise.max_timestep:
+        fix = {"min_timestep": 0, "max_timestep": 1000}
+        yield block(
+            "min_timestep", "preflight.timesteps", fix, low=noise.min_timestep, high=noise.max_timestep
+        )
+    if noise.noise_offset_type != "Multires" and noise.adaptive_noise_scale and not noise.noise_offset:
+        yield hint("adaptive_noise_scale", "preflight.adaptive_alone", {"adaptive_noise_scale": 0})
+    if v_pred_like_loss and model.v_parameterization:
+        yield block("v_pred_like_loss", "preflight.v_like_with_v", {"v_pred_like_loss": 0})
+
+
+def _check_precision(machine: Machine) -> Iterator[Problem]:
+    for key, wanted in (("full_fp16", "fp16"), ("full_bf16", "bf16")):
+        if getattr(machine, key) and machine.mixed_precision != wanted:
+            values = {"label": SETTINGS[key].spec.label, "wanted": wanted, "value": machine.mixed_precision}
+            yield hint(key, "preflight.full_precision", {key: False}, **values)
+    if machine.fp8_base and machine.mixed_precision == "no":
+        yield hint("fp8_base", "preflight.fp8_precision", {"fp8_base": False})
+
+
+def _check_captions(captions: Captions, optimizer: Optimizer, model: Model) -> Iterator[Problem]:
+    if captions.caption_dropout_rate >= 1 or captions.caption_dropout_every_n_epochs == 1:
+        key = (
+            "caption_dropout_rate" if captions.caption_dropout_rate >= 1 else "caption_dropout_every_n_epochs"
+        )
+        yield hint(key, "preflight.captions_all_dropped", {key: 0}, label=SETTINGS[key].spec.label)
+    if not (model.sdxl and captions.sdxl_cache_text_encoder_outputs):
+        return
+    fix = {"sdxl_cache_text_encoder_outputs": False}
+    varied = (
+        captions.shuffle_caption or captions.caption_dropout_rate or captions.caption_dropout_every_n_epochs
+    )
+    if trains_text_encoder(optimizer):
+        yield block("sdxl_cache_text_encoder_outputs", "preflight.cached_text_trained", fix)
+    elif varied:
+        yield block("sdxl_cache_text_encoder_outputs", "preflight.cached_text_varied", fix)
+
+
+def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
+    """Problems that follow from the plan: batches that never fill, a warm-up longer than the run."""
+    length, fullest = settings.length, max(bucket.repeats_total for bucket in plan.buckets)
+    if length.train_batch_size > fullest:
+        fix = {"train_batch_size": fullest}
+        values = {"batch": length.train_batch_size, "fullest": fullest}
+        yield hint("train_batch_size", "preflight.batch_never_full", fix, **values)
+    elif length.train_batch_size > 1 and plan.batches_per_epoch > SCATTERED * plan.fewest_batches:
+        values = {
+            "batches": plan.batches_per_epoch,
+            "fewest": plan.fewest_batches,
+            "buckets": len(plan.buckets),
+        }
+        yield hint("train_batch_size", "preflight.batches_scattered", None, **values)
+    if length.gradient_accumulation_steps > plan.batches_per_epoch:
+        values = {"steps": length.gradient_accumulation_steps, "batches": plan.batches_per_epoch}
+        fix = {"gradient_accumulation_steps": plan.batches_per_epoch}
+        yield hint("gradient_accumulation_steps", "preflight.accumulation_long", fix, **values)
+    if plan.warmup_steps >= plan.total_steps > 0:
+        key = "lr_warmup_steps" if settings.optimizer.lr_warmup_steps else "lr_warmup"
+        fix = {key: 0 if key == "lr_warmup_steps" else 10}
+        values = {"warmup": f"{plan.warmup_steps:,}", "total": f"{plan.total_steps:,}"}
+        yield hint(key, "preflight.warmup_long", fix, **values)

@@ -1,0 +1,480 @@
+"""Builds everything a run needs, once: pictures, model, network, optimizer, saver, sampler."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version as metadata_version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from trainer.data import dataset_file
+from trainer.data import folders as image_files
+from trainer.data.folders import TrainImage
+from trainer.data.picture_files import is_picture
+from trainer.distributed.collectives import Exchange
+from trainer.distributed.processes import Rank
+from trainer.events import Event, Notice, Phase, Started, read_events
+from trainer.files.hub import Uploader
+from trainer.files.job_folder import JobFolder, default_workspace
+from trainer.files.redact import redacted
+from trainer.files.whole_file import sweep
+from trainer.messages import Message
+from trainer.models.load import LoadedModel, enable_gradient_checkpointing, load_model
+from trainer.network.network import Network, build_network
+from trainer.plan.lr_schedule import build_lr_scheduler
+from trainer.plan.run import Plan, bucket_rule, build_plan
+from trainer.plan.sample_prompts import prompts
+from trainer.preflight import base_model
+from trainer.preflight import folders as checks_folders
+from trainer.settings import Settings
+from trainer.training import latent_cache
+from trainer.training.batches import Batch, Changes, TrainingData
+from trainer.training.compiling import compile_unet
+from trainer.training.grad_scaling import SkippedSteps
+from trainer.training.keeper import StateKeeper
+from trainer.training.loss import timestep_weights
+from trainer.training.metadata import RunFacts, build_metadata
+from trainer.training.optimizer import build_optimizer, describe, set_training
+from trainer.training.position import Position
+from trainer.training.precision import Precision, pick_device, pick_precision
+from trainer.training.rng import seed_everything
+from trainer.training.sampling import SampleMaker, build_pipeline
+from trainer.training.saving import DTYPES, Saver
+from trainer.training.state import read_about
+from trainer.training.text_cache import CaptionEncoder
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that the training loop works with."""
+
+    settings: Settings
+    plan: Plan
+    seed: int
+    accelerator: Accelerator
+    model: LoadedModel
+    network: Network
+    data: TrainingData
+    cached: latent_cache.CachedLatents | None
+    captions: CaptionEncoder
+    optimizer: torch.optim.Optimizer
+    lr_scheduler: torch.optim.lr_scheduler.LRScheduler
+    timestep_weights: Callable[[Tensor], Tensor]
+    saver: Saver
+    keeper: StateKeeper
+    sampler: SampleMaker
+    skipped: SkippedSteps
+    start: Position
+    exchange: Exchange = field(default_factory=Exchange)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return self.accelerator.device
+
+    @property
+    def accumulation_steps(self) -> int:
+        """ "Gradient accumulation steps" of all processes: batches per change of the weights."""
+        return self.settings.length.gradient_accumulation_steps * self.exchange.rank.count
+
+    def encode_pictures(self, batch: Batch) -> Tensor:
+        """Latents (B, 4, H/8, W/8) of a batch, cached or made now."""
+        if self.cached is not None:
+            return self.cached.batch(batch.images, batch.flipped).to(self.device)
+        assert batch.pixels is not None  # noqa: S101  # for the type checker: pixels are there when nothing is cached
+        return latent_cache.encode(self.model.vae, batch.pixels.to(self.device))
+
+
+def build_parts(
+    settings: Settings, job: JobFolder, emit: Emit, resume_from: Path | None = None, *, again: bool = False
+) -> Parts:
+    """Everything for a run, from its settings; with `resume_from` put back into a training state.
+
+    `again`: the job was begun before; without a state it starts anew under its name and with its seed.
+    Raises UserError, and StopRequested when Stop is pressed.
+    """
+    earlier = read_about(resume_from) if resume_from else begun_as(job, again=again)
+    kind = pick_device()
+    exchange = Exchange.joined(Rank.own(), kind)
+    seed = exchange.agree(lambda: _pick_seed(settings, earlier))
+    seed_everything(seed)
+    torch.set_num_threads(settings.machine.num_cpu_threads_per_process)
+    precision = pick_precision(settings.machine.mixed_precision, kind)
+    accelerator = Accelerator(cpu=kind.type == "cpu", mixed_precision=_autocast_name(precision))
+    device = accelerator.device
+    if precision.notice:
+        notify(emit, precision.notice)
+
+    output = Path(settings.folders.output_dir), settings.folders.output_name
+    for folder, start in ((job.path, ""), output) if exchange.is_main else ():
+        sweep(folder, start)
+    emit(Phase("read_images"))
+    pictures = read_images(settings)
+    facts = base_model.known_facts(settings.model)
+    plan = build_plan(settings, *pictures, facts, name=earlier.get("name", ""))
+    data = build_data(settings, pictures, seed)
+    emit(Phase("load_model"))
+    model = load_base_model(settings, precision, emit)
+    network = _build_network(settings, model, emit)
+    if settings.machine.gradient_checkpointing:
+        enable_gradient_checkpointing(model)
+    machine = settings.machine
+    not_compiled = compile_unet(
+        model.unet,
+        backend=machine.dynamo_backend,
+        mode=machine.dynamo_mode,
+        fullgraph=machine.dynamo_use_fullgraph,
+        dynamic=machine.dynamo_use_dynamic,
+    )
+    if not_compiled:
+        notify(emit, not_compiled)
+    optimizer = _build_optimizer(settings, network, device, emit)
+    cached = (
+        _cache_latents(settings, model, data, device, job, emit) if settings.images.cache_latents else None
+    )
+    _place(model, device, keep_vae=cached is None)
+    captions = caption_encoder(settings, model, device, learning=bool(network.parameters("text_encoder")))
+    run_facts = RunFacts(
+        settings, plan, data.images, model, seed, network.targets, describe(optimizer, settings.optimizer)
+    )
+    prepared = accelerator.prepare(optimizer)
+    lr_scheduler = build_lr_scheduler(settings.optimizer, optimizer, plan.total_steps)
+    keeper = _build_keeper(settings, plan, seed, network, prepared, lr_scheduler, accelerator, job, emit)
+    start = keeper.restore(resume_from) if resume_from else Position()
+    exchange.same_start(network.parameters())
+    return Parts(
+        settings=settings,
+        plan=plan,
+        seed=seed,
+        accelerator=accelerator,
+        model=model,
+        network=network,
+        data=data,
+        cached=cached,
+        captions=captions,
+        optimizer=prepared,
+        lr_scheduler=lr_scheduler,
+        timestep_weights=_timestep_weights(settings, model),
+        saver=_build_saver(settings, plan, network, run_facts, keeper, emit),
+        keeper=keeper,
+        skipped=SkippedSteps(emit),
+        start=start,
+        exchange=exchange,
+        sampler=_build_sampler(settings, plan, model, captions, network, optimizer, accelerator, job, emit),
+    )
+
+
+def begun_as(job: JobFolder, *, again: bool) -> dict[str, Any]:
+    """Seed and name with which a job was begun; {} for a new one."""
+    told = (event for _, _, event in read_events(job.events_file) if isinstance(event, Started))
+    started = next(told, None) if again else None
+    if started is None:
+        return {}
+    name = str(started.plan.get("final_name", ""))
+    return {"seed": started.seed, "name": name[: name.rfind(".")] if "." in name else name}
+
+
+def _pick_seed(settings: Settings, earlier: dict[str, Any]) -> int:
+    """The seed of the run that is continued, "Seed", or (blank) any."""
+    if "seed" in earlier:
+        return int(earlier["seed"])
+    return secrets.randbelow(2**32) if settings.length.seed is None else settings.length.seed
+
+
+def notify(emit: Emit, message: Message) -> None:
+    """Tell of something done another way than the settings say."""
+    emit(Notice(message.code, message.values, "warning"))
+
+
+def _autocast_name(precision: Precision) -> str:
+    """accelerate's name of the number format of the forward pass."""
+    names = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+    return names[precision.dtype] if precision.autocast else "no"
+
+
+def read_images(settings: Settings) -> tuple[Sequence[TrainImage], Sequence[TrainImage]]:
+    """Training pictures and regularisation pictures, those that can be read."""
+    scans = checks_folders.scans(settings.folders, settings.captions)
+    return scans[0].images, scans[1].images
+
+
+def build_data(
+    settings: Settings, pictures: tuple[Sequence[TrainImage], Sequence[TrainImage]], seed: int
+) -> TrainingData:
+    """The pictures as batches; regularisation pictures are repeated to match."""
+    images, reg_images = pictures
+    everything = [*images, *image_files.matched(reg_images, sum(image.repeats for image in images))]
+    rule = bucket_rule(settings.images)
+    captions, changes = settings.captions, settings.images
+    return TrainingData(
+        images=everything,
+        fits=[rule.fit(image.width, image.height) for image in everything],
+        seed=seed,
+        batch_size=settings.length.train_batch_size,
+        changes=Changes(
+            shuffle_caption=captions.shuffle_caption,
+            keep_tokens=captions.keep_tokens,
+            caption_dropout_rate=captions.caption_dropout_rate,
+            caption_dropout_every_n_epochs=captions.caption_dropout_every_n_epochs,
+            random_crop=changes.random_crop,
+            flip_aug=changes.flip_aug,
+            color_aug=changes.color_aug,
+        ),
+        prior_loss_weight=settings.loss.prior_loss_weight,
+        with_pixels=not caches_latents(settings),
+        masks=_masks(settings, everything) if changes.masked_loss else None,
+        workers=changes.max_data_loader_n_workers,
+        persistent=changes.persistent_data_loader_workers,
+    )
+
+
+def _masks(settings: Settings, images: Sequence[TrainImage]) -> list[Path | None]:
+    """Each picture's mask in the folder that the dataset file names for it; None: there is none."""
+    config = settings.folders.dataset_config
+    folders = dataset_file.mask_folders(Path(config)) if config else {}
+    masks: dict[Path, dict[str, Path]] = {
+        images_in: {path.stem: path for path in sorted(folder.iterdir()) if is_picture(path.name)}
+        for images_in, folder in folders.items()
+        if folder.is_dir()
+    }
+    return [masks.get(image.path.parent, {}).get(image.path.stem) for image in images]
+
+
+def caches_latents(settings: Settings) -> bool:
+    """Whether pictures are encoded once, before training ("Cache latents", also "… to disk")."""
+    return settings.images.cache_latents or settings.images.cache_latents_to_disk
+
+
+def load_base_model(settings: Settings, precision: Precision, emit: Emit) -> LoadedModel:
+    """The base model that the settings name, on the CPU. Raises UserError."""
+    chosen = settings.model
+    quick = chosen.model_list not in {"", "custom"}
+    model = load_model(
+        chosen.model_list if quick else chosen.pretrained_model_name_or_path,
+        v2=chosen.v2,
+        sdxl=chosen.sdxl,
+        v_parameterization=chosen.v_parameterization,
+        vae=chosen.vae,
+        dtype=precision.dtype,
+        zero_terminal_snr=settings.noise.zero_terminal_snr,
+        vae_dtype=torch.float32 if chosen.sdxl_no_half_vae else precision.dtype,
+    )
+    for notice in model.notices:
+        notify(emit, notice)
+    return model
+
+
+def base_rates(settings: Settings) -> tuple[float, float]:
+    """Learning rates of UNet and text encoder; a blank one is "Learning rate"."""
+    rates = settings.optimizer
+    unet = rates.learning_rate if rates.unet_lr is None else rates.unet_lr
+    text_encoder = rates.learning_rate if rates.text_encoder_lr is None else rates.text_encoder_lr
+    return unet, text_encoder
+
+
+def _build_network(settings: Settings, model: LoadedModel, emit: Emit) -> Network:
+    unet_lr, text_encoder_lr = base_rates(settings)
+    half = {"full_fp16": torch.float16, "full_bf16": torch.bfloat16}
+    full = [dtype for key, dtype in half.items() if settings.get(key)]
+    network = build_network(
+        model,
+        settings.network,
+        train_unet=unet_lr > 0,
+        train_text_encoder=text_encoder_lr > 0,
+        dtype=full[0] if full else torch.float32,
+    )
+    for notice in network.notices:
+        notify(emit, notice)
+    return network
+
+
+def _build_optimizer(
+    settings: Settings, network: Network, device: torch.device, emit: Emit
+) -> torch.optim.Optimizer:
+    unet_lr, text_encoder_lr = base_rates(settings)
+    chosen = settings.optimizer
+    groups = network.groups(
+        unet_lr=unet_lr,
+        text_encoder_lr=text_encoder_lr,
+        unet_plus=chosen.loraplus_unet_lr_ratio or chosen.loraplus_lr_ratio,
+        text_encoder_plus=chosen.loraplus_text_encoder_lr_ratio or chosen.loraplus_lr_ratio,
+    )
+    optimizer, notice = build_optimizer(chosen, groups, device)
+    if notice:
+        notify(emit, notice)
+    return optimizer
+
+
+def _cache_latents(
+    settings: Settings,
+    model: LoadedModel,
+    data: TrainingData,
+    device: torch.device,
+    job: JobFolder,
+    emit: Emit,
+) -> latent_cache.CachedLatents:
+    chosen = settings.images
+    move(model.vae, device)
+    store = None
+    if chosen.cache_latents_to_disk:
+        folder = default_workspace() / "latents"
+        store = latent_cache.Store(
+            folder, latent_cache.fingerprint(model.vae), check_content=not chosen.skip_cache_check
+        )
+    cached = latent_cache.cache_latents(
+        model.vae,
+        [(image.path, fit) for image, fit in zip(data.images, data.fits, strict=True)],
+        batch_size=chosen.vae_batch_size or settings.length.train_batch_size,
+        flip=chosen.flip_aug,
+        store=store,
+        progress=lambda done, total: emit(Phase("cache_latents", done, total)),
+        stop_requested=job.stop_requested,
+    )
+    if store:
+        if cached.unkept:
+            unkept = {"count": cached.unkept, "folder": str(store.folder)}
+            emit(Notice("training.latents_not_kept", unkept, "warning"))
+        values = {
+            "reused": len(cached.latents) - cached.encoded,
+            "encoded": cached.encoded,
+            "stale": cached.stale,
+        }
+        emit(Notice("training.latents_cached", values))
+    return cached
+
+
+def _place(model: LoadedModel, device: torch.device, *, keep_vae: bool) -> None:
+    """Put the model where it trains; the VAE only while pictures are encoded in the loop."""
+    modules: list[torch.nn.Module] = [model.unet, *model.text_encoders]
+    for module in modules:
+        module.to(device)
+    move(model.vae, device if keep_vae else torch.device("cpu"))
+
+
+def move(module: torch.nn.Module, device: torch.device) -> None:
+    """Put a module on a device (diffusers' own `.to` confuses type checkers)."""
+    module.to(device)
+
+
+def caption_encoder(
+    settings: Settings, model: LoadedModel, device: torch.device, *, learning: bool
+) -> CaptionEncoder:
+    """Texts as the settings want them encoded ("Clip skip", "Max Token Length", …)."""
+    captions = settings.captions
+    return CaptionEncoder(
+        model,
+        device,
+        clip_skip=captions.clip_skip,
+        max_token_length=captions.max_token_length,
+        weighted=captions.weighted_captions,
+        pad=not captions.no_token_padding,
+        learning=learning,
+    )
+
+
+def _timestep_weights(settings: Settings, model: LoadedModel) -> Callable[[Tensor], Tensor]:
+    loss = settings.loss
+    return timestep_weights(
+        model.noise_scheduler,
+        prediction_type=model.prediction_type,
+        min_snr_gamma=loss.min_snr_gamma,
+        scale_v_pred_loss_like_noise_pred=loss.scale_v_pred_loss_like_noise_pred,
+        v_pred_like_loss=loss.v_pred_like_loss,
+        debiased_estimation_loss=loss.debiased_estimation_loss,
+    )
+
+
+def _build_keeper(
+    settings: Settings,
+    plan: Plan,
+    seed: int,
+    network: Network,
+    optimizer: Any,
+    lr_scheduler: Any,
+    accelerator: Accelerator,
+    job: JobFolder,
+    emit: Emit,
+) -> StateKeeper:
+    versions = {name: metadata_version(name) for name in ("torch", "diffusers", "transformers", "peft")}
+    name = plan.final_name.removesuffix(f".{settings.saving.save_model_as}")
+    return StateKeeper(
+        network=network,
+        optimizer=optimizer,
+        lr_scheduler=lr_scheduler,
+        scaler=accelerator.scaler,
+        facts={"seed": seed, "name": name, "settings": settings.flat(), "versions": versions},
+        safety_folder=job.safety_state,
+        every_seconds=settings.saving.safety_state_minutes * 60,
+        emit=emit,
+    )
+
+
+def _build_saver(
+    settings: Settings, plan: Plan, network: Network, facts: RunFacts, keeper: StateKeeper, emit: Emit
+) -> Saver:
+    return Saver(
+        network=network,
+        plan=plan,
+        output_dir=Path(settings.folders.output_dir),
+        extension=f".{settings.saving.save_model_as}",
+        dtype=DTYPES[settings.saving.save_precision],
+        metadata=lambda position: redacted(build_metadata(facts, position)),
+        keeper=keeper,
+        with_state=settings.saving.save_state,
+        state_at_end=settings.saving.save_state or settings.saving.save_state_on_train_end,
+        emit=emit,
+        uploader=Uploader(settings.saving, emit),
+    )
+
+
+def _build_sampler(  # a sampler is made of many parts
+    settings: Settings,
+    plan: Plan,
+    model: LoadedModel,
+    captions: CaptionEncoder,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    job: JobFolder,
+    emit: Emit,
+) -> SampleMaker:
+    @contextmanager
+    def inference() -> Iterator[None]:
+        training, vae_home = model.unet.training, model.vae.device
+        network.eval()
+        set_training(optimizer, False)
+        model.unet.eval()
+        move(model.vae, accelerator.device)
+        try:
+            with accelerator.autocast():
+                yield
+        finally:
+            network.train()
+            set_training(optimizer, True)
+            model.unet.train(training)
+            move(model.vae, vae_home)
+
+    pipeline = build_pipeline(
+        model.unet, model.vae, model.text_encoders[0], model.tokenizers[0], model.noise_scheduler
+    )
+    return SampleMaker(
+        pipeline=pipeline,
+        prompts=prompts(settings.sampling.sample_prompts),
+        steps=frozenset(plan.sample_steps),
+        sampler=settings.sampling.sample_sampler,
+        seed=0,
+        encode=lambda text: captions.encode([text]),
+        inference=inference,
+        folder=job.samples,
+        emit=emit,
+        interrupted=job.stop_requested,
+    )

@@ -1,0 +1,216 @@
+"""Pictures as the VAE encodes them, made once and kept in memory or on disk.
+
+The VAE answers with a distribution; as in the reference one sample is drawn from it and kept. What is
+drawn follows from the picture's content alone, so latents are the same in every run, with and without
+the disk, whatever the batch size.
+
+On disk each picture has a small file in a folder of ours, never beside the pictures. It knows the
+content it was made from, so a picture that was edited is encoded again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from trainer.data.buckets import Fit, Size
+from trainer.data.pixels import fitted, to_input
+from trainer.errors import StopRequested, UserError
+
+FORMAT = "1"
+"""Part of every file's name on disk; raised when latents of older versions no longer fit."""
+NAMES: tuple[str, ...] = ("latents", "flipped")
+"""Tensors in a file."""
+
+
+@dataclass(frozen=True)
+class CachedLatents:
+    """Latents of all pictures, (4, H/8, W/8) each, float32, scaled for the UNet."""
+
+    latents: list[Tensor]
+    flipped: list[Tensor] = field(default_factory=list)
+    """Latents of the pictures seen in a mirror; empty unless "Flip augmentation" is on."""
+    encoded: int = 0
+    """How many were made now; the others came from disk."""
+    stale: int = 0
+    """How many of those were on disk from a picture that has changed since."""
+    unkept: int = 0
+    """How many of those could not be written to disk."""
+
+    def batch(self, indices: Sequence[int], flipped: Sequence[bool] = ()) -> Tensor:
+        """(B, 4, H/8, W/8) of some pictures; all must be of one size."""
+        flips = flipped or [False] * len(indices)
+        return torch.stack(
+            [
+                self.flipped[index] if flip else self.latents[index]
+                for index, flip in zip(indices, flips, strict=True)
+            ]
+        )
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+    """Latents (B, 4, H/8, W/8) of pictures (B, 3, H, W) in -1 … 1, scaled for the UNet.
+
+    `noise` (shape of the latents) picks the sample from the VAE's distribution; without it torch's
+    global generator does. Raises UserError where the VAE's answer is not a number (SDXL's in float16).
+    """
+    posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
+    drawn = posterior.sample() if noise is None else posterior.mean + posterior.std * noise.to(posterior.mean)
+    latents = (drawn.float() * vae.config["scaling_factor"]).contiguous()  # noise is drawn in this layout
+    if not torch.isfinite(latents).all():
+        raise UserError("latents.not_finite", "sdxl_no_half_vae")
+    return latents
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder of latents on disk."""
+
+    folder: Path
+    vae: str
+    """Fingerprint of the VAE."""
+    check_content: bool = True
+    """False ("Skip cache check"): files are trusted without looking at the picture."""
+
+    def path(self, picture: Path, fit: Fit) -> Path:
+        """The file of a picture in this bucket."""
+        key = "\0".join((FORMAT, self.vae, str(picture.resolve()), str(fit.bucket), str(fit.resized)))
+        return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
+
+    def load(self, picture: Path, fit: Fit, *, flip: bool) -> tuple[list[Tensor] | None, bool]:
+        """Latents ([plain] or [plain, mirrored]) or None, and whether they were of another content."""
+        path = self.path(picture, fit)
+        names = NAMES[: 1 + flip]
+        try:
+            with safe_open(path, framework="pt") as file:
+                if self.check_content and file.metadata()["content"] != content_hash(picture):
+                    return None, True
+                found = [file.get_tensor(name) for name in names if name in file.keys()]  # noqa: SIM118  # no mapping
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            return None, False
+        shape = (4, fit.bucket[1] // 8, fit.bucket[0] // 8)
+        fits = len(found) == len(names) and all(tensor.shape == shape for tensor in found)
+        return (found if fits else None), False
+
+    def save(self, picture: Path, fit: Fit, latents: Sequence[Tensor]) -> bool:
+        """Write a picture's latents, whole or not at all. Says whether it worked: a full disk ends no run.
+
+        Not forced onto the disk file by file: what a power cut damages is noticed and made anew.
+        """
+        tensors: dict[str, Tensor] = dict(
+            zip(NAMES, (tensor.contiguous() for tensor in latents), strict=False)
+        )
+        path = self.path(picture, fit)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(save(tensors, {"content": content_hash(picture), "picture": picture.name}))
+            part.replace(path)
+        except OSError:
+            with suppress(OSError):
+                part.unlink()
+            return False
+        return True
+
+
+def cache_latents(
+    vae: AutoencoderKL,
+    pictures: Sequence[tuple[Path, Fit]],
+    *,
+    batch_size: int,
+    flip: bool = False,
+    store: Store | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> CachedLatents:
+    """Latents of all pictures, from the store where they are there.
+
+    `batch_size` is how many are encoded at once ("VAE batch size", 0 = "Train batch size"); `flip` asks
+    for mirrored ones too. Raises StopRequested between batches, UserError for an unreadable picture.
+    """
+    done: dict[int, list[Tensor]] = {}
+    stale = unkept = 0
+    for index, (path, fit) in enumerate(pictures if store else ()):
+        found, is_stale = store.load(path, fit, flip=flip) if store else (None, False)
+        stale += is_stale
+        if found:
+            done[index] = found
+    reused = len(done)
+    progress(reused, len(pictures))
+    for batch in _batches(
+        [(index, fit) for index, (_, fit) in enumerate(pictures) if index not in done], batch_size
+    ):
+        if stop_requested():
+            raise StopRequested
+        for index, latents in zip(
+            batch, _encode_batch(vae, [pictures[index] for index in batch], flip), strict=True
+        ):
+            done[index] = latents
+            if store:
+                unkept += not store.save(*pictures[index], latents)
+        progress(len(done), len(pictures))
+    plain = [done[index][0] for index in range(len(pictures))]
+    mirrored = [done[index][1] for index in range(len(pictures))] if flip else []
+    return CachedLatents(plain, mirrored, len(pictures) - reused, stale, unkept)
+
+
+def _batches(missing: Sequence[tuple[int, Fit]], batch_size: int) -> list[list[int]]:
+    """Indices in groups of one bucket."""
+    buckets: defaultdict[Size, list[int]] = defaultdict(list)
+    for index, fit in missing:
+        buckets[fit.bucket].append(index)
+    return [
+        indices[start : start + batch_size]
+        for indices in buckets.values()
+        for start in range(0, len(indices), batch_size)
+    ]
+
+
+def _encode_batch(vae: AutoencoderKL, pictures: Sequence[tuple[Path, Fit]], flip: bool) -> list[list[Tensor]]:
+    """For each picture [plain] or [plain, mirrored] latents on the CPU."""
+    pixels = torch.stack([torch.from_numpy(to_input(fitted(path, fit))) for path, fit in pictures])
+    noise = torch.stack([_noise(path, fit) for path, fit in pictures])
+    versions = [encode(vae, pixels, noise).cpu()]
+    if flip:
+        versions.append(encode(vae, pixels.flip(-1), noise).cpu())
+    return [[version[number].clone() for version in versions] for number in range(len(pictures))]
+
+
+def _noise(picture: Path, fit: Fit) -> Tensor:
+    """(4, H/8, W/8): which sample of the VAE's distribution a picture gets; follows from its content."""
+    generator = torch.Generator().manual_seed(int(content_hash(picture)[:15], 16))
+    return torch.randn((4, fit.bucket[1] // 8, fit.bucket[0] // 8), generator=generator)
+
+
+def content_hash(picture: Path) -> str:
+    """Hash of a file's bytes. Raises UserError where it cannot be read (any more)."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with picture.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        values = {"path": str(picture), "error": str(error)}
+        raise UserError("pictures.unreadable", "train_data_dir", **values) from error
+    return digest.hexdigest()
+
+
+def fingerprint(vae: AutoencoderKL) -> str:
+    """Hash of a VAE's weights and number format: latents of one VAE are worth nothing to another."""
+    digest = hashlib.blake2b(f"{vae.dtype} {vae.config['scaling_factor']}".encode(), digest_size=16)
+    for name, tensor in sorted(vae.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

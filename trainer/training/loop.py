@@ -1,0 +1,184 @@
+"""The training loop, top to bottom.
+
+A *step* is one change of the weights; it is made of as many *micro-steps* (batches) as "Gradient
+accumulation steps" says. The plan knows at which steps files are saved and sample pictures are drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from trainer.errors import StopRequested, UserError
+from trainer.events import Event, Phase, Step
+from trainer.training import loss as losses
+from trainer.training import noise as noises
+from trainer.training.batches import Batch
+from trainer.training.build import Parts
+from trainer.training.memory import bytes_in_use
+from trainer.training.optimizer import adapted_rate, set_training
+from trainer.training.position import Group, Position, groups_from
+from trainer.training.rng import batch_seed, seed_everything
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: where, with which LoRA file, and whether the person stopped it."""
+
+    position: Position
+    path: Path
+    stopped: bool
+
+
+def train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[[], bool]) -> Ended:
+    """Train one LoRA from parts.start to the end of the plan, saving and sampling on the way.
+
+    Raises UserError or OSError where the run cannot go on (a loss that is not a number, a full disk), after
+    keeping what was learned up to then; StopRequested where Stop was pressed before the first step.
+    """
+    try:
+        return _train(parts, emit, stop_requested)
+    except Exception:
+        if parts.exchange.is_main:
+            parts.keeper.save_good()
+        raise
+
+
+def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[[], bool]) -> Ended:
+    plan, position = parts.plan, parts.start
+    exchange = parts.exchange
+    parts.keeper.mark(position)
+    if position.step == 0 and exchange.is_main:
+        parts.sampler.draw_due(0)
+    if exchange.any(stop_requested()):
+        raise StopRequested
+    emit(Phase("train", position.step, plan.total_steps))
+    set_training(parts.optimizer, True)
+
+    groups = groups_from(position, plan.batches_per_epoch, parts.accumulation_steps, plan.total_steps)
+    for group, batches in parts.data.loaded(groups, exchange.share):
+        freeze_text_encoder_in_time(parts, group.after.step)
+        loss = exchange.total(learn_from(parts, group, batches)) / len(group.batches)
+        if not math.isfinite(loss):
+            parts.keeper.unmark()  # the weights that gave this are no longer worth keeping
+            raise UserError("training.loss_not_finite", "learning_rate")
+        rates = {group["name"]: adapted_rate(group) for group in parts.optimizer.param_groups}
+        parts.keeper.unmark()
+        grad_norm = change_weights(parts)
+        position = group.after
+        parts.keeper.mark(position)
+        emit(Step(position.step, group.epoch, loss, rates, grad_norm, bytes_in_use(parts.device)))
+
+        if position.step == plan.total_steps:
+            break
+        if exchange.is_main:
+            parts.saver.save_due(position)
+            parts.keeper.save_in_time(position)
+        if exchange.any(stop_requested()):
+            path = parts.saver.save_stopped(position) if exchange.is_main else Path()
+            return Ended(position, path, stopped=True)
+        if exchange.is_main:
+            parts.sampler.draw_due(position.step)
+
+    if not exchange.is_main:
+        return Ended(position, Path(), stopped=False)
+    parts.skipped.tell()
+    final = parts.saver.save_final(position)
+    parts.sampler.draw_due(position.step)
+    parts.keeper.forget()
+    return Ended(position, final, stopped=False)
+
+
+def learn_from(parts: Parts, group: Group, batches: Sequence[Batch]) -> float:
+    """Add the gradients of this process's batches of a step; returns the sum of their losses."""
+    total = 0.0
+    for number, batch in zip(group.batches[parts.exchange.share], batches, strict=True):
+        seed_everything(batch_seed(parts.seed, group.epoch, number))
+        total += micro_step(parts, batch)
+    return total
+
+
+def micro_step(parts: Parts, batch: Batch) -> float:
+    """Add one batch's gradients to the LoRA; returns the batch's loss.
+
+    The order of the random draws is the reference's: VAE, text encoder, noise, timesteps, UNet.
+    """
+    parts.network.next_batch()
+    latents = parts.encode_pictures(batch)  # (B, 4, H/8, W/8)
+    with parts.accelerator.autocast():
+        text_embeds = parts.captions(batch.captions)  # (B, 77·n, D)
+    noise, timesteps = draw_noise(parts, latents)
+    loss = batch_loss(parts, batch, latents, text_embeds, noise, timesteps)
+    parts.accelerator.backward(loss / parts.accumulation_steps)
+    return float(loss.detach())
+
+
+def draw_noise(parts: Parts, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Noise (B, 4, H/8, W/8) and timesteps (B,) for latents, as "Noise" says."""
+    chosen = parts.settings.noise
+    kind = chosen.noise_offset_type
+    noise = noises.draw_noise(
+        latents,
+        noise_offset=0.0 if kind == "Multires" else chosen.noise_offset,
+        noise_offset_random_strength=chosen.noise_offset_random_strength,
+        adaptive_noise_scale=chosen.adaptive_noise_scale,
+        multires_noise_iterations=0 if kind == "Original" else chosen.multires_noise_iterations,
+        multires_noise_discount=chosen.multires_noise_discount,
+    )
+    timesteps = noises.draw_timesteps(len(latents), chosen.min_timestep, chosen.max_timestep)
+    return noise, timesteps.to(latents.device)
+
+
+def batch_loss(
+    parts: Parts, batch: Batch, latents: Tensor, text_embeds: Tensor, noise: Tensor, timesteps: Tensor
+) -> Tensor:
+    """Mean loss of a batch: add the noise, ask the UNet which it was, score the answer."""
+    model, loss = parts.model, parts.settings.loss
+    chosen = parts.settings.noise
+    noisy_latents = noises.add_noise(
+        model.noise_scheduler,
+        latents,
+        noise,
+        timesteps,
+        ip_noise_gamma=chosen.ip_noise_gamma,
+        ip_noise_gamma_random_strength=chosen.ip_noise_gamma_random_strength,
+    )
+    with parts.accelerator.autocast():
+        noise_pred = model.predict_noise(noisy_latents.to(model.unet.dtype), timesteps, text_embeds)
+    target = losses.target_for(model.noise_scheduler, model.prediction_type, latents, noise, timesteps)
+    threshold = losses.huber_threshold(
+        timesteps, model.noise_scheduler.alphas_cumprod, loss.huber_schedule, loss.huber_c, loss.huber_scale
+    )
+    scores = losses.distance(noise_pred, target, loss.loss_type, threshold, batch.masks)  # (B,)
+    return (scores * batch.loss_weights.to(scores) * parts.timestep_weights(timesteps)).mean()
+
+
+def change_weights(parts: Parts) -> float:
+    """One optimizer step with the gradients gathered; returns their norm before clipping."""
+    parts.exchange.add_gradients(parts.network.parameters())
+    limit = parts.settings.optimizer.max_grad_norm or math.inf
+    norm = parts.accelerator.clip_grad_norm_(parts.network.parameters(), limit)
+    grad_norm = float(norm) if norm is not None else 0.0
+    if not math.isfinite(grad_norm) and parts.accelerator.scaler is None:
+        raise UserError("training.gradient_not_finite", "learning_rate")
+    parts.optimizer.step()
+    skipped = parts.accelerator.optimizer_step_was_skipped
+    parts.skipped.count(skipped=skipped)
+    if not skipped:
+        parts.lr_scheduler.step()
+    parts.optimizer.zero_grad(set_to_none=True)
+    if limit_norms := parts.settings.network.scale_weight_norms:
+        parts.network.scale_weight_norms(limit_norms)
+    return grad_norm if math.isfinite(grad_norm) else 0.0
+
+
+def freeze_text_encoder_in_time(parts: Parts, step: int) -> None:
+    """ "Stop text encoder training": after that share of all steps its weights no longer change."""
+    percent = parts.settings.optimizer.stop_text_encoder_training
+    if percent and parts.captions.learning and step > math.ceil(parts.plan.total_steps * percent / 100):
+        parts.network.freeze_text_encoder()
+        parts.captions.learning = False

@@ -1,0 +1,238 @@
+"""What a LoRA file tells about its making: kohya's `ss_…` entries and the `modelspec.…` standard.
+
+User interfaces show and filter by these. They hold no secrets and no folders of the person's computer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from trainer.data.folders import TrainImage
+from trainer.files.file_hashes import file_hash, legacy_file_hash
+from trainer.kohya import to_sd_scripts
+from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.plan.run import Plan, bucket_rule
+from trainer.settings import Settings
+from trainer.training.position import Position
+
+PROGRAM = "LoRA Atelier"
+ARCHITECTURES = {
+    ("sd1", False): "stable-diffusion-v1/lora",
+    ("sd1", True): "stable-diffusion-v1/lora",
+    ("sd2", False): "stable-diffusion-v2-512/lora",
+    ("sd2", True): "stable-diffusion-v2-768-v/lora",
+    ("sdxl", False): "stable-diffusion-xl-v1-base/lora",
+    ("sdxl", True): "stable-diffusion-xl-v1-base/lora",
+}
+SAME_NAMES = (
+    "adaptive_noise_scale", "bucket_no_upscale", "cache_latents", "caption_dropout_every_n_epochs",
+    "caption_dropout_rate", "caption_tag_dropout_rate", "clip_skip", "color_aug", "enable_bucket",
+    "face_crop_aug_range", "flip_aug", "fp8_base", "fp8_base_unet", "full_fp16",
+    "gradient_accumulation_steps", "gradient_checkpointing", "huber_c", "huber_scale", "huber_schedule",
+    "ip_noise_gamma", "ip_noise_gamma_random_strength", "keep_tokens", "learning_rate", "loss_type",
+    "lr_scheduler", "max_bucket_reso", "max_grad_norm", "max_token_length", "max_validation_steps",
+    "min_bucket_reso", "min_snr_gamma", "mixed_precision", "multires_noise_discount",
+    "multires_noise_iterations", "network_dropout", "network_module", "noise_offset",
+    "noise_offset_random_strength", "output_name", "prior_loss_weight", "random_crop",
+    "resize_interpolation", "scale_weight_norms", "shuffle_caption", "training_comment", "unet_lr",
+    "v2", "validate_every_n_epochs", "validate_every_n_steps", "validation_seed", "validation_split",
+    "zero_terminal_snr",
+)  # fmt: skip
+"""sd-scripts' options that appear as ss_<option>."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known when a run begins."""
+
+    settings: Settings
+    plan: Plan
+    images: Sequence[TrainImage]
+    """Training and regularisation pictures, the latter as often as they are matched."""
+    model: Any
+    """The LoadedModel: `family`, `source`, `vae_source`."""
+    seed: int
+    targets: Sequence[Any] = ()
+    """The network's LoraTargets: true ranks and alphas where they do not stand in the settings."""
+    optimizer: str = ""
+    """Its class and arguments (trainer.optimizer.describe)."""
+    started: float = field(default_factory=time.time)
+    session: int = field(default_factory=lambda: secrets.randbelow(2**32))
+    hashes: dict[str, str] = field(default_factory=dict)
+    """Hashes of the base model, filled at the first use."""
+
+
+def build_metadata(facts: RunFacts, position: Position) -> dict[str, str]:
+    """All entries for a file saved at `position`. The hashes of the file itself come with its writing."""
+    options = {**DEFAULTS, **to_sd_scripts(facts.settings)}
+    entries: dict[str, Any] = {f"ss_{name}": options.get(name) for name in SAME_NAMES}
+    entries |= _run_entries(facts, position)
+    entries |= _size_entries(facts)
+    entries |= _picture_entries(facts)
+    entries |= _model_entries(facts)
+    entries |= _other_entries(facts, options)
+    entries = {key: str(value) for key, value in entries.items()}
+    return {**entries, **modelspec(facts)}
+
+
+def modelspec(facts: RunFacts) -> dict[str, str]:
+    """https://github.com/Stability-AI/ModelSpec, version 1.0.1."""
+    settings, model = facts.settings, facts.model
+    v_prediction = settings.model.v_parameterization
+    saving, noise = settings.saving, settings.noise
+    width, height = bucket_rule(settings.images).resolution
+    entries = {
+        "sai_model_spec": "1.0.1",
+        "architecture": ARCHITECTURES[model.family, v_prediction],
+        "implementation": "diffusers",
+        "implementation_version": f"{PROGRAM}/{program_version()}",
+        "title": saving.metadata_title or settings.folders.output_name,
+        "resolution": f"{width}x{height}",
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "prediction_type": "v" if v_prediction else "epsilon",
+        "author": saving.metadata_author,
+        "description": saving.metadata_description,
+        "license": saving.metadata_license,
+        "tags": saving.metadata_tags,
+        "encoder_layer": str(settings.captions.clip_skip) if settings.captions.clip_skip > 1 else "",
+    }
+    if noise.min_timestep > 0 or noise.max_timestep < 1000:
+        entries["timestep_range"] = f"{noise.min_timestep},{noise.max_timestep}"
+    return {f"modelspec.{key}": value for key, value in entries.items() if value}
+
+
+def program_version() -> str:
+    """Ours; blank for a checkout that is not installed."""
+    try:
+        return version("lora-atelier")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _run_entries(facts: RunFacts, position: Position) -> dict[str, Any]:
+    """Time and length."""
+    plan, length = facts.plan, facts.settings.length
+    epoch = position.epoch - 1 if position.batch == 0 else position.epoch
+    return {
+        "ss_session_id": facts.session,
+        "ss_training_started_at": facts.started,
+        "ss_training_finished_at": time.time(),
+        "ss_seed": facts.seed,
+        "ss_epoch": max(1, min(epoch, plan.epochs)),
+        "ss_num_epochs": plan.epochs,
+        "ss_steps": position.step,
+        "ss_max_train_steps": plan.total_steps,
+        "ss_num_batches_per_epoch": plan.batches_per_epoch,
+        "ss_lr_warmup_steps": plan.warmup_steps,
+        "ss_batch_size_per_device": length.train_batch_size,
+        "ss_total_batch_size": length.train_batch_size * length.gradient_accumulation_steps,
+    }
+
+
+def _size_entries(facts: RunFacts) -> dict[str, Any]:
+    """Rank and alpha: of the settings, or what most modules have when they come from a file."""
+    network = facts.settings.network
+    if not (network.dim_from_weights and network.network_weights and facts.targets):
+        return {"ss_network_dim": network.network_dim, "ss_network_alpha": float(network.network_alpha)}
+    (dim, alpha), _ = Counter((target.dim, target.alpha) for target in facts.targets).most_common(1)[0]
+    return {"ss_network_dim": dim, "ss_network_alpha": float(alpha)}
+
+
+def _picture_entries(facts: RunFacts) -> dict[str, Any]:
+    """Folders by name, buckets, and how often each tag occurs."""
+    rule = bucket_rule(facts.settings.images)
+    learned = [image for image in facts.images if not image.is_reg]
+    regular = {image.path: image for image in facts.images if image.is_reg}
+    counts = Counter(
+        rule.fit(image.width, image.height).bucket for image in learned for _ in range(image.repeats)
+    )
+    buckets = {
+        str(index): {"resolution": list(size), "count": counts[size]}
+        for index, size in enumerate(sorted(counts))
+    }
+    errors = [
+        abs(bucket[0] / bucket[1] - image.width / image.height)
+        for image in learned
+        for bucket in [rule.fit(image.width, image.height).bucket]
+    ]
+    info = {"buckets": buckets, "mean_img_ar_error": sum(errors) / max(1, len(errors))}
+    return {
+        "ss_num_train_images": sum(image.repeats for image in learned),
+        "ss_num_reg_images": sum(image.repeats for image in facts.images if image.is_reg),
+        "ss_num_validation_images": 0,
+        "ss_resolution": rule.resolution,
+        "ss_dataset_dirs": _as_json(_folders(learned)),
+        "ss_reg_dataset_dirs": _as_json(_folders(list(regular.values()))),
+        "ss_tag_frequency": _as_json(_tag_frequency([*learned, *regular.values()])),
+        "ss_bucket_info": _as_json(info if facts.settings.images.enable_bucket else None),
+    }
+
+
+def _folders(images: Sequence[TrainImage]) -> dict[str, dict[str, int]]:
+    counts = Counter((image.folder, image.repeats) for image in images)
+    return {folder: {"n_repeats": repeats, "img_count": count} for (folder, repeats), count in counts.items()}
+
+
+def _tag_frequency(images: Sequence[TrainImage]) -> dict[str, dict[str, int]]:
+    """Folder -> tag -> number of pictures."""
+    frequency: dict[str, Counter[str]] = {}
+    for image in images:
+        tags = [tag.strip().lower() for tag in image.caption.split(",")]
+        frequency.setdefault(image.folder, Counter()).update(tag for tag in tags if tag)
+    return {folder: dict(tags) for folder, tags in frequency.items()}
+
+
+def _model_entries(facts: RunFacts) -> dict[str, Any]:
+    """The base model by file name and hashes, never by its path."""
+    model = facts.model
+    v_prediction = "_v" if facts.settings.model.v_parameterization else ""
+    version_name = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}[model.family]
+    entries = {
+        "ss_base_model_version": f"{version_name}{v_prediction}",
+        **_file_entries(model.source, "sd_model", facts),
+    }
+    return entries | (_file_entries(model.vae_source, "vae", facts) if model.vae_source else {})
+
+
+def _file_entries(source: str, kind: str, facts: RunFacts) -> dict[str, str]:
+    path = Path(source).expanduser()
+    if not path.exists():
+        on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", source)
+        return {f"ss_{kind}_name": source if on_hub else re.split(r"[\\/]", source)[-1]}
+    entries = {f"ss_{kind}_name": path.name}
+    if path.is_file():
+        if kind not in facts.hashes:
+            facts.hashes[kind] = file_hash(path)
+        entries |= {f"ss_{kind}_hash": legacy_file_hash(path), f"ss_new_{kind}_hash": facts.hashes[kind]}
+    return entries
+
+
+def _other_entries(facts: RunFacts, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries under another name than their option, or in another form."""
+    settings = facts.settings
+    pairs = (str(pair).partition("=") for pair in options.get("network_args") or ())
+    arguments = {name: value for name, _, value in pairs}
+    entries = {
+        "ss_debiased_estimation": options["debiased_estimation_loss"],
+        "ss_lowram": settings.machine.lowvram,
+        "ss_optimizer": facts.optimizer or settings.optimizer.optimizer,
+        "ss_text_encoder_lr": settings.optimizer.text_encoder_lr,
+        "ss_sd_scripts_commit_hash": f"{PROGRAM} {program_version()}",
+    }
+    if arguments:
+        dropout = settings.network.network_dropout or None
+        entries["ss_network_args"] = _as_json({**arguments, "dropout": dropout})
+    return entries
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True)

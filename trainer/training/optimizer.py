@@ -1,0 +1,125 @@
+"""Optimizers by the name in the list "Optimizer"."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from trainer import settings as schema
+from trainer.errors import UserError
+from trainer.messages import Message
+from trainer.plan.optimizer_args import KNOWN_ARGUMENTS, ONE_RATE_ONLY, extra_arguments, uses_relative_step
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Where an optimizer comes from."""
+
+    module: str
+    kind: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments that its name implies; extra arguments win over them."""
+    fallback: str = ""
+    """The 32-bit optimizer taken where the 8-bit one cannot run."""
+
+
+NESTEROV = {"momentum": 0.9, "nesterov": True}
+MAKERS: Mapping[str, Maker] = {
+    "AdamW": Maker("torch.optim", "AdamW"),
+    "AdamW8bit": Maker("bitsandbytes.optim", "AdamW8bit", fallback="AdamW"),
+    "PagedAdamW8bit": Maker("bitsandbytes.optim", "PagedAdamW8bit", fallback="AdamW"),
+    "PagedAdamW32bit": Maker("bitsandbytes.optim", "PagedAdamW32bit", fallback="AdamW"),
+    "AdamWScheduleFree": Maker("schedulefree", "AdamWScheduleFree"),
+    "Adafactor": Maker("transformers.optimization", "Adafactor"),
+    "DAdaptation": Maker("dadaptation.experimental", "DAdaptAdamPreprint"),
+    "DAdaptAdamPreprint": Maker("dadaptation.experimental", "DAdaptAdamPreprint"),
+    "DAdaptAdam": Maker("dadaptation", "DAdaptAdam"),
+    "DAdaptAdaGrad": Maker("dadaptation", "DAdaptAdaGrad"),
+    "DAdaptAdan": Maker("dadaptation", "DAdaptAdan"),
+    "DAdaptAdanIP": Maker("dadaptation.experimental", "DAdaptAdanIP"),
+    "DAdaptLion": Maker("dadaptation", "DAdaptLion"),
+    "DAdaptSGD": Maker("dadaptation", "DAdaptSGD"),
+    "Lion": Maker("lion_pytorch", "Lion"),
+    "Lion8bit": Maker("bitsandbytes.optim", "Lion8bit", fallback="Lion"),
+    "PagedLion8bit": Maker("bitsandbytes.optim", "PagedLion8bit", fallback="Lion"),
+    "Prodigy": Maker("prodigyopt", "Prodigy"),
+    "RAdamScheduleFree": Maker("schedulefree", "RAdamScheduleFree"),
+    "SGDNesterov": Maker("torch.optim", "SGD", NESTEROV),
+    "SGDNesterov8bit": Maker("bitsandbytes.optim", "SGD8bit", NESTEROV, "SGDNesterov"),
+    "SGDScheduleFree": Maker("schedulefree", "SGDScheduleFree"),
+}
+
+
+def build_optimizer(
+    optimizer: schema.Optimizer, groups: Sequence[Mapping[str, Any]], device: torch.device
+) -> tuple[Optimizer, Message | None]:
+    """The optimizer for parameter groups (each with `params`, `lr`), and a notice where another is used.
+
+    Raises UserError for extra arguments it does not take, and for groups of different rates where it
+    finds the rate itself.
+    """
+    extra = extra_arguments(optimizer)
+    name, notice = _usable(optimizer.optimizer, device)
+    if name != optimizer.optimizer:
+        extra = {key: value for key, value in extra.items() if key in KNOWN_ARGUMENTS[name]}
+    if name in ONE_RATE_ONLY and len({group["lr"] for group in groups} - {0}) > 1:
+        raise UserError("core.one_rate_only", "text_encoder_lr", optimizer=name)
+    maker = MAKERS[name]
+    kind = getattr(_import(maker.module), maker.kind)
+    options = {"lr": optimizer.learning_rate, **maker.fixed, **extra}
+    groups = [dict(group) for group in groups]
+    if uses_relative_step(optimizer):
+        options |= {"lr": None, "relative_step": True}
+        groups = [{key: value for key, value in group.items() if key != "lr"} for group in groups]
+    elif name == "Adafactor":
+        options["relative_step"] = False
+    return kind(groups, **options), notice
+
+
+def set_training(optimizer: Optimizer, training: bool) -> None:
+    """Schedule-free optimizers keep two sets of weights: one to train, one to save and to sample with."""
+    switch = getattr(optimizer, "train" if training else "eval", None)
+    if switch is not None:
+        switch()
+
+
+def adapted_rate(group: Mapping[str, Any]) -> float:
+    """Rate at work in a parameter group: D-Adaptation and Prodigy multiply it by their estimate `d`."""
+    return float(group["lr"] or 0.0) * float(group.get("d", 1.0))
+
+
+def _usable(name: str, device: torch.device) -> tuple[str, Message | None]:
+    """8-bit optimizers need bitsandbytes and an NVIDIA card (or a CPU, where the paged ones do not run).
+
+    Elsewhere the 32-bit one does the same work.
+    """
+    fallback = MAKERS[name].fallback
+    if not fallback:
+        return name, None
+    can_run = device.type == "cuda" or (device.type == "cpu" and not name.startswith("Paged"))
+    if can_run and importlib.util.find_spec("bitsandbytes"):
+        return name, None
+    code = "core.no_bitsandbytes" if can_run else "core.no_8bit_here"
+    return fallback, Message(code, {"name": name, "used": fallback})
+
+
+def _import(module: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # bitsandbytes warns at import about torch.jit
+        return importlib.import_module(module)
+
+
+def describe(optimizer: Optimizer, chosen: schema.Optimizer) -> str:
+    """Class and extra arguments, as LoRA files name them: `torch.optim.adamw.AdamW(weight_decay=0.1)`."""
+    kind = type(getattr(optimizer, "optimizer", optimizer))  # accelerate wraps it
+    arguments = {**MAKERS[chosen.optimizer].fixed, **extra_arguments(chosen)}
+    arguments.pop("nesterov", None)
+    text = ",".join(f"{key}={value}" for key, value in arguments.items())
+    return f"{kind.__module__}.{kind.__name__}" + (f"({text})" if text else "")
