@@ -12,9 +12,13 @@ TRACKER = "jobs/test_tracking.py::test_log_tracker_name_config_and_settings_reac
 RESUMED = "jobs/test_run.py::test_resume_goes_on_at_the_step_of_the_state"
 WORKERS = "test_settings_in_runs.py::test_workers_read_ahead_and_live_on_over_epochs"
 ELSEWHERE = {
-    "pretrained_model_name_or_path": "training/test_source_model.py::test_the_model_named_is_the_one_that_learns",
+    "pretrained_model_name_or_path": (
+        "training/test_source_model.py::test_the_model_named_is_the_one_that_learns"
+    ),
     "model_list": "training/test_source_model.py::test_model_quick_pick_goes_before_the_path",
-    "v2": "training/test_source_model.py::test_v2_reads_the_second_text_encoder_up_to_its_penultimate_layer",
+    "v2": (
+        "training/test_source_model.py::test_v2_reads_the_second_text_encoder_up_to_its_penultimate_layer"
+    ),
     "vae": "training/test_source_model.py::test_a_separate_vae_makes_the_latents",
     "output_dir": "jobs/test_run.py::test_a_run_tells_every_step_and_ends_with_the_file",
     "seed": "jobs/test_run.py::test_same_seed_gives_the_same_weights_and_another_seed_others",
@@ -24,7 +28,9 @@ ELSEWHERE = {
     "log_with": "jobs/test_tracking.py::test_tensorboard_is_left_out_where_only_wandb_is_asked_for",
     "training_comment": METADATA,
     **{f"metadata_{name}": METADATA for name in ("title", "author", "description", "license", "tags")},
-    "num_machines": "distributed/test_processes.py::test_each_process_gets_its_number_and_a_common_place_to_meet",
+    "num_machines": (
+        "distributed/test_processes.py::test_each_process_gets_its_number_and_a_common_place_to_meet"
+    ),
     "gpu_ids": "distributed/test_processes.py::test_gpu_ids_are_the_only_gpus_that_the_run_sees",
     "multi_gpu": "distributed/test_processes.py::test_multi_gpu_with_one_process_is_pointed_out",
     "network_weights": "network/test_network.py::test_network_weights_are_the_start_and_stay_untouched",
@@ -36,7 +42,9 @@ ELSEWHERE = {
     "scale_v_pred_loss_like_noise_pred": (
         "test_settings_in_runs.py::test_scale_v_prediction_loss_weighs_a_velocity_like_noise"
     ),
-    "main_process_port": "distributed/test_processes.py::test_each_process_gets_its_number_and_a_common_place_to_meet",
+    "main_process_port": (
+        "distributed/test_processes.py::test_each_process_gets_its_number_and_a_common_place_to_meet"
+    ),
     **{f"dynamo_{name}": COMPILED for name in ("backend", "mode", "use_fullgraph", "use_dynamic")},
     "wandb_run_name": "jobs/test_tracking.py::test_without_a_key_wandb_records_on_this_machine",
     "log_tracker_name": TRACKER,

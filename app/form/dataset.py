@@ -15,12 +15,12 @@ from app.form.values import typed
 from app.page.layout import word
 from app.paths import Roots
 from app.web.routes import opened
+from trainer.data.dataset_file import scans
 from trainer.data.folders import TrainImage
 from trainer.errors import UserError
 from trainer.files.paths import cleaned
 from trainer.messages import Language
 from trainer.plan.run import bucket_rule
-from trainer.preflight.folders import scans
 from trainer.settings import SETTINGS, Settings
 
 SHOWN = 10

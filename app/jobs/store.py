@@ -183,12 +183,6 @@ class Job:
         log.emit(event)
         log.close()
 
-    def summary(self, cursor: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What the live view shows, new parts only (see app.monitor)."""
-        from app.jobs.live import summary
-
-        return summary(self, cursor or {})
-
 
 class JobStore:
     """All jobs of a workspace."""

@@ -11,7 +11,7 @@ import pytest
 from app.form import help_texts, values
 from app.form.look import look
 from app.page.layout import TEXTS, group_words, words
-from trainer import settings_doc
+from trainer import messages
 from trainer.messages import LANGUAGES, texts
 from trainer.settings import SET, SETTINGS
 
@@ -119,7 +119,7 @@ def test_every_setting_is_found_by_label_key_and_a_word_of_its_help(key, languag
 def test_every_message_that_the_trainer_names_is_written():
     written = texts("en")["messages"]
     topics = {code.partition(".")[0] for code in written}
-    sources = [path.read_text(encoding="utf-8") for path in Path(settings_doc.__file__).parent.rglob("*.py")]
+    sources = [path.read_text(encoding="utf-8") for path in Path(messages.__file__).parent.rglob("*.py")]
     named = {code for source in sources for code in re.findall(r'"([a-z_]+\.[a-z0-9_]+)"', source)}
     assert {code for code in named if code.partition(".")[0] in topics} - set(written) == set()
 

@@ -13,10 +13,11 @@ from string import Formatter
 
 import pytest
 
-from trainer import settings_doc
+from trainer import messages
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.messages import LANGUAGES, Language, Message, say, texts
 from trainer.settings import SETTINGS
+from trainer.tools import settings_doc
 
 LONGEST = {"en": 300, "ja": 180}
 """Characters in a part of a help text: what fits into the page's rail without scrolling."""
@@ -167,7 +168,7 @@ def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 @languages
 def test_no_text_is_declared_twice(language):
     seen: dict[tuple[str, str], str] = {}
-    for path in sorted((Path(settings_doc.__file__).parent / "texts").glob(f"*.{language}.json")):
+    for path in sorted((Path(messages.__file__).parent / "texts").glob(f"*.{language}.json")):
         for kind, entries in json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique).items():
             for name in entries:
                 assert seen.setdefault((kind, name), path.name) == path.name, (kind, name)
@@ -181,7 +182,7 @@ def test_flags_are_options_of_sd_scripts():
 
 @languages
 def test_docs_are_current(language):
-    """If this fails: python -m trainer.settings_doc."""
+    """If this fails: python -m trainer.tools.settings_doc."""
     path = settings_doc.DOCS / settings_doc.file_name(language)
     assert path.read_text(encoding="utf-8") == settings_doc.page(language)
 
@@ -203,7 +204,7 @@ def test_docs_say_what_is_not_built():
 
 def test_docs_do_not_depend_on_the_process():
     """The order of sets must not show."""
-    program = "import sys; from trainer import settings_doc; sys.stdout.write(settings_doc.page('ja'))"
+    program = "import sys; from trainer.tools import settings_doc; sys.stdout.write(settings_doc.page('ja'))"
     pages = [
         subprocess.run(
             [sys.executable, "-c", program],

@@ -15,12 +15,20 @@ from trainer.data.folders import FolderScan, Place, scan_folder, scan_places
 from trainer.errors import UserError
 from trainer.files.reading import read_toml
 from trainer.messages import say
+from trainer.settings import Captions, Folders
 
 NOTHING = FolderScan()
 
 
 class DatasetFileError(Exception):
     """A dataset file that cannot be used; the argument tells the part that is wrong."""
+
+
+def scans(folders: Folders, captions: Captions) -> tuple[FolderScan, FolderScan]:
+    """Training and regularisation pictures; empty where there are none."""
+    return read_pictures(
+        folders.train_data_dir, folders.reg_data_dir, folders.dataset_config, captions.caption_extension
+    )
 
 
 def read_pictures(

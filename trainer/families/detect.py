@@ -227,3 +227,33 @@ def _pickle_facts(path: Path) -> ModelFacts:
         if mark in content and UNET.encode() in content:
             return FULL_SIZE[family]
     return ModelFacts("lora" if b"lora_unet_" in content else "other_model")
+
+
+PATH = "pretrained_model_name_or_path"
+QUICK_PICKS: dict[str, ModelFacts] = {
+    "stabilityai/stable-diffusion-2-1": ModelFacts("base", "sd2", v_prediction=True),
+    "stabilityai/stable-diffusion-2": ModelFacts("base", "sd2", v_prediction=True),
+    "stabilityai/stable-diffusion-2-1-base": ModelFacts("base", "sd2", v_prediction=False),
+    "stabilityai/stable-diffusion-2-base": ModelFacts("base", "sd2", v_prediction=False),
+    "stabilityai/stable-diffusion-xl-base-1.0": ModelFacts("base", "sdxl", v_prediction=False),
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": ModelFacts("base", "sd1", v_prediction=False),
+    "CompVis/stable-diffusion-v1-4": ModelFacts("base", "sd1", v_prediction=False),
+}
+
+
+def source(model: Model) -> tuple[str, str]:
+    """The base model's path or id, and the setting that names it: the quick pick goes before the path."""
+    if model.model_list not in {"", "custom"}:
+        return model.model_list, "model_list"
+    return model.pretrained_model_name_or_path, PATH
+
+
+def known_facts(model: Model) -> ModelFacts | None:
+    """What can be told of the base model without loading it; None where nothing can."""
+    name, _ = source(model)
+    if not name:
+        return None
+    try:
+        return read_model(Path(name))
+    except (ModelUnreadableError, OSError, ValueError):
+        return QUICK_PICKS.get(name)

@@ -8,25 +8,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import Literal, cast
 
-from trainer.lora.types import Kind, module_kind
-
+LayerKind = Literal["attention", "transformer", "resnet", "time", "stem", "text_attention", "text_mlp"]
+"""Where a module sits: attention projections, the rest of a transformer block, …; "stem" is conv_in and
+conv_out."""
 Shape = tuple[int, ...]
-Layer = tuple[Kind, Shape]
+Layer = tuple[LayerKind, Shape]
 """Where it sits, and the shape of its weight: (out, in) or (out, in, k, k)."""
 Layers = tuple[tuple[Layer, int], ...]
 """Each sort of layer and how many of it there are, sorted."""
 
 UNET = "model.diffusion_model."
-UNET_NAMES: tuple[tuple[str, Kind], ...] = (
+UNET_NAMES: tuple[tuple[str, LayerKind], ...] = (
     (r"transformer_blocks\.\d+\.attn[12]\.to_(q|k|v|out\.0)", "attention"),
     (r"transformer_blocks\.\d+\.ff\.net\.(0\.proj|2)|\.1\.proj_(in|out)", "transformer"),
     (r"\.(in_layers\.2|out_layers\.3|emb_layers\.1|skip_connection|op|conv)", "resnet"),
     (r"^time_embed\.[02]", "time"),
     (r"^(input_blocks\.0\.0|out\.2)", "stem"),
 )
-TEXT_NAMES: tuple[tuple[str, Kind], ...] = (
+TEXT_NAMES: tuple[tuple[str, LayerKind], ...] = (
     (r"(q_proj|k_proj|v_proj|out_proj|in_proj_)\.?weight$", "text_attention"),
     (r"(fc1|fc2|c_fc|c_proj)\.weight$", "text_mlp"),
 )
@@ -54,7 +55,7 @@ def _original(name: str, shape: Shape, text: tuple[str, ...]) -> list[Layer]:
     return [(kind, shape) for kind in kinds]
 
 
-def _kinds(name: str, forms: Iterable[tuple[str, Kind]]) -> list[Kind]:
+def _kinds(name: str, forms: Iterable[tuple[str, LayerKind]]) -> list[LayerKind]:
     return [kind for form, kind in forms if re.search(form, name)]
 
 
@@ -80,7 +81,7 @@ def _layers(**kinds: str) -> Layers:
     for kind, text in kinds.items():
         for item in text.split():
             count, shape = item.split("*")
-            found[cast("Kind", kind), tuple(map(int, shape.split("x")))] += int(count)
+            found[cast("LayerKind", kind), tuple(map(int, shape.split("x")))] += int(count)
     return tuple(sorted(found.items()))
 
 
@@ -134,3 +135,15 @@ FULL_SIZE_LAYERS: Mapping[str, Layers] = {
     ),
 }
 """The published models: for estimates where a file does not tell."""
+
+
+def module_kind(path: str) -> LayerKind | None:
+    """Where a module of the UNet sits; None for one that no LoRA changes."""
+    if ".attentions." in path:
+        is_projection = re.search(r"\.attn[12]\.to_(q|k|v|out\.0)$", path)
+        return "attention" if is_projection else "transformer"
+    if ".resnets." in path or "samplers." in path:
+        return "resnet"
+    if path in ("conv_in", "conv_out"):
+        return "stem"
+    return "time" if path.startswith("time_embedding.linear_") else None

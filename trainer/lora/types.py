@@ -5,17 +5,14 @@ Torch-free: the checks and the plan need it as well.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from trainer import settings as schema
+from trainer.families.layers import LayerKind
 from trainer.settings import LYCORIS
 
 Algorithm = Literal["lora", "dylora", "loha", "lokr", "glora", "ia3", "diag-oft", "boft", "full", "norm"]
-Kind = Literal["attention", "transformer", "resnet", "time", "stem", "text_attention", "text_mlp"]
-"""Where a module sits: attention projections, the rest of a transformer block, …; "stem" is conv_in and
-conv_out."""
 
 ALGORITHMS: dict[str, Algorithm] = {
     "Standard": "lora", "Kohya LoCon": "lora", "LoRA-FA": "lora", "Kohya DyLoRA": "dylora",
@@ -34,16 +31,16 @@ WITH_UP: tuple[Algorithm, ...] = ("lora", "dylora")
 class Preset(NamedTuple):
     """What a LyCORIS preset changes."""
 
-    kinds: frozenset[Kind]
+    kinds: frozenset[LayerKind]
     convolutions: bool
     """Whether convolutions beyond 1x1 are among them."""
 
 
-_TRANSFORMER: frozenset[Kind] = frozenset({"attention", "transformer"})
-_TEXT: frozenset[Kind] = frozenset({"text_attention", "text_mlp"})
-_LINEAR: frozenset[Kind] = _TRANSFORMER | _TEXT | frozenset[Kind]({"resnet", "time"})
+_TRANSFORMER: frozenset[LayerKind] = frozenset({"attention", "transformer"})
+_TEXT: frozenset[LayerKind] = frozenset({"text_attention", "text_mlp"})
+_LINEAR: frozenset[LayerKind] = _TRANSFORMER | _TEXT | frozenset[LayerKind]({"resnet", "time"})
 PRESETS: dict[str, Preset] = {
-    "full": Preset(_LINEAR | frozenset[Kind]({"stem"}), convolutions=True),
+    "full": Preset(_LINEAR | frozenset[LayerKind]({"stem"}), convolutions=True),
     "full-lin": Preset(_LINEAR, convolutions=False),
     "attn-mlp": Preset(_TRANSFORMER | _TEXT, convolutions=False),
     "attn-only": Preset(frozenset({"attention", "text_attention"}), convolutions=False),
@@ -122,15 +119,3 @@ def conv_size(network: schema.Network) -> tuple[int, float] | None:
     if kind in ("Kohya LoCon", "Kohya LoHa", "Kohya LoKr") and network.conv_dim:
         return network.conv_dim, network.conv_alpha or 1.0
     return None
-
-
-def module_kind(path: str) -> Kind | None:
-    """Where a module of the UNet sits; None for one that no LoRA changes."""
-    if ".attentions." in path:
-        is_projection = re.search(r"\.attn[12]\.to_(q|k|v|out\.0)$", path)
-        return "attention" if is_projection else "transformer"
-    if ".resnets." in path or "samplers." in path:
-        return "resnet"
-    if path in ("conv_in", "conv_out"):
-        return "stem"
-    return "time" if path.startswith("time_embedding.linear_") else None

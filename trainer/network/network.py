@@ -20,6 +20,7 @@ from trainer import settings as schema
 from trainer.errors import UserError
 from trainer.lora.blocks import BLOCK_NAMES, block_rates
 from trainer.lora.shapes import by_module, rank_of
+from trainer.lora.target import LoraTarget, Part
 from trainer.lora.types import algorithm_of, is_lycoris
 from trainer.messages import Message
 from trainer.models.load import LoadedModel
@@ -27,7 +28,7 @@ from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.network.adapters.build import make_adapter
 from trainer.network.lora_file import load_lora
 from trainer.network.peft_layer import ADAPTER, LoraPair
-from trainer.network.targets import LoraTarget, Part, plan_targets, reader_notices
+from trainer.network.targets import plan_targets, reader_notices
 from trainer.settings import BLOCKWISE
 
 

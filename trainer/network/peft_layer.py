@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from trainer.lora.target import LoraTarget
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
-from trainer.network.targets import LoraTarget
 
 ADAPTER = "default"
 """PEFT's name for the one set of weights we add."""

@@ -6,50 +6,25 @@ Names, sizes and order follow kohya's rules, so that the result is what every us
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from trainer import settings as schema
+from trainer.families.layers import LayerKind, module_kind
 from trainer.lora.blocks import block_index, block_rates, sizes_of
-from trainer.lora.shapes import Shape, by_module, rank_of
+from trainer.lora.shapes import by_module, rank_of
+from trainer.lora.target import LoraTarget
 from trainer.lora.types import (
     PRESETS,
     WITH_UP,
-    Algorithm,
-    Kind,
     algorithm_of,
     conv_size,
     is_lycoris,
-    module_kind,
     options_of,
 )
 from trainer.messages import Message
 from trainer.models.load import LoadedModel
-
-Part = Literal["text_encoder", "unet"]
-
-
-@dataclass(frozen=True)
-class LoraTarget:
-    """One module that gets a LoRA."""
-
-    name: str
-    """Its key in LoRA files: lora_unet_…, lora_te_…."""
-    part: Part
-    module_path: str
-    dim: int
-    alpha: float
-    encoder: int = 0
-    """Which text encoder (0 but for SDXL's second)."""
-    block: int | None = None
-    """UNet block, 0-24."""
-    as_convolution: bool = False
-    """A Linear layer that files hold as a 1x1 convolution (SD2's proj_in and proj_out)."""
-    algorithm: Algorithm = "lora"
-    shapes: Mapping[str, Shape] | None = field(default=None, compare=False)
-    """Names and shapes of its weights where a file prescribes them ("DIM from weights")."""
 
 
 def plan_targets(
@@ -163,7 +138,7 @@ def _unet_targets(model: LoadedModel, network: schema.Network, *, everything: bo
             )
 
 
-Sizer = Callable[[Kind, "int | None", bool], tuple[int, float]]
+Sizer = Callable[[LayerKind, "int | None", bool], tuple[int, float]]
 """(rank, alpha) for a kind of module, its block, and whether it is a convolution beyond 1x1; rank 0: none."""
 
 
@@ -172,7 +147,7 @@ def _kohya_size(network: schema.Network) -> Sizer:
     sizes, conv_sizes = sizes_of(network, conv=False), sizes_of(network, conv=True)
     rates = block_rates(network) if network.LoRA_type in schema.BLOCKWISE else None
 
-    def size(kind: Kind, block: int | None, wide: bool) -> tuple[int, float]:
+    def size(kind: LayerKind, block: int | None, wide: bool) -> tuple[int, float]:
         in_attentions = kind in ("attention", "transformer")
         chosen = conv_sizes if wide else sizes
         if block is None or not (in_attentions or conv_sizes) or (rates and rates[block] <= 0):
@@ -186,7 +161,7 @@ def _lycoris_size(network: schema.Network) -> Sizer:
     """What the preset names."""
     kinds, conv = PRESETS[network.LyCORIS_preset].kinds, conv_size(network)
 
-    def size(kind: Kind, _block: int | None, wide: bool) -> tuple[int, float]:
+    def size(kind: LayerKind, _block: int | None, wide: bool) -> tuple[int, float]:
         chosen = conv if wide else (network.network_dim, network.network_alpha)
         return chosen if chosen and kind in kinds else (0, 1.0)
 

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from trainer.errors import UserError
 from trainer.families.detect import FULL_SIZE, ModelFacts
+from trainer.families.layers import LayerKind
 from trainer.lora.blocks import WITHOUT_ATTENTION, sizes_of
 from trainer.lora.shapes import entry_shapes
-from trainer.lora.types import PRESETS, WITH_UP, Kind, algorithm_of, conv_size, is_lycoris, options_of
+from trainer.lora.types import PRESETS, WITH_UP, algorithm_of, conv_size, is_lycoris, options_of
 from trainer.settings import Network, Optimizer, Settings
 
 GB = 1_000_000_000
@@ -77,7 +78,7 @@ def lora_weights(network: Network, optimizer: Optimizer, model: ModelFacts) -> i
     return total
 
 
-def _rank(network: Network, kind: Kind, *, wide: bool) -> float:
+def _rank(network: Network, kind: LayerKind, *, wide: bool) -> float:
     """Rank of a kind of layer, a mean where blocks have their own; 0 for one that is left alone."""
     if is_lycoris(network):
         conv = conv_size(network)

@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.families.detect import (
-    FULL_SIZE,
+    PATH,
     Family,
     ModelFacts,
     ModelUnreadableError,
     family_by_settings,
+    known_facts,
     read_model,
+    source,
 )
 from trainer.problems import Problem, block, hint
 from trainer.settings import Model
 
-PATH = "pretrained_model_name_or_path"
 ENDINGS = (".safetensors", ".ckpt", ".pt", ".bin", ".pth")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 NAMES: dict[Family, str] = {"sd1": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL"}
@@ -27,33 +28,6 @@ SWITCHES: dict[Family, dict[str, bool]] = {
     "sd2": {"v2": True, "sdxl": False},
     "sdxl": {"v2": False, "sdxl": True},
 }
-QUICK_PICKS: dict[str, ModelFacts] = {
-    "stabilityai/stable-diffusion-2-1": ModelFacts("base", "sd2", v_prediction=True),
-    "stabilityai/stable-diffusion-2": ModelFacts("base", "sd2", v_prediction=True),
-    "stabilityai/stable-diffusion-2-1-base": ModelFacts("base", "sd2", v_prediction=False),
-    "stabilityai/stable-diffusion-2-base": ModelFacts("base", "sd2", v_prediction=False),
-    "stabilityai/stable-diffusion-xl-base-1.0": ModelFacts("base", "sdxl", v_prediction=False),
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": ModelFacts("base", "sd1", v_prediction=False),
-    "CompVis/stable-diffusion-v1-4": ModelFacts("base", "sd1", v_prediction=False),
-}
-
-
-def source(model: Model) -> tuple[str, str]:
-    """The base model's path or id, and the setting that names it: the quick pick goes before the path."""
-    if model.model_list not in {"", "custom"}:
-        return model.model_list, "model_list"
-    return model.pretrained_model_name_or_path, PATH
-
-
-def known_facts(model: Model) -> ModelFacts | None:
-    """What can be told of the base model without loading it; None where nothing can."""
-    name, _ = source(model)
-    if not name:
-        return None
-    try:
-        return read_model(Path(name))
-    except (ModelUnreadableError, OSError, ValueError):
-        return QUICK_PICKS.get(name)
 
 
 def check(model: Model) -> Iterator[Problem]:
@@ -148,9 +122,3 @@ def _check_vae(name: str) -> Iterator[Problem]:
             return
         if facts.kind in {"lora", "other_model"} or (facts.kind == "base" and not facts.vae):
             yield block("vae", "preflight.vae_no_vae", fix, name=path.name)
-
-
-def facts_or_usual(model: Model) -> ModelFacts:
-    """Facts of the base model; where it does not tell, those of its family."""
-    facts = known_facts(model)
-    return facts if facts and facts.unet else FULL_SIZE[family_by_settings(model)]

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trainer.data.dataset_file import scans
 from trainer.data.folders import FolderScan
-from trainer.families.detect import ModelFacts
+from trainer.families.detect import ModelFacts, known_facts
 from trainer.files.paths import clean_paths, cleaned
 from trainer.kohya import additional
 from trainer.plan.run import Plan, build_plan
@@ -44,8 +45,8 @@ def check(settings: Settings) -> Checked:
     """Problems (those that stop the run first) and plan of these settings."""
     typed = additional.read(cleaned(settings))
     settings = additional.applied(settings)
-    model = base_model.known_facts(settings.model)
-    pictures, reg = folders.scans(settings.folders, settings.captions)
+    model = known_facts(settings.model)
+    pictures, reg = scans(settings.folders, settings.captions)
     problems = [
         *typed.problems,
         *checks_values.check_unbuilt(settings),
@@ -89,8 +90,8 @@ def _plan_after_fixes(settings: Settings, problems: list[Problem]) -> tuple[Plan
     if not fixes:
         return None, ()
     fixed = settings.replace(**fixes)
-    pictures, reg = folders.scans(fixed.folders, fixed.captions)
-    plan = _plan(fixed, pictures, reg, base_model.known_facts(fixed.model))
+    pictures, reg = scans(fixed.folders, fixed.captions)
+    plan = _plan(fixed, pictures, reg, known_facts(fixed.model))
     return plan, tuple(fixes) if plan else ()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainer.data.captions import extension as caption_ending
-from trainer.data.dataset_file import DatasetFileError, read_pictures, read_places
+from trainer.data.dataset_file import DatasetFileError, read_places
 from trainer.data.folders import FolderScan, folder_name
 from trainer.problems import Problem, block, hint
 from trainer.settings import SETTINGS, Captions, Folders
@@ -18,13 +18,6 @@ BROKEN = {
     "preflight.pictures_huge": ("too_large",),
 }
 """What is said of pictures that cannot be read, by the reasons why."""
-
-
-def scans(folders: Folders, captions: Captions) -> tuple[FolderScan, FolderScan]:
-    """Training and regularisation pictures; empty where there are none."""
-    return read_pictures(
-        folders.train_data_dir, folders.reg_data_dir, folders.dataset_config, captions.caption_extension
-    )
 
 
 def check(folders: Folders, captions: Captions, pictures: FolderScan, reg: FolderScan) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ from trainer.data.picture_files import is_picture
 from trainer.distributed.collectives import Exchange
 from trainer.distributed.processes import Rank
 from trainer.events import Event, Notice, Phase, Started, read_events
+from trainer.families.detect import known_facts
 from trainer.files.hub import Uploader
 from trainer.files.job_folder import JobFolder, default_workspace
 from trainer.files.redact import redacted
@@ -31,8 +32,6 @@ from trainer.network.network import Network, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
 from trainer.plan.run import Plan, bucket_rule, build_plan
 from trainer.plan.sample_prompts import prompts
-from trainer.preflight import base_model
-from trainer.preflight import folders as checks_folders
 from trainer.settings import Settings
 from trainer.training import latent_cache
 from trainer.training.batches import Batch, Changes, TrainingData
@@ -119,7 +118,7 @@ def build_parts(
         sweep(folder, start)
     emit(Phase("read_images"))
     pictures = read_images(settings)
-    facts = base_model.known_facts(settings.model)
+    facts = known_facts(settings.model)
     plan = build_plan(settings, *pictures, facts, name=earlier.get("name", ""))
     data = build_data(settings, pictures, seed)
     emit(Phase("load_model"))
@@ -203,7 +202,7 @@ def _autocast_name(precision: Precision) -> str:
 
 def read_images(settings: Settings) -> tuple[Sequence[TrainImage], Sequence[TrainImage]]:
     """Training pictures and regularisation pictures, those that can be read."""
-    scans = checks_folders.scans(settings.folders, settings.captions)
+    scans = dataset_file.scans(settings.folders, settings.captions)
     return scans[0].images, scans[1].images
 
 

@@ -151,7 +151,7 @@ def test_two_programs_never_begin_one_job_twice(store: JobStore, settings: MakeS
             job = Job(_folder(store, settings(output_name=f"n{number}")), store)
             job.folder.write_json(job.queue_file, {"place": number, "verb": "job"})
     script = (
-        "import sys, time; from pathlib import Path; from app.jobs import JobStore\n"
+        "import sys, time; from pathlib import Path; from app.jobs.store import JobStore\n"
         "store = JobStore(Path(sys.argv[1]), sys.argv[2:]); end = time.time() + 60\n"
         "while time.time() < end and (store.queue() or store.running()): store.tend(); time.sleep(.01)\n"
     )
@@ -180,7 +180,7 @@ def test_training_survives_the_page(tmp_path: Path, store: JobStore, settings: M
     preset = tmp_path / "settings.json"
     preset.write_text(json.dumps(settings("seconds=0.03", max_train_steps=60).flat()))
     script = (
-        "import sys, json, time; from pathlib import Path; from app.jobs import JobStore\n"
+        "import sys, json, time; from pathlib import Path; from app.jobs.store import JobStore\n"
         "from trainer.settings import Settings\n"
         "store = JobStore(Path(sys.argv[1]), sys.argv[3:])\n"
         "store.start(Settings.from_flat(json.loads(Path(sys.argv[2]).read_text()))); time.sleep(600)\n"

@@ -95,11 +95,11 @@ def test_a_whole_run_writes_no_secret(tmp_path: Path, home: Path):
         work, settings.replace(sample_prompts="a cat --s 1 --w 64 --h 64", wandb_api_key=KEY)
     )
     program = (
-        "import sys, trainer.sample as sample\n"
+        "import sys, trainer.training.sampling as sample\n"
         f"def draw(*a, **k): print('as {token}'); raise RuntimeError('refused: {KEY}')\n"
         "sample.draw = draw\n"
         "from pathlib import Path; from trainer.__main__ import _run\n"
-        "from trainer.job_folder import JobFolder\n"
+        "from trainer.files.job_folder import JobFolder\n"
         "sys.exit(_run(JobFolder(Path(sys.argv[1]))))\n"
     )
     with job.log_file.open("wb") as log:

@@ -12,7 +12,7 @@ from trainer.kohya import read, report_lines
 from trainer.kohya.report import KINDS
 from trainer.messages import LANGUAGES, Language, texts
 
-SOURCE = Path(__file__).parents[3] / "trainer" / "kohya"
+TRAINER = Path(__file__).parents[3] / "trainer"
 BUILT = {
     *(f"kohya.{part}_{kind}" for part in ("line", "title") for kind in KINDS),
     *(f"kohya.source_{name}" for name in ("lora_atelier", "kohya_ss", "sd_scripts", "lora_file")),
@@ -22,7 +22,7 @@ BUILT = {
 
 def codes() -> set[str]:
     """Codes that the source names."""
-    source = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.glob("*.py"))
+    source = "\n".join(path.read_text(encoding="utf-8") for path in TRAINER.rglob("*.py"))
     return set(re.findall(r'"(kohya\.[a-z0-9_]+)"', source)) | BUILT
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tests.checkpoints import random_model
 from tests.trainer.foreign import apply_with_lycoris
+from tests.trainer.full_size import full_size
 from tests.trainer.references import reference
-from tests.trainer.test_network import full_size
 from tests.trainer.tiny import STEPS, answer, base_model, fresh_model, gap
 from trainer.families.detect import FULL_SIZE
 from trainer.lora.types import PRESETS

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
 
+from tests.trainer.full_size import full_size
 from tests.trainer.references import reference
 from tests.trainer.tiny import STEPS, answer, fresh_model, gap
 from trainer.errors import UserError
 from trainer.models.load import LoadedModel, enable_gradient_checkpointing, load_tokenizer
-from trainer.models.single_file import Family, shipped_config
+from trainer.models.single_file import Family
 from trainer.network.lora_file import load_lora, save_lora
 from trainer.network.network import Network, build_network
 from trainer.network.peft_layer import Dropouts, LoraPair, drop_ranks
@@ -35,15 +35,6 @@ def pairs(network: Network) -> list[LoraPair]:
 @pytest.fixture
 def model() -> LoadedModel:
     return fresh_model()
-
-
-def full_size(family: Family) -> LoadedModel:
-    """Real sizes without memory."""
-    with torch.device("meta"):
-        unet: Any = UNet2DConditionModel.from_config(shipped_config(family, "unet"))
-        text = CLIPTextModel(CLIPTextConfig(**shipped_config(family, "text_encoder")))
-    empty: Any = None
-    return LoadedModel(family, "epsilon", unet, empty, [text], [], empty, "")
 
 
 def shake(network: Network, seed: int = 3) -> None:

@@ -142,7 +142,8 @@ def test_adafactor_schedule_needs_adafactor() -> None:
 
 
 def test_the_page_can_draw_curves_without_torch() -> None:
-    modules = "trainer.plan.lr_schedule, trainer.plan.optimizer_args, trainer.lora.blocks, trainer.files.file_hashes"
+    names = ("plan.lr_schedule", "plan.optimizer_args", "lora.blocks", "files.file_hashes")
+    modules = ", ".join(f"trainer.{name}" for name in names)
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trainer.lora.target import LoraTarget
 from trainer.lora.types import WITHOUT_ALPHA
-from trainer.network.targets import LoraTarget
 
 
 class Dropouts(NamedTuple):

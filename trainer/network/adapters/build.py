@@ -10,6 +10,7 @@ from torch import nn
 from trainer import settings as schema
 from trainer.errors import UserError
 from trainer.lora.shapes import Shape, entry_shapes
+from trainer.lora.target import LoraTarget
 from trainer.lora.types import Algorithm, Options, is_lycoris, options_of
 from trainer.network.adapters.adapter import Dropouts, Mode
 from trainer.network.adapters.change import WeightChange
@@ -17,7 +18,6 @@ from trainer.network.adapters.direct import IA3, Full, Norm
 from trainer.network.adapters.low_rank import DyLoRA, LoConChain
 from trainer.network.adapters.products import GLoRA, LoHa, LoKr, LowRankChange
 from trainer.network.adapters.rotations import BOFT, DiagOFT
-from trainer.network.targets import LoraTarget
 
 CLASSES: dict[Algorithm, type[WeightChange]] = {
     "lora": LoConChain,

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trainer.lora.shapes import Shape
+from trainer.lora.target import LoraTarget
 from trainer.lora.types import Options
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
-from trainer.network.targets import LoraTarget
 
 Layer = nn.Linear | nn.Conv2d
 HOLDER = "lora_change"

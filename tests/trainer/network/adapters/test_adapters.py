@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trainer.errors import UserError
+from trainer.lora.target import LoraTarget
 from trainer.lora.types import ALGORITHMS
 from trainer.network.adapters.adapter import Mode
 from trainer.network.adapters.build import make_adapter
 from trainer.network.adapters.change import WeightChange
 from trainer.network.adapters.low_rank import DyLoRA
-from trainer.network.targets import LoraTarget
 from trainer.settings import Network as Settings
 
 CHANGES = [kind for kind in ALGORITHMS if kind not in ("Standard", "Kohya LoCon", "LoRA-FA")]

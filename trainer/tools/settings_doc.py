@@ -1,6 +1,6 @@
 """Writes docs/settings.md and docs/settings.ja.md: every setting, from the schema and the texts.
 
-`python -m trainer.settings_doc` rewrites them; a test fails while they are not current.
+`python -m trainer.tools.settings_doc` rewrites them; a test fails while they are not current.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.messages import LANGUAGES, Language, Message, say, texts
 from trainer.settings import SET, SETTINGS, Setting, Tab
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 HELP_PARTS = ("does", "usual", "too_much", "goes_with")
 """Parts of a setting's help, in the order they are read."""
 NO_FLAG = "-"
