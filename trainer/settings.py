@@ -10,7 +10,7 @@ the part of the trainer that uses them; `Spec.tab` and `Spec.group` say where th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -21,6 +21,8 @@ Widget = Literal["", "model", "file", "folder", "rate", "percent", "lines", "blo
 Tab = Literal["source_model", "folders", "training", "advanced"]
 SET = "*"
 """In `Spec.matters`: the other setting is on, no blank text and not zero (a blank number counts)."""
+FamilyKey = Literal["sd1", "sd2", "sdxl"]
+"""A family of base models, named by the switches v2 and SDXL Model; see trainer/families."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Spec:
     widget: Widget = ""
     """Blank: follows from the type."""
     matters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Other setting -> values (or SET) under which this one has a meaning; all must hold."""
+    """Other setting, or "family" -> values (or SET) under which this one has a meaning; all must hold."""
     suggestions: tuple[str, ...] = ()
     """Offered values of a free text."""
     flag: str = ""
@@ -90,7 +92,7 @@ class Model(Section):
     model_list: Annotated[
         str, Spec("Model Quick Pick", "source_model", "model", suggestions=QUICK_PICK, flag="-"),
     ] = "custom"
-    v2: Annotated[Switch, Spec("v2", "source_model", "kind", matters={"sdxl": (False,)})] = False
+    v2: Annotated[Switch, Spec("v2", "source_model", "kind", matters={"family": ("sd1", "sd2")})] = False
     v_parameterization: Annotated[Switch, Spec("v_parameterization", "source_model", "kind")] = False
     sdxl: Annotated[Switch, Spec("SDXL Model", "source_model", "kind", flag="-", unbuilt=True)] = False
     vae: Annotated[str, Spec("VAE", "advanced", "memory", "model")] = ""
@@ -291,7 +293,8 @@ class Captions(Section):
         Spec("Keep n tokens", "advanced", "captions", matters={"shuffle_caption": (True,)}),
     ] = 0
     clip_skip: Annotated[
-        int, Field(ge=0, le=12), Spec("Clip skip", "advanced", "captions", matters={"sdxl": (False,)}),
+        int, Field(ge=0, le=12),
+        Spec("Clip skip", "advanced", "captions", matters={"family": ("sd1", "sd2")}),
     ] = 1
     max_token_length: Annotated[Literal[75, 150, 225], Spec("Max Token Length", "advanced", "captions")] = 75
     no_token_padding: Annotated[
@@ -307,7 +310,7 @@ class Captions(Section):
     sdxl_cache_text_encoder_outputs: Annotated[
         Switch,
         Spec(
-            "Cache text encoder outputs", "advanced", "memory", matters={"sdxl": (True,)},
+            "Cache text encoder outputs", "advanced", "memory", matters={"family": ("sdxl",)},
             flag="cache_text_encoder_outputs", unbuilt=True,
         ),
     ] = False
@@ -842,16 +845,25 @@ SETTINGS: dict[str, Setting] = {setting.key: setting for setting in _declared()}
 """Every setting by key, in the order of declaration."""
 
 
+def family_key(values: Mapping[str, Any]) -> FamilyKey:
+    """The family that the switches of a form name."""
+    return "sdxl" if values.get("sdxl") else "sd2" if values.get("v2") else "sd1"
+
+
+DERIVED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {"family": family_key}
+"""Keys in `Spec.matters` that are no settings but follow from several."""
+
+
 def matters(key: str, values: Mapping[str, Any]) -> bool:
     """Whether a setting has a meaning under these values (see `Spec.matters`)."""
     return not idle_because(key, values)
 
 
 def idle_because(key: str, values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The other settings that make this one idle; () when it counts."""
+    """The other settings (or derived keys) that make this one idle; () when it counts."""
 
     def holds(other: str, wanted: tuple[Any, ...]) -> bool:
-        value = values.get(other, SETTINGS[other].default)
+        value = DERIVED[other](values) if other in DERIVED else values.get(other, SETTINGS[other].default)
         return (value is None or bool(value)) if wanted == (SET,) else value in wanted
 
     return tuple(other for other, wanted in SETTINGS[key].spec.matters.items() if not holds(other, wanted))

@@ -11,6 +11,7 @@ from app.form import values as form
 from app.page.layout import fold_of, word
 from app.texts import duration, size
 from trainer.errors import UserError
+from trainer.families.table import FAMILIES
 from trainer.messages import Language, say
 from trainer.plan import lr_schedule
 from trainer.plan.run import Plan
@@ -77,7 +78,10 @@ def idle(values: Mapping[str, Any], language: Language) -> dict[str, str]:
 
 
 def _idle_reason(key: str, other: str, known: Mapping[str, Any], language: Language) -> str:
-    wanted, label = SETTINGS[key].spec.matters[other], SETTINGS[other].spec.label
+    wanted = SETTINGS[key].spec.matters[other]
+    if other == "family":
+        return word(language, "idle.for_family", titles=", ".join(FAMILIES[one].title for one in wanted))
+    label = SETTINGS[other].spec.label
     if wanted in ((SET,), (True,)):
         return word(language, "idle.only_with", label=label)
     if wanted in ((False,), (0,), ("",)):

@@ -12,6 +12,7 @@ from app.form import help_texts, values
 from app.form.look import look
 from app.page.layout import TEXTS, group_words, words
 from trainer import messages
+from trainer.families.table import FAMILIES
 from trainer.messages import LANGUAGES, texts
 from trainer.settings import SET, SETTINGS
 
@@ -127,22 +128,31 @@ def test_every_message_that_the_trainer_names_is_written():
 CONDITIONAL = [key for key, setting in SETTINGS.items() if setting.spec.matters]
 
 
-def value_for(other: str, wanted: tuple) -> object:
-    """A value of the setting `other` with which what depends on it counts."""
+def values_for(other: str, wanted: tuple) -> dict[str, object]:
+    """Values of the setting `other` with which what depends on it counts."""
+    if other == "family":
+        return dict(FAMILIES[wanted[0]].switches)
     if wanted != (SET,):
-        return wanted[0]
+        return {other: wanted[0]}
     kind = SETTINGS[other].kind
-    return {"switch": True, "int": 3, "float": 0.5}.get(kind, "x")
+    return {other: {"switch": True, "int": 3, "float": 0.5}.get(kind, "x")}
 
 
-def value_against(other: str, wanted: tuple) -> object:
-    """One with which it does not count."""
+def values_against(other: str, wanted: tuple) -> dict[str, object]:
+    """Some with which it does not count."""
+    if other == "family":
+        return dict(next(family.switches for key, family in FAMILIES.items() if key not in wanted))
     kind, choices = SETTINGS[other].kind, SETTINGS[other].choices
     if kind == "choice":
-        return next(choice for choice in choices if choice not in wanted)
+        return {other: next(choice for choice in choices if choice not in wanted)}
     if wanted == (SET,):
-        return {"switch": False, "int": 0, "float": 0}.get(kind, "")
-    return {"switch": not wanted[0], "int": 3, "float": 0.5}.get(kind, "x")
+        return {other: {"switch": False, "int": 0, "float": 0}.get(kind, "")}
+    return {other: {"switch": not wanted[0], "int": 3, "float": 0.5}.get(kind, "x")}
+
+
+def reason(other: str, wanted: tuple) -> str:
+    """What the sentence must name."""
+    return FAMILIES[wanted[0]].title if other == "family" else SETTINGS[other].spec.label
 
 
 @languages
@@ -150,12 +160,11 @@ def value_against(other: str, wanted: tuple) -> object:
 def test_a_conditional_field_is_idle_with_its_reason(key, language):
     """It names the setting that makes it idle, and wakes when that is changed."""
     matters = SETTINGS[key].spec.matters
-    awake = {
-        **values.shown_values({}),
-        **{other: value_for(other, wanted) for other, wanted in matters.items()},
-    }
+    awake = values.shown_values({})
+    for other, wanted in matters.items():
+        awake |= values_for(other, wanted)
     if SETTINGS[key].spec.unbuilt is not True:
         assert key not in look(awake, language)["idle"]
     for other, wanted in matters.items():
-        idle = look({**awake, other: value_against(other, wanted)}, language)["idle"]
-        assert SETTINGS[other].spec.label in idle[key]
+        idle = look({**awake, **values_against(other, wanted)}, language)["idle"]
+        assert reason(other, wanted) in idle[key]

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
+from trainer.families.table import FAMILIES
 from trainer.files.whole_file import write_whole
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.messages import LANGUAGES, Language, Message, say, texts
@@ -131,6 +132,10 @@ def _when(setting: Setting, language: Language) -> str:
     """Under which other settings this one counts."""
     conditions = []
     for other, wanted in setting.spec.matters.items():
+        if other == "family":
+            titles = _words(language, "or").join(_spaced(FAMILIES[one].title, language) for one in wanted)
+            conditions.append(_words(language, "for_family", titles=titles))
+            continue
         values = _words(language, "or").join(_spaced(_value(value, language), language) for value in wanted)
         label = SETTINGS[other].spec.label
         conditions.append(_words(language, "condition", label=label, values=values))
