@@ -22,7 +22,8 @@ from app.form import values as form
 from app.form.drafts import Drafts
 from app.form.look import look as look_at
 from app.jobs import pace
-from app.texts import language_of, word
+from app.page.layout import word
+from app.texts import language_of
 from trainer import kohya
 from trainer.errors import UserError
 from trainer.files.paths import clean_path
@@ -30,6 +31,7 @@ from trainer.files.secrets import NAMES as SECRETS
 from trainer.files.secrets import read_secret, variable_of, write_secret
 from trainer.messages import LANGUAGES, Language, Message, say
 from trainer.plan.run import Plan
+from trainer.preflight import places
 from trainer.preflight.check import check_values
 from trainer.settings import SETTINGS, Settings
 
@@ -117,7 +119,7 @@ class Answers:
         kept = {"report": request["report"]} if "report" in request else {}
         draft = {"values": values, "path": path, "offered": offered, "carried": _carried(request), **kept}
         self.drafts.write(request.get("browser"), **draft)
-        return self._look(self._permitted(values), request)
+        return self._look(values, request)
 
     def _look(self, values: Mapping[str, Any], request: Request) -> Answer:
         """The form's content looked at, with the time that past runs tell."""
@@ -125,18 +127,20 @@ class Answers:
         def seconds(settings: Settings, plan: Plan) -> float | None:
             return pace.estimate(self.store, settings, plan)
 
-        return look_at(values, language_of(request.get("lang")), seconds)
+        return look_at(values, language_of(request.get("lang")), seconds, self.roots)
 
     @answering
     def pictures(self, request: Request) -> Answer:
         """The dataset plan with thumbnails; as it will be with the fixes, where there is none without."""
-        values = self._permitted(_values(request))
-        preset_files.fields_within(values, self.roots, preset_files.PICTURES)
-        _, checked = check_values(values)
+        values = _values(request)
+        _, checked = check_values(values, self.roots)
+        if checked.outside:
+            return {"dataset": None}
+        preset_files.pictures_within(values, self.roots)
         if checked.assumed:
             blocking = [problem.fix or {} for problem in checked.problems if problem.blocks]
             values = {**values, **{key: value for fix in blocking for key, value in fix.items()}}
-            preset_files.fields_within(values, self.roots, preset_files.PICTURES)
+            preset_files.pictures_within(values, self.roots)
         plan = data_plan.dataset(values, language_of(request.get("lang")), self.roots)
         return {"dataset": plan and {**plan, "assumed": bool(checked.assumed)}}
 
@@ -144,8 +148,7 @@ class Answers:
     def list_pictures(self, request: Request) -> Answer:
         """Learn the pictures of `folder` as they lie: the settings that change."""
         folder = Path(clean_path(str(request.get("folder") or "")))
-        if self.roots.strict:
-            preset_files.within(folder, self.roots)
+        places.require(Settings.from_flat({"train_data_dir": str(folder)}), self.roots)
         path = own_pictures.listed(folder, self.configs)
         return {"changes": {"dataset_config": str(path)}}
 
@@ -178,9 +181,12 @@ class Answers:
         path = self._config(request.get("path"))
         known = path.suffix.lower() in preset_files.READ  # momo_ver1.0 has no ending, momo.toml has
         path = path.with_suffix(".json") if known else path.with_name(path.name + ".json")
-        if preset_files.to_write(path, self.roots).exists() and not request.get("replace"):
+        place = preset_files.to_write(path, self.roots)
+        if place.is_relative_to(self.store.root.resolve()):  # a run's folder is the record of that run
+            raise UserError("page.no_preset_there", name=path.name[:120])
+        if place.exists() and not request.get("replace"):
             return {"exists": str(path)}
-        settings, _ = check_values(_values(request))
+        settings, _ = check_values(_values(request), self.roots)
         if settings is None:
             raise UserError("page.save_illegal")
         text = json.dumps(kohya.to_kohya(settings, _carried(request)), indent=2, ensure_ascii=False)
@@ -205,7 +211,7 @@ class Answers:
     def command(self, request: Request) -> Answer:
         """The run as our command, and as sd-scripts'."""
         language = language_of(request.get("lang"))
-        settings, _ = check_values(_values(request))
+        settings, _ = check_values(_values(request), self.roots)
         if settings is None:
             raise UserError("page.save_illegal")
         words, toml = kohya.sd_scripts_command(settings, _carried(request))
@@ -227,12 +233,6 @@ class Answers:
             raise UserError("page.no_secret") from error
         return {"kept": _where_kept(key)}
 
-    def _permitted(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The form's content; with --listen its paths keep to the allowed folders. Raises UserError."""
-        if self.roots.strict:
-            preset_files.fields_within(values, self.roots)
-        return values
-
     @answering
     def find(self, request: Request) -> Answer:
         """Settings that match a search."""
@@ -241,10 +241,10 @@ class Answers:
     @answering
     def train(self, request: Request) -> Answer:
         """Start the run, unless something stands in its way: then the look at the form comes back."""
-        values = self._permitted(_values(request))
+        values = _values(request)
         for key, value in _typed_secrets(request).items():
             self.secret({**request, "key": key, "value": value})
-        settings, checked = check_values(values)
+        settings, checked = check_values(values, self.roots)
         if settings is None or checked.blocked:
             return {"look": self._look(values, request)}
         job = self.store.start(settings)

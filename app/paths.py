@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
 from trainer.files.job_folder import PROJECT, default_workspace
+from trainer.files.roots import Roots, hidden_name, is_link
 
 Kind = Literal["any", "file", "folder", "model"]
 ENDINGS: dict[str, tuple[str, ...]] = {
@@ -29,51 +29,6 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 MOST = 60
 SCANNED = 5000
 """Entries looked at in one folder."""
-
-
-@dataclass(frozen=True)
-class Roots:
-    """The folders in and below which files may be seen."""
-
-    folders: tuple[Path, ...]
-    strict: bool = False
-    """Others than this machine's owner may use the page: training, too, keeps to these folders."""
-
-    def allowed(self, text: str) -> Path | None:
-        """The real path, if it exists, lies in an allowed folder and is nowhere hidden."""
-        real = self.place(text)
-        try:
-            return real if real is not None and real.exists() else None
-        except OSError:
-            return None
-
-    def place(self, text: str | Path) -> Path | None:
-        """The real path, there or not, if it lies in an allowed folder and is nowhere hidden."""
-        try:
-            path = Path(text).expanduser()
-            if not path.is_absolute() or self._on_foreign_share(path):
-                return None
-            real = path.resolve()
-        except (OSError, RuntimeError, ValueError):
-            return None
-        return real if self.holds(real) else None
-
-    def _on_foreign_share(self, path: Path) -> bool:
-        """Windows sends one's name and password hash to any share it is asked to look at: judged unseen."""
-        drive = path.drive.lower()
-        return drive.startswith("\\\\") and all(root.drive.lower() != drive for root in self.folders)
-
-    def holds(self, real: Path) -> bool:
-        """Whether a resolved path lies in an allowed folder, not below a hidden one."""
-        for root in self.folders:
-            if real.is_relative_to(root):
-                return not any(hidden_name(part) for part in real.relative_to(root).parts)
-        return False
-
-
-def hidden_name(name: str) -> bool:
-    """Dot files, and what Windows keeps for itself."""
-    return name.startswith((".", "$")) or name == "System Volume Information"
 
 
 def default_roots(
@@ -154,7 +109,7 @@ def _entries(folder: Path, start: str, kind: str, roots: Roots) -> Iterable[dict
                 is_folder = entry.is_dir()
                 if not is_folder and (kind == "folder" or not entry.name.lower().endswith(endings or ("",))):
                     continue
-                if entry.is_symlink() and roots.allowed(entry.path) is None:
+                if is_link(entry) and roots.allowed(entry.path) is None:
                     continue
                 yield {"name": entry.name, "folder": is_folder}
     except OSError:

@@ -8,10 +8,11 @@ from typing import Any
 
 from app.form import own_pictures
 from app.form import values as form
-from app.form.groups import fold_of
-from app.texts import duration, size, word
+from app.page.layout import fold_of, word
+from app.texts import duration, size
 from trainer.errors import UserError
 from trainer.families.table import FAMILIES
+from trainer.files.roots import Roots
 from trainer.messages import Language, say
 from trainer.plan import lr_schedule
 from trainer.plan.run import Plan
@@ -27,9 +28,13 @@ def look(
     values: Mapping[str, Any],
     language: Language,
     seconds: Callable[[Settings, Plan], float | None] | None = None,
+    roots: Roots | None = None,
 ) -> dict[str, Any]:
-    """Everything the page shows beside the values themselves. `seconds` says how long a run will take."""
-    settings, checked = check_values(values)
+    """Everything the page shows beside the values themselves. `seconds` says how long a run will take.
+
+    `roots`: the folders that a run has to keep to, where they are strict.
+    """
+    settings, checked = check_values(values, roots)
     changed = form.changed(values)
     problems = [problem_json(problem, values, language) for problem in checked.problems]
     stopping = [problem for problem in problems if problem["blocks"]]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app.paths import Roots
 from trainer.errors import UserError
-from trainer.files.paths import PATH_WIDGETS, clean_path
+from trainer.files.paths import clean_path
 from trainer.files.reading import decode, parse_json, parse_toml, read_bytes
+from trainer.files.roots import MayRead, Roots
 from trainer.files.whole_file import write_whole
 from trainer.kohya.ages import KNOWN_KEYS
 from trainer.kohya.draft import OWN
@@ -23,7 +23,6 @@ WRITTEN = (".json", ".toml")
 NAMED = (".toml", ".txt")
 """What a file of settings may name and have read with it."""
 PICTURES = ("train_data_dir", "reg_data_dir", "dataset_config")
-PATHS = tuple(key for key, setting in SETTINGS.items() if setting.spec.widget in PATH_WIDGETS)
 KNOWN = {*SETTINGS, *KNOWN_KEYS, *DEFAULTS, OWN}
 """Keys of any file of settings."""
 
@@ -44,8 +43,7 @@ def within(path: Path, roots: Roots) -> Path:
     """The real place of a path. Raises UserError where the page may not go, whatever is there."""
     real = roots.place(path)
     if real is None:
-        folders = ", ".join(str(folder) for folder in roots.folders)
-        raise UserError("page.outside", path=str(path)[:300], folders=folders)
+        raise UserError("page.outside", path=str(path)[:300], folders=roots.names())
     return real
 
 
@@ -57,7 +55,7 @@ def to_read(path: Path, roots: Roots) -> Path:
     return real
 
 
-def may_read(roots: Roots) -> Callable[[Path], bool]:
+def may_read(roots: Roots) -> MayRead:
     """For `kohya.read`: which files that a file of settings names are read with it."""
 
     def allowed(path: Path) -> bool:
@@ -101,12 +99,9 @@ def save(path: Path, text: str, roots: Roots) -> Path:
     return real
 
 
-def fields_within(values: Mapping[str, Any], roots: Roots, keys: Collection[str] = PATHS) -> None:
-    """Raise UserError where one of these fields names a place that the page may not look at.
-
-    Names that are no absolute path (a model of the hub, a blank) name no place.
-    """
-    for key in keys:
+def pictures_within(values: Mapping[str, Any], roots: Roots) -> None:
+    """Raise UserError where a field names pictures that the page may not look at; blanks name none."""
+    for key in PICTURES:
         text = values.get(key)
         path = clean_path(text) if isinstance(text, str) else ""
         if path and Path(path).is_absolute():

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from app.jobs import lora_card, remedies
-from app.jobs.files import made, result_url
 from app.jobs.record import JobRecord
+from app.jobs.smaller import made
 from app.jobs.store import Job
 from app.texts import base_name, duration, number, said, size, word
 from trainer.events import Failed, Finished, Saved, Stopped
@@ -19,6 +20,11 @@ from trainer.settings import SETTINGS
 
 KILLED = (-9, 137)
 """Exit codes of a process that the system ended (Linux: the out-of-memory killer)."""
+
+
+def result_url(job_id: str, path: str) -> str:
+    """Where the page downloads a LoRA file of a job."""
+    return f"/live/{quote(job_id)}/result/{quote(base_name(path))}"
 
 
 def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict[str, Any] | None:
@@ -60,7 +66,7 @@ def _result(job: Job, record: JobRecord, path: str, size_: str, language: Langua
     return {
         "file": {"name": base_name(path), "size": size_, "url": result_url(job.id, path), "path": path},
         "use": how_to_use(job, record, path, language),
-        "lora": inside_of(path, language),
+        "lora": inside_of(path, language) if _is_there(job, path) else None,
         "try": offer(job, record, path),
     }
 
@@ -75,7 +81,7 @@ def inside_of(path: str, language: Language) -> dict[str, Any] | None:
 
 def offer(job: Job, record: JobRecord, path: str) -> dict[str, Any] | None:
     """What "Try it" begins with: the run's own words, size and steps; None where there is no file."""
-    files = [base_name(file.path) for file in reversed(record.lora_files()) if Path(file.path).is_file()]
+    files = [base_name(file.path) for file in reversed(record.lora_files()) if _is_there(job, file.path)]
     if base_name(path) not in files:
         return None
     settings = job.settings()
@@ -138,7 +144,7 @@ def _ways_out(job: Job, record: JobRecord, code: str, setting: str, language: La
     total = record.started.memory_total if record.started else 0
     if not (told["remedies"] and total and code == remedies.MEMORY):
         return told
-    if needs := remedies.memory_needed(job.folder.settings(), {}):
+    if needs := remedies.memory_needed(job.folder.settings(), {}, job.store.roots):
         told["memory"] = {"now": needs, "now_text": size(needs), "total": total, "total_text": size(total)}
     return told
 
@@ -199,6 +205,12 @@ def _learned_words(record: JobRecord) -> Iterator[str]:
                 yield words.strip()
 
 
+def _is_there(job: Job, path: str) -> bool:
+    """Whether what a run says it wrote is there, and the page may look at it."""
+    place = Path(path)
+    return job.store.may_use(place) and place.exists()
+
+
 def _size_on_disk(path: str) -> int:
     try:
         return Path(path).stat().st_size
@@ -208,9 +220,9 @@ def _size_on_disk(path: str) -> int:
 
 def files_of(job: Job, record: JobRecord) -> list[dict[str, Any]]:
     """Files of a run that are still there, newest first: LoRA files, the last state."""
-    here = [file for file in record.files.values() if Path(file.path).exists()]
+    here = [file for file in record.files.values() if _is_there(job, file.path)]
     rows = [_file_row(job, file) for file in reversed(here) if file.kind == "lora"]
-    rows += [_smaller_row(job, path) for path in made(record)]
+    rows += [_smaller_row(job, path) for path in made(job, record)]
     states = [file for file in here if file.kind != "lora"]
     return rows + [{"kind": "state", "step": file.step, "size": size(file.size)} for file in states[-1:]]
 

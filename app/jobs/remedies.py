@@ -11,6 +11,7 @@ from app.form import values
 from app.jobs.store import Job
 from app.texts import size, word
 from trainer.errors import UserError
+from trainer.files.roots import Roots
 from trainer.messages import Language
 from trainer.preflight import check
 from trainer.settings import SETTINGS, Settings
@@ -39,8 +40,8 @@ class Remedy:
     """Whether a run may go on from its state with these changes."""
 
 
-def remedies(code: str, setting: str, settings: Settings) -> list[Remedy]:
-    """Ways out of a failure, the best first; [] where only the person can know."""
+def remedies(code: str, setting: str, settings: Settings, roots: Roots | None = None) -> list[Remedy]:
+    """Ways out of a failure, the best first; [] where only the person can know. `roots`: as for `check`."""
     if code == MEMORY:
         return list(_less_memory(settings))
     if code in ("training.loss_not_finite", "training.gradient_not_finite"):
@@ -51,7 +52,7 @@ def remedies(code: str, setting: str, settings: Settings) -> list[Remedy]:
         return [Remedy({"sdxl_no_half_vae": True}, "again")]
     if setting == "resume" and settings.saving.resume:
         return [Remedy({"resume": ""}, "anew")]
-    fixes = [dict(problem.fix or {}) for problem in _problems(settings, code, setting)]
+    fixes = [dict(problem.fix or {}) for problem in _problems(settings, code, setting, roots)]
     real = [{key: new for key, new in fix.items() if settings.get(key) != new} for fix in fixes]
     return [Remedy(changes, "again") for changes in real if changes]
 
@@ -91,9 +92,9 @@ def smaller_resolution(text: str) -> str:
     return ",".join(str(max(64, round(side * share) // 64 * 64)) for side in (sides * 2)[:2])
 
 
-def _problems(settings: Settings, code: str, setting: str) -> list[check.Problem]:
+def _problems(settings: Settings, code: str, setting: str, roots: Roots | None) -> list[check.Problem]:
     try:
-        found = check.check(settings).problems
+        found = check.check(settings, roots).problems
     except (UserError, OSError):
         return []
     return [one for one in found if one.blocks and one.fix and (one.code == code or one.setting == setting)]
@@ -106,7 +107,7 @@ def choices(job: Job, code: str, setting: str, language: Language) -> list[dict[
     except UserError:
         return []
     rows = []
-    for number, remedy in enumerate(remedies(code, setting, settings)):
+    for number, remedy in enumerate(remedies(code, setting, settings, job.store.roots)):
         told = {
             "id": number,
             "title": title(remedy.changes, settings, language),
@@ -115,7 +116,7 @@ def choices(job: Job, code: str, setting: str, language: Language) -> list[dict[
             "key": next(iter(remedy.changes)),
             "continues": remedy.continues,
         }
-        needs = memory_needed(settings, remedy.changes) if code == MEMORY else 0
+        needs = memory_needed(settings, remedy.changes, job.store.roots) if code == MEMORY else 0
         rows.append({**told, "needs": needs, "needs_text": size(needs)} if needs else told)
     return rows
 
@@ -137,10 +138,10 @@ def _change_in_words(key: str, old: Any, new: Any, language: Language) -> str:
     return word(language, "remedy.change", label=label, old=before, new=values.plain(key, new))
 
 
-def memory_needed(settings: Settings, changes: Mapping[str, Any]) -> int:
+def memory_needed(settings: Settings, changes: Mapping[str, Any], roots: Roots | None = None) -> int:
     """Bytes that a run with these changes is expected to use; 0 where it cannot be planned."""
     try:
-        plan = check.check(settings.replace(**changes)).plan
+        plan = check.check(settings.replace(**changes), roots).plan
     except (UserError, OSError, ValueError):
         return 0
     return plan.memory_bytes if plan else 0
@@ -148,7 +149,7 @@ def memory_needed(settings: Settings, changes: Mapping[str, Any]) -> int:
 
 def changes_of(job: Job, code: str, setting: str, number: Any) -> dict[str, Any]:
     """Settings that remedy `number` changes, if a run may continue with it; else none."""
-    found = remedies(code, setting, job.folder.settings())
+    found = remedies(code, setting, job.folder.settings(), job.store.roots)
     if not isinstance(number, int) or not 0 <= number < len(found) or not found[number].continues:
         return {}
     return dict(found[number].changes)

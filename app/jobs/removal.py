@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from app.jobs.store import Job, JobStore
-from app.texts import language_of, size, word
+from app.page.layout import word
+from app.texts import language_of, size
 from trainer.files.paths import PATH_WIDGETS, clean_path
 from trainer.messages import Language
 from trainer.settings import SETTINGS

@@ -27,6 +27,7 @@ from app.jobs.record import ENDS, JobRecord
 from trainer.errors import UserError
 from trainer.events import EventLog, Failed, Saved, Step, Stopped, parse
 from trainer.files.job_folder import PROJECT, JobFolder, find_state
+from trainer.files.roots import Roots, is_link
 from trainer.settings import Settings
 
 State = Literal["queued", "running", "finished", "stopped", "failed", "lost"]
@@ -185,10 +186,13 @@ class Job:
 
 
 class JobStore:
-    """All jobs of a workspace."""
+    """All jobs of a workspace. `roots`: the folders that the page, and what it starts, may use."""
 
-    def __init__(self, workspace: Path, trainer: Sequence[str] = TRAINER) -> None:
+    def __init__(
+        self, workspace: Path, trainer: Sequence[str] = TRAINER, roots: Roots | None = None
+    ) -> None:
         self.workspace = workspace.expanduser().resolve()
+        self.roots = roots
         self.trainer = tuple(trainer)
         self.root = self.workspace / "jobs"
         self.root.mkdir(parents=True, exist_ok=True)
@@ -200,6 +204,16 @@ class JobStore:
         for leftover in self.root.glob(f"{GONE}*"):
             _clear(leftover)
 
+    def environment(self) -> dict[str, str]:
+        """What a trainer's process gets: also the folders that it has to keep to."""
+        return {**ENVIRONMENT, **(self.roots.environment() if self.roots else {})}
+
+    def may_use(self, path: Path) -> bool:
+        """Whether the page may look at what a job names: with --listen only in the allowed folders."""
+        if self.roots is None or not self.roots.strict:
+            return True
+        return self.roots.place(path) is not None
+
     def lock(self) -> FileLock:
         """Held while jobs are started or put in line; other starts of this program wait for it."""
         return FileLock(self.workspace / ".jobs.lock", timeout=30)
@@ -207,9 +221,14 @@ class JobStore:
     def jobs(self) -> list[Job]:
         """All jobs, newest first."""
         with os.scandir(self.root) as entries:
-            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+            names = [entry.name for entry in entries if self._is_a_job(entry)]
         found = [Job(JobFolder(self.root / name), self) for name in sorted(names, reverse=True)]
         return [job for job in found if job.folder.settings_file.exists()]
+
+    def _is_a_job(self, entry: os.DirEntry[str]) -> bool:
+        """A folder that is not hidden; a link only where it may be followed."""
+        seen = entry.is_dir() and not entry.name.startswith(".")
+        return seen and (not is_link(entry) or self.may_use(Path(entry.path)))
 
     def get(self, job_id: str) -> Job | None:
         """The job of this id; None for anything that is no job's folder here."""
@@ -315,7 +334,7 @@ class JobStore:
                 [*self.trainer, verb, str(job.folder.path)],
                 folder=PROJECT,
                 log=job.folder.log_file,
-                environment=ENVIRONMENT,
+                environment=self.environment(),
                 ended=ended,
             )
         except OSError as error:

@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import quote
 
 from app.jobs import process
-from app.jobs.files import result_file
-from app.jobs.store import ENVIRONMENT, Job, JobStore
+from app.jobs.store import Job, JobStore
 from app.texts import language_of, said, word
+from app.web.routes import result_file
 from trainer.files.job_folder import PROJECT
 from trainer.messages import Language
 
@@ -134,7 +134,7 @@ class TryIt:
             [*self.store.trainer, "try", str(job.folder.path)],
             folder=PROJECT,
             log=job.folder.path / "try.log",
-            environment=ENVIRONMENT,
+            environment=self.store.environment(),
         )
         self._job = job.id
         threading.Thread(target=self._listen, args=(self._process,), name="try-it", daemon=True).start()

@@ -141,12 +141,13 @@ def serve(
     be_quiet()
     from app.page.page import build_page, mount_options
 
-    store = JobStore(workspace)
+    beyond = not is_local(host)
+    workspace.expanduser().mkdir(parents=True, exist_ok=True)
+    roots = default_roots(workspace.expanduser().resolve(), added_roots, beyond=beyond)
+    store = JobStore(workspace, roots=roots)
     gate = None if is_local(host) and password is None else Gate.for_workspace(store.workspace, password)
     listener = bind(host, port)
-    beyond = not is_local(host)
     options = mount_options()
-    roots = default_roots(store.workspace, added_roots, beyond=beyond)
     hosts = own_names() if beyond else ()
     blocks = build_page(store, roots)
     app = build_app(store, blocks, options, hosts=hosts, any_address=beyond, gate=gate, roots=roots)

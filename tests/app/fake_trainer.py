@@ -3,8 +3,8 @@
     python fake_trainer.py job|resume|try DIR
 
 `training_comment` of the job's settings drives it, as space-separated words: seconds=0.05 per step,
-fail=STEP, crash=STEP (ends without a word), hang (deaf to Stop), quiet (no pictures). A prompt for `try`
-may be "slow", "fail" or "crash".
+fail=STEP, crash=STEP (ends without a word), hang (deaf to Stop), quiet (no pictures), environment (written
+to environment.json in the Output folder). A prompt for `try` may be "slow", "fail" or "crash".
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ class Run:
         return json.loads(path.read_text())["step"] if path.exists() else 0
 
     def train(self, first: int) -> int:
+        if "environment" in self.wishes:
+            (self.out / "environment.json").write_text(json.dumps(dict(os.environ)))
         for phase in ("read_images", "load_model"):
             self.emit(Phase(phase))
             time.sleep(self.seconds)

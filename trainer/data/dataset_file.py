@@ -13,11 +13,14 @@ from typing import Any
 from trainer.data.captions import extension
 from trainer.data.folders import FolderScan, Place, scan_folder, scan_places
 from trainer.errors import UserError
+from trainer.files.paths import from_home
 from trainer.files.reading import read_toml
 from trainer.messages import say
 from trainer.settings import Captions, Folders
 
 NOTHING = FolderScan()
+PLACE_KEYS = ("_dir", "_file", "_path", "_json")
+"""Endings of the keys that name places, ours or sd-scripts'."""
 
 
 class DatasetFileError(Exception):
@@ -83,6 +86,16 @@ def mask_folders(path: Path) -> dict[Path, Path]:
     }
 
 
+def named_places(path: Path) -> list[Path]:
+    """Every place that the file names, as it is looked up here. Raises DatasetFileError."""
+    return [
+        _path(text, path.parent)
+        for _, values in _subsets(path)
+        for key, text in values.items()
+        if key.endswith(PLACE_KEYS) and isinstance(text, str) and text
+    ]
+
+
 def _subsets(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and values of each subset, with those it has from its dataset and from [general].
 
@@ -99,7 +112,7 @@ def _subsets(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _path(folder: str, base: Path) -> Path:
-    path = Path(folder).expanduser()
+    path = from_home(folder)
     return path if path.is_absolute() or path.exists() else base / path
 
 

@@ -40,7 +40,8 @@ def place_of(text: str) -> HubPlace | None:
     revision, _, repo_type = rest.partition(":")
     user, _, more = address.strip("/").partition("/")
     name, _, path = more.partition("/")
-    if not REPO.fullmatch(f"{user}/{name}") or not path or repo_type not in TYPES:
+    climbs = any(not part.strip(".") for part in re.split(r"[/\\]", path)) or "\\" in path
+    if not REPO.fullmatch(f"{user}/{name}") or not path or climbs or repo_type not in TYPES:
         return None
     return HubPlace(f"{user}/{name}", path, revision or "main", repo_type or "model")
 

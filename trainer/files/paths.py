@@ -21,7 +21,15 @@ def clean_path(text: str) -> str:
         parts = urlsplit(path)
         host = f"//{parts.netloc}" if parts.netloc not in {"", "localhost"} else ""
         path = url2pathname(host + parts.path) if not host else unquote(host + parts.path)
-    return str(Path(path).expanduser()) if path.startswith("~") else path
+    return str(from_home(path)) if path.startswith("~") else path
+
+
+def from_home(path: str) -> Path:
+    """A path whose "~" is spelled out, where there is such a home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~nobody
+        return Path(path)
 
 
 def clean_paths(values: Mapping[str, Any]) -> dict[str, Any]:

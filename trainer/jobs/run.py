@@ -16,12 +16,13 @@ from trainer.errors import StopRequested, UserError, is_out_of_memory
 from trainer.events import Event, EventLog, Failed, Finished, Phase, Saved, Started, Stopped, read_events
 from trainer.files.job_folder import JobFolder, find_state
 from trainer.files.redact import redacted, secret_values
+from trainer.files.roots import Roots
 from trainer.jobs import console
 from trainer.jobs.quiet import quiet_libraries
 from trainer.jobs.stopping import EarlyStop
 from trainer.kohya import additional
 from trainer.kohya.launch_arguments import read_launch_arguments
-from trainer.preflight import check
+from trainer.preflight import check, places
 from trainer.settings import Machine, Settings
 
 DONE, BUG, USER, STOPPED = 0, 1, 2, 3
@@ -120,7 +121,7 @@ def _stopped_early(folder: JobFolder) -> Stopped:
 def _machine(folder: JobFolder) -> Machine | None:
     """How many processes are asked for, on which GPUs; None where there are no settings."""
     try:
-        return additional.applied(folder.settings()).machine
+        return additional.applied(folder.settings(), places.may_read(Roots.of_environment())).machine
     except UserError:
         return None
 
@@ -150,8 +151,10 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     """Check, build, train. Heavy imports come after the checks, so that mistakes are told at once."""
     emit(Phase("start"))
     asked = folder.settings()
-    checked = check.check(asked)
-    settings = additional.applied(asked).replace(num_processes=processes.Rank.own().count)
+    roots = Roots.of_environment()
+    checked = check.check(asked, roots)
+    settings = additional.applied(asked, places.may_read(roots))
+    settings = settings.replace(num_processes=processes.Rank.own().count)
     for problem in checked.problems:
         if problem.blocks:
             raise UserError(problem.code, problem.setting, **problem.values)

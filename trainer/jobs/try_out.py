@@ -22,9 +22,11 @@ from typing import Any, NoReturn, TextIO, get_args
 
 from trainer.errors import UserError, is_out_of_memory
 from trainer.files.job_folder import JobFolder
+from trainer.files.roots import Roots
 from trainer.files.whole_file import write_whole
 from trainer.kohya import additional
 from trainer.plan.sample_prompts import LARGEST, SMALLEST, SamplePrompt
+from trainer.preflight import places
 from trainer.settings import SamplerName, Settings
 
 Say = Callable[[Mapping[str, Any]], None]
@@ -214,7 +216,7 @@ def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:
             wish = Request.from_json(data)
             if easel is None:
                 say({"event": "loading", "id": wish.id})
-                easel = Easel.build(additional.applied(folder.settings()), wish.file)
+                easel = Easel.build(_settings(folder), wish.file)
                 say({"event": "ready", "id": wish.id})
             _answer(folder, easel, wish, inbox.outdated, say)
         except InterruptedError:
@@ -224,6 +226,13 @@ def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:
             say({"event": "failed", "id": number, "code": message.code, "values": dict(message.values)})
         except Exception as error:  # noqa: BLE001  # the page must learn of every end
             say({"event": "failed", "id": number, **_explain(error)})
+
+
+def _settings(folder: JobFolder) -> Settings:
+    """The job's settings as they count. Raises UserError, also where they lead out of the folders."""
+    settings, roots = folder.settings(), Roots.of_environment()
+    places.require(settings, roots)
+    return additional.applied(settings, places.may_read(roots))
 
 
 def _answer(folder: JobFolder, easel: Easel, wish: Request, outdated: Callable[[], bool], say: Say) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 from trainer.errors import UserError
 from trainer.files.paths import clean_path, cleaned
+from trainer.files.reading import decode, read_bytes
+from trainer.files.roots import MayRead
 from trainer.kohya import networks
 from trainer.kohya.command import options, split_command, text_of
 from trainer.kohya.fitting import fit
@@ -51,18 +53,21 @@ class Typed:
         return text_of({name: value for name, value in self.found.items() if name not in names})
 
 
-def applied(settings: Settings) -> Settings:
+def applied(settings: Settings, may_read: MayRead | None = None) -> Settings:
     """The settings that count: the form's, with the last word of typed launch arguments and options.
 
-    Their paths are cleaned.
+    Their paths are cleaned. `may_read`: as for `read`.
     """
     settings = cleaned(settings)
-    values = {**read_launch_arguments(settings.machine).values, **read(settings).values}
+    values = {**read_launch_arguments(settings.machine).values, **read(settings, may_read).values}
     return cleaned(settings.replace(**values)) if values else settings
 
 
-def read(settings: Settings) -> Typed:
-    """The typed options as settings, and what is wrong with them."""
+def read(settings: Settings, may_read: MayRead | None = None) -> Typed:
+    """The typed options as settings, and what is wrong with them.
+
+    `may_read` says which files may be opened that an option names (None: any).
+    """
     text = settings.records.additional_parameters
     if not text.strip():
         return Typed()
@@ -77,7 +82,7 @@ def read(settings: Settings) -> Typed:
         problems.append(
             block(SETTING, "preflight.parameter_loose", {SETTING: text_of(found)}, words=" ".join(loose))
         )
-    for name, result in _read_options(settings, found):
+    for name, result in _read_options(settings, found, may_read):
         if isinstance(result, Problem):
             problems.append(result)
         else:
@@ -123,7 +128,7 @@ def _contradictions(
 
 
 def _read_options(
-    settings: Settings, found: Mapping[str, Any]
+    settings: Settings, found: Mapping[str, Any], may_read: MayRead | None
 ) -> Iterator[tuple[str, Mapping[str, Any] | Problem]]:
     """Each option with its settings, or with what is wrong."""
     draft = draft_from_options(_in_context(settings, found))
@@ -138,7 +143,7 @@ def _read_options(
         elif name == "torch_compile":
             yield name, {"dynamo_backend": draft.values["dynamo_backend"]}
         elif name == "sample_prompts":
-            yield name, _prompt_file(str(value), fix)
+            yield name, _prompt_file(str(value), fix, may_read)
         elif name in ARGUMENT_OF:
             yield (
                 name,
@@ -207,9 +212,12 @@ def _schedule_option(
     return hint(SETTING, "preflight.parameter_idle", None, option=name)
 
 
-def _prompt_file(path: str, fix: Mapping[str, Any]) -> Mapping[str, Any] | Problem:
+def _prompt_file(path: str, fix: Mapping[str, Any], may_read: MayRead | None) -> Mapping[str, Any] | Problem:
     """--sample_prompts names a file; its lines are the setting."""
+    file = Path(clean_path(path))
     try:
-        return {"sample_prompts": Path(clean_path(path)).read_text(encoding="utf-8")}
-    except (OSError, ValueError):
-        return block(SETTING, "preflight.parameter_value", fix, option="sample_prompts", value=short(path))
+        if may_read is None or may_read(file):
+            return {"sample_prompts": decode(read_bytes(file), file.name)}
+    except UserError:  # told below
+        pass
+    return block(SETTING, "preflight.parameter_value", fix, option="sample_prompts", value=short(path))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
 from trainer.files.reading import check_values, decode, parse_json, parse_toml, read_bytes, read_toml
+from trainer.files.roots import MayRead
 from trainer.kohya.command import Command, is_command, read_command, shell_variables
 from trainer.kohya.datasets import is_dataset, take_dataset
 from trainer.kohya.draft import OWN, Draft
@@ -21,7 +22,6 @@ SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_ar
 KOHYA_ONLY = {"LoRA_type", "max_resolution", "optimizer", OWN}
 """kohya_ss's own names for what sd-scripts calls otherwise."""
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-MayRead = Callable[[Path], bool]
 
 
 def read(source: Mapping[str, Any] | Path | str, may_read: MayRead | None = None) -> Imported:
@@ -155,8 +155,9 @@ def _beside(name: str, path: str, may_read: MayRead | None, endings: tuple[str, 
     """A file that another names: there, or beside the file that names it."""
     last = name.replace("\\", "/").rpartition("/")[2]
     places = [Path(name)] + ([Path(path).parent / name, Path(path).parent / last] if path else [])
-    usable = (place for place in places if place.suffix.lower() in endings and _is_file(place))
-    return next((place for place in usable if may_read is None or may_read(place)), None)
+    usable = [place for place in places if place.suffix.lower() in endings]
+    usable = [place for place in usable if may_read is None or may_read(place)]  # not even looked at before
+    return next(filter(_is_file, usable), None)
 
 
 def _is_file(path: Path) -> bool:

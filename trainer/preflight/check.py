@@ -15,9 +15,10 @@ from trainer.data.dataset_file import scans
 from trainer.data.folders import FolderScan
 from trainer.families.detect import ModelFacts, known_facts
 from trainer.files.paths import clean_paths, cleaned
+from trainer.files.roots import Roots
 from trainer.kohya import additional
 from trainer.plan.run import Plan, build_plan
-from trainer.preflight import base_model, folders, processes, saving, training
+from trainer.preflight import base_model, folders, places, processes, saving, training
 from trainer.preflight import pictures as checks_pictures
 from trainer.preflight import values as checks_values
 from trainer.problems import Problem
@@ -35,14 +36,22 @@ class Checked:
     assumed: tuple[str, ...] = ()
     """Settings whose proposed fix the plan takes for granted, where without it there would be none."""
 
+    outside: bool = False
+    """Something leads out of the folders that may be used; nothing else was looked at."""
+
     @property
     def blocked(self) -> bool:
         """Whether something stands in the way."""
         return any(problem.blocks for problem in self.problems)
 
 
-def check(settings: Settings) -> Checked:
-    """Problems (those that stop the run first) and plan of these settings."""
+def check(settings: Settings, roots: Roots | None = None) -> Checked:
+    """Problems (those that stop the run first) and plan of these settings.
+
+    Where strict `roots` are given and something leads out of them, nothing else is looked at.
+    """
+    if outside := places.check(settings, roots):
+        return Checked(outside, outside=True)
     typed = additional.read(cleaned(settings))
     settings = additional.applied(settings)
     model = known_facts(settings.model)
@@ -60,28 +69,30 @@ def check(settings: Settings) -> Checked:
     ]
     plan = _plan(settings, pictures, reg, model)
     if not plan:
-        planned = _plan_after_fixes(settings, problems)
+        planned = _plan_after_fixes(settings, problems, roots)
         return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), *planned)
     problems += training.check_plan(settings, plan)
     problems += saving.check_plan(settings, plan)
     return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan)
 
 
-def check_values(values: Mapping[str, Any]) -> tuple[Settings | None, Checked]:
+def check_values(values: Mapping[str, Any], roots: Roots | None = None) -> tuple[Settings | None, Checked]:
     """Problems and plan of what stands in a form (texts, numbers, blanks as the page has them).
 
     The settings are None where a value is not legal; plan and other problems are then those of the
     nearest legal values, which are also the proposed fixes.
     """
     settings, problems = checks_values.typed(clean_paths(values))
-    checked = check(settings)
+    checked = check(settings, roots)
     own = {problem.setting for problem in problems}
     others = [problem for problem in checked.problems if problem.setting not in own]
     found = replace(checked, problems=_sorted([*problems, *others]))
     return (None if any(problem.blocks for problem in problems) else settings), found
 
 
-def _plan_after_fixes(settings: Settings, problems: list[Problem]) -> tuple[Plan | None, tuple[str, ...]]:
+def _plan_after_fixes(
+    settings: Settings, problems: list[Problem], roots: Roots | None
+) -> tuple[Plan | None, tuple[str, ...]]:
     """The plan as it would be with all proposed fixes, and the settings that they change."""
     fixes = {
         key: value for problem in problems if problem.blocks for key, value in (problem.fix or {}).items()
@@ -90,6 +101,8 @@ def _plan_after_fixes(settings: Settings, problems: list[Problem]) -> tuple[Plan
     if not fixes:
         return None, ()
     fixed = settings.replace(**fixes)
+    if places.check(fixed, roots):
+        return None, ()
     pictures, reg = scans(fixed.folders, fixed.captions)
     plan = _plan(fixed, pictures, reg, known_facts(fixed.model))
     return plan, tuple(fixes) if plan else ()

@@ -10,8 +10,11 @@ from PIL import Image
 
 from app.answers import Answers
 from app.form.preset_files import is_preset
-from app.jobs.store import JobStore
+from app.jobs.outcome import files_of, outcome
+from app.jobs.store import Job, JobStore
 from app.paths import Roots, default_roots
+from app.web.routes import result_file
+from tests.app.conftest import wait_until
 from trainer.files.job_folder import PROJECT, JobFolder
 from trainer.settings import Settings
 
@@ -180,24 +183,98 @@ def test_a_bomb_is_not_decoded_for_a_small_view(answers: Answers, mine: Path):
     assert thumbs[0]["src"] == ""
 
 
+def outside(answer: dict) -> list[str]:
+    """Labels of the fields that lead out of the folders."""
+    problems = answer.get("look", answer)["problems"]
+    return [problem["label"] for problem in problems if problem["code"].startswith("preflight.outside")]
+
+
+@pytest.fixture
+def strict(store: JobStore, mine: Path) -> Answers:
+    """The page as others may use it."""
+    store.roots = Roots((store.workspace, mine.resolve()), strict=True)
+    return Answers(store, store.roots)
+
+
+WAYS_OUT = (
+    {"output_dir": "{away}/out"}, {"train_data_dir": "{away}/img"}, {"vae": "{away}/out"},
+    {"pretrained_model_name_or_path": "../x"}, {"resume": "{away}/out"}, {"logging_dir": "{mine}/way_out"},
+    {"output_dir": "../out"}, {"additional_parameters": "--output_dir {away}/out"},
+    {"additional_parameters": "--sample_prompts {away}/img/3_cat/a.txt"},
+    {"additional_parameters": "--train_data_dir={away}/img"}, {"dataset_config": "{mine}/data.toml"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", WAYS_OUT, ids=str)
 def test_others_who_may_use_the_page_train_within_the_folders_too(
-    store: JobStore, mine: Path, tmp_path: Path
+    strict: Answers, store: JobStore, mine: Path, wanted: dict[str, str]
 ):
-    strict = Answers(store, Roots((store.workspace, mine.resolve()), strict=True))
-    (tmp_path / "away" / "out").mkdir()
-    for key in (
-        "output_dir",
-        "train_data_dir",
-        "pretrained_model_name_or_path",
-        "vae",
-        "resume",
-        "logging_dir",
-    ):
-        for name in ("look", "train", "pictures"):
-            seen = ask(strict, name, values={key: str(tmp_path / "away" / "out")})
-            assert "--root" in seen["error"]["what"], (key, name)
-    assert "error" not in ask(strict, "look", values={"output_dir": str(mine / "out")})
-    assert "error" not in ask(strict, "look", values={"pretrained_model_name_or_path": "some/model"})
+    away = mine.parent / "away"
+    pictures(away / "img")
+    dataset = f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {json.dumps(str(away / 'img' / '3_cat'))}\n"
+    (mine / "data.toml").write_text(dataset)
+    before = sorted(away.rglob("*"))
+    places = {"away": str(away), "mine": str(mine)}
+    values = {key: text.format_map(places) for key, text in wanted.items()}
+    for name in ("look", "train", "train"):
+        seen = ask(strict, name, values=values)
+        assert outside(seen), name
+        assert "caption to read" not in json.dumps(seen)
+    assert ask(strict, "pictures", values=values) == {"dataset": None}
+    assert "error" in ask(strict, "list_pictures", folder=str(away / "img"))
+    assert not store.jobs()
+    assert sorted(away.rglob("*")) == before
+
+
+def test_others_train_where_they_may(strict: Answers, mine: Path):
+    for values in ({"output_dir": str(mine / "out")}, {"pretrained_model_name_or_path": "some/model"}):
+        assert not outside(ask(strict, "look", values=values))
+
+
+def test_a_trainer_that_is_started_for_others_knows_the_folders(strict: Answers, store: JobStore, mine: Path):
+    """A waiting job's settings and files may change: the trainer judges once more."""
+    job = store.start(Settings.from_flat({"output_dir": str(mine), "training_comment": "environment"}))
+    wait_until(job, "finished")
+    told = json.loads((mine / "environment.json").read_text())
+    assert json.loads(told["LORA_ATELIER_ROOTS"]) == [str(store.workspace), str(mine.resolve())]
+
+
+def test_what_a_job_from_elsewhere_says_it_wrote_stays_unseen(
+    strict: Answers, store: JobStore, mine: Path, tmp_path: Path
+):
+    away = tmp_path / "away"
+    (away / "m.safetensors").write_bytes(b"x" * 100)
+    (away / "m-rank2.safetensors").write_bytes(b"x")
+    job = Job(JobFolder.create(store.workspace, Settings.from_flat({"output_dir": str(away)})), store)
+    event = {"time": 1, "step": 1, "path": str(away / "m.safetensors")}
+    lines = [{"event": "saved", "epoch": 1, "size": 1, **event}, {"event": "finished", **event}]
+    job.folder.events_file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert result_file(job, job.record(), "m.safetensors") is None
+    assert result_file(job, job.record(), "m-rank2.safetensors") is None
+    assert files_of(job, job.record()) == []
+    told = outcome(job, job.record(), job.state, "en")
+    assert told
+    assert told["lora"] is None
+    (store.root / "linked").symlink_to(away)
+    (away / "settings.json").write_text("{}")
+    assert store.get("linked") is None
+    store.roots = None
+    assert result_file(job, job.record(), "m.safetensors")
+
+
+def test_nothing_is_saved_into_the_folder_of_a_run(answers: Answers, store: JobStore):
+    seen = ask(answers, "save", path=str(store.root / "new" / "settings.json"), values={"epoch": 4})
+    assert "error" in seen
+    assert not (store.root / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["password.json", "secrets.json", "Password.JSON"])
+def test_what_the_program_keeps_for_itself_is_not_opened(answers: Answers, store: JobStore, name: str):
+    (store.workspace / name).write_text('{"hash": "a secret"}')
+    seen = ask(answers, "load", path=str(store.workspace / name))
+    assert "a secret" not in json.dumps(seen)
+    assert "error" in seen
+    assert "error" in ask(answers, "save", path=str(store.workspace / name), values={}, replace=True)
 
 
 def test_roots_of_a_page_for_others_are_few(tmp_path: Path):
