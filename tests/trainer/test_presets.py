@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.families.detect import FULL_SIZE
+from trainer.families.facts import FULL_SIZE
 from trainer.files.job_folder import PROJECT
 from trainer.kohya import read, to_kohya
 from trainer.kohya.ages import NEWEST

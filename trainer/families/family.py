@@ -90,6 +90,9 @@ class Family:
     """diffusers' path of one of the denoiser's modules -> its path in LoRA files."""
     order: Callable[[str], list[int]]
     """diffusers' path -> where the module stands in the order in which the reference makes LoRA modules."""
+    outer_layers: bool
+    """Whether LyCORIS' presets reach the UNet's first and last convolution and its time embedding; they look
+    for these by diffusers' names."""
     linear_as_convolution: bool
     """Whether LoRA files hold the linear proj_in and proj_out as 1x1 convolutions."""
     architecture: str

@@ -10,16 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal, cast
 
+from trainer.families.family import Family
+from trainer.families.unet import UNET, Shape
+
 LayerKind = Literal["attention", "transformer", "resnet", "time", "stem", "text_attention", "text_mlp"]
 """Where a module sits: attention projections, the rest of a transformer block, …; "stem" is conv_in and
 conv_out."""
-Shape = tuple[int, ...]
 Layer = tuple[LayerKind, Shape]
 """Where it sits, and the shape of its weight: (out, in) or (out, in, k, k)."""
 Layers = tuple[tuple[Layer, int], ...]
 """Each sort of layer and how many of it there are, sorted."""
 
-UNET = "model.diffusion_model."
 UNET_NAMES: tuple[tuple[str, LayerKind], ...] = (
     (r"transformer_blocks\.\d+\.attn[12]\.to_(q|k|v|out\.0)", "attention"),
     (r"transformer_blocks\.\d+\.ff\.net\.(0\.proj|2)|\.1\.proj_(in|out)", "transformer"),
@@ -35,9 +36,12 @@ LAST_OF_SD2 = re.compile(r"cond_stage_model\.model\.transformer\.resblocks\.23\.
 """SD2 leaves the last layer of its text encoder out."""
 
 
-def original_layers(shapes: Mapping[str, Shape], text: tuple[str, ...]) -> Layers:
-    """Layers of a checkpoint in the original layout; `text` are the beginnings of text encoders' names."""
-    return _counted(layer for name, shape in shapes.items() for layer in _original(name, shape, text))
+def original_layers(shapes: Mapping[str, Shape], family: Family) -> Layers:
+    """Layers of a checkpoint in the original layout."""
+    text = tuple(encoder.checkpoint for encoder in family.text_encoders)
+    return _counted(
+        (layer for name, shape in shapes.items() for layer in _original(name, shape, text)), family
+    )
 
 
 def _original(name: str, shape: Shape, text: tuple[str, ...]) -> list[Layer]:
@@ -59,7 +63,7 @@ def _kinds(name: str, forms: Iterable[tuple[str, LayerKind]]) -> list[LayerKind]
     return [kind for form, kind in forms if re.search(form, name)]
 
 
-def diffusers_layers(unet: Mapping[str, Shape], text: Mapping[str, Shape]) -> Layers:
+def diffusers_layers(unet: Mapping[str, Shape], text: Mapping[str, Shape], family: Family) -> Layers:
     """Layers of a model in diffusers' layout."""
     found: list[Layer] = []
     for name, shape in unet.items():
@@ -68,11 +72,16 @@ def diffusers_layers(unet: Mapping[str, Shape], text: Mapping[str, Shape]) -> La
     for name, shape in text.items():
         if len(shape) == 2 and ".layers." in name:
             found.append(("text_mlp" if ".mlp." in name else "text_attention", shape))
-    return _counted(found)
+    return _counted(found, family)
 
 
-def _counted(layers: Iterable[Layer]) -> Layers:
-    return tuple(sorted(Counter(layers).items()))
+def _counted(layers: Iterable[Layer], family: Family) -> Layers:
+    return tuple(sorted(Counter(layer for layer in layers if takes_lora(layer[0], family)).items()))
+
+
+def takes_lora(kind: LayerKind, family: Family) -> bool:
+    """Whether any LoRA type reaches modules of this kind in a family."""
+    return family.outer_layers or kind not in ("time", "stem")
 
 
 def _layers(**kinds: str) -> Layers:
@@ -127,10 +136,8 @@ FULL_SIZE_LAYERS: Mapping[str, Layers] = {
             "7*1280x1280 11*1280x1280x3x3 1*1280x1920x1x1 1*1280x1920x3x3 2*1280x2560x1x1 "
             "2*1280x2560x3x3"
         ),
-        stem="1*4x320x3x3 1*320x4x3x3",
         text_attention="48*768x768 128*1280x1280",
         text_mlp="12*768x3072 32*1280x5120 12*3072x768 32*5120x1280",
-        time="1*1280x320 1*1280x1280",
         transformer="10*640x640 10*640x2560 12*1280x1280 60*1280x5120 10*5120x640 60*10240x1280",
     ),
 }

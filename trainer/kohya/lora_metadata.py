@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.families.detect import ModelUnreadableError, Shapes, read_header
+from trainer.families.facts import ModelUnreadableError, read_header
+from trainer.families.unet import Shapes
 from trainer.files.reading import parse_json
 from trainer.kohya.draft import OWN, Draft
 from trainer.kohya.read_kohya import read_kohya

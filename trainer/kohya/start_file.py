@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.families.detect import read_header
+from trainer.families.facts import read_header
 from trainer.kohya.networks import lora_type
 from trainer.lora.shapes import Shape, by_module, rank_of
 from trainer.lora.types import ALGORITHMS, Algorithm

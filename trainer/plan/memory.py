@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 
 from trainer.errors import UserError
-from trainer.families.detect import FULL_SIZE, ModelFacts
+from trainer.families.facts import FULL_SIZE, ModelFacts
 from trainer.families.layers import LayerKind
 from trainer.lora.blocks import WITHOUT_ATTENTION, sizes_of
 from trainer.lora.shapes import entry_shapes

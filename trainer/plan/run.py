@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from trainer.data.buckets import BucketRule, Size, resolution
 from trainer.data.folders import TrainImage, matched
-from trainer.families.detect import FULL_SIZE, ModelFacts, family_by_settings
+from trainer.families.facts import FULL_SIZE, ModelFacts
+from trainer.families.table import named_by
 from trainer.messages import Message
 from trainer.plan.lr_schedule import warmup_steps
 from trainer.plan.memory import lora_weights, memory_parts, state_bytes
@@ -151,7 +152,7 @@ def build_plan(
     extension = f".{saving.save_model_as}"
     name = name or free_name(settings.folders.output_dir, settings.folders.output_name, extension)
     saves = save_plans(saving, name, extension, steps_per_epoch, total)
-    facts = model if model and model.unet else FULL_SIZE[family_by_settings(settings.model)]
+    facts = model if model and model.unet else FULL_SIZE[named_by(settings.model).key]
     weights = lora_weights(settings.network, settings.optimizer, facts)
     lora_bytes = weights * BYTES[saving.save_precision] + 150_000
     sample_steps = sample_points(settings.sampling, steps_per_epoch, total)

@@ -13,7 +13,8 @@ from typing import Any
 
 from trainer.data.dataset_file import scans
 from trainer.data.folders import FolderScan
-from trainer.families.detect import ModelFacts, known_facts
+from trainer.families.facts import ModelFacts
+from trainer.families.known import known_facts
 from trainer.files.paths import clean_paths, cleaned
 from trainer.files.roots import Roots
 from trainer.kohya import additional

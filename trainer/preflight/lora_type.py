@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.errors import UserError
-from trainer.families.detect import ModelUnreadableError
+from trainer.families.facts import ModelUnreadableError
 from trainer.kohya.start_file import StartFile, read_start_file
 from trainer.lora.blocks import sizes_of
 from trainer.lora.types import ALGORITHMS, PRESETS, TUCKER, WITH_UP, algorithm_of, conv_size, is_lycoris

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from trainer.errors import UserError
-from trainer.families.detect import ModelUnreadableError, read_model
+from trainer.families.detect import read_model
+from trainer.families.facts import ModelUnreadableError
 from trainer.lora.blocks import block_rates, sizes_of
 from trainer.lora.types import WITHOUT_ALPHA, algorithm_of
 from trainer.plan.lr_schedule import schedule

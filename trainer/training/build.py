@@ -21,7 +21,7 @@ from trainer.data.picture_files import is_picture
 from trainer.distributed.collectives import Exchange
 from trainer.distributed.processes import Rank
 from trainer.events import Event, Notice, Phase, Started, read_events
-from trainer.families.detect import known_facts
+from trainer.families.known import known_facts
 from trainer.files.hub import Uploader
 from trainer.files.job_folder import JobFolder, default_workspace
 from trainer.files.redact import redacted

@@ -17,7 +17,7 @@ from tests.trainer.foreign import apply_with_lycoris
 from tests.trainer.full_size import full_size
 from tests.trainer.references import reference
 from tests.trainer.tiny import STEPS, answer, base_model, fresh_model, gap
-from trainer.families.detect import FULL_SIZE
+from trainer.families.facts import FULL_SIZE
 from trainer.lora.types import PRESETS
 from trainer.models.load import LoadedModel
 from trainer.network.adapters.change import WeightChange

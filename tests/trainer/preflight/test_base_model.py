@@ -14,10 +14,10 @@ from trainer.preflight.check import check
 @pytest.mark.parametrize(
     ("shapes", "metadata", "chosen", "code", "fix"),
     [
-        (SD2, {}, {}, "preflight.model_family", {"v2": True, "sdxl": False}),
-        (SDXL, {}, {"v2": True}, "preflight.model_family", {"v2": False, "sdxl": True}),
-        (SD1, {}, {"v2": True}, "preflight.model_family", {"v2": False, "sdxl": False}),
-        (SD2, {"modelspec.predict_key": "v"}, {}, "preflight.model_family",
+        (SD2, {}, {}, "base_model.other_family", {"v2": True, "sdxl": False}),
+        (SDXL, {}, {"v2": True}, "base_model.other_family", {"v2": False, "sdxl": True}),
+        (SD1, {}, {"v2": True}, "base_model.other_family", {"v2": False, "sdxl": False}),
+        (SD2, {"modelspec.predict_key": "v"}, {}, "base_model.other_family",
          {"v2": True, "sdxl": False, "v_parameterization": True}),
         (SD2, {"modelspec.predict_key": "v"}, {"v2": True}, "preflight.model_velocity",
          {"v_parameterization": True}),
@@ -36,12 +36,12 @@ def test_the_family_of_the_file_is_told(tmp_path, shapes, metadata, chosen, code
 @pytest.mark.parametrize(
     ("shapes", "code"),
     [
-        ({"lora_unet_x.lora_down.weight": (4, 8)}, "preflight.model_is_lora"),
-        ({"first_stage_model.encoder.conv_in.weight": (8, 3, 3, 3)}, "preflight.model_is_vae"),
-        ({"joint_blocks.0.x": (8, 8)}, "preflight.model_is_other_model"),
+        ({"lora_unet_x.lora_down.weight": (4, 8)}, "base_model.is_lora"),
+        ({"first_stage_model.encoder.conv_in.weight": (8, 3, 3, 3)}, "base_model.is_vae"),
+        ({"joint_blocks.0.x": (8, 8)}, "base_model.is_named"),
         (
             {**SD1, "model.diffusion_model.input_blocks.0.0.weight": (32, 9, 3, 3)},
-            "preflight.model_inpainting",
+            "base_model.is_inpainting",
         ),
     ],
 )
@@ -76,7 +76,7 @@ def test_the_quick_pick_goes_before_the_path(tmp_path):
     settings = sound_settings(
         tmp_path, pretrained_model_name_or_path="", model_list="stabilityai/stable-diffusion-2-1"
     )
-    problem = find(check(settings), "preflight.model_family")
+    problem = find(check(settings), "base_model.other_family")
     assert problem.fix == {"v2": True, "sdxl": False, "v_parameterization": True}
     assert "preflight.model_missing" not in [other.code for other in check(settings).problems]
 
@@ -85,7 +85,7 @@ def test_a_model_in_the_hubs_cache_is_not_announced(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     settings = sound_settings(tmp_path, pretrained_model_name_or_path="no-one/nothing")
     assert find(check(settings), "preflight.model_download")
-    (tmp_path / "hub/models--no-one--nothing").mkdir(parents=True)
+    (tmp_path / "hub/models--no-one--nothing/snapshots/1").mkdir(parents=True)
     assert check(settings).problems == ()
 
 

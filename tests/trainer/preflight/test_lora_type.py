@@ -9,7 +9,7 @@ import pytest
 
 from tests.trainer.found import expect
 from tests.trainer.made import model_file, sound_settings
-from trainer.families.detect import ModelUnreadableError
+from trainer.families.facts import ModelUnreadableError
 from trainer.kohya.start_file import read_start_file
 from trainer.lora.blocks import BLOCK_COUNT
 from trainer.lora.shapes import entry_shapes

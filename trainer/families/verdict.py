@@ -1,0 +1,66 @@
+"""Whether a base model can be trained under these settings: one answer for the checks and for the loader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.families.facts import ModelFacts
+from trainer.families.others import Kind
+from trainer.families.table import FAMILIES, named_by
+from trainer.settings import Model
+
+CODES: Mapping[Kind, str] = {
+    "lora": "base_model.is_lora",
+    "vae": "base_model.is_vae",
+    "text_encoder": "base_model.is_text_encoder",
+    "part": "base_model.is_part",
+    "embedding": "base_model.is_embedding",
+    "controlnet": "base_model.is_controlnet",
+    "addition": "base_model.is_addition",
+    "upscaler": "base_model.is_upscaler",
+    "refiner": "base_model.is_refiner",
+    "inpainting": "base_model.is_inpainting",
+    "depth": "base_model.is_depth",
+    "mixed": "base_model.is_mixed",
+    "other_model": "base_model.is_other",
+}
+"""What is said of a file that is no base model; where its kind is unknown, loading it will tell."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a model cannot be trained."""
+
+    code: str
+    """Of a message with a `name`."""
+    setting: str = ""
+    """The setting to look at; "": the one that names the model."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    fix: Mapping[str, Any] | None = None
+    """Settings with which it can be."""
+
+
+def verdict(facts: ModelFacts, model: Model, name: str) -> Verdict | None:
+    """What stands in the way of training a model under the settings v2 and SDXL Model; None: nothing."""
+    if facts.kind == "unknown":
+        return None
+    if facts.kind != "base":
+        code = "base_model.is_named" if facts.title and facts.kind == "other_model" else CODES[facts.kind]
+        return Verdict(code, values={"name": name, "title": facts.title})
+    chosen = named_by(model)
+    if facts.family is None or facts.family == chosen.key:
+        return None
+    found = FAMILIES[facts.family]
+    switches = {key: value for key, value in found.switches.items() if getattr(model, key) != value}
+    values = {"name": name, "found": found.title, "chosen": chosen.title}
+    return Verdict(
+        "base_model.other_family", next(iter(switches)), values, {**found.switches, **velocity(facts)}
+    )
+
+
+def velocity(facts: ModelFacts) -> dict[str, bool]:
+    """The settings that a model's own marks ask for."""
+    known = {} if facts.v_prediction is None else {"v_parameterization": facts.v_prediction}
+    return known | ({"zero_terminal_snr": True} if facts.zero_terminal_snr else {})
