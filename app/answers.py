@@ -22,8 +22,7 @@ from app.form import values as form
 from app.form.drafts import Drafts
 from app.form.look import look as look_at
 from app.jobs import pace
-from app.page.layout import word
-from app.texts import language_of
+from app.texts import language_of, word
 from trainer import kohya
 from trainer.errors import UserError
 from trainer.files.paths import clean_path

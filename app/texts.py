@@ -28,13 +28,27 @@ def language_of(text: object) -> Language:
 
 
 def words(language: Language) -> dict[str, str]:
-    """The words of the live view and the jobs tab."""
+    """All words of the page."""
+    kinds = texts(language, TEXTS)
+    return {**kinds["page"], **kinds["live"]}
+
+
+def view_words(language: Language) -> dict[str, str]:
+    """Those that the scripts of the live view and the jobs tab are sent."""
     return texts(language, TEXTS)["live"]
 
 
 def word(language: Language, key: str, /, **values: Any) -> str:
-    """One of them, filled."""
-    return words(language)[key].format_map(values)
+    """One of them, filled. A word with `_one` beside it takes that for a count of 1."""
+    table = words(language)
+    if values.get("count") in (1, "1") and f"{key}_one" in table:
+        key = f"{key}_one"
+    return table[key].format_map(values) if values else table[key]
+
+
+def group_words(language: Language) -> dict[str, dict[str, str]]:
+    """Title and sentence of every group of settings, and of the page's own."""
+    return {**texts(language)["groups"], **texts(language, TEXTS)["groups"]}
 
 
 def said(code: str, values: Mapping[str, Any], language: Language) -> Said:

@@ -1,7 +1,7 @@
 """The architecture, kept by tests: which room imports which, where torch and Gradio are, functions' lengths.
 
-A room is a folder of trainer/ or app/ (the files beside the folders are the ground). A room imports the rooms
-before it, never one behind it.
+A room is a folder of trainer/ or app/, or app's file of questions, answers.py; the files beside them are the
+ground. A room imports the rooms before it, never one behind it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,9 @@ TRAINER = (
     "distributed", "models", "network", "training",  # torch
     "tools", "jobs",  # torch inside functions
 )  # fmt: skip
+APP = ("launch", "ground", "form", "jobs", "answers", "page", "web")
 WITH_TORCH = {"distributed", "models", "network", "training"}
+WITH_GRADIO = {"page", "web"}
 SOURCES = {
     path: ast.parse(path.read_text(encoding="utf-8"))
     for top in ("app", "trainer", "presets", "tests")
@@ -48,7 +50,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 def room(path: Path) -> str:
     parts: list[str] = list(path.relative_to(ROOT).parts)
     in_folder = len(parts) > 2 or parts[-1] == "__main__.py"
-    return parts[1] if in_folder else "ground"
+    return parts[1] if in_folder else path.stem if path.stem in APP else "ground"
 
 
 def climbing(top: str, rooms: tuple[str, ...]) -> list[str]:
@@ -68,7 +70,12 @@ def test_the_trainers_rooms_import_only_what_stands_before_them():
     assert {room(path) for path in of("trainer")} == {*TRAINER, "__main__.py"}
 
 
-@pytest.mark.parametrize("top", ["trainer"])
+def test_apps_rooms_import_only_what_stands_before_them():
+    assert not climbing("app", APP)
+    assert {room(path) for path in of("app")} == {*APP}
+
+
+@pytest.mark.parametrize("top", ["trainer", "app"])
 def test_no_circle_of_files(top: str):
     """Imports inside functions do not count: they are how a file at the top is called from below."""
     edges = {
@@ -98,23 +105,18 @@ def loaded_by(*modules: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def names_in(top: str, *, torch: bool) -> list[str]:
-    return [
-        name
-        for name, path in MODULES.items()
-        if path.is_relative_to(ROOT / top) and (room(path) in WITH_TORCH) == torch
-    ]
+def names_in(top: str, rooms: Collection[str]) -> list[str]:
+    return [name for name, path in MODULES.items() if path.is_relative_to(ROOT / top) and room(path) in rooms]
 
 
-def test_no_app_module_loads_torch():
-    assert "torch" not in loaded_by(
-        *(name for name in names_in("app", torch=False) if "bootstrap" not in name)
-    )
+def test_no_app_module_loads_torch_and_only_page_and_web_load_gradio():
+    assert "torch" not in loaded_by(*names_in("app", WITH_GRADIO))
+    assert not {"torch", "gradio"} & loaded_by(*names_in("app", {*APP} - WITH_GRADIO))
 
 
 def test_rooms_without_torch_load_none_and_no_room_of_the_trainer_loads_gradio():
-    assert not {"torch", "gradio"} & loaded_by(*names_in("trainer", torch=False))
-    assert "gradio" not in loaded_by(*names_in("trainer", torch=True))
+    assert not {"torch", "gradio"} & loaded_by(*names_in("trainer", {*TRAINER} - WITH_TORCH))
+    assert "gradio" not in loaded_by(*names_in("trainer", WITH_TORCH))
 
 
 def test_no_module_of_app_imports_torch_and_none_of_trainer_gradio_even_lazily():
@@ -122,6 +124,7 @@ def test_no_module_of_app_imports_torch_and_none_of_trainer_gradio_even_lazily()
         return {name.split(".")[0] for name in imports(SOURCES[path])}
 
     assert not [path for path in of("app") if {"torch", "diffusers"} & tops(path)]
+    assert not [path for path in of("app") if "gradio" in tops(path) and room(path) not in WITH_GRADIO]
     assert not [path for path in of("trainer") if {"gradio", "app"} & tops(path)]
 
 

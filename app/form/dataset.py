@@ -12,9 +12,9 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from app.form.values import typed
-from app.page.layout import word
 from app.paths import Roots
-from app.web.routes import opened
+from app.pictures import opened
+from app.texts import word
 from trainer.data.dataset_file import scans
 from trainer.data.folders import TrainImage
 from trainer.errors import UserError

@@ -6,8 +6,9 @@ import unicodedata
 from functools import cache
 from typing import Any
 
+from app.form.groups import fold_of
 from app.form.values import plain
-from app.page.layout import fold_of, group_words, word, words
+from app.texts import group_words, word, words
 from trainer.messages import LANGUAGES, Language, texts
 from trainer.settings import SETTINGS
 

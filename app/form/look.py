@@ -8,8 +8,8 @@ from typing import Any
 
 from app.form import own_pictures
 from app.form import values as form
-from app.page.layout import fold_of, word
-from app.texts import duration, size
+from app.form.groups import fold_of
+from app.texts import duration, size, word
 from trainer.errors import UserError
 from trainer.families.table import FAMILIES
 from trainer.files.roots import Roots

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.form.values import plain, shown_values, typed
-from app.page.layout import word
+from app.texts import word
 from trainer import kohya
 from trainer.errors import UserError
 from trainer.files.job_folder import PROJECT

@@ -8,28 +8,20 @@ of a rewritten record counts as none, and everything is sent again.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import gradio as gr
-
 from app.form.look import curve as curve_of
-from app.jobs import lora_card, smaller
 from app.jobs.outcome import chosen_remedy, files_of, outcome
 from app.jobs.record import JobRecord
 from app.jobs.store import Job, JobStore
-from app.jobs.try_it import TryIt
-from app.texts import base_name, language_of, log_line, words
+from app.texts import base_name, language_of, log_line, view_words
 from trainer.errors import UserError
 from trainer.kohya import additional
 from trainer.messages import Language
 from trainer.plan.sample_prompts import prompts
 from trainer.preflight import places
 
-ASSETS = Path(__file__).parent.parent / "assets"
 BOOT = secrets.token_hex(4)
 """Differs in every start of the server."""
 FIRST_POINTS = 800
@@ -39,69 +31,6 @@ FIRST_LINES = 300
 NEXT_LINES = 50
 
 
-@cache
-def asset(name: str) -> str:
-    """A script or style sheet of the page."""
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def build_monitor(store: JobStore, easel: TryIt) -> gr.HTML:
-    """The Run tab's live view.
-
-    "Train again with changes" triggers `submit` with {"job": id}: give the component a listener
-    `submit(fn)` with fn(event: gr.EventData), event.job. In the browser it dispatches on window: "la-run"
-    with {"state", "step", "total", "stopping", "text", "hint"} at each answer, for the action bar, and
-    "la-show-setting" with {"key", "label"} for the setting that a failure is about. It listens to
-    "la-look": ask at once, e.g. after Train was pressed.
-    """
-
-    def live(request: dict[str, Any]) -> dict[str, Any]:
-        return answer(store, request)
-
-    def act(request: dict[str, Any]) -> dict[str, Any]:
-        return do(store, request)
-
-    return gr.HTML(
-        '<div class="la-live"></div>',
-        elem_id="live",
-        css_template=styles("live", "try", "inside"),
-        js_on_load=scripts("live", "try", "inside", "monitor"),
-        apply_default_css=False,
-        server_functions=[live, act, *about_files(store, easel)],
-    )
-
-
-def styles(*names: str) -> str:
-    """Style sheets of a view."""
-    return "".join(asset(f"{name}.css") for name in names)
-
-
-def scripts(*names: str) -> str:
-    """Scripts of a view, the first ones shared by several."""
-    return "".join(asset(f"{name}.js") for name in names)
-
-
-def about_files(store: JobStore, easel: TryIt) -> list[Callable[[dict[str, Any]], dict[str, Any]]]:
-    """Server functions for LoRA files: explain one, draw with it. The views find them by name."""
-
-    def explain(request: dict[str, Any]) -> dict[str, Any]:
-        return lora_card.explain(store, request)
-
-    def try_ask(request: dict[str, Any]) -> dict[str, Any]:
-        return easel.ask(request)
-
-    def try_look(request: dict[str, Any]) -> dict[str, Any]:
-        return easel.look(request)
-
-    def try_cancel(request: dict[str, Any]) -> dict[str, Any]:
-        return easel.cancel(request)
-
-    def make_smaller(request: dict[str, Any]) -> dict[str, Any]:
-        return smaller.make(store, request)
-
-    return [explain, make_smaller, try_ask, try_look, try_cancel]
-
-
 def answer(store: JobStore, request: Any) -> dict[str, Any]:
     """One answer to the browser. `request`: the cursor, with "lang"."""
     cursor = request if isinstance(request, dict) else {}
@@ -109,7 +38,7 @@ def answer(store: JobStore, request: Any) -> dict[str, Any]:
     job = store.current()
     told: dict[str, Any] = {"boot": BOOT, "job": "", "state": "none"} if job is None else summary(job, cursor)
     if cursor.get("words") != language:
-        told["words"] = {"language": language, **words(language)}
+        told["words"] = {"language": language, **view_words(language)}
     told["queue"] = [{"id": other.id, "name": other.name} for other in store.queue()]
     return told
 

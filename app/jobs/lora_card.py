@@ -6,10 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from app.jobs.files import result_file
 from app.jobs.smaller import choices
 from app.jobs.store import JobStore
 from app.texts import base_name, language_of, number, said, size, word
-from app.web.routes import result_file
 from trainer.errors import UserError
 from trainer.lora.info import LoraInfo, describe
 from trainer.lora.readers import Reader, family, is_pickle, learned_words, pickle_readers, readers

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from app.jobs import lora_card, remedies
+from app.jobs.files import made, result_url
 from app.jobs.record import JobRecord
-from app.jobs.smaller import made
 from app.jobs.store import Job
 from app.texts import base_name, duration, number, said, size, word
 from trainer.events import Failed, Finished, Saved, Stopped
@@ -20,11 +19,6 @@ from trainer.settings import SETTINGS
 
 KILLED = (-9, 137)
 """Exit codes of a process that the system ended (Linux: the out-of-memory killer)."""
-
-
-def result_url(job_id: str, path: str) -> str:
-    """Where the page downloads a LoRA file of a job."""
-    return f"/live/{quote(job_id)}/result/{quote(base_name(path))}"
 
 
 def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict[str, Any] | None:

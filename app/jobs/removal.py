@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.jobs.store import Job, JobStore
-from app.page.layout import word
-from app.texts import language_of, size
+from app.texts import language_of, size, word
 from trainer.files.paths import PATH_WIDGETS, clean_path
 from trainer.messages import Language
 from trainer.settings import SETTINGS

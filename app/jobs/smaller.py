@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from app.jobs.record import JobRecord
-from app.jobs.store import Job, JobStore
+from app.jobs.files import result_file, result_url
+from app.jobs.store import JobStore
 from app.texts import language_of, said, size, word
 from trainer.errors import UserError
 from trainer.tools.extract import extract, ranks_in
-
-MADE = re.compile(r"(?P<stem>.+)-rank\d+(-\d+)?\.safetensors")
-"""Names that trainer.extract gives."""
 
 
 def choices(path: Path) -> list[int]:
@@ -24,22 +20,8 @@ def choices(path: Path) -> list[int]:
         return []
 
 
-def made(job: Job, record: JobRecord) -> list[Path]:
-    """The smaller files that lie beside the run's own, by name."""
-    own = {path for file in record.lora_files() if job.store.may_use(path := Path(file.path))}
-    found = []
-    for folder in {path.parent for path in own}:
-        stems = {path.stem for path in own if path.parent == folder}
-        here = folder.glob("*-rank*.safetensors") if folder.is_dir() else ()
-        found += [path for path in here if (name := MADE.fullmatch(path.name)) and name["stem"] in stems]
-    return sorted(path for path in found if path not in own)
-
-
 def make(store: JobStore, request: Any) -> dict[str, Any]:
     """Write a smaller file: {"job", "file" (name), "rank"} -> {"name", "size", "url"} or {"error"}."""
-    from app.jobs.outcome import result_url
-    from app.web.routes import result_file
-
     wish = request if isinstance(request, dict) else {}
     language, rank = language_of(wish.get("lang")), wish.get("rank")
     job = store.get(str(wish.get("job")))

@@ -188,9 +188,7 @@ class Job:
 class JobStore:
     """All jobs of a workspace. `roots`: the folders that the page, and what it starts, may use."""
 
-    def __init__(
-        self, workspace: Path, trainer: Sequence[str] = TRAINER, roots: Roots | None = None
-    ) -> None:
+    def __init__(self, workspace: Path, trainer: Sequence[str] = TRAINER, roots: Roots | None = None) -> None:
         self.workspace = workspace.expanduser().resolve()
         self.roots = roots
         self.trainer = tuple(trainer)

@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import quote
 
 from app.jobs import process
+from app.jobs.files import result_file
 from app.jobs.store import Job, JobStore
 from app.texts import language_of, said, word
-from app.web.routes import result_file
 from trainer.files.job_folder import PROJECT
 from trainer.messages import Language
 

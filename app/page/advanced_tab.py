@@ -5,8 +5,9 @@ from __future__ import annotations
 import gradio as gr
 from gradio.components import Component
 
-from app.form.values import add_fields, keys_of
-from app.page.layout import FOLD_OUTS, field_section, fold_out, heading, raw_html
+from app.form.groups import FOLD_OUTS, keys_of
+from app.page.layout import field_section, fold_out, heading, raw_html
+from app.page.widgets import add_fields
 
 BLOCK_TABS = ("weights", "blocks", "conv")
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
-from app.form import presets
 from app.jobs import removal
-from app.jobs.glance import glance
-from app.jobs.live import about_files, sample_prompts, sample_row, scripts, short, styles
-from app.jobs.outcome import files_of, outcome
-from app.jobs.store import Job, JobStore
+from app.jobs.compare import list_jobs, show_jobs
+from app.jobs.store import JobStore
 from app.jobs.try_it import TryIt
-from app.texts import language_of, word, words
-from trainer.messages import Language
-from trainer.settings import SETTINGS
-
-POINTS = 400
+from app.page.live_view import about_files, scripts, styles
 
 
 def build_jobs_tab(store: JobStore, easel: TryIt) -> gr.HTML:
@@ -52,101 +44,3 @@ def build_jobs_tab(store: JobStore, easel: TryIt) -> gr.HTML:
         apply_default_css=False,
         server_functions=[jobs, show, resume, remove, *about_files(store, easel)],
     )
-
-
-def list_jobs(store: JobStore, request: Any) -> dict[str, Any]:
-    """All runs, newest first, a line each. `request`: {"lang", "words"}."""
-    wish = request if isinstance(request, dict) else {}
-    language = language_of(wish.get("lang"))
-    told: dict[str, Any] = {"jobs": [glance(job) for job in store.jobs()]}
-    if wish.get("words") != language:
-        told["words"] = {"language": language, **words(language)}
-    return told
-
-
-def show_jobs(store: JobStore, request: Any) -> dict[str, Any]:
-    """One run, or two beside each other.
-
-    `request`: {"chosen": [id, …], "against": name of a preset or "", "all": bool, "lang"}. One run is
-    compared with the default, or with that preset.
-    """
-    wish = request if isinstance(request, dict) else {}
-    language = language_of(wish.get("lang"))
-    chosen = wish.get("chosen")
-    ids = [str(job_id) for job_id in chosen[:2]] if isinstance(chosen, list) else []
-    shown = [job for job_id in ids if (job := store.get(job_id))]
-    if not shown:
-        return {"runs": [], "rows": [], "differ": 0, "settings": len(SETTINGS)}
-    values = [job.settings() for job in shown]
-    against = str(wish.get("against") or "")
-    if len(values) == 1:
-        values.insert(0, base_settings(against, values[0]))
-    rows = setting_rows(values[0], values[1], language)
-    differing = [row for row in rows if row["differs"]]
-    return {
-        "runs": [detail(job, language) for job in shown],
-        "rows": rows if wish.get("all") else differing,
-        "differ": len(differing),
-        "settings": len(SETTINGS),
-        "bases": [[card["name"], card["title"]] for card in presets.cards(language)],
-    }
-
-
-def base_settings(preset: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run is compared with: the defaults, or a preset with the run's own paths and names."""
-    defaults = {key: setting.default for key, setting in SETTINGS.items()}
-    if preset not in presets.names():
-        return defaults
-    values = presets.read(preset).settings.flat()
-    return {**values, **{key: own.get(key) for key in presets.MINE if values.get(key) == defaults[key]}}
-
-
-def detail(job: Job, language: Language) -> dict[str, Any]:
-    """A run's curve, samples, files and end."""
-    record, state = job.record(), job.state
-    curves = record.curves
-    chosen = curves.thinned(0, POINTS)
-    return {
-        "id": job.id,
-        "name": job.name,
-        "state": state,
-        "created": job.created,
-        "seconds": round(record.elapsed(running=state == "running")),
-        "total": record.total,
-        "step": record.step,
-        "curve": {
-            "step": [curves.steps[index] for index in chosen],
-            "smooth": [short(curves.smoothed[index]) for index in chosen],
-            "loss": [short(curves.losses[index]) for index in chosen],
-        },
-        "prompts": sample_prompts(job, record),
-        "samples": [sample_row(job, sample) for sample in record.samples.values()],
-        "files": files_of(job, record),
-        "outcome": outcome(job, record, state, language),
-    }
-
-
-def setting_rows(
-    left: Mapping[str, Any], right: Mapping[str, Any], language: Language
-) -> list[dict[str, Any]]:
-    """Every setting with its value on both sides, in words."""
-    rows = []
-    for key, setting in SETTINGS.items():
-        if setting.spec.widget == "secret":
-            continue
-        a, b = left.get(key, setting.default), right.get(key, setting.default)
-        pair = {"a": value_in_words(a, language), "b": value_in_words(b, language)}
-        rows.append({"key": key, "label": setting.spec.label, **pair, "differs": a != b})
-    return rows
-
-
-def value_in_words(value: Any, language: Language) -> str:
-    """on, off, blank, 1e-4, or the text itself."""
-    if isinstance(value, bool):
-        return word(language, "jobs_on" if value else "jobs_off")
-    if value is None or value == "":
-        return word(language, "jobs_blank")
-    if isinstance(value, float) and value and abs(value) < 0.01:
-        mantissa, _, exponent = f"{value:.3e}".partition("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:g}" if isinstance(value, float) else str(value)

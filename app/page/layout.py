@@ -13,30 +13,13 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from app.form.values import add_fields, keys_of
-from trainer.messages import LANGUAGES, Language, texts
+from app.form.groups import fold_of, keys_of
+from app.page.widgets import add_fields
+from app.texts import group_words, words
+from trainer.messages import LANGUAGES
 from trainer.settings import SETTINGS
 
-TEXTS = Path(__file__).parent.parent / "texts"
 ASSETS = Path(__file__).parent.parent / "assets"
-
-
-def words(language: Language) -> dict[str, str]:
-    """The page's words."""
-    return texts(language, TEXTS)["page"]
-
-
-def word(language: Language, key: str, /, **values: Any) -> str:
-    """One of them, filled. A list with `_one` beside it takes that for a count of 1."""
-    found = words(language)
-    if values.get("count") in (1, "1") and f"{key}_one" in found:
-        key = f"{key}_one"
-    return found[key].format_map(values) if values else found[key]
-
-
-def group_words(language: Language) -> dict[str, dict[str, str]]:
-    """Title and sentence of every group of settings, and of the page's own."""
-    return {**texts(language)["groups"], **texts(language, TEXTS)["groups"]}
 
 
 def both(texts_by_language: Iterable[str], tag: str = "span") -> str:
@@ -107,23 +90,6 @@ def field_section(components: dict[str, Component], tab: str, group: str, first:
     """A group with all its fields."""
     with section(group):
         add_fields(components, keys_of(tab, group, first))
-
-
-FOLD_OUTS = ("captions", "learning", "memory", "pictures_changes", "noise", "saving", "records", "metadata",
-             "huggingface", "processes")  # fmt: skip
-"""Groups of Advanced that are behind their titles."""
-LORA_MORE = tuple(
-    key
-    for key in keys_of("training", "lora")
-    if key not in ("LoRA_type", "network_weights", "dim_from_weights")
-)
-"""Settings of single LoRA types."""
-
-
-def fold_of(key: str) -> str:
-    """The fold-out that a setting lies in; "" where it is in plain view."""
-    group = SETTINGS[key].spec.group
-    return "lora_more" if key in LORA_MORE else group if group in FOLD_OUTS else ""
 
 
 def fold_out(components: dict[str, Component], i18n: gr.I18n, group: str) -> None:

@@ -15,17 +15,18 @@ import gradio as gr
 from gradio.components import Component
 
 from app.answers import Answers
-from app.jobs.live import build_monitor
 from app.jobs.try_it import TryIt
 from app.page import layout
 from app.page.advanced_tab import advanced_tab
 from app.page.folders_tab import folders_tab
 from app.page.jobs_tab import build_jobs_tab
-from app.page.layout import LANGUAGES, asset, icon, raw_html, t, words
+from app.page.layout import LANGUAGES, asset, icon, raw_html, t
+from app.page.live_view import build_monitor
 from app.page.source_model_tab import source_model_tab
 from app.page.theme import theme
 from app.page.training_tab import training_tab
 from app.paths import Roots
+from app.texts import words
 
 if TYPE_CHECKING:
     from app.jobs.store import JobStore

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gradio as gr
 from gradio.components import Component
 
-from app.form.values import add_fields, keys_of
+from app.form.groups import keys_of
 from app.page.layout import field_section, fold_out, raw_html, section
+from app.page.widgets import add_fields
 
 LENGTH = ("train_batch_size", "epoch", "save_every_n_epochs", "caption_extension", "max_train_epochs")
 PRECISION = ("mixed_precision", "save_precision", "num_cpu_threads_per_process", "seed")

@@ -5,31 +5,19 @@ Nothing else is served, and a name is looked up among what a job has written, ne
 
 from __future__ import annotations
 
-import io
-import re
 import tempfile
-import warnings
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator
-from pathlib import Path
-from threading import Lock
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
-from PIL import Image, ImageOps
 
-from app.jobs.record import JobRecord
-from app.jobs.smaller import made
+from app.jobs.files import inside, result_file, sample_file, trial_file
 from app.jobs.store import Job, JobStore
 from app.paths import Roots, default_roots
+from app.pictures import Thumbs
 from app.texts import base_name
 
-LORA_ENDINGS = (".safetensors", ".ckpt", ".pt")
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".jxl")
-THUMB_SIDE = 192
-MOST_PIXELS = 120_000_000
-"""Larger pictures are not decoded for a small view (a bomb may claim any size)."""
 KEPT_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 NOT_KEPT = {"Cache-Control": "no-store"}
 
@@ -37,43 +25,6 @@ NOT_KEPT = {"Cache-Control": "no-store"}
 def missing() -> Response:
     """The one answer for everything that is not served: it tells nothing about what exists."""
     return PlainTextResponse("Not found\n", status_code=404)
-
-
-def sample_file(job: Job, name: str) -> Path | None:
-    """A sample picture of a job by its file name."""
-    for sample in job.record().samples.values():
-        if base_name(sample.path) == name:
-            return inside(job.folder.samples / name, job.folder.path)
-    return None
-
-
-def trial_file(job: Job, name: str) -> Path | None:
-    """A picture that "Try it" has drawn."""
-    path = job.folder.samples / "try" / name
-    return inside(path, job.folder.path) if re.fullmatch(r"[0-9a-f]{24}\.png", name) else None
-
-
-def result_file(job: Job, record: JobRecord, name: str) -> Path | None:
-    """A LoRA file of a job by its file name: one that the job says it wrote, or a smaller one
-    taken out of it, in its Output folder.
-    """
-    folder = Path(str(job.settings().get("output_dir") or "")).expanduser()
-    if not folder.is_absolute():
-        return None
-    own = (Path(file.path) for file in record.lora_files() if base_name(file.path) == name)
-    smaller = (path for path in made(job, record) if path.name == name)
-    found = next((inside(path, folder) for path in (*own, *smaller)), None)
-    served = found and found.name.lower().endswith(LORA_ENDINGS) and job.store.may_use(found)
-    return found if served else None
-
-
-def inside(path: Path, folder: Path) -> Path | None:
-    """The file, if it is one and lies in the folder, links followed."""
-    try:
-        real, root = path.resolve(strict=True), folder.resolve(strict=True)
-    except (OSError, RuntimeError, ValueError):
-        return None
-    return real if real.is_file() and real.is_relative_to(root) else None
 
 
 def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
@@ -149,63 +100,3 @@ def zipped_samples(job: Job) -> Iterator[bytes]:
         whole.seek(0)
         while piece := whole.read(1 << 18):
             yield piece
-
-
-class Thumbs:
-    """Small JPEG views of pictures in the folders that a person may choose."""
-
-    def __init__(self, roots: Roots, keep: int = 512) -> None:
-        self.roots = roots
-        self.keep = keep
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, text: str) -> tuple[bytes, str] | None:
-        """(JPEG, ETag) of a picture, or None for what is no picture or not in the allowed folders."""
-        path = self.roots.allowed(text)
-        if path is None or path.suffix.lower() not in PICTURES:
-            return None
-        try:
-            stat = path.stat()
-            tag = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
-            data = self._made(f"{path}{tag}", path)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return None
-        return data, tag
-
-    def _made(self, key: str, path: Path) -> bytes:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        data = thumbnail(path)
-        with self._lock:
-            self._kept[key] = data
-            while len(self._kept) > self.keep:
-                self._kept.popitem(last=False)
-        return data
-
-
-def opened(path: Path) -> Image.Image:
-    """A picture, not decoded yet. Raises ValueError for one that would take too much memory, OSError."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image = Image.open(path)
-    if image.width * image.height > MOST_PIXELS:
-        image.close()
-        raise ValueError("too many pixels")
-    return image
-
-
-def thumbnail(path: Path) -> bytes:
-    """A picture as a small JPEG, turned upright. Raises ValueError, OSError for what cannot be shown."""
-    with opened(path) as image:
-        image.draft("RGB", (THUMB_SIDE * 2, THUMB_SIDE * 2))
-        small = ImageOps.exif_transpose(image)
-        small.thumbnail((THUMB_SIDE, THUMB_SIDE))
-        ground = Image.new("RGB", small.size, "white")
-        transparent = small.convert("RGBA") if small.mode in ("RGBA", "LA", "P", "PA") else None
-        ground.paste(transparent or small.convert("RGB"), mask=transparent)
-        out = io.BytesIO()
-        ground.save(out, "JPEG", quality=82)
-        return out.getvalue()

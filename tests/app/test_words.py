@@ -10,7 +10,7 @@ import pytest
 
 from app.form import help_texts, values
 from app.form.look import look
-from app.page.layout import TEXTS, group_words, words
+from app.texts import TEXTS, group_words, view_words, words
 from trainer import messages
 from trainer.families.table import FAMILIES
 from trainer.messages import LANGUAGES, texts
@@ -18,11 +18,13 @@ from trainer.settings import SET, SETTINGS
 
 APP = Path(values.__file__).parents[1]
 SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in (APP / "assets").glob("*.js")}
-LIVE = ("live.js", "monitor.js", "jobs.js")
+LIVE = ("live.js", "monitor.js", "jobs.js", "try.js", "inside.js")
 """Scripts with words of their own (texts/live.*.json)."""
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龥]")
 SAME_IN_BOTH = {"js.paste_hint", "js.seed", "js.scale", "js.unet", "js.text_encoder", "js.block_place",
-                "tab.weights", "list", "fix.use", "js.more", "plan.disk"}  # fmt: skip
+                "tab.weights", "list", "fix.use", "js.more", "plan.disk", "loss", "rate.unet",
+                "reader.name.a1111_forge", "reader.name.forge", "reader.name.comfyui",
+                "reader.name.diffusers", "use.other_folder", "remedy.change"}  # fmt: skip
 SIZES = (64, 32, 16, 8)
 MADE_UP = {
     "w(`preset_${name}`)": ("preset_family", "preset_memory", "preset_time", "preset_what"),
@@ -54,6 +56,12 @@ def asked_for() -> set[str]:
 def test_the_script_finds_every_word_it_asks_for(language):
     there = {key[3:] for key in words(language) if key.startswith("js.")}
     assert asked_for() - there == set()
+
+
+def test_the_views_find_every_word_that_they_ask_for():
+    for name in LIVE:
+        asked = re.findall(r"""\bw\('([a-z_0-9.]+)'|words\.([a-z_0-9]+)""", SCRIPTS[name])
+        assert {first or second for first, second in asked} - {"language"} <= view_words("en").keys()
 
 
 def test_names_put_together_are_still_put_together():

@@ -18,10 +18,10 @@ import uvicorn
 from gradio.context import Context
 from playwright.sync_api import Browser, Page, expect
 
-from app.jobs.live import build_monitor
 from app.jobs.store import JobStore
 from app.jobs.try_it import TryIt
 from app.page.jobs_tab import build_jobs_tab
+from app.page.live_view import build_monitor
 from app.web import server
 from tests.app.conftest import settings, store, wait_for, wait_until  # noqa: F401  # fixtures
 from trainer.settings import Settings

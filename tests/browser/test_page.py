@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from app.page.layout import fold_of
+from app.form.groups import fold_of
 from tests.browser.conftest import fill_demo, open_tab, ready
 from trainer.settings import SETTINGS
 

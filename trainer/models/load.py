@@ -20,7 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from trainer.errors import UserError, is_out_of_memory
 from trainer.messages import Message
-from trainer.models.allocator import return_freed_memory
+from trainer.models.allocator import returning_freed_memory
 from trainer.models.single_file import (
     CONFIGS,
     Family,
@@ -67,6 +67,7 @@ class LoadedModel:
         return self.unet(noisy_latents, timesteps, text_embeds, added_cond_kwargs=added).sample
 
 
+@returning_freed_memory()
 def load_model(
     source: str,
     *,
@@ -83,7 +84,6 @@ def load_model(
     Nothing is fetched from the network for a path, nor for a hub id that was fetched before. Raises
     UserError for what a person can mend: no such file, another family than the settings say, damage.
     """
-    return_freed_memory()
     wanted: Family = "sdxl" if sdxl else "sd2" if v2 else "sd1"
     vae_dtype = vae_dtype or dtype
     path = Path(source).expanduser()

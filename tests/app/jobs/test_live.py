@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from app import texts as wording
-from app.jobs import live
+from app.jobs import compare, live
 from app.jobs.record import Curves, JobRecord
 from app.jobs.store import Job, JobStore
-from app.page import jobs_tab
 from trainer.events import (
     EventLog,
     Failed,
@@ -26,7 +25,7 @@ from trainer.events import (
     Stopped,
 )
 from trainer.files.job_folder import JobFolder
-from trainer.messages import LANGUAGES, texts
+from trainer.messages import LANGUAGES
 from trainer.settings import Settings
 
 PLAN = {
@@ -118,7 +117,7 @@ def test_any_cursor_is_answered(store: JobStore, job: Job, bad: object):
     write(job, Phase("start"), *steps(1, 3))
     assert live.answer(store, bad)["job"] == job.id
     assert live.do(store, bad) == {"done": False}
-    assert jobs_tab.show_jobs(store, bad)["runs"] == []
+    assert compare.show_jobs(store, bad)["runs"] == []
 
 
 def test_hundred_thousand_steps_are_thinned_and_read_once(job: Job):
@@ -261,24 +260,6 @@ def test_log_speaks_the_readers_language(job: Job):
     assert english[1][2] == "training.newer: a = 1", "a code of a newer trainer is shown, not fatal"
 
 
-def test_texts_are_the_same_keys_in_both_languages():
-    english, japanese = (texts(language, wording.TEXTS)["live"] for language in LANGUAGES)
-    assert english.keys() == japanese.keys()
-    for key, text in english.items():
-        assert {part.split("}")[0] for part in text.split("{")[1:]} == {
-            part.split("}")[0] for part in japanese[key].split("{")[1:]
-        }, key
-
-
-def test_words_that_the_scripts_ask_for_exist():
-    import re
-
-    known = texts("en", wording.TEXTS)["live"]
-    for name in ("monitor.js", "jobs.js", "live.js", "try.js", "inside.js"):
-        asked = re.findall(r"""\bw\('([a-z_0-9.]+)'|words\.([a-z_0-9]+)""", live.asset(name))
-        assert {first or second for first, second in asked} - {"language"} <= known.keys()
-
-
 @pytest.mark.parametrize(
     ("seconds", "english", "japanese"),
     [
@@ -305,13 +286,13 @@ def test_sizes():
 def test_settings_side_by_side(store: JobStore, job: Job, tmp_path: Path):
     flat = {"output_dir": str(tmp_path), "output_name": "dog", "unet_lr": 5e-5, "cache_latents": False}
     other = Job(JobFolder.create(store.workspace, Settings.from_flat(flat)), store)
-    told = jobs_tab.show_jobs(store, {"chosen": [job.id, other.id], "lang": "en"})
+    told = compare.show_jobs(store, {"chosen": [job.id, other.id], "lang": "en"})
     rows = {row["key"]: (row["a"], row["b"]) for row in told["rows"]}
     assert rows["unet_lr"] == ("1e-4", "5e-5")
     assert rows["cache_latents"] == ("on", "off")
     assert rows["sample_prompts"][1] == "blank"
     assert told["differ"] == len(rows)
-    everything = jobs_tab.show_jobs(store, {"chosen": [job.id, other.id], "all": True})
+    everything = compare.show_jobs(store, {"chosen": [job.id, other.id], "all": True})
     assert len(everything["rows"]) > 150
 
 

@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from app.jobs import lora_card, smaller
+from app.jobs.files import result_file
 from app.jobs.outcome import files_of
 from app.jobs.store import Job, JobStore
-from app.web.routes import result_file
 from tests.app.conftest import wait_until
 from trainer.settings import Settings
 

@@ -251,7 +251,7 @@ def test_page_asks_no_other_host():
 def test_words_that_the_script_uses_exist():
     import re
 
-    from app.page.layout import words
+    from app.texts import words
 
     used = set(re.findall(r"""\bw\("(\w+)\"""", script()))
     known = {key[3:] for key in words("en") if key.startswith("js.")}

@@ -20,9 +20,9 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from app.jobs.live import build_monitor
 from app.jobs.store import Job, JobStore
 from app.jobs.try_it import TryIt
+from app.page.live_view import build_monitor
 from app.web import server
 from app.web.guard import LOCAL, Guard, wanted_language
 from app.web.password import Gate, Tries

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system."""
+"""Memory freed while loading goes back to the system; what a step frees is kept for the next one."""
 
 from __future__ import annotations
 
@@ -7,26 +7,52 @@ import sys
 
 import pytest
 
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a matter of glibc")
+
 HOLES = """
-import sys, psutil, torch
-from trainer.allocator import return_freed_memory
-if sys.argv[1] == "on":
-    return_freed_memory()
-torch.empty(30 << 20, dtype=torch.uint8).fill_(1)  # lets glibc raise its limit
-blocks = [torch.ones(2 << 20, dtype=torch.uint8) for _ in range(200)]
-full = psutil.Process().memory_info().rss
-del blocks[::2]
-print((full - psutil.Process().memory_info().rss) >> 20)
+import contextlib, sys, psutil, torch
+from trainer.models.allocator import returning_freed_memory
+with returning_freed_memory() if sys.argv[1] == "on" else contextlib.nullcontext():
+    torch.empty(30 << 20, dtype=torch.uint8).fill_(1)  # lets glibc raise its limit
+    blocks = [torch.ones(2 << 20, dtype=torch.uint8) for _ in range(200)]
+    full = psutil.Process().memory_info().rss
+    del blocks[::2]
+    print((full - psutil.Process().memory_info().rss) >> 20)
+"""
+STEPS = """
+import resource, torch
+from trainer.models.allocator import returning_freed_memory
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def step():
+    return len([torch.ones(8 << 20, dtype=torch.uint8) for _ in range(20)])
+def faults_of_steps():
+    step()
+    before = faults()
+    for _ in range(5):
+        step()
+    return faults() - before
+with returning_freed_memory():
+    inside = faults_of_steps()
+print(inside, faults_of_steps())
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a matter of glibc")
-def test_gaps_between_tensors_are_given_back() -> None:
-    def freed(switch: str) -> int:
-        done = subprocess.run(
-            [sys.executable, "-c", HOLES, switch], capture_output=True, text=True, check=True
-        )
-        return int(done.stdout)
+def printed(program: str, *arguments: str) -> list[int]:
+    command = [sys.executable, "-c", program, *arguments]
+    return [
+        int(word)
+        for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    ]
 
-    assert freed("on") > 150  # of 200 MiB
-    assert freed("off") < 50
+
+@linux_only
+def test_gaps_between_tensors_are_given_back_while_loading() -> None:
+    assert printed(HOLES, "on")[0] > 150  # of 200 MiB
+    assert printed(HOLES, "off")[0] < 50
+
+
+@linux_only
+def test_a_step_after_loading_takes_the_memory_of_the_last_one() -> None:
+    loading, training = printed(STEPS)
+    assert training < loading / 20  # 800 MiB are 204,800 pages of 4 KiB

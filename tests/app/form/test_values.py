@@ -1,36 +1,14 @@
-"""Every setting has its widget; what a widget holds comes back as the value it stands for."""
+"""What a widget holds comes back as the value it stands for."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
-import gradio as gr
 import pytest
 
 from app.form import values as form
-from app.page.layout import LORA_MORE, group_words, words
+from app.form.groups import LORA_MORE
+from app.texts import group_words, words
 from trainer.preflight.check import check_values
 from trainer.settings import SETTINGS, Settings
-
-# Gradio 6.31 leaves the event loop of a page that is never served to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
-)
-
-
-@pytest.fixture(scope="module")
-def widgets() -> dict[str, gr.components.Component]:
-    with gr.Blocks(analytics_enabled=False):
-        return {key: form.component_for(setting) for key, setting in SETTINGS.items()}
-
-
-def test_every_setting_has_a_widget_that_shows_its_default(widgets):
-    for key, setting in SETTINGS.items():
-        assert widgets[key].elem_id == f"f-{key}"
-        assert widgets[key].label == setting.spec.label
-        assert widgets[key].value == form.shown(setting, setting.default), key
 
 
 def test_defaults_shown_come_back_as_defaults():
@@ -74,12 +52,6 @@ def test_a_value_that_cannot_be_read_is_a_change_and_a_problem():
     assert any(problem.setting == "learning_rate" and problem.blocks for problem in checked.problems)
 
 
-def test_bad_numbers_reach_the_checks_instead_of_a_toast(widgets):
-    number = widgets["network_dim"]
-    assert isinstance(number, gr.Number)
-    assert number.preprocess(-5) == -5
-
-
 def test_all_groups_have_a_title_in_both_languages():
     used = {setting.spec.group for setting in SETTINGS.values()} | {"lora_more", "unet"}
     for language in ("en", "ja"):
@@ -104,21 +76,3 @@ def _fields(text: str) -> list[str]:
 def test_lora_fold_out_leaves_the_main_choice_in_view():
     assert "LoRA_type" not in LORA_MORE
     assert "LyCORIS_preset" in LORA_MORE
-
-
-def test_page_modules_load_no_torch():
-    names = [
-        "app.page.page",
-        "app.answers",
-        "app.form.look",
-        "app.form.dataset",
-        "app.form.presets",
-        "app.form.drafts",
-        "app.form.help_texts",
-    ]
-    code = (
-        f"import importlib, sys; [importlib.import_module(name) for name in {names!r}]; "
-        "print('true' if 'torch' in sys.modules else 'false')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) is False
