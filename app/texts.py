@@ -52,8 +52,13 @@ def group_words(language: Language) -> dict[str, dict[str, str]]:
 
 
 def said(code: str, values: Mapping[str, Any], language: Language) -> Said:
-    """A trainer's message in words. A code that the texts lack (a newer trainer) is shown as it is."""
+    """A message in words: one of the page's own ("page.…") or a trainer's.
+
+    A code that the texts lack (a newer trainer) is shown as it is.
+    """
     try:
+        if code.startswith("page."):
+            return Said(word(language, f"error.{code[5:]}", **values))
         return say(Message(code, values), language)
     except (KeyError, ValueError, IndexError):
         return Said(f"{code}: " + ", ".join(f"{key} = {value}" for key, value in values.items()))

@@ -1,7 +1,7 @@
 """The architecture, kept by tests: which room imports which, where torch and Gradio are, functions' lengths.
 
-A room is a folder of trainer/ or app/, or app's file of questions, answers.py; the files beside them are the
-ground. A room imports the rooms before it, never one behind it.
+A room is a folder of trainer/ or app/ (the files beside the folders are the ground). A room imports the rooms
+before it, never one behind it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 def room(path: Path) -> str:
     parts: list[str] = list(path.relative_to(ROOT).parts)
     in_folder = len(parts) > 2 or parts[-1] == "__main__.py"
-    return parts[1] if in_folder else path.stem if path.stem in APP else "ground"
+    return parts[1] if in_folder else "ground"
 
 
 def climbing(top: str, rooms: tuple[str, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from trainer.messages import Message, say
@@ -23,6 +24,8 @@ class UserError(Exception):
         return str(say(self.message))
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of an OSError."""
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 """How torch says so, on a graphics card and on the CPU."""
 

@@ -22,9 +22,9 @@ LA.inside ??= (words, root, server, job) => {
     button.onclick = async () => {
       button.disabled = true;
       let made;
-      try { made = await patient(server.make_smaller({ job, file: told.name, rank: +ranks.value, lang: words.language }), 60_000); } catch { made = { error: w('try.no_answer') }; }
+      try { made = await patient(server.make_smaller({ job, file: told.name, rank: +ranks.value, lang: words.language }), 60_000); } catch { made = { error: { what: w('try.no_answer') } }; }
       button.disabled = false;
-      if (made.error) { answer.replaceChildren(...LA.rich(made.error)); return; }
+      if (made.error) { answer.replaceChildren(...LA.rich(LA.sentence(made.error))); return; }
       answer.replaceChildren(w('smaller.made', { name: made.name, size: made.size }), ' ', h('a', { href: made.url, download: made.name }, w('download')));
       window.dispatchEvent(new Event('la-files'));
     };
@@ -39,8 +39,8 @@ LA.inside ??= (words, root, server, job) => {
     dialog.addEventListener('close', () => dialog.remove());
     root.append(dialog); dialog.showModal();
     let told;
-    try { told = await patient(server.explain({ job, file, lang: words.language })); } catch { told = { error: w('try.no_answer') }; }
-    if (told.error) { body.replaceChildren(h('p', {}, ...LA.rich(told.error))); return; }
+    try { told = await patient(server.explain({ job, file, lang: words.language })); } catch { told = { error: { what: w('try.no_answer') } }; }
+    if (told.error) { body.replaceChildren(h('p', {}, ...LA.rich(LA.sentence(told.error)))); return; }
     body.replaceChildren(facts(told.rows), h('h4', {}, w('works_with')), verdicts(told.readers), chips(told) ?? '', smaller(told) ?? '', told.metadata ? table(told.metadata) : '');
   }
   const more = (file) => h('button', { class: 'btn q2 s', type: 'button', onclick: () => sheet(file) }, icon('info', true), w('inside.all'));

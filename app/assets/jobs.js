@@ -71,19 +71,19 @@
     }), ...(found.length ? [] : [h('li', { class: 'sub one', style: 'padding:12px 8px' }, w(jobs.length ? 'jobs_nothing_found' : 'jobs_none'))]));
     if (focused) list.querySelector(`[data-job="${CSS.escape(focused)}"]`)?.focus();
   }
-  async function resume(id) { await patient(server.resume({ job: id })); window.dispatchEvent(new Event('la-look')); ask(); }
+  async function resume(id) { await patient(server.act({ do: 'continue', job: id })); window.dispatchEvent(new Event('la-look')); ask(); }
   // Asks first: the server says what goes and what stays, or why it cannot be done.
   async function removal(run) {
     let told;
-    try { told = await patient(server.remove({ job: run.id, lang: words.language })); } catch { told = { error: w('try.no_answer') }; }
-    const text = h('p', { role: 'status' }, rich(told.ask || told.error));
+    try { told = await patient(server.remove({ job: run.id, lang: words.language })); } catch { told = { error: { what: w('try.no_answer') } }; }
+    const text = h('p', { role: 'status' }, rich(told.ask || LA.sentence(told.error)));
     const yes = h('button', { class: 'btn bad', type: 'button' }, icon('trash'), w('jobs_remove_yes'));
     const no = h('button', { class: 'btn q2', type: 'button', autofocus: true, onclick: () => dialog.close() }, w(told.ask ? 'jobs_keep' : 'close'));
     const dialog = h('dialog', { class: 'la-box ask', 'aria-label': w('jobs_remove') }, text, h('div', { class: 'row' }, told.ask ? yes : null, no));
     yes.onclick = async () => {
       yes.disabled = true;
-      try { told = await patient(server.remove({ job: run.id, sure: run.id, lang: words.language }), 60_000); } catch { told = { error: w('try.no_answer') }; }
-      if (told.error) { text.replaceChildren(...rich(told.error)); yes.remove(); return; }
+      try { told = await patient(server.remove({ job: run.id, sure: run.id, lang: words.language }), 60_000); } catch { told = { error: { what: w('try.no_answer') } }; }
+      if (told.error) { text.replaceChildren(...rich(LA.sentence(told.error))); yes.remove(); return; }
       dialog.close();
       chosen = chosen.filter((id) => id !== run.id); shown = null;
       window.dispatchEvent(new Event('la-look'));

@@ -44,6 +44,8 @@ const LA = (window.LA_LIVE ??= (() => {
     if (box.children.length !== texts.length) box.replaceChildren(...texts.map((text) => h('i', {}, text)));
     else texts.forEach((text, at) => set(box.children[at], text));
   };
+  // An error of the server in words.
+  const sentence = (error) => [error.what, error.why, error.fix].filter(Boolean).join(language() === 'ja' ? '' : ' ');
   const fill = (text, values) => together(String(text ?? '').replace(/\{(\w+)\}/g, (_, key) => values[key] ?? ''));
   // Japanese: a number and what it counts are not parted at the end of a line.
   const together = (text) => (language() === 'ja' ? text.replace(/(約|\d) (?=\d|[分秒枚件回個層]|ステップ|エポック)/g, '$1\u00a0') : text);
@@ -177,5 +179,5 @@ const LA = (window.LA_LIVE ??= (() => {
     const late = new Promise((_, reject) => { bell = setTimeout(() => reject(new Error('late')), most); });
     return Promise.race([promise, late]).finally(() => clearTimeout(bell));
   };
-  return { h, icon, language, rich, set, fill, number, rate, bytes, clock, span, time, copy, chart, columns, grid, head, lightbox, patient };
+  return { h, icon, language, rich, sentence, set, fill, number, rate, bytes, clock, span, time, copy, chart, columns, grid, head, lightbox, patient };
 })());

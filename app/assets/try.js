@@ -55,14 +55,14 @@ LA.tryCard ??= (words, root, server, job, offer) => {
   function failed(error) {
     working(false); set(status, '');
     trouble.hidden = false;
-    trouble.replaceChildren(...LA.rich([error.what, error.why, error.fix].filter(Boolean).join(words.language === 'ja' ? '' : ' ')));
+    trouble.replaceChildren(...LA.rich(LA.sentence(error)));
   }
   async function ask() {
     const wanted = wish();
     working(true); set(status, w('try.starting'));
     try {
       const told = await patient(server.try_ask(wanted));
-      if (told.error) return failed(told.error);
+      if (told.error || told.problem) return failed(told.error || told.problem);
       asked = told.id;
       await follow(asked, wanted);
     } catch { failed({ what: w('try.no_answer') }); }
@@ -73,7 +73,7 @@ LA.tryCard ??= (words, root, server, job, offer) => {
       if (number !== asked) return;
       let told;
       try { told = await patient(server.try_look({ id: number, lang: words.language })); lost = 0; } catch { lost += 1; continue; }
-      if (told.error) return failed(told.error);
+      if (told.error || told.problem) return failed(told.error || told.problem);
       if (told.state === 'cancelled') { working(false); set(status, w('try.cancelled')); return; }
       paint(told, wanted);
       if (told.state === 'done') { working(false); keep(told, wanted); return; }

@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.form import presets
-from app.jobs.glance import glance
 from app.jobs.live import sample_prompts, sample_row, short
 from app.jobs.outcome import files_of, outcome
 from app.jobs.store import Job, JobStore
-from app.texts import language_of, view_words, word
+from app.texts import word
 from trainer.messages import Language
 from trainer.settings import SETTINGS
 
 POINTS = 400
 
 
-def list_jobs(store: JobStore, request: Any) -> dict[str, Any]:
-    """All runs, newest first, a line each. `request`: {"lang", "words"}."""
-    wish = request if isinstance(request, dict) else {}
-    language = language_of(wish.get("lang"))
-    told: dict[str, Any] = {"jobs": [glance(job) for job in store.jobs()]}
-    if wish.get("words") != language:
-        told["words"] = {"language": language, **view_words(language)}
-    return told
+def show_jobs(
+    store: JobStore, ids: Sequence[str], against: str, language: Language, *, everything: bool = False
+) -> dict[str, Any]:
+    """One run, or two beside each other: the settings that differ, or `everything`.
 
-
-def show_jobs(store: JobStore, request: Any) -> dict[str, Any]:
-    """One run, or two beside each other.
-
-    `request`: {"chosen": [id, …], "against": name of a preset or "", "all": bool, "lang"}. One run is
-    compared with the default, or with that preset.
+    One run is compared with the default, or with the preset `against`.
     """
-    wish = request if isinstance(request, dict) else {}
-    language = language_of(wish.get("lang"))
-    chosen = wish.get("chosen")
-    ids = [str(job_id) for job_id in chosen[:2]] if isinstance(chosen, list) else []
-    shown = [job for job_id in ids if (job := store.get(job_id))]
+    shown = [job for job_id in ids[:2] if (job := store.get(job_id))]
     if not shown:
         return {"runs": [], "rows": [], "differ": 0, "settings": len(SETTINGS)}
     values = [job.settings() for job in shown]
-    against = str(wish.get("against") or "")
     if len(values) == 1:
         values.insert(0, base_settings(against, values[0]))
     rows = setting_rows(values[0], values[1], language)
     differing = [row for row in rows if row["differs"]]
     return {
         "runs": [detail(job, language) for job in shown],
-        "rows": rows if wish.get("all") else differing,
+        "rows": rows if everything else differing,
         "differ": len(differing),
         "settings": len(SETTINGS),
         "bases": [[card["name"], card["title"]] for card in presets.cards(language)],

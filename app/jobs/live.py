@@ -8,11 +8,12 @@ of a rewritten record counts as none, and everything is sent again.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from app.form.look import curve as curve_of
-from app.jobs.outcome import chosen_remedy, files_of, outcome
+from app.jobs.outcome import files_of, outcome
 from app.jobs.record import JobRecord
 from app.jobs.store import Job, JobStore
 from app.texts import base_name, language_of, log_line, view_words
@@ -31,9 +32,19 @@ FIRST_LINES = 300
 NEXT_LINES = 50
 
 
-def answer(store: JobStore, request: Any) -> dict[str, Any]:
-    """One answer to the browser. `request`: the cursor, with "lang"."""
-    cursor = request if isinstance(request, dict) else {}
+def at_work(store: JobStore) -> dict[str, Any] | None:
+    """The job to look at, short; None where there is none."""
+    job = store.current()
+    if job is None:
+        return None
+    facts: dict[str, Any] = {"id": job.id, "state": job.state, "name": job.name}
+    if facts["state"] != "running":
+        return facts
+    return {**facts, "step": job.last_step(), "stopping": job.stopping}
+
+
+def answer(store: JobStore, cursor: Mapping[str, Any]) -> dict[str, Any]:
+    """One answer to the browser: what is new since the cursor, which has "lang" too."""
     language = language_of(cursor.get("lang"))
     job = store.current()
     told: dict[str, Any] = {"boot": BOOT, "job": "", "state": "none"} if job is None else summary(job, cursor)
@@ -43,27 +54,7 @@ def answer(store: JobStore, request: Any) -> dict[str, Any]:
     return told
 
 
-def do(store: JobStore, request: Any) -> dict[str, Any]:
-    """A press of one of the view's own buttons: {"do": "continue" | "move" | "take_out", "job", "by"}.
-
-    "continue" may have a "remedy": its number, see app.remedies.
-    """
-    wish = request if isinstance(request, dict) else {}
-    job = store.get(str(wish.get("job")))
-    if job is None:
-        return {"done": False}
-    if wish.get("do") == "continue":
-        store.resume(job, chosen_remedy(job, wish.get("remedy")))
-    elif wish.get("do") == "move":
-        store.move(job.id, 1 if wish.get("by") == 1 else -1)
-    elif wish.get("do") == "take_out" and job.state == "queued":
-        job.stop()
-    else:
-        return {"done": False}
-    return {"done": True}
-
-
-def summary(job: Job, cursor: dict[str, Any]) -> dict[str, Any]:
+def summary(job: Job, cursor: Mapping[str, Any]) -> dict[str, Any]:
     """What is new about a job since the cursor."""
     language = language_of(cursor.get("lang"))
     record, state = job.record(), job.state
@@ -84,7 +75,7 @@ def summary(job: Job, cursor: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _int(cursor: dict[str, Any], name: str) -> int:
+def _int(cursor: Mapping[str, Any], name: str) -> int:
     value = cursor.get(name)
     return value if isinstance(value, int) else 0
 

@@ -6,11 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.jobs.files import result_file
 from app.jobs.smaller import choices
-from app.jobs.store import JobStore
-from app.texts import base_name, language_of, number, said, size, word
-from trainer.errors import UserError
+from app.texts import base_name, number, size, word
 from trainer.lora.info import LoraInfo, describe
 from trainer.lora.readers import Reader, family, is_pickle, learned_words, pickle_readers, readers
 from trainer.messages import Language
@@ -21,26 +18,12 @@ NUMBERS = {"F16": "fp16", "BF16": "bf16", "F32": "float"}
 """Formats under the names of "Save precision"."""
 
 
-def explain(store: JobStore, request: Any) -> dict[str, Any]:
-    """Everything about a LoRA file of a job. `request`: {"job", "file" (name), "lang"}."""
-    wish = request if isinstance(request, dict) else {}
-    language = language_of(wish.get("lang"))
-    job = store.get(str(wish.get("job")))
-    path = result_file(job, job.record(), str(wish.get("file"))) if job else None
-    if path is None:
-        return {"error": word(language, "inside.gone")}
-    return card(path, language)
-
-
 def card(path: Path, language: Language) -> dict[str, Any]:
-    """The card of one file: rows (what it contains), readers, words, metadata."""
+    """The card of one file: rows (what it contains), readers, words, metadata. Raises UserError, OSError."""
     if is_pickle(path):
         rows = [[word(language, "inside.size"), size(path.stat().st_size)]]
         return {"name": path.name, "rows": rows, "readers": verdicts(pickle_readers(), language)}
-    try:
-        info = described(path)
-    except UserError as error:
-        return {"error": str(said(error.message.code, error.message.values, language))}
+    info = described(path)
     words = learned_words(info.metadata)
     return {
         "name": base_name(info.path),

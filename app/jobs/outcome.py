@@ -12,6 +12,7 @@ from app.jobs.files import made, result_url
 from app.jobs.record import JobRecord
 from app.jobs.store import Job
 from app.texts import base_name, duration, number, said, size, word
+from trainer.errors import UserError
 from trainer.events import Failed, Finished, Saved, Stopped
 from trainer.messages import Language
 from trainer.plan.sample_prompts import SamplePrompt, prompts
@@ -66,10 +67,13 @@ def _result(job: Job, record: JobRecord, path: str, size_: str, language: Langua
 
 
 def inside_of(path: str, language: Language) -> dict[str, Any] | None:
-    """The LoRA file explained, short; None where it is gone."""
+    """The LoRA file explained, short; None where it is gone or cannot be read."""
     if not Path(path).is_file():
         return None
-    told = lora_card.card(Path(path), language)
+    try:
+        told = lora_card.card(Path(path), language)
+    except (UserError, OSError):
+        return None
     return {key: value for key, value in told.items() if key != "metadata"}
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-from app.jobs.store import Job, JobStore
-from app.texts import language_of, size, word
+from app.jobs.store import Job
+from app.texts import size, word
+from trainer.errors import UserError
 from trainer.files.paths import PATH_WIDGETS, clean_path
 from trainer.messages import Language
 from trainer.settings import SETTINGS
@@ -19,32 +19,15 @@ from trainer.settings import SETTINGS
 PATHS = tuple(key for key, setting in SETTINGS.items() if setting.spec.widget in PATH_WIDGETS)
 
 
-def remove(store: JobStore, request: Any) -> dict[str, Any]:
-    """Ask, and at the second request do. `request`: {"job", "sure": the job's id again, "lang"}.
-
-    Answers {"ask": sentence}, {"done": True} or {"error": sentence}.
-    """
-    wish = request if isinstance(request, dict) else {}
-    language = language_of(wish.get("lang"))
-    job = store.get(str(wish.get("job")))
-    if job is None:
-        return {"error": word(language, "error.no_job")}
-    if reason := objection(job, language):
-        return {"error": reason}
-    if wish.get("sure") != job.id:
-        values = {"name": job.name, "size": size(folder_size(job.folder.path))}
-        return {"ask": word(language, "remove.ask", **values)}
-    try:
-        store.remove(job)
-    except OSError as error:
-        return {"error": word(language, "error.disk", reason=error.strerror or str(error))}
-    return {"done": True}
+def question(job: Job, language: Language) -> str:
+    """What is asked before a run is removed."""
+    return word(language, "remove.ask", name=job.name, size=size(folder_size(job.folder.path)))
 
 
-def objection(job: Job, language: Language) -> str:
-    """Why a job is not removed; "" where nothing speaks against it."""
+def check(job: Job) -> None:
+    """Raise UserError where a run is not removed."""
     if job.state in ("running", "queued"):
-        return word(language, "remove.busy")
+        raise UserError("page.remove_busy")
     folder = job.folder.path.resolve()
     settings = job.settings()
     theirs = [str(settings.get(key) or "") for key in PATHS]
@@ -52,8 +35,7 @@ def objection(job: Job, language: Language) -> str:
     for text in theirs:
         place = Path(clean_path(text)) if text else None
         if place and place.is_absolute() and _is_in(place, folder):
-            return word(language, "remove.holds", path=str(place))
-    return ""
+            raise UserError("page.remove_holds", path=str(place))
 
 
 def _is_in(place: Path, folder: Path) -> bool:

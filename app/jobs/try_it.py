@@ -13,13 +13,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from app.jobs import process
-from app.jobs.files import result_file
 from app.jobs.store import Job, JobStore
-from app.texts import language_of, said, word
+from app.texts import said
+from trainer.errors import UserError
 from trainer.files.job_folder import PROJECT
 from trainer.messages import Language
 
@@ -70,48 +71,38 @@ class TryIt:
         self._wishes: OrderedDict[int, Wish] = OrderedDict()
         store.making_room.append(self.make_room)
 
-    def ask(self, request: Any) -> dict[str, Any]:
-        """Ask for pictures: {"job", "file" (name), "prompt", …} -> {"id"} or {"error"}."""
-        wish = request if isinstance(request, dict) else {}
-        language = language_of(wish.get("lang"))
-        job = self.store.get(str(wish.get("job")))
-        path = result_file(job, job.record(), str(wish.get("file"))) if job else None
-        if job is None or path is None:
-            return {"error": {"what": word(language, "try.no_file")}}
+    def ask(self, job: Job, file: Path, wish: Mapping[str, Any]) -> int:
+        """Ask for pictures with a LoRA file: the wish's number. Raises UserError."""
         if self.store.running():
-            return {"error": {"what": word(language, "try.busy")}}
+            raise UserError("page.try_busy")
         wanted = {key: wish[key] for key in WANTED if key in wish}
         wanted["prompt"] = LORA_TAG.sub(" ", str(wanted.get("prompt", ""))).strip()
         try:
-            return {"id": self._send(job, {**wanted, "file": str(path)})}
+            return self._send(job, {**wanted, "file": str(file)})
         except OSError as error:
-            reason = word(language, "try.cannot_start", reason=error.strerror or str(error))
-            return {"error": {"what": reason}}
+            raise UserError("page.try_cannot_start", reason=error.strerror or str(error)) from error
 
-    def look(self, request: Any) -> dict[str, Any]:
-        """What became of wish {"id"}: its state, how far it is, pictures, or an error in words."""
-        asked = request if isinstance(request, dict) else {}
-        language = language_of(asked.get("lang"))
+    def look(self, number: Any, language: Language) -> dict[str, Any]:
+        """What became of a wish: its state, how far it is, pictures, or a problem in words."""
         with self._lock:
-            wish = self._wishes.get(asked["id"]) if isinstance(asked.get("id"), int) else None
+            wish = self._wishes.get(number) if isinstance(number, int) else None
             if wish is None:
                 return {"state": "cancelled"}
             told = {"state": wish.state, "done": wish.done, "of": wish.of, "pictures": dict(wish.pictures)}
             if wish.problem:
-                told["error"] = in_words(*wish.problem, language)
+                problem = said(*wish.problem, language)
+                told["problem"] = {"what": problem.what, "why": problem.why, "fix": problem.fix}
             return {**told, "seconds": wish.seconds}
 
-    def cancel(self, request: Any) -> dict[str, Any]:
-        """Stop drawing wish {"id"}; the model stays loaded."""
-        asked = request if isinstance(request, dict) else {}
+    def cancel(self, number: Any) -> None:
+        """Stop drawing a wish; the model stays loaded."""
         with self._lock:
-            if asked.get("id") == self._number and self._process and self._process.stdin:
+            if number == self._number and self._process and self._process.stdin:
                 try:
                     self._process.stdin.write('{"cancel": true}\n')
                 except OSError:
                     self.end()
             self._give_up(cancelled=True)
-        return {}
 
     def _send(self, job: Job, wanted: Mapping[str, Any]) -> int:
         """Give the process a wish; start it where there is none for this job. Raises OSError."""
@@ -150,7 +141,7 @@ class TryIt:
         with self._lock:
             if talker is self._process:
                 self._process = None
-                self._give_up(problem="try.ended")
+                self._give_up(problem="page.try_ended")
 
     def _heard(self, line: str) -> None:
         try:
@@ -172,7 +163,7 @@ class TryIt:
     def make_room(self) -> None:
         """A training begins: the card is its own."""
         with self._lock:
-            self._give_up(problem="try.training")
+            self._give_up(problem="page.try_training")
             self.end()
 
     def end(self) -> None:
@@ -199,11 +190,3 @@ def _close(talker: subprocess.Popen[str]) -> None:
             talker.stdin.close()
     except OSError:
         pass  # it has ended already
-
-
-def in_words(code: str, values: Mapping[str, Any], language: Language) -> dict[str, str]:
-    """A problem for the page."""
-    if code in ("try.ended", "try.training"):
-        return {"what": word(language, code)}
-    told = said(code, values, language)
-    return {"what": told.what, "why": told.why, "fix": told.fix}

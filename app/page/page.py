@@ -15,7 +15,6 @@ import gradio as gr
 from gradio.components import Component
 
 from app.answers import Answers
-from app.jobs.try_it import TryIt
 from app.page import layout
 from app.page.advanced_tab import advanced_tab
 from app.page.folders_tab import folders_tab
@@ -40,7 +39,7 @@ DEMO_STEPS = (0, 40, 80, 160)
 def build_page(store: JobStore, roots: Roots | None = None) -> gr.Blocks:
     """The whole page for the jobs of one workspace. `roots`: the folders that it may use."""
     components: dict[str, Component] = {}
-    easel = TryIt(store)
+    answers = Answers(store, roots)
     i18n = layout.translated()
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         raw_html(header(), elem_id="head")
@@ -56,12 +55,12 @@ def build_page(store: JobStore, roots: Roots | None = None) -> gr.Blocks:
                 with gr.Tab(i18n("w.tab.advanced"), id="advanced", elem_id="t-advanced"):
                     advanced_tab(components, i18n)
                 with gr.Tab(i18n("w.tab.run"), id="run", elem_id="t-run"):
-                    views = [build_monitor(store, easel)]
+                    views = [build_monitor(answers)]
                 with gr.Tab(i18n("w.tab.jobs"), id="jobs", elem_id="t-jobs"):
-                    views.append(build_jobs_tab(store, easel))
+                    views.append(build_jobs_tab(answers))
             raw_html('<aside class="rail" id="la-rail"></aside>', elem_id="rail")
         raw_html(bar(), elem_id="bar")
-        bridge(components, Answers(store, roots))
+        bridge(components, answers)
         use_settings_again(views)
     return page
 

@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.answers import Answers
 from app.jobs.store import Job, JobStore
 from trainer.settings import Settings
 
@@ -42,6 +44,11 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
         return Settings.from_flat({**flat, **values})
 
     return make
+
+
+def ask(answers: Answers, question: str, **request: Any) -> dict[str, Any]:
+    """A question as the page's script asks it."""
+    return answers.questions[question]({"lang": "en", "browser": "0123456789abcdef" * 2, **request})
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -18,8 +18,8 @@ import uvicorn
 from gradio.context import Context
 from playwright.sync_api import Browser, Page, expect
 
+from app.answers import Answers
 from app.jobs.store import JobStore
-from app.jobs.try_it import TryIt
 from app.page.jobs_tab import build_jobs_tab
 from app.page.live_view import build_monitor
 from app.web import server
@@ -46,13 +46,13 @@ class Served:
 
     async def _build(self):
         Context.id = 0  # a new process counts its components from 0
-        easel = TryIt(self.store)
+        answers = Answers(self.store)
         with gr.Blocks(analytics_enabled=False) as blocks, gr.Tabs():
             with gr.Tab("Run", elem_id="t-run"):
-                build_monitor(self.store, easel)
+                build_monitor(answers)
             with gr.Tab("Jobs", elem_id="t-jobs"):
                 used = gr.Textbox(elem_id="used")
-                build_jobs_tab(self.store, easel).submit(job_of, None, used)
+                build_jobs_tab(answers).submit(job_of, None, used)
         return server.build_app(self.store, blocks, {})
 
     def start(self) -> None:

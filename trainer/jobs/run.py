@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any
 
 from trainer.distributed import processes
-from trainer.errors import StopRequested, UserError, is_out_of_memory
+from trainer.errors import DISK_FULL, StopRequested, UserError, is_out_of_memory
 from trainer.events import Event, EventLog, Failed, Finished, Phase, Saved, Started, Stopped, read_events
 from trainer.files.job_folder import JobFolder, find_state
 from trainer.files.redact import redacted, secret_values
@@ -26,7 +26,6 @@ from trainer.preflight import check, places
 from trainer.settings import Machine, Settings
 
 DONE, BUG, USER, STOPPED = 0, 1, 2, 3
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -220,7 +219,7 @@ def _explain(error: Exception) -> tuple[Failed, int]:
 def _disk_trouble(error: OSError) -> Failed | None:
     """What a disk answered, in words; None for an OSError about no file."""
     values = {"path": str(error.filename or ""), "reason": error.strerror or str(error)}
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         return Failed("training.disk_full", values, "output_dir")
     if isinstance(error, PermissionError) or error.errno in CLOSED:
         return Failed("training.no_permission", values, "output_dir")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from app.answers import Answers
 from app.jobs.store import JobStore
 from app.paths import Roots
-from tests.app.conftest import FAKE
+from tests.app.conftest import FAKE, ask
 from trainer.kohya.ages import KNOWN_KEYS
 from trainer.settings import SETTINGS
 
@@ -111,10 +111,6 @@ def nothing_is_run() -> Iterator[None]:
     assert not Path("made").exists()
 
 
-def ask(answers: Answers, question: str, **request: Any) -> dict[str, Any]:
-    return getattr(answers, question)({"browser": "b" * 32, **request})
-
-
 def goes_through_the_page(answers: Answers, text: str) -> None:
     """Loaded, looked at, turned into a command; every refusal is a sentence in either language."""
     for language in ("en", "ja"):
@@ -198,6 +194,5 @@ def test_texts_that_are_no_presets(answers: Answers, name: str):
     "question", ["look", "load", "save", "preset", "command", "find", "complete", "secret", "job"]
 )
 def test_requests_of_another_shape(answers: Answers, question: str, request_: Any):
-    [function] = [function for function in answers.functions() if function.__name__ == question]
-    json.dumps(function(request_))
+    json.dumps(answers.questions[question](request_))
     assert not (Path(answers.store.workspace) / "configs").exists()

@@ -13,6 +13,7 @@ from app.answers import Answers
 from app.form import imports
 from app.form import values as form
 from app.paths import Roots
+from tests.app.conftest import ask
 from trainer.settings import SETTINGS
 
 BROWSER = "0123456789abcdef0123456789abcdef"
@@ -31,7 +32,7 @@ def answers(store, tmp_path: Path) -> Answers:
 
 
 def load(answers: Answers, language: str = "en", **request):
-    return answers.load({"lang": language, "browser": BROWSER, **request})
+    return ask(answers, "load", lang=language, **request)
 
 
 def lora_header(metadata: dict[str, str]) -> tuple[bytes, int, int]:
@@ -64,7 +65,7 @@ def test_every_key_of_a_kohya_preset_is_in_the_report(answers, name):
 def test_a_kohya_preset_is_the_same_after_save_and_load(answers, tmp_path, name):
     first = load(answers, text=json.dumps(PRESETS[name]), name=f"{name}.json")
     path = str(tmp_path / "saved.json")
-    answers.save({"path": path, "values": first["values"], "carried": first["carried"]})
+    ask(answers, "save", path=path, values=first["values"], carried=first["carried"])
     again = load(answers, path=path)
     assert again["values"] == first["values"]
     added = {key: value for key, value in again["carried"].items() if key not in first["carried"]}

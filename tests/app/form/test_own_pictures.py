@@ -10,6 +10,7 @@ import pytest
 from app.answers import Answers
 from app.form.own_pictures import listed
 from app.jobs.store import JobStore
+from tests.app.conftest import ask
 from trainer.data.dataset_file import read_pictures
 from trainer.errors import UserError
 
@@ -61,11 +62,11 @@ def test_the_button_mends_the_problem(own, tmp_path, language):
     [problem] = _problems(answers, values, language)
     assert problem.get("does") == "list_pictures", problem
     assert problem["button"]
-    made = answers.list_pictures({"folder": str(own), "lang": language})
+    made = ask(answers, "list_pictures", folder=str(own), lang=language)
     assert _problems(answers, {**values, **made["changes"]}, language) == []
 
 
 def _problems(answers: Answers, values: dict, language: str) -> list[dict]:
-    look = answers.look({"values": values, "lang": language})
+    look = ask(answers, "look", values=values, lang=language)
     return [one for one in look["problems"] if one["setting"] in ("train_data_dir", "dataset_config")
             and one["blocks"]]  # fmt: skip

@@ -10,11 +10,11 @@ from PIL import Image
 
 from app.answers import Answers
 from app.form.preset_files import is_preset
+from app.jobs.files import result_file
 from app.jobs.outcome import files_of, outcome
 from app.jobs.store import Job, JobStore
 from app.paths import Roots, default_roots
-from app.web.routes import result_file
-from tests.app.conftest import wait_until
+from tests.app.conftest import ask, wait_until
 from trainer.files.job_folder import PROJECT, JobFolder
 from trainer.settings import Settings
 
@@ -40,10 +40,6 @@ def answers(store: JobStore, mine: Path) -> Answers:
     return Answers(store, Roots((store.workspace, mine.resolve())))
 
 
-def ask(answers: Answers, question: str, language: str = "en", **request):
-    return getattr(answers, question)({"lang": language, "browser": "a" * 32, **request})
-
-
 OUTSIDE = (
     "../away/momo.json", "way_out/momo.json", "link.json", "loop.json", ".hidden/momo.json",
     "../away/not_there.json", "/etc/passwd.json", "\0.json",
@@ -55,7 +51,7 @@ def test_no_preset_is_opened_outside(answers: Answers, mine: Path, name: str):
     seen = ask(answers, "load", path=str(mine / name))
     assert "values" not in seen
     assert "--root" in seen["error"]["what"]
-    japanese = ask(answers, "load", "ja", path=str(mine / name))["error"]["what"]
+    japanese = ask(answers, "load", lang="ja", path=str(mine / name))["error"]["what"]
     assert "--root" in japanese
     assert "フォルダ" in japanese
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app import texts as wording
+from app.answers import Answers
 from app.jobs import compare, live
 from app.jobs.record import Curves, JobRecord
 from app.jobs.store import Job, JobStore
@@ -113,11 +115,12 @@ def test_a_run_that_continues_cuts_the_curve(job: Job):
 @pytest.mark.parametrize(
     "bad", [None, [], "x", {"point": "a", "line": None, "version": [], "key": 5, "job": {}}]
 )
-def test_any_cursor_is_answered(store: JobStore, job: Job, bad: object):
+def test_any_cursor_is_answered(store: JobStore, job: Job, bad: Any):
     write(job, Phase("start"), *steps(1, 3))
-    assert live.answer(store, bad)["job"] == job.id
-    assert live.do(store, bad) == {"done": False}
-    assert compare.show_jobs(store, bad)["runs"] == []
+    answers = Answers(store)
+    assert answers.questions["live"](bad)["job"] == job.id
+    assert "error" in answers.questions["act"](bad)
+    assert answers.questions["show"](bad)["runs"] == []
 
 
 def test_hundred_thousand_steps_are_thinned_and_read_once(job: Job):
@@ -286,13 +289,13 @@ def test_sizes():
 def test_settings_side_by_side(store: JobStore, job: Job, tmp_path: Path):
     flat = {"output_dir": str(tmp_path), "output_name": "dog", "unet_lr": 5e-5, "cache_latents": False}
     other = Job(JobFolder.create(store.workspace, Settings.from_flat(flat)), store)
-    told = compare.show_jobs(store, {"chosen": [job.id, other.id], "lang": "en"})
+    told = compare.show_jobs(store, [job.id, other.id], "", "en")
     rows = {row["key"]: (row["a"], row["b"]) for row in told["rows"]}
     assert rows["unet_lr"] == ("1e-4", "5e-5")
     assert rows["cache_latents"] == ("on", "off")
     assert rows["sample_prompts"][1] == "blank"
     assert told["differ"] == len(rows)
-    everything = compare.show_jobs(store, {"chosen": [job.id, other.id], "all": True})
+    everything = compare.show_jobs(store, [job.id, other.id], "", "en", everything=True)
     assert len(everything["rows"]) > 150
 
 

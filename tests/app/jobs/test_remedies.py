@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from app.answers import Answers
 from app.jobs import remedies
-from app.jobs.live import do, parts
+from app.jobs.live import parts
 from app.jobs.store import JobStore
 from app.texts import words
-from tests.app.conftest import wait_until
+from tests.app.conftest import ask, wait_until
 from tests.trainer.runs import DEMO
 from trainer.messages import LANGUAGES
 from trainer.settings import Settings
@@ -86,7 +87,7 @@ def test_a_failed_run_continues_with_the_change(store: JobStore, settings: MakeS
     assert told["remedies"][0]["needs"] < told["memory"]["now"]
     assert told["resume"] == 10
     job.folder.write_json(job.folder.settings_file, {**job.settings(), "training_comment": "quiet"})
-    assert do(store, {"do": "continue", "job": job.id, "remedy": 3}) == {"done": True}
+    assert ask(Answers(store), "act", do="continue", job=job.id, remedy=3) == {"done": True}
     assert job.settings()["train_batch_size"] == 8, "a change that needs a new start is not made here"
     wait_until(job, "finished")
 
@@ -94,6 +95,6 @@ def test_a_failed_run_continues_with_the_change(store: JobStore, settings: MakeS
 def test_the_change_is_in_the_jobs_settings(store: JobStore, settings: MakeSettings):
     job = store.start(settings("fail=12 quiet"))
     wait_until(job, "failed")
-    do(store, {"do": "continue", "job": job.id, "remedy": 0})
+    ask(Answers(store), "act", do="continue", job=job.id, remedy=0)
     wait_until(job, "failed", "finished")
     assert json.loads(job.folder.settings_file.read_text())["gradient_checkpointing"] is True

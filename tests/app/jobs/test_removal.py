@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from app.answers import SECOND_PRESS, Answers
+from app.answers import Answers
+from app.answers.runs import SECOND_PRESS
 from app.form import values as form
 from app.jobs.outcome import outcome
-from app.jobs.removal import remove
 from app.jobs.store import JobStore
 from app.paths import Roots
-from tests.app.conftest import FAKE, wait_for, wait_until
+from tests.app.conftest import FAKE, ask, wait_for, wait_until
 from trainer.files.secrets import read_secret, secrets_file
 from trainer.settings import Settings
 
@@ -37,22 +37,22 @@ def test_a_run_is_removed_after_a_second_yes(store: JobStore, settings: MakeSett
     other = store.start(settings(output_name="other"))
     wait_until(other, "finished")
     results = sorted((tmp_path / "out").iterdir())
-    assert "mascot" in remove(store, {"job": job.id, "lang": "en"})["ask"]
-    assert "LoRA ファイルは残ります" in remove(store, {"job": job.id, "lang": "ja"})["ask"]
-    assert "ask" in remove(store, {"job": job.id, "sure": other.id})
+    assert "mascot" in ask(Answers(store), "remove", job=job.id, lang="en")["ask"]
+    assert "LoRA ファイルは残ります" in ask(Answers(store), "remove", job=job.id, lang="ja")["ask"]
+    assert "ask" in ask(Answers(store), "remove", job=job.id, sure=other.id)
     assert job.folder.path.exists()
-    assert remove(store, {"job": job.id, "sure": job.id}) == {"done": True}
+    assert ask(Answers(store), "remove", job=job.id, sure=job.id) == {"done": True}
     assert [left.id for left in store.jobs()] == [other.id]
     assert not job.folder.path.exists()
     assert sorted((tmp_path / "out").iterdir()) == results, "LoRA files stay"
-    assert "error" in remove(store, {"job": job.id, "sure": job.id})
+    assert "error" in ask(Answers(store), "remove", job=job.id, sure=job.id)
 
 
 def test_a_run_at_work_or_in_line_is_not_removed(store: JobStore, settings: MakeSettings):
     job, waiting = store.start(settings("seconds=0.2")), store.start(settings())
     for one in (job, waiting):
         for language in ("en", "ja"):
-            assert remove(store, {"job": one.id, "sure": one.id, "lang": language})["error"]
+            assert ask(Answers(store), "remove", job=one.id, sure=one.id, lang=language)["error"]
         store.remove(one)
         assert one.folder.path.exists()
 
@@ -60,7 +60,7 @@ def test_a_run_at_work_or_in_line_is_not_removed(store: JobStore, settings: Make
 @pytest.mark.parametrize("name", ["..", ".", "", "../jobs", "/", "/etc", "%2e%2e", None, 5, {"a": 1}])
 def test_no_other_folder_is_removed(store: JobStore, tmp_path: Path, name: object):
     before = sorted(tmp_path.rglob("*"))
-    assert "error" in remove(store, {"job": name, "sure": name})
+    assert "error" in ask(Answers(store), "remove", job=name, sure=name)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -72,7 +72,7 @@ def test_what_a_run_s_folder_links_to_stays(store: JobStore, settings: MakeSetti
     (precious / "photo.png").write_text("x")
     (job.folder.path / "link").symlink_to(precious)
     (job.folder.samples / "photo.png").symlink_to(precious / "photo.png")
-    assert remove(store, {"job": job.id, "sure": job.id}) == {"done": True}
+    assert ask(Answers(store), "remove", job=job.id, sure=job.id) == {"done": True}
     assert (precious / "photo.png").read_text() == "x"
 
 
@@ -84,7 +84,7 @@ def test_a_run_that_holds_something_of_the_person_s_is_not_removed(store: JobSto
     mine.mkdir()
     changed = {**job.settings(), "train_data_dir": str(mine)}
     job.folder.write_json(job.folder.settings_file, changed)
-    assert str(mine) in remove(store, {"job": job.id, "sure": job.id})["error"]
+    assert str(mine) in ask(Answers(store), "remove", job=job.id, sure=job.id)["error"]["what"]
     assert mine.exists()
 
 
@@ -105,10 +105,6 @@ def test_what_an_interrupted_removal_left_is_removed_at_the_next_start(
 @pytest.fixture
 def answers(store: JobStore, tmp_path: Path, root: Path) -> Answers:
     return Answers(store, Roots((tmp_path.resolve(), root.resolve())))
-
-
-def ask(answers: Answers, question: str, **request):
-    return getattr(answers, question)({"lang": "en", "browser": "a" * 32, **request})
 
 
 def written(folder: Path) -> list[Path]:

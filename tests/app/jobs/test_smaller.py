@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from app.jobs import lora_card, smaller
+from app.answers import Answers
 from app.jobs.files import result_file
 from app.jobs.outcome import files_of
 from app.jobs.store import Job, JobStore
-from tests.app.conftest import wait_until
+from tests.app.conftest import ask, wait_until
 from trainer.settings import Settings
 
 MakeSettings = Callable[..., Settings]
@@ -36,12 +36,12 @@ def job(store: JobStore, settings: MakeSettings, tmp_path: Path) -> Job:
 
 
 def test_the_card_offers_the_ranks_inside(store: JobStore, job: Job):
-    told = lora_card.explain(store, {"job": job.id, "file": "mascot.safetensors", "lang": "en"})
+    told = ask(Answers(store), "explain", job=job.id, file="mascot.safetensors", lang="en")
     assert told["smaller"] == [2, 4, 6]
 
 
 def test_a_smaller_file_is_made_listed_and_served(store: JobStore, job: Job, tmp_path: Path):
-    told = smaller.make(store, {"job": job.id, "file": "mascot.safetensors", "rank": 4})
+    told = ask(Answers(store), "make_smaller", job=job.id, file="mascot.safetensors", rank=4)
     assert told["name"] == "mascot-rank4.safetensors"
     assert told["name"] in [row.get("name") for row in files_of(job, job.record())]
     path = result_file(job, job.record(), told["name"])
@@ -58,4 +58,4 @@ def test_files_of_others_are_not_the_runs(store: JobStore, job: Job, tmp_path: P
 
 @pytest.mark.parametrize("rank", [8, 3, 0, "4", None])
 def test_a_rank_that_is_not_inside_is_an_error_in_words(store: JobStore, job: Job, rank: object):
-    assert smaller.make(store, {"job": job.id, "file": "mascot.safetensors", "rank": rank})["error"]
+    assert ask(Answers(store), "make_smaller", job=job.id, file="mascot.safetensors", rank=rank)["error"]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from app.answers import Answers
 from app.jobs.store import Job, JobStore
-from app.jobs.try_it import ENDED, TryIt
-from tests.app.conftest import wait_for, wait_until
+from app.jobs.try_it import ENDED
+from tests.app.conftest import ask, wait_for, wait_until
 from trainer.settings import Settings
 
 MakeSettings = Callable[..., Settings]
@@ -17,10 +18,10 @@ WISH = {"file": "mascot.safetensors", "strength": 0.6, "seed": 1, "width": 64, "
 
 
 @pytest.fixture
-def easel(store: JobStore) -> Iterator[TryIt]:
-    made = TryIt(store)
+def answers(store: JobStore) -> Iterator[Answers]:
+    made = Answers(store)
     yield made
-    made.end()
+    made.runs.easel.end()
 
 
 @pytest.fixture
@@ -30,66 +31,69 @@ def job(store: JobStore, settings: MakeSettings) -> Job:
     return made
 
 
-def drawn(easel: TryIt, job: Job, prompt: str, **values: object) -> dict[str, Any]:
+def wished(answers: Answers, job: Job, prompt: str, **values: Any) -> dict[str, Any]:
+    return ask(answers, "try_ask", **{**WISH, "job": job.id, "prompt": prompt, **values})
+
+
+def drawn(answers: Answers, job: Job, prompt: str) -> dict[str, Any]:
     """The end of one wish."""
-    told = easel.ask({**WISH, "job": job.id, "prompt": prompt, **values})
-    assert "id" in told, told
-    wait_for(lambda: easel.look({"id": told["id"]})["state"] in ENDED)
-    return easel.look({"id": told["id"], "lang": "en"})
+    number = wished(answers, job, prompt)["id"]
+    wait_for(lambda: ask(answers, "try_look", id=number)["state"] in ENDED)
+    return ask(answers, "try_look", id=number)
 
 
-def process_of(easel: TryIt):
-    return easel._process
+def process_of(answers: Answers):
+    return answers.runs.easel._process
 
 
-def test_two_pictures_from_one_process(easel: TryIt, job: Job):
-    first = drawn(easel, job, "a cat")
-    process = process_of(easel)
-    second = drawn(easel, job, "a dog")
-    assert process_of(easel) is process, "the model stays loaded"
+def test_two_pictures_from_one_process(answers: Answers, job: Job):
+    first = drawn(answers, job, "a cat")
+    process = process_of(answers)
+    second = drawn(answers, job, "a dog")
+    assert process_of(answers) is process, "the model stays loaded"
     assert first["state"] == second["state"] == "done"
     assert set(first["pictures"]) == {"base", "lora"}
     assert first["pictures"] != second["pictures"]
 
 
-def test_an_error_is_said_in_words_and_the_process_stays(easel: TryIt, job: Job):
-    told = drawn(easel, job, "fail")
-    assert told["error"]["what"] == "Memory ran out while drawing."
-    assert drawn(easel, job, "a cat")["state"] == "done"
+def test_an_error_is_said_in_words_and_the_process_stays(answers: Answers, job: Job):
+    told = drawn(answers, job, "fail")
+    assert told["problem"]["what"] == "Memory ran out while drawing."
+    assert drawn(answers, job, "a cat")["state"] == "done"
 
 
-def test_a_process_that_dies_is_said_and_begun_anew(easel: TryIt, job: Job):
-    told = drawn(easel, job, "crash")
-    assert "ended without a word" in told["error"]["what"]
-    assert drawn(easel, job, "a cat")["state"] == "done"
+def test_a_process_that_dies_is_said_and_begun_anew(answers: Answers, job: Job):
+    told = drawn(answers, job, "crash")
+    assert "ended without a word" in told["problem"]["what"]
+    assert drawn(answers, job, "a cat")["state"] == "done"
 
 
-def test_a_training_ends_the_drawing(easel: TryIt, job: Job, store: JobStore, settings: MakeSettings):
-    number = easel.ask({**WISH, "job": job.id, "prompt": "slow"})["id"]
-    process = process_of(easel)
+def test_a_training_ends_the_drawing(answers: Answers, job: Job, store: JobStore, settings: MakeSettings):
+    number = wished(answers, job, "slow")["id"]
+    process = process_of(answers)
     assert process
     training = store.start(settings("seconds=0.2", max_train_steps=500))
-    assert "training has begun" in easel.look({"id": number})["error"]["what"]
+    assert "training has begun" in ask(answers, "try_look", id=number)["problem"]["what"]
     wait_for(lambda: process.poll() is not None)
-    refused = easel.ask({**WISH, "job": job.id, "prompt": "a cat", "lang": "en"})
+    refused = wished(answers, job, "a cat")
     assert "training is running" in refused["error"]["what"]
     training.kill()
 
 
-def test_a_new_wish_replaces_the_one_at_work(easel: TryIt, job: Job):
-    number = easel.ask({**WISH, "job": job.id, "prompt": "slow"})["id"]
-    easel.ask({**WISH, "job": job.id, "prompt": "a cat"})
-    assert easel.look({"id": number})["state"] == "cancelled"
+def test_a_new_wish_replaces_the_one_at_work(answers: Answers, job: Job):
+    number = wished(answers, job, "slow")["id"]
+    wished(answers, job, "a cat")
+    assert ask(answers, "try_look", id=number)["state"] == "cancelled"
 
 
 @pytest.mark.parametrize("file", ["../mascot.safetensors", "/etc/passwd", "other.safetensors", ""])
-def test_only_files_of_the_run_are_tried(easel: TryIt, job: Job, file: str):
-    assert "error" in easel.ask({**WISH, "job": job.id, "prompt": "a cat", "file": file})
-    assert process_of(easel) is None
+def test_only_files_of_the_run_are_tried(answers: Answers, job: Job, file: str):
+    assert "error" in wished(answers, job, "a cat", file=file)
+    assert process_of(answers) is None
 
 
 @pytest.mark.parametrize("bad", [None, [], "x", {"id": "1"}, {"id": []}, {"job": 5, "file": None}])
-def test_any_request_is_answered(easel: TryIt, bad: object):
-    assert "error" in easel.ask(bad)
-    assert easel.look(bad) == {"state": "cancelled"}
-    assert easel.cancel(bad) == {}
+def test_any_request_is_answered(answers: Answers, bad: Any):
+    assert answers.questions["try_ask"](bad)["error"]["what"]
+    assert answers.questions["try_look"](bad) == {"state": "cancelled"}
+    assert answers.questions["try_cancel"](bad) == {}

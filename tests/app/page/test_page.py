@@ -15,6 +15,7 @@ from app.form.drafts import Drafts
 from app.form.look import look
 from app.page.page import build_page, mount_options, script
 from app.paths import Roots
+from tests.app.conftest import ask
 from trainer.errors import UserError
 from trainer.settings import SETTINGS
 
@@ -55,10 +56,6 @@ def values(pictures: Path, tmp_path: Path, root: Path) -> dict:
 @pytest.fixture
 def answers(store, tmp_path: Path) -> Answers:
     return Answers(store, Roots((tmp_path.resolve(),)))
-
-
-def ask(answers: Answers, name: str, **request):
-    return getattr(answers, name)({"lang": "en", "browser": BROWSER, **request})
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
@@ -151,7 +148,9 @@ def test_settings_are_saved_as_json_and_replace_no_other_kind(answers, values, t
 
 
 def test_a_bare_name_is_kept_in_the_workspace(answers, values):
-    assert ask(answers, "save", path="momo", values=values)["path"] == str(answers.configs / "momo.json")
+    assert ask(answers, "save", path="momo", values=values)["path"] == str(
+        answers.store.workspace / "configs" / "momo.json"
+    )
 
 
 def test_what_we_do_not_use_survives_load_and_save(answers, tmp_path):
@@ -179,7 +178,7 @@ def test_draft_comes_back_without_secrets(answers, values):
     assert started["values"]["train_data_dir"] == values["train_data_dir"]
     assert started["path"] == "momo.json"
     assert not started["fresh"]
-    assert "hush" not in (answers.drafts.folder / f"{BROWSER}.json").read_text(encoding="utf-8")
+    assert "hush" not in (answers.store.workspace / "drafts" / f"{BROWSER}.json").read_text(encoding="utf-8")
     assert ask(answers, "start", browser="f" * 32)["values"]["train_data_dir"] == ""
 
 
@@ -240,6 +239,16 @@ def test_page_builds_with_all_settings(store):
     page = build_page(store)
     ids = {component.get("props", {}).get("elem_id") for component in page.config["components"]}
     assert {f"f-{key}" for key in SETTINGS} <= ids
+
+
+def test_the_page_asks_nothing_but_its_questions(store, answers):
+    """What Gradio's server calls for the page is `answers`, whose errors are sentences."""
+    asked = [
+        function.__name__
+        for block in build_page(store).blocks.values()
+        for function in getattr(block, "server_fns", [])
+    ]
+    assert set(asked) == set(answers.questions)
 
 
 def test_page_asks_no_other_host():

@@ -20,8 +20,8 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from app.answers import Answers
 from app.jobs.store import Job, JobStore
-from app.jobs.try_it import TryIt
 from app.page.live_view import build_monitor
 from app.web import server
 from app.web.guard import LOCAL, Guard, wanted_language
@@ -75,7 +75,7 @@ class Site:
 
 def small_page(store: JobStore) -> gr.Blocks:
     with gr.Blocks(analytics_enabled=False) as blocks:
-        build_monitor(store, TryIt(store))
+        build_monitor(Answers(store))
         text = gr.Textbox()
         gr.Button().click(str.upper, text, text, api_name="shout")
     return blocks

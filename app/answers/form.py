@@ -1,82 +1,39 @@
-"""What the page asks while it is open: each method takes one JSON object and returns one.
-
-They are called straight from the page's script (gr.HTML server functions: no queue, behind the same
-login as the page). Errors that a person can mend come back as {"error": {"what", "why", "fix"}}.
-"""
+"""Questions about the form: marks, plan, pictures, presets, files of settings, and starting a run."""
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shlex
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from app import paths
+from app.answers.question import Answer, Request, question
 from app.form import dataset as data_plan
 from app.form import help_texts, imports, own_pictures, preset_files, presets
 from app.form import values as form
 from app.form.drafts import Drafts
 from app.form.look import look as look_at
-from app.jobs import pace
-from app.texts import language_of, word
+from app.jobs import live, pace
+from app.jobs.store import JobStore
+from app.texts import language_of
 from trainer import kohya
 from trainer.errors import UserError
 from trainer.files.paths import clean_path
 from trainer.files.secrets import NAMES as SECRETS
 from trainer.files.secrets import read_secret, variable_of, write_secret
-from trainer.messages import LANGUAGES, Language, Message, say
+from trainer.messages import LANGUAGES, say
 from trainer.plan.run import Plan
 from trainer.preflight import places
 from trainer.preflight.check import check_values
 from trainer.settings import SETTINGS, Settings
 
-if TYPE_CHECKING:
-    from app.jobs.store import JobStore
 
-Request = Mapping[str, Any]
-Answer = dict[str, Any]
-SECOND_PRESS = 1.0
-"""Seconds after Stop from which another press means it: a double click is one press."""
-
-
-def answering(method: Callable[[Answers, Request], Answer]) -> Callable[[Answers, Request], Answer]:
-    """Turn errors that a person can mend into an answer in their language."""
-
-    @functools.wraps(method)
-    def safe(self: Answers, request: Request) -> Answer:
-        request = _whole_letters(request)
-        language = language_of(request.get("lang"))
-        try:
-            return method(self, request)
-        except UserError as error:
-            said = _said(error, language)
-        except OSError as error:
-            said = {"what": word(language, "error.disk", reason=error.strerror or str(error))}
-        return {"error": said}
-
-    return safe
-
-
-def _whole_letters(request: Request) -> Request:
-    """Half letters (lone surrogates, from JavaScript or a damaged file) as "?": no file can hold them."""
-    text = json.dumps(request, ensure_ascii=False, default=str)
-    return request if text.isascii() else json.loads(text.encode("utf-8", "replace"))
-
-
-def _said(error: UserError, language: Language) -> dict[str, str]:
-    message = error.message
-    if message.code.startswith("page."):
-        return {"what": word(language, f"error.{message.code[5:]}", **message.values)}
-    said = say(Message(message.code, message.values), language)
-    return {"what": said.what, "why": said.why, "fix": said.fix}
-
-
-class Answers:
-    """The page's questions, answered for one workspace."""
+class FormAnswers:
+    """Questions about the form, answered for one workspace."""
 
     def __init__(self, store: JobStore, roots: paths.Roots | None = None) -> None:
         self.store = store
@@ -84,13 +41,7 @@ class Answers:
         self.configs = Path(store.workspace) / "configs"
         self.drafts = Drafts(Path(store.workspace) / "drafts")
 
-    def functions(self) -> list[Callable[[Request], Answer]]:
-        """For `gr.HTML(server_functions=…)`, which goes by __name__."""
-        names = ("start", "look", "pictures", "load", "save", "preset", "command", "find", "train", "stop",
-                 "job", "complete", "secret", "list_pictures")  # fmt: skip
-        return [_plain_function(name, getattr(self, name)) for name in names]
-
-    @answering
+    @question
     def start(self, request: Request) -> Answer:
         """Everything that does not change while the page is open, and the draft."""
         language = language_of(request.get("lang"))
@@ -107,10 +58,10 @@ class Answers:
             "fresh": not draft.get("values") and not self.store.jobs(),
             "presets": presets.cards(language),
             "secrets": {key: _where_kept(key) for key in SECRETS},
-            "job": self._job(),
+            "job": live.at_work(self.store),
         }
 
-    @answering
+    @question
     def look(self, request: Request) -> Answer:
         """Marks, problems and plan of the form's content; keeps it as the browser's draft."""
         values = _values(request)
@@ -128,7 +79,7 @@ class Answers:
 
         return look_at(values, language_of(request.get("lang")), seconds, self.roots)
 
-    @answering
+    @question
     def pictures(self, request: Request) -> Answer:
         """The dataset plan with thumbnails; as it will be with the fixes, where there is none without."""
         values = _values(request)
@@ -143,7 +94,7 @@ class Answers:
         plan = data_plan.dataset(values, language_of(request.get("lang")), self.roots)
         return {"dataset": plan and {**plan, "assumed": bool(checked.assumed)}}
 
-    @answering
+    @question
     def list_pictures(self, request: Request) -> Answer:
         """Learn the pictures of `folder` as they lie: the settings that change."""
         folder = Path(clean_path(str(request.get("folder") or "")))
@@ -151,7 +102,7 @@ class Answers:
         path = own_pictures.listed(folder, self.configs)
         return {"changes": {"dataset_config": str(path)}}
 
-    @answering
+    @question
     def load(self, request: Request) -> Answer:
         """Settings from a file (`path`), from what the browser sends (`text` or `pieces`), or a `job`."""
         if "job" in request:
@@ -174,7 +125,7 @@ class Answers:
             "report": {language: imports.report_json(imported.report, language) for language in LANGUAGES},
         }
 
-    @answering
+    @question
     def save(self, request: Request) -> Answer:
         """Write the form as kohya_ss's JSON; asks back ({"exists"}) before another file is replaced."""
         path = self._config(request.get("path"))
@@ -196,7 +147,7 @@ class Answers:
         """A configuration file by what was typed: bare names lie in <workspace>/configs."""
         return preset_files.typed_place(name, self.configs)
 
-    @answering
+    @question
     def preset(self, request: Request) -> Answer:
         """What a preset would change, and the content of the form with it."""
         values = _values(request)
@@ -206,7 +157,7 @@ class Answers:
             "difference": presets.difference(values, new, language_of(request.get("lang"))),
         }
 
-    @answering
+    @question
     def command(self, request: Request) -> Answer:
         """The run as our command, and as sd-scripts'."""
         language = language_of(request.get("lang"))
@@ -222,7 +173,7 @@ class Answers:
             "cannot": [say(message, language).what for message in kohya.sd_scripts_cannot(settings)],
         }
 
-    @answering
+    @question
     def secret(self, request: Request) -> Answer:
         """Keep a key or token ({"key", "value"}; blank: forget it). It is never sent back."""
         key, value = str(request.get("key")), str(request.get("value") or "")
@@ -232,12 +183,12 @@ class Answers:
             raise UserError("page.no_secret") from error
         return {"kept": _where_kept(key)}
 
-    @answering
+    @question
     def find(self, request: Request) -> Answer:
         """Settings that match a search."""
         return {"found": help_texts.find(str(request.get("query") or ""), language_of(request.get("lang")))}
 
-    @answering
+    @question
     def train(self, request: Request) -> Answer:
         """Start the run, unless something stands in its way: then the look at the form comes back."""
         values = _values(request)
@@ -249,45 +200,12 @@ class Answers:
         job = self.store.start(settings)
         return {"job": {"id": job.id, "state": job.state}}
 
-    @answering
-    def stop(self, _request: Request) -> Answer:
-        """Ask the running job to save and end; asked again, its process is ended."""
-        job = self.store.current()
-        if job and job.stopping and job.stopping_for() >= SECOND_PRESS:
-            job.kill()
-        elif job and job.state in ("running", "queued"):
-            job.stop()
-        return {"job": self._job()}
-
-    @answering
-    def job(self, _request: Request) -> Answer:
-        """The job at work, for the bar."""
-        return {"job": self._job()}
-
-    def _job(self) -> Answer | None:
-        job = self.store.current()
-        if job is None:
-            return None
-        state = job.state
-        facts = {"id": job.id, "state": state, "name": job.name}
-        if state != "running":
-            return facts
-        return {**facts, "step": job.last_step(), "stopping": job.stopping}
-
-    @answering
+    @question
     def complete(self, request: Request) -> Answer:
         """Files and folders that begin with what is typed."""
         wish = {"prefix": request.get("prefix"), "kind": request.get("kind")}
         found = paths.complete(wish, self.roots)
         return {"paths": [entry["path"] for entry in found]}
-
-
-def _plain_function(name: str, method: Callable[[Request], Answer]) -> Callable[[Request], Answer]:
-    def function(request: Request) -> Answer:
-        return method(request if isinstance(request, dict) else {})
-
-    function.__name__ = name
-    return function
 
 
 def _values(request: Request) -> dict[str, Any]:
