@@ -9,7 +9,7 @@ from typing import Any
 from app.jobs.smaller import choices
 from app.texts import base_name, number, size, word
 from trainer.lora.info import LoraInfo, describe
-from trainer.lora.readers import Reader, family, is_pickle, learned_words, pickle_readers, readers
+from trainer.lora.readers import Reader, is_pickle, learned_words, pickle_readers, readers
 from trainer.messages import Language
 
 MOST_SIZES = 6
@@ -68,8 +68,10 @@ def contents(info: LoraInfo, language: Language) -> list[list[str]]:
         shown = word(language, "inside.alpha", rank=dim, **values)
         rank = word(language, "inside.rank_row") if len(rows) == 2 else ""
         rows.append([rank, shown if len(info.sizes) == 1 else f"{shown} ({number(count)})"])
-    if base := family(info):
-        rows.append([word(language, "inside.base"), word(language, f"works.{base}")])
+    if info.family:
+        rows.append([word(language, "inside.base"), word(language, f"works.{info.family}")])
+    elif info.other_family:
+        rows.append([word(language, "inside.base"), word(language, "works.other", title=info.other_family)])
     dtypes = {NUMBERS.get(name, name): count for name, count in info.dtypes.items()}
     rows.append([word(language, "inside.numbers"), _counted(dtypes, counts=len(dtypes) > 1)])
     return [*rows, [word(language, "inside.size"), size(info.size)]]

@@ -16,7 +16,7 @@ from trainer.errors import UserError
 from trainer.events import Failed, Finished, Saved, Stopped
 from trainer.messages import Language
 from trainer.plan.sample_prompts import SamplePrompt, prompts
-from trainer.settings import SETTINGS
+from trainer.settings import SETTINGS, family_key
 
 KILLED = (-9, 137)
 """Exit codes of a process that the system ended (Linux: the out-of-memory killer)."""
@@ -186,11 +186,10 @@ def how_to_use(job: Job, record: JobRecord, path: str, language: Language) -> di
     settings = job.settings()
     learned = list(dict.fromkeys(_learned_words(record)))
     stem = Path(base_name(path)).stem
-    family = "sdxl" if settings.get("sdxl") else "sd2" if settings.get("v2") else "sd1"
     return {
         "prompt": " ".join([f"<lora:{stem}:0.8>", *learned[:1]]),
         "words": ", ".join(learned),
-        "base": word(language, f"works.{family}"),
+        "base": word(language, f"works.{family_key(settings)}"),
     }
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from app.jobs.store import Job, JobStore
 from trainer.errors import UserError
 from trainer.events import Event, Sampled, Started, Step, parse
+from trainer.families.table import named_by
 from trainer.plan.memory import trains_text_encoder, trains_unet
 from trainer.plan.run import Plan
 from trainer.settings import Settings
@@ -67,8 +68,7 @@ def kind_of(settings: Settings) -> Kind:
     quick = model.model_list not in ("", "custom")
     return (
         model.model_list if quick else model.pretrained_model_name_or_path,
-        model.v2,
-        model.sdxl,
+        named_by(model).key,
         machine.mixed_precision,
         machine.gradient_checkpointing,
         machine.num_cpu_threads_per_process,

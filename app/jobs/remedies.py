@@ -11,6 +11,7 @@ from app.form import values
 from app.jobs.store import Job
 from app.texts import size, word
 from trainer.errors import UserError
+from trainer.families.table import FAMILIES
 from trainer.files.roots import Roots
 from trainer.messages import Language
 from trainer.preflight import check
@@ -22,11 +23,7 @@ LOWER = 1 / 3
 RATES = ("learning_rate", "unet_lr", "text_encoder_lr")
 LARGE_DIM = 32
 SIDES = (1024, 768, 640, 512, 448, 384)
-FAMILIES: Mapping[str, Mapping[str, Any]] = {
-    "core.model_is_sd1": {"v2": False, "sdxl": False},
-    "core.model_is_sd2": {"v2": True, "sdxl": False},
-    "core.model_is_sdxl": {"v2": False, "sdxl": True},
-}
+OTHER_FAMILY = {f"core.model_is_{key}": family.switches for key, family in FAMILIES.items()}
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,8 @@ def remedies(code: str, setting: str, settings: Settings, roots: Roots | None = 
         return list(_less_memory(settings))
     if code in ("training.loss_not_finite", "training.gradient_not_finite"):
         return list(_calmer(settings))
-    if code in FAMILIES:
-        return [Remedy(FAMILIES[code], "again")]
+    if code in OTHER_FAMILY:
+        return [Remedy(OTHER_FAMILY[code], "again")]
     if code == "latents.not_finite":
         return [Remedy({"sdxl_no_half_vae": True}, "again")]
     if setting == "resume" and settings.saving.resume:

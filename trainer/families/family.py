@@ -95,6 +95,8 @@ class Family:
     for these by diffusers' names."""
     linear_as_convolution: bool
     """Whether LoRA files hold the linear proj_in and proj_out as 1x1 convolutions."""
+    script: str
+    """sd-scripts' program that trains a LoRA for it."""
     architecture: str
     """modelspec.architecture of a LoRA made for it."""
     architecture_v: str
@@ -102,7 +104,9 @@ class Family:
     implementation: str
     """modelspec.implementation."""
     version: str
-    """Beginning of ss_base_model_version."""
+    """ss_base_model_version."""
+    version_v: str
+    """The same with v_parameterization."""
     weights: tuple[int, int, int]
     """Numbers in denoiser, text encoders and VAE of the published model: for estimates."""
 

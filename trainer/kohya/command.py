@@ -9,11 +9,12 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from trainer.errors import UserError
+from trainer.families.table import FAMILIES
 from trainer.kohya.fitting import as_number
 from trainer.kohya.sd_defaults import DEFAULTS, LISTS, TEXTS
 
 MOST_CHARACTERS = 100_000
-SCRIPTS = {"train_network.py": False, "sdxl_train_network.py": True}
+SCRIPTS = {family.script: family.switches["sdxl"] for family in FAMILIES.values()}
 """Scripts that train a LoRA for a family of ours, and whether it is SDXL."""
 WINDOWS = re.compile(r"(^|[\s\"'=])[A-Za-z]:\\|[\^`][ \t]*\r?\n|\\\S+\.(exe|bat|py)\b|\.(exe|bat)\b")
 LAUNCHER = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.families.table import named_by
 from trainer.kohya.toml_text import toml_text
 from trainer.kohya.write_sd_scripts import to_sd_scripts
 from trainer.messages import Message
@@ -36,9 +37,12 @@ def sd_scripts_command(settings: Settings, carried: Mapping[str, Any] | None = N
     words += ["--multi_gpu"] * machine.multi_gpu
     words += ["--num_processes", str(machine.num_processes), "--num_machines", str(machine.num_machines)]
     words += ["--num_cpu_threads_per_process", str(machine.num_cpu_threads_per_process)]
-    script = "sdxl_train_network.py" if settings.model.sdxl else "train_network.py"
     folder = settings.folders.output_dir
-    words += [script, "--config_file", f"{folder}/{CONFIG_NAME}" if folder else CONFIG_NAME]
+    words += [
+        named_by(settings.model).script,
+        "--config_file",
+        f"{folder}/{CONFIG_NAME}" if folder else CONFIG_NAME,
+    ]
     options = to_sd_scripts(settings, carried)
     return words, _prompt_lines(settings, options) + toml_text(options)
 

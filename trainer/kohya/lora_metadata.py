@@ -14,6 +14,8 @@ from typing import Any
 
 from trainer.errors import UserError
 from trainer.families.facts import ModelUnreadableError, read_header
+from trainer.families.lora_family import lora_family
+from trainer.families.table import FAMILIES
 from trainer.families.unet import Shapes
 from trainer.files.reading import parse_json
 from trainer.kohya.draft import OWN, Draft
@@ -83,7 +85,7 @@ def _from_metadata(metadata: Mapping[str, str], shapes: Shapes) -> Imported:
             found.pop(option, None)
     names["sdxl"] = "ss_base_model_version"
     draft = Draft({})
-    for entry in draft_from_options(found, sdxl=_sdxl(metadata, shapes)).entries:
+    for entry in draft_from_options(found, sdxl=lora_family(shapes, metadata) == "sdxl").entries:
         option = entry.key.partition(" ")[0]
         if entry.setting and (option in found or option == "sdxl"):
             draft.adopt(entry, names.get(option, entry.key))
@@ -127,11 +129,6 @@ def _special(metadata: Mapping[str, str], shapes: Shapes, found: Mapping[str, An
     return special
 
 
-def _sdxl(metadata: Mapping[str, str], shapes: Shapes) -> bool:
-    version = metadata.get("ss_base_model_version", "") + metadata.get("modelspec.architecture", "")
-    return "xl" in version.lower() or any(name.startswith("lora_te2_") for name in shapes)
-
-
 def _facts(draft: Draft, metadata: Mapping[str, str]) -> None:
     """What tells of the run but is no setting."""
     seen = {entry.key for entry in draft.entries}
@@ -171,7 +168,9 @@ def _from_shapes(path: Path, shapes: Shapes) -> Imported:
     alpha = _first_alpha(path)
     if alpha:
         draft.take("network_alpha", alpha, key="…", why="kohya.from_tensors")
-    draft.take("sdxl", _sdxl({}, shapes), key="…", why="kohya.from_tensors")
+    if family := lora_family(shapes, {}):
+        for key, value in FAMILIES[family].switches.items():
+            draft.take(key, value, key="…", why="kohya.from_tensors")
     if not any(name.startswith(("lora_te", "text_encoder")) for name in shapes):
         draft.take("text_encoder_lr", 0, key="…", why="kohya.unet_only")
     draft.add("__metadata__", "unknown", why="kohya.no_metadata", attention=True)

@@ -11,8 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from trainer.errors import UserError
+from trainer.families.lora_family import lora_family, other_lora
 from trainer.files.safetensors_header import Entry, HeaderError, read_header
 from trainer.lora.shapes import rank_of
+from trainer.settings import FamilyKey
 
 KINDS = (
     ("LoKr", ".lokr_w1"), ("LoKr", ".lokr_w1_a"), ("LoHa", ".hada_w1_a"), ("GLoRA", ".a1.weight"),
@@ -45,6 +47,10 @@ class LoraInfo:
     dtypes: Mapping[str, int]
     modules: tuple[LoraModule, ...]
     metadata: Mapping[str, str]
+    family: FamilyKey | None = None
+    """The family of base models that it was made for; None where nothing tells."""
+    other_family: str = ""
+    """Name of a family that cannot be trained here."""
 
     @property
     def kinds(self) -> Counter[str]:
@@ -66,6 +72,7 @@ class LoraInfo:
         return {
             "path": self.path,
             "size": self.size,
+            "family": self.family,
             "dtypes": dict(self.dtypes),
             "kinds": dict(self.kinds),
             "parts": dict(self.parts),
@@ -116,7 +123,9 @@ def describe(path: Path) -> LoraInfo:
     if not found:
         raise UserError("files.no_lora", name=path.name)
     dtypes = Counter(entry.dtype for entry in header.entries.values())
-    return LoraInfo(str(path), path.stat().st_size, dtypes, found, header.metadata)
+    shapes = {name: entry.shape for name, entry in header.entries.items()}
+    told = lora_family(shapes, header.metadata), other_lora(shapes)
+    return LoraInfo(str(path), path.stat().st_size, dtypes, found, header.metadata, *told)
 
 
 def _number(file: BinaryIO, start: int, entry: Entry) -> float | None:

@@ -13,16 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.families.table import FAMILIES
 from trainer.lora.info import LoraInfo
 
 Verdict = Literal["yes", "limits", "no"]
-Family = Literal["sd1", "sd2", "sdxl", ""]
 PROGRAMS = ("a1111", "forge", "comfyui", "diffusers")
 PLAIN = ("LoRA", "LoCon")
-CONTEXT: Mapping[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-"""Width of the text embeddings that a family's UNet is given."""
-VERSIONS: Mapping[str, Family] = {"sdxl": "sdxl", "sd_v2": "sd2", "sd_v1": "sd1"}
-"""Beginnings of `ss_base_model_version`."""
 MOST_WORDS = 12
 
 
@@ -69,7 +65,11 @@ def _diffusers(info: LoraInfo, kinds: set[str], endings: set[str]) -> Reader:
         return Reader("diffusers", "no", "type")
     if "dora_scale" in endings:
         return Reader("diffusers", "no", "dora")
-    if family(info) == "sd2" and any(_is_projection(module.name) for module in info.modules):
+    if (
+        info.family
+        and FAMILIES[info.family].linear_as_convolution
+        and any(_is_projection(module.name) for module in info.modules)
+    ):
         return Reader("diffusers", "no", "sd2_shapes")
     alphas: dict[str, set[float | None]] = {}
     for module in info.modules:
@@ -86,25 +86,6 @@ def _endings(info: LoraInfo) -> set[str]:
 
 def _is_projection(name: str) -> bool:
     return name.endswith(("_proj_in", "_proj_out"))
-
-
-def family(info: LoraInfo) -> Family:
-    """The kind of base model it was made for, by its sizes; by its metadata where these say nothing."""
-    if any(module.part == "text_encoder_2" for module in info.modules):
-        return "sdxl"
-    for module in info.modules:
-        if module.name.endswith("attn2_to_k") and (width := _input_width(module.shapes)) in CONTEXT:
-            return CONTEXT[width]
-    version = info.metadata.get("ss_base_model_version", "")
-    for start, found in VERSIONS.items():
-        if version.startswith(start):
-            return found
-    return ""
-
-
-def _input_width(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    shape = next((shapes[key] for key in ("lora_down.weight", "hada_w1_b", "diff") if key in shapes), ())
-    return shape[1] if len(shape) > 1 else 0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.folders import TrainImage
+from trainer.families.table import named_by
 from trainer.files.file_hashes import file_hash, legacy_file_hash
 from trainer.kohya import to_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
@@ -25,14 +26,6 @@ from trainer.settings import Settings
 from trainer.training.position import Position
 
 PROGRAM = "LoRA Atelier"
-ARCHITECTURES = {
-    ("sd1", False): "stable-diffusion-v1/lora",
-    ("sd1", True): "stable-diffusion-v1/lora",
-    ("sd2", False): "stable-diffusion-v2-512/lora",
-    ("sd2", True): "stable-diffusion-v2-768-v/lora",
-    ("sdxl", False): "stable-diffusion-xl-v1-base/lora",
-    ("sdxl", True): "stable-diffusion-xl-v1-base/lora",
-}
 SAME_NAMES = (
     "adaptive_noise_scale", "bucket_no_upscale", "cache_latents", "caption_dropout_every_n_epochs",
     "caption_dropout_rate", "caption_tag_dropout_rate", "clip_skip", "color_aug", "enable_bucket",
@@ -59,7 +52,7 @@ class RunFacts:
     images: Sequence[TrainImage]
     """Training and regularisation pictures, the latter as often as they are matched."""
     model: Any
-    """The LoadedModel: `family`, `source`, `vae_source`."""
+    """The LoadedModel: `source`, `vae_source`."""
     seed: int
     targets: Sequence[Any] = ()
     """The network's LoraTargets: true ranks and alphas where they do not stand in the settings."""
@@ -86,14 +79,14 @@ def build_metadata(facts: RunFacts, position: Position) -> dict[str, str]:
 
 def modelspec(facts: RunFacts) -> dict[str, str]:
     """https://github.com/Stability-AI/ModelSpec, version 1.0.1."""
-    settings, model = facts.settings, facts.model
+    settings, family = facts.settings, named_by(facts.settings.model)
     v_prediction = settings.model.v_parameterization
     saving, noise = settings.saving, settings.noise
     width, height = bucket_rule(settings.images).resolution
     entries = {
         "sai_model_spec": "1.0.1",
-        "architecture": ARCHITECTURES[model.family, v_prediction],
-        "implementation": "diffusers",
+        "architecture": family.architecture_v if v_prediction else family.architecture,
+        "implementation": family.implementation,
         "implementation_version": f"{PROGRAM}/{program_version()}",
         "title": saving.metadata_title or settings.folders.output_name,
         "resolution": f"{width}x{height}",
@@ -194,10 +187,9 @@ def _tag_frequency(images: Sequence[TrainImage]) -> dict[str, dict[str, int]]:
 def _model_entries(facts: RunFacts) -> dict[str, Any]:
     """The base model by file name and hashes, never by its path."""
     model = facts.model
-    v_prediction = "_v" if facts.settings.model.v_parameterization else ""
-    version_name = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}[model.family]
+    family, v_prediction = named_by(facts.settings.model), facts.settings.model.v_parameterization
     entries = {
-        "ss_base_model_version": f"{version_name}{v_prediction}",
+        "ss_base_model_version": family.version_v if v_prediction else family.version,
         **_file_entries(model.source, "sd_model", facts),
     }
     return entries | (_file_entries(model.vae_source, "vae", facts) if model.vae_source else {})

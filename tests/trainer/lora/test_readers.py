@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from trainer.lora.info import describe
-from trainer.lora.readers import family, learned_words, readers
+from trainer.lora.readers import learned_words, readers
 
 ATTENTION = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
 RESNET = "lora_unet_down_blocks_0_resnets_0_conv1"
@@ -74,7 +74,7 @@ def test_several_alphas_trouble_diffusers_where_they_meet_in_one_part(
 def test_family_by_the_width_of_text_else_by_metadata(tmp_path: Path, width: int, found: str):
     shapes = {"lora_down.weight": (4, width), "lora_up.weight": (320, 4)}
     path = written(tmp_path / "a.safetensors", {ATTENTION: (shapes, 4)}, ss_base_model_version="sd_v2_v")
-    assert family(describe(path)) == found
+    assert describe(path).family == found
 
 
 def test_sd2_projections_are_not_for_diffusers(tmp_path: Path):

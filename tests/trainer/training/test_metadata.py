@@ -24,7 +24,6 @@ def facts(folder: Path, *, targets: tuple[Any, ...] = (), **values: Any) -> RunF
     images = scan_folder(Path(settings.folders.train_data_dir), ".txt").images
     chosen = settings.model
     model = SimpleNamespace(
-        family="sdxl" if chosen.sdxl else "sd2" if chosen.v2 else "sd1",
         source=chosen.pretrained_model_name_or_path,
         vae_source=chosen.vae,
     )
@@ -88,6 +87,12 @@ def test_the_base_model_is_told_by_name_and_hash(tmp_path: Path) -> None:
         ({"v2": True}, "sd_v2", "stable-diffusion-v2-512/lora", "epsilon"),
         ({"v2": True, "v_parameterization": True}, "sd_v2_v", "stable-diffusion-v2-768-v/lora", "v"),
         ({"sdxl": True}, "sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora", "epsilon"),
+        (
+            {"sdxl": True, "v_parameterization": True},
+            "sdxl_base_v1-0",
+            "stable-diffusion-xl-v1-base/lora",
+            "v",
+        ),
     ],
 )
 def test_the_family_is_told(
@@ -97,6 +102,8 @@ def test_the_family_is_told(
     assert entries["ss_base_model_version"] == version
     assert entries["modelspec.architecture"] == architecture
     assert entries["modelspec.prediction_type"] == prediction
+    own = "https://github.com/Stability-AI/generative-models" if values.get("sdxl") else "diffusers"
+    assert entries["modelspec.implementation"] == own
 
 
 def test_what_the_person_wrote_is_in_it(tmp_path: Path) -> None:
