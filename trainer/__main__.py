@@ -24,6 +24,7 @@ from trainer.files.secrets import ENVIRONMENT, secrets_file
 from trainer.messages import Language, Message, say
 from trainer.plan.run import Plan
 from trainer.preflight import check as preflight
+from trainer.problems import names
 from trainer.settings import SETTINGS, Settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -155,7 +156,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"{plan.images} pictures, {plan.reg_images} regularisation pictures, {plan.captions_found} captions",
         f"buckets {buckets}",
         f"{length} (decided by {plan.decided_by}), warm-up {plan.warmup_steps}",
-        f"files {', '.join(save.name for save in plan.saves)}",
+        f"files {names([save.name for save in plan.saves], 20)}",
         f"memory about {plan.memory_bytes / 1e9:.1f} GB, disk {plan.disk_bytes / 1e6:.0f} MB",
     ]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.errors import UserError
 from trainer.messages import Language, Message, Said, say
+
+MOST_NAMES = 3
+LONGEST_NAME = 60
+"""Characters of one of several names."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,10 @@ def hint(setting: str, code: str, fix: Mapping[str, Any] | None = None, **values
 def block(setting: str, code: str, fix: Mapping[str, Any] | None = None, **values: Any) -> Problem:
     """A problem that stops the run."""
     return Problem(setting, code, values, blocks=True, fix=fix)
+
+
+def names(items: Sequence[str], most: int = MOST_NAMES) -> str:
+    """The first few of some names, and how many more there are: "a.png, b.png (+5)"."""
+    rest = len(items) - most
+    shown = (item if len(item) <= LONGEST_NAME else f"{item[: LONGEST_NAME - 1]}…" for item in items[:most])
+    return ", ".join(shown) + (f" (+{rest:,})" if rest > 0 else "")

@@ -55,7 +55,14 @@ class Section(BaseModel):
 
 
 Switch = bool
-Count = Annotated[int, Field(ge=0)]
+MOST_STEPS = 10_000_000
+"""Of a run, and of everything that is counted in steps or epochs; real runs have some thousands."""
+MOST_FACTOR = 1_000_000
+"""Of factors that have no natural end."""
+LONGEST_SIDE = 16_384
+"""Pixels of a picture that is learned."""
+Count = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+Factor = Annotated[float, Field(ge=0, le=MOST_FACTOR)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 # One row per setting reads better here than one argument per line.
@@ -195,7 +202,7 @@ class Network(Section):
     ] = False
     constrain: Annotated[
         float,
-        Field(ge=0),
+        Field(ge=0, le=MOST_FACTOR),
         Spec("Constrain OFT", "training", "lora", matters={"LoRA_type": ("LyCORIS/Diag-OFT",)}, flag="-"),
     ] = 0.0
     rescaled: Annotated[
@@ -212,7 +219,7 @@ class Network(Section):
         Share, Spec("Module dropout", "advanced", "learning", flag="-"),
     ] = 0.0
     scale_weight_norms: Annotated[
-        float, Field(ge=0), Spec("Scale weight norms", "advanced", "learning"),
+        Factor, Spec("Scale weight norms", "advanced", "learning"),
     ] = 0.0
     down_lr_weight: Annotated[
         str,
@@ -264,7 +271,7 @@ class Length(Section):
     train_batch_size: Annotated[int, Field(ge=1, le=1024), Spec("Train batch size", "training", "length")] = 1
     epoch: Annotated[
         int,
-        Field(ge=1),
+        Field(ge=1, le=MOST_STEPS),
         Spec(
             "Epoch", "training", "length", flag="-",
             matters={"max_train_epochs": (0,), "max_train_steps": (0,)},
@@ -323,7 +330,7 @@ class Images(Section):
     enable_bucket: Annotated[Switch, Spec("Enable buckets", "training", "size")] = True
     min_bucket_reso: Annotated[
         int,
-        Field(ge=1),
+        Field(ge=1, le=LONGEST_SIDE),
         Spec(
             "Minimum bucket resolution", "training", "size",
             matters={"enable_bucket": (True,), "bucket_no_upscale": (False,)},
@@ -331,7 +338,7 @@ class Images(Section):
     ] = 256
     max_bucket_reso: Annotated[
         int,
-        Field(ge=1),
+        Field(ge=1, le=LONGEST_SIDE),
         Spec(
             "Maximum bucket resolution", "training", "size",
             matters={"enable_bucket": (True,), "bucket_no_upscale": (False,)},
@@ -342,7 +349,9 @@ class Images(Section):
     skip_cache_check: Annotated[
         Switch, Spec("Skip cache check", "advanced", "memory", matters={"cache_latents_to_disk": (True,)}),
     ] = False
-    vae_batch_size: Annotated[Count, Spec("VAE batch size", "advanced", "memory")] = 0
+    vae_batch_size: Annotated[
+        int, Field(ge=0, le=1024), Spec("VAE batch size", "advanced", "memory"),
+    ] = 0
     color_aug: Annotated[
         Switch, Spec("Color augmentation", "advanced", "pictures_changes"),
     ] = False
@@ -422,7 +431,7 @@ class Optimizer(Section):
     ] = 0
     lr_scheduler_num_cycles: Annotated[
         int,
-        Field(ge=1),
+        Field(ge=1, le=MOST_STEPS),
         Spec(
             "LR number of cycles", "advanced", "learning",
             matters={
@@ -434,7 +443,7 @@ class Optimizer(Section):
     ] = 1
     lr_scheduler_power: Annotated[
         float,
-        Field(ge=0),
+        Field(ge=0, le=100),
         Spec("LR power", "advanced", "learning", matters={"lr_scheduler": ("polynomial",)}),
     ] = 1.0
     lr_warmup_steps: Annotated[Count, Spec("LR warmup steps (override)", "advanced", "learning")] = 0
@@ -444,18 +453,18 @@ class Optimizer(Section):
     lr_scheduler_args: Annotated[
         str, Spec("LR scheduler extra arguments", "advanced", "learning"),
     ] = ""
-    max_grad_norm: Annotated[float, Field(ge=0), Spec("Max grad norm", "advanced", "learning")] = 1.0
+    max_grad_norm: Annotated[Factor, Spec("Max grad norm", "advanced", "learning")] = 1.0
     loraplus_lr_ratio: Annotated[
-        float, Field(ge=0), Spec("LoRA+ learning rate ratio", "advanced", "learning", flag="-"),
+        Factor, Spec("LoRA+ learning rate ratio", "advanced", "learning", flag="-"),
     ] = 0
     loraplus_unet_lr_ratio: Annotated[
         float,
-        Field(ge=0),
+        Field(ge=0, le=MOST_FACTOR),
         Spec("LoRA+ Unet learning rate ratio", "advanced", "learning", flag="-"),
     ] = 0
     loraplus_text_encoder_lr_ratio: Annotated[
         float,
-        Field(ge=0),
+        Field(ge=0, le=MOST_FACTOR),
         Spec("LoRA+ Text Encoder learning rate ratio", "advanced", "learning", flag="-"),
     ] = 0
 
@@ -512,10 +521,10 @@ class Loss(Section):
 
     prior_loss_weight: Annotated[
         float,
-        Field(ge=0),
+        Field(ge=0, le=MOST_FACTOR),
         Spec("Prior loss weight", "advanced", "learning", matters={"reg_data_dir": (SET,)}),
     ] = 1.0
-    min_snr_gamma: Annotated[float, Field(ge=0), Spec("Min SNR gamma", "advanced", "learning")] = 0.0
+    min_snr_gamma: Annotated[Factor, Spec("Min SNR gamma", "advanced", "learning")] = 0.0
     loss_type: Annotated[
         Literal["l2", "l1", "huber", "smooth_l1"],
         Spec("Loss type", "advanced", "learning"),
@@ -526,12 +535,12 @@ class Loss(Section):
     ] = "snr"
     huber_c: Annotated[
         float,
-        Field(gt=0),
+        Field(gt=0, le=MOST_FACTOR),
         Spec("Huber C", "advanced", "learning", matters={"loss_type": ("huber", "smooth_l1")}),
     ] = 0.1
     huber_scale: Annotated[
         float,
-        Field(gt=0),
+        Field(gt=0, le=MOST_FACTOR),
         Spec("Huber scale", "advanced", "learning", matters={"loss_type": ("huber", "smooth_l1")}),
     ] = 1.0
     debiased_estimation_loss: Annotated[
@@ -584,10 +593,10 @@ class Machine(Section):
     highvram: Annotated[Switch, Spec("highvram", "advanced", "memory")] = False
     lowvram: Annotated[Switch, Spec("lowvram", "advanced", "memory", flag="lowram")] = False
     num_processes: Annotated[
-        int, Field(ge=1), Spec("Number of processes", "advanced", "processes", flag="-"),
+        int, Field(ge=1, le=1024), Spec("Number of processes", "advanced", "processes", flag="-"),
     ] = 1
     num_machines: Annotated[
-        int, Field(ge=1), Spec("Number of machines", "advanced", "processes", flag="-"),
+        int, Field(ge=1, le=1024), Spec("Number of machines", "advanced", "processes", flag="-"),
     ] = 1
     multi_gpu: Annotated[Switch, Spec("Multi GPU", "advanced", "processes", flag="-")] = False
     gpu_ids: Annotated[str, Spec("GPU IDs", "advanced", "processes", flag="-")] = ""

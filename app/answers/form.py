@@ -63,13 +63,18 @@ class FormAnswers:
 
     @question
     def look(self, request: Request) -> Answer:
-        """Marks, problems and plan of the form's content; keeps it as the browser's draft."""
+        """Marks, problems and plan of the form's content, then keeps it as the browser's draft.
+
+        In this order, so that no content that ends the server is what the next page begins with.
+        """
         values = _values(request)
         path, offered = (str(request.get(key) or "") for key in ("path", "offered"))
         kept = {"report": request["report"]} if "report" in request else {}
         draft = {"values": values, "path": path, "offered": offered, "carried": _carried(request), **kept}
-        self.drafts.write(request.get("browser"), **draft)
-        return self._look(values, request)
+        try:
+            return self._look(values, request)
+        finally:
+            self.drafts.write(request.get("browser"), **draft)
 
     def _look(self, values: Mapping[str, Any], request: Request) -> Answer:
         """The form's content looked at, with the time that past runs tell."""

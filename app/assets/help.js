@@ -114,14 +114,15 @@ function focused(event) {
 /** The sample pictures to come: a row for each prompt, a column for each time. */
 function samplesCard(plan) {
   const rows = page.look.prompts;
-  const count = rows.length * plan.samples.length;
+  const { prompts, points } = plan.counts;
+  const count = prompts * points;
   if (!count) return null;
   const columns = plan.samples.length <= 6 ? plan.samples : [0, 1, 2, 3, 4, 5].map((at) => plan.samples[Math.round(at * (plan.samples.length - 1) / 5)]);
   const cells = rows.slice(0, 4).map(() => columns.map(() => el("i")));
   return card(w("samples_title"), w("samples_count", { count: count.toLocaleString("en") }),
-    el("div", { class: "grid", style: `--n:${columns.length}`, role: "img", "aria-label": w("samples_text", { prompts: rows.length, points: plan.samples.length, count }) },
+    el("div", { class: "grid", style: `--n:${columns.length}`, role: "img", "aria-label": w("samples_text", { prompts, points, count }) },
       columns.map((step) => el("small", {}, step.toLocaleString("en"))), cells.flat()),
-    el("p", { class: "sm sub" }, w("samples_text", { prompts: rows.length, points: plan.samples.length, count: count.toLocaleString("en") }), " ", w(rows.length > 1 ? "samples_control" : "samples_second")));
+    el("p", { class: "sm sub" }, w("samples_text", { prompts: prompts.toLocaleString("en"), points: points.toLocaleString("en"), count: count.toLocaleString("en") }), " ", w(rows.length > 1 ? "samples_control" : "samples_second")));
 }
 
 /** The run in a card: summary, timeline, figures; without pictures yet only what was changed. */
@@ -136,9 +137,9 @@ function runCard(plan) {
 function timeline(plan) {
   const at = (step) => `left:${(100 * step / Math.max(1, plan.total)).toFixed(2)}%`;
   const few = (items) => items.length > 40 ? items.filter((_, place) => place % Math.ceil(items.length / 40) === 0) : items;
-  const { epochs, saves, samples } = plan;
+  const { epochs, saves, samples, counts } = plan;
   const key = [["tk", "epoch_end"], ["save", "file_saved"], ...(samples.length ? [["dot", "sampled"]] : [])];
-  return [el("div", { class: "tl", role: "img", "aria-label": w("timeline", { files: saves.length, epochs: epochs.length - 1, samples: samples.length }) },
+  return [el("div", { class: "tl", role: "img", "aria-label": w("timeline", { files: counts.files, epochs: counts.epochs, samples: counts.points }) },
     few(epochs).map((step) => el("i", { style: at(step) })), few(saves).map((item) => el("b", { style: at(item.step), title: item.name })),
     few(samples).map((step) => el("u", { style: at(step) }))),
   el("div", { class: "legend" }, key.map(([mark, name]) => el("span", {}, el("i", { class: mark }), w(name))))];

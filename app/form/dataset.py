@@ -21,6 +21,7 @@ from trainer.errors import UserError
 from trainer.files.paths import cleaned
 from trainer.messages import Language
 from trainer.plan.run import bucket_rule
+from trainer.preflight.pictures import impossible
 from trainer.settings import SETTINGS, Settings
 
 SHOWN = 10
@@ -39,11 +40,11 @@ def dataset(
     settings = cleaned(Settings.from_flat(known))
     try:
         found, reg = scans(settings.folders, settings.captions)
-        rule = bucket_rule(settings.images)
     except (UserError, ValueError, OSError):
         return None
-    if not found.images:
+    if not found.images or impossible(settings.images):
         return None
+    rule = bucket_rule(settings.images)
     buckets: dict[tuple[int, int], list[TrainImage]] = {}
     for image in found.images:
         buckets.setdefault(rule.fit(image.width, image.height).bucket, []).append(image)

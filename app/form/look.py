@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from app.form import own_pictures
 from app.form import values as form
@@ -16,12 +16,17 @@ from trainer.files.roots import Roots
 from trainer.messages import Language, say
 from trainer.plan import lr_schedule
 from trainer.plan.run import Plan
-from trainer.plan.sample_prompts import SamplePrompt, parse_lines
+from trainer.plan.sample_prompts import prompts
 from trainer.preflight.check import Checked, check_values
 from trainer.problems import Problem
 from trainer.settings import SET, SETTINGS, Settings, idle_because
 
+T = TypeVar("T")
 CURVE_POINTS = 160
+MOST_ROWS = 100
+"""Sample prompts that are shown as they will be drawn."""
+MOST_MARKS = 200
+"""Epochs, files and sample pictures that are marked on the timeline."""
 
 
 def look(
@@ -149,7 +154,7 @@ def plan_json(checked: Checked, settings: Settings, language: Language) -> dict[
     facts = [
         (word(language, "plan.steps"), f"{plan.total_steps:,}"),
         (word(language, "plan.memory"), word(language, "about", text=size(plan.memory_bytes))),
-        (word(language, "plan.disk"), f"{len(plan.saves)} × {size(plan.lora_bytes)}"),
+        (word(language, "plan.disk"), f"{plan.files:,} × {size(plan.lora_bytes)}"),
         (word(language, "plan.file"), plan.final_name),
     ]
     return {
@@ -157,25 +162,40 @@ def plan_json(checked: Checked, settings: Settings, language: Language) -> dict[
         "summary": summary(plan, language),
         "total": plan.total_steps,
         "assumed": bool(checked.assumed),
-        "epochs": [min(plan.total_steps, epoch * plan.steps_per_epoch) for epoch in range(plan.epochs + 1)][
-            :200
+        "epochs": [
+            min(plan.total_steps, epoch * plan.steps_per_epoch) for epoch in spread(range(plan.epochs + 1))
         ],
-        "saves": [{"step": save.step, "name": save.name} for save in plan.saves][:200],
-        "samples": list(plan.sample_steps)[:200],
+        "saves": [{"step": save.step, "name": save.name} for save in spread(plan.saves)],
+        "samples": list(spread(plan.sample_steps)),
+        "counts": {
+            "epochs": plan.epochs,
+            "files": plan.files,
+            "points": plan.sample_times,
+            "prompts": plan.samples,
+        },
         "sum": str(say(plan.said_length(), language)),
         "rule": say(plan.said_rule(), language).what,
         "curve": curve(settings, plan.total_steps, plan.warmup_steps),
     }
 
 
+def spread(items: Sequence[T]) -> list[T]:
+    """At most MOST_MARKS of them, evenly over all, the first and the last included."""
+    last = len(items) - 1
+    if last < MOST_MARKS:
+        return list(items)
+    return [items[place * last // (MOST_MARKS - 1)] for place in range(MOST_MARKS)]
+
+
 def summary(plan: Plan, language: Language) -> str:
     """10 epochs, 5 files, 3 × 6 sample pictures."""
     parts = [
         word(language, "plan.epochs", count=f"{plan.epochs:,}"),
-        word(language, "plan.files", count=len(plan.saves)),
+        word(language, "plan.files", count=f"{plan.files:,}"),
     ]
-    if plan.samples and plan.sample_steps:
-        parts.append(word(language, "plan.samples", prompts=plan.samples, points=len(plan.sample_steps)))
+    if plan.samples and plan.sample_times:
+        times = f"{plan.sample_times:,}"
+        parts.append(word(language, "plan.samples", prompts=plan.samples, points=times))
     return word(language, "list").join(parts)
 
 
@@ -217,16 +237,14 @@ def notes(settings: Settings, language: Language) -> dict[str, str]:
 
 
 def prompt_table(settings: Settings) -> list[dict[str, Any]]:
-    """The sample prompts as they will be drawn."""
-    parsed = parse_lines(settings.sampling.sample_prompts)
+    """The sample prompts as they will be drawn (the first MOST_ROWS)."""
     return [
         {
             "prompt": line.prompt, "negative": line.negative or "", "size": f"{line.width} × {line.height}",
             "seed": "" if line.seed is None else str(line.seed), "scale": f"{line.scale:g}",
             "steps": str(line.steps),
         }
-        for line in parsed
-        if isinstance(line, SamplePrompt)
+        for line in prompts(settings.sampling.sample_prompts)[:MOST_ROWS]
     ]  # fmt: skip
 
 

@@ -17,14 +17,15 @@ from trainer.files.whole_file import write_whole
 
 REPEATS = 10
 """Times per epoch, as in the name 10_cat that the guides begin with."""
-MENDED = ("preflight.folder_loose", "preflight.folder_unnumbered")
+MENDED = ("preflight.folder_loose", "preflight.folder_unnumbered", "preflight.folder_repeats")
 """Problems of "Image folder" that this mends."""
 
 
 def listed(folder: Path, into: Path) -> Path:
     """The file in `into` that lists the pictures of `folder`. Raises UserError where there are none."""
     found, _ = read_pictures(str(folder), "", "", "")
-    inside = [folder / one.name for one in found.ignored if one.reason == "no_number" and one.pictures]
+    unnumbered = [one for one in found.ignored if one.reason in ("no_number", "many_repeats")]
+    inside = [folder / one.name for one in unnumbered if one.pictures]
     places = [folder] if found.loose else inside
     if not places:
         raise UserError("page.no_pictures", path=str(folder))

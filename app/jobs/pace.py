@@ -56,7 +56,7 @@ def estimate(store: JobStore, settings: Settings, plan: Plan) -> float | None:
     for pace in paces(store):
         ratio = pixels / pace.pixels
         if pace.kind == kind and 1 / NEAR < ratio < NEAR:
-            pictures = plan.samples * len(plan.sample_steps)
+            pictures = plan.samples * plan.sample_times
             drawing = pictures * (pace.picture or 10 * pace.step)
             return pace.before + plan.total_steps * pace.step * ratio + drawing
     return None

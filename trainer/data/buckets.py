@@ -13,8 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from trainer.settings import LONGEST_SIDE
+
 Size = tuple[int, int]
 """Width and height in pixels."""
+
+
+class SizeTooLargeError(ValueError):
+    """A side of more than LONGEST_SIDE pixels."""
 
 
 def resolution(text: str) -> Size:
@@ -23,6 +29,8 @@ def resolution(text: str) -> Size:
     numbers = [int(part) for part in parts]
     if len(numbers) > 2 or min(numbers) < 1:
         raise ValueError(text)
+    if max(numbers) > LONGEST_SIDE:
+        raise SizeTooLargeError(text)
     return numbers[0], numbers[-1]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.captions import extension
-from trainer.data.folders import FolderScan, Place, scan_folder, scan_places
+from trainer.data.folders import MOST_REPEATS, FolderScan, Place, scan_folder, scan_places
 from trainer.errors import UserError
 from trainer.files.paths import from_home
 from trainer.files.reading import read_toml
@@ -121,7 +121,7 @@ def _place(values: Mapping[str, Any], name: str, base: Path, caption_extension: 
     tokens, ending = values.get("class_tokens", ""), values.get("caption_extension", caption_extension)
     if not isinstance(folder, str) or not folder:
         raise DatasetFileError(f"{name}: image_dir")
-    if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
+    if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= MOST_REPEATS:
         raise DatasetFileError(f"{name}: num_repeats")
     if not isinstance(tokens, str) or not isinstance(ending, str):
         raise DatasetFileError(f"{name}: class_tokens, caption_extension")

@@ -21,6 +21,8 @@ from trainer.data.picture_files import (
     stamp_of,
 )
 
+MOST_REPEATS = 100_000
+"""More is a date or another number in the folder's name, not a count of repeats."""
 NO_CAPTIONS = frozenset((".npz", ".safetensors", ".json", ".db", ".ini"))
 """Endings of files beside pictures that surely are no captions."""
 
@@ -45,8 +47,8 @@ class TrainImage:
 
 
 class Ignored(NamedTuple):
-    """A folder that is not read. `reason`: "no_number", "zero_repeats", "empty", "nested", "no_access" or
-    "missing".
+    """A folder that is not read. `reason`: "no_number", "zero_repeats", "many_repeats", "empty", "nested",
+    "no_access" or "missing".
     """
 
     name: str
@@ -165,8 +167,9 @@ def _scan_subfolder(folder: os.DirEntry[str], ending: str, is_reg: bool) -> list
         if _is_folder(entry) and (count := _count_pictures(entry))
     )
     named = folder_name(folder.name)
-    if named is None or named[0] < 1:
-        reason = "no_number" if named is None else "zero_repeats"
+    if named is None or not 1 <= named[0] <= MOST_REPEATS:
+        repeats = named[0] if named else 0
+        reason = "no_number" if named is None else "zero_repeats" if repeats < 1 else "many_repeats"
         pictures = sum(is_picture(entry.name) for entry in entries)
         return [FolderScan(ignored=(Ignored(folder.name, reason, pictures), *nested))]
     scan = scan_pictures(entries, Place(Path(folder.path), *named, ending, is_reg))

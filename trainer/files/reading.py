@@ -83,12 +83,57 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
             text, parse_int=whole, parse_float=real, parse_constant=refuse, object_pairs_hook=unique
         )
 
-    return _checked(load, name, "JSON")
+    return _checked(load, text, name, "JSON")
+
+
+MOST_TOML = 500_000
+"""Characters of TOML: its reader takes seconds for more."""
+STRINGS = re.compile(
+    r"""
+    "{3} (?:[^\\] | \\.)*? (?: "{3} | \Z )  |  '{3} .*? (?: '{3} | \Z )  # of several lines
+  | " (?:[^"\\\n] | \\.)* (?: " | $ )         |  ' [^'\n]* (?: ' | $ )       # of one line
+  | \# [^\n]*                                                              # comments
+    """,
+    re.VERBOSE | re.DOTALL | re.MULTILINE,
+)
+"""One that does not end goes on to the end: so each letter is looked at once, whatever the text is."""
+
+
+WINDOWS_PATH = re.compile(r"""^"(?: [A-Za-z]:\\(?![\\/"]) | \\\\[\w.-]+\\(?!\\) )""", re.VERBOSE)
+"""Begins with a drive or a server as Windows shows it; single backslashes before n or t would be marks."""
+NO_ESCAPE = re.compile(
+    r"""(?<!\\)(?:\\\\)*\\(?! ["\\bfnrt/] | u[0-9A-Fa-f]{4} | U[0-9A-Fa-f]{8} | \s )""", re.VERBOSE
+)
+
+
+def check_backslashes(
+    text: str, name: str, language: str, *, is_wrong: re.Pattern[str] = WINDOWS_PATH
+) -> None:
+    """Refuse strings in double quotes that hold single backslashes."""
+    for found in STRINGS.finditer(text):
+        if found[0].startswith('"') and is_wrong.search(found[0]):
+            line = text.count("\n", 0, found.start()) + 1
+            code = "kohya.backslash_toml" if language == "TOML" else "kohya.backslash_json"
+            raise UserError(code, path=name, line=line, text=found[0][:80])
 
 
 def parse_toml(text: str, name: str) -> dict[str, Any]:
-    """A table in TOML. Raises UserError like `parse_json`."""
-    return _checked(lambda: tomllib.loads(text), name, "TOML")
+    """A table in TOML. Raises UserError like `parse_json`.
+
+    The depth of dotted keys is looked at first: the reader's work and memory grow with its square.
+    """
+    if len(text) > MOST_TOML:
+        raise UserError("kohya.too_large", path=name, size=f"{len(text):,}", most=f"{MOST_TOML:,}")
+    if _deepest_key(text) > DEEPEST:
+        raise UserError("kohya.too_deep", path=name)
+    return _checked(lambda: tomllib.loads(text), text, name, "TOML")
+
+
+def _deepest_key(text: str) -> int:
+    """The most parts that a key with dots has, counted up to one more than `DEEPEST`; 0 for none."""
+    keys = re.sub(r"[\w-]+", "k", STRINGS.sub("k", text))
+    keys = re.sub(r"[ \t]+", "", keys)
+    return next((count for count in range(DEEPEST + 1, 0, -1) if ".".join("k" * count) in keys), 0)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -96,12 +141,15 @@ def read_toml(path: Path) -> dict[str, Any]:
     return parse_toml(decode(read_bytes(path), path.name), path.name)
 
 
-def _checked(load: Callable[[], Any], name: str, language: str) -> dict[str, Any]:
+def _checked(load: Callable[[], Any], text: str, name: str, language: str) -> dict[str, Any]:
+    if "\\" in text:
+        check_backslashes(text, name, language)
     try:
         found = load()
     except RecursionError:
         raise UserError("kohya.too_deep", path=name) from None
     except ValueError as error:  # includes json.JSONDecodeError and tomllib.TOMLDecodeError
+        check_backslashes(text, name, language, is_wrong=NO_ESCAPE)
         raise UserError("kohya.no_such_format", path=name, format=language, reason=str(error)[:200]) from None
     if not isinstance(found, dict):
         raise UserError("kohya.no_object", path=name, format=language)

@@ -24,7 +24,7 @@ from trainer.kohya.read_sd_scripts import NO_EFFECT, draft_from_options
 from trainer.kohya.report import Entry, short
 from trainer.kohya.schedule_options import ARGUMENT_OF, joined, takes
 from trainer.kohya.sd_defaults import DEFAULTS
-from trainer.problems import Problem, block, hint
+from trainer.problems import Problem, block, hint, names
 from trainer.settings import SETTINGS, Settings
 
 SETTING = "additional_parameters"
@@ -33,6 +33,8 @@ OFF = {
     "network_train_text_encoder_only": "unet_lr",
 }
 """Options that switch a part off, and the rate that says so here."""
+MOST_UNKNOWN = 3
+"""Unknown options that are told one by one, with the name that was perhaps meant."""
 SECRETS = tuple(key for key, setting in SETTINGS.items() if setting.spec.widget == "secret")
 
 
@@ -79,9 +81,13 @@ def read(settings: Settings, may_read: MayRead | None = None) -> Typed:
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if loose:
-        problems.append(
-            block(SETTING, "preflight.parameter_loose", {SETTING: text_of(found)}, words=" ".join(loose))
-        )
+        words, fix = short(" ".join(loose)), {SETTING: text_of(found)}
+        problems.append(block(SETTING, "preflight.parameter_loose", fix, words=words))
+    unknown = [name for name in found if name not in DEFAULTS and name not in SETTINGS]
+    if len(unknown) > MOST_UNKNOWN:
+        known = {name: value for name, value in found.items() if name not in unknown}
+        problems.append(_several_unknown(unknown, {SETTING: text_of(known)}))
+        found = known
     for name, result in _read_options(settings, found, may_read):
         if isinstance(result, Problem):
             problems.append(result)
@@ -201,6 +207,12 @@ def _unknown(name: str, fix: Mapping[str, Any]) -> Problem:
     if near:
         return block(SETTING, "preflight.parameter_unknown_near", fix, option=name, near=near[0])
     return block(SETTING, "preflight.parameter_unknown", fix, option=name)
+
+
+def _several_unknown(options: list[str], fix: Mapping[str, Any]) -> Problem:
+    """One problem for all: a text that is none of options would else give one for each of its words."""
+    listed = names([f"--{option}" for option in options])
+    return block(SETTING, "preflight.parameters_unknown", fix, count=f"{len(options):,}", names=listed)
 
 
 def _schedule_option(

@@ -7,6 +7,7 @@ bf16; with gradient checkpointing 5.3 and 2.9 GB. The rest is scaled from there.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from trainer.errors import UserError
@@ -23,7 +24,7 @@ PROGRAM = int(0.6 * GB)
 PER_PICTURE = {(False, False): 2.5, (False, True): 1.2, (True, False): 1.4, (True, True): 0.6}
 """GB of intermediate values for one 512 × 512 picture: (half precision, gradient checkpointing)."""
 VAE_PER_PICTURE = 1.1
-"""GB while the VAE encodes one 512 × 512 picture in float32."""
+"""GB while a full-size VAE encodes or decodes one 512 × 512 picture in float32."""
 OPTIMIZER_BYTES = {
     "AdamW8bit": 2, "PagedAdamW8bit": 2, "Lion8bit": 1, "PagedLion8bit": 1, "SGDNesterov8bit": 1,
     "Lion": 4, "SGDNesterov": 4, "SGDScheduleFree": 4, "Adafactor": 1,
@@ -127,3 +128,13 @@ def memory_parts(settings: Settings, pixels: int, model: ModelFacts, weights: in
         "lora": weights * (8 + bytes_kept(settings.optimizer)),
         "pictures": int(pictures),
     }
+
+
+def sample_bytes(parts: Mapping[str, int], pixels: int, model: ModelFacts) -> int:
+    """Estimated bytes while a sample picture of so many pixels is drawn; `parts` as `memory_parts` says.
+
+    What its VAE needs to decode it decides: measured as much as it needs to encode.
+    """
+    width = math.sqrt(model.vae / FULL_SIZE["sd1"].vae) if model.vae else 1.0
+    resident = sum(parts.get(part, 0) for part in ("program", "unet", "text_encoder", "lora"))
+    return resident + int(VAE_PER_PICTURE * pixels / 512**2 * width * GB)

@@ -19,11 +19,21 @@ from trainer.messages import Message
 from trainer.plan.lr_schedule import warmup_steps
 from trainer.plan.memory import lora_weights, memory_parts, state_bytes
 from trainer.plan.sample_prompts import prompts
-from trainer.plan.saves import SavePlan, free_name, most_files, most_states, save_plans
+from trainer.plan.saves import (
+    LISTED,
+    SavePlan,
+    free_name,
+    most_files,
+    most_states,
+    save_plans,
+    save_points,
+)
 from trainer.settings import Images, Length, Sampling, Saving, Settings
 
 DecidedBy = Literal["epoch", "max_train_epochs", "max_train_steps"]
 BYTES = {"float": 4, "fp16": 2, "bf16": 2}
+MOST_DRAWN = 10_000
+"""Times at which one run may draw sample pictures."""
 BYTES_PER_SAMPLE = 600_000
 """A 512 × 512 PNG, roughly."""
 
@@ -73,7 +83,13 @@ class Plan:
     """Batches per step, of all processes together."""
     warmup_steps: int
     saves: tuple[SavePlan, ...]
+    """Of more than `MOST_FILES` the first few."""
+    files: int
+    """How many LoRA files are written in all."""
     sample_steps: tuple[int, ...]
+    """Of more than `MOST_DRAWN` the first few."""
+    sample_times: int
+    """How often sample pictures are drawn."""
     samples: int
     """Pictures drawn each time."""
     final_name: str
@@ -155,7 +171,7 @@ def build_plan(
     facts = model if model and model.unet else FULL_SIZE[named_by(settings.model).key]
     weights = lora_weights(settings.network, settings.optimizer, facts)
     lora_bytes = weights * BYTES[saving.save_precision] + 150_000
-    sample_steps = sample_points(settings.sampling, steps_per_epoch, total)
+    sample_steps, sample_times = sample_points(settings.sampling, steps_per_epoch, total)
     per_sample = len(prompts(settings.sampling.sample_prompts))
     return Plan(
         images=len(images),
@@ -172,7 +188,9 @@ def build_plan(
         accumulation=accumulation,
         warmup_steps=warmup_steps(settings.optimizer, total),
         saves=saves,
+        files=sum(map(len, save_points(saving, steps_per_epoch, total))) + bool(total),
         sample_steps=sample_steps,
+        sample_times=sample_times,
         samples=per_sample,
         final_name=name + extension,
         wanted_name=settings.folders.output_name + extension,
@@ -180,7 +198,7 @@ def build_plan(
         disk_bytes=disk_bytes(
             saving, lora_bytes, state_bytes(settings, weights), most_files(saves), most_states(saves)
         )
-        + len(sample_steps) * per_sample * BYTES_PER_SAMPLE,
+        + sample_times * per_sample * BYTES_PER_SAMPLE,
         memory=memory_parts(settings, buckets_area(buckets), facts, weights),
     )
 
@@ -255,16 +273,17 @@ def run_length(length: Length, steps_per_epoch: int) -> tuple[int, int, DecidedB
     return length.epoch * steps_per_epoch, length.epoch, "epoch"
 
 
-def sample_points(sampling: Sampling, per_epoch: int, total: int) -> tuple[int, ...]:
-    """Steps after which sample pictures are drawn; 0 is before the first. Epochs win over steps."""
+def sample_points(sampling: Sampling, per_epoch: int, total: int) -> tuple[tuple[int, ...], int]:
+    """Steps after which sample pictures are drawn, and how many such steps there are.
+
+    0 is before the first step. Epochs win over steps. Of more than `MOST_DRAWN` the first few are listed.
+    """
     if not total or not prompts(sampling.sample_prompts):
-        return ()
-    points = {0} if sampling.sample_at_first else set[int]()
-    if every := sampling.sample_every_n_epochs:
-        ends = range(every, -(-total // per_epoch) + 1, every)
-        points |= {epoch * per_epoch for epoch in ends if epoch * per_epoch <= total}
-        if -(-total // per_epoch) % every == 0:
-            points.add(total)
-    elif every := sampling.sample_every_n_steps:
-        points |= {*range(every, total + 1, every)}
-    return tuple(sorted(points))
+        return (), 0
+    epochs = sampling.sample_every_n_epochs
+    every = epochs * per_epoch or sampling.sample_every_n_steps
+    points = range(every, total + 1, every) if every else range(0)
+    cut_short = epochs and total % per_epoch and -(-total // per_epoch) % epochs == 0
+    first, last = (0,) * sampling.sample_at_first, (total,) * bool(cut_short)
+    most = MOST_DRAWN if len(points) < MOST_DRAWN else LISTED
+    return (*first, *points[:most], *last), len(first) + len(points) + len(last)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush, merge
+from itertools import islice
 from pathlib import Path
 
 from trainer.settings import Saving
+
+MOST_FILES = 10_000
+"""LoRA files that one run may write; most write fewer than a hundred."""
+LISTED = 200
+"""That are listed of more."""
 
 
 @dataclass(frozen=True)
@@ -34,45 +42,56 @@ def step_name(name: str, step: int) -> str:
     return f"{name}-step{step:08d}"
 
 
+def save_points(saving: Saving, per_epoch: int, total: int) -> tuple[range, range]:
+    """Steps at which files are saved by epochs, and by steps; the last step is not among them."""
+    by_epochs = saving.save_every_n_epochs * per_epoch
+    by_steps = saving.save_every_n_steps
+    return (
+        range(by_epochs, total, by_epochs) if by_epochs else range(0),
+        range(by_steps, total, by_steps) if by_steps else range(0),
+    )
+
+
 def save_plans(saving: Saving, name: str, ending: str, per_epoch: int, total: int) -> tuple[SavePlan, ...]:
-    """The LoRA files in the order they are written. The last step gives the final file only."""
-    saves: list[SavePlan] = []
-    if (every := saving.save_every_n_epochs) and per_epoch:
-        keep = saving.save_last_n_epochs * every * per_epoch
-        keep_state = (saving.save_last_n_epochs_state * every * per_epoch) or keep
-        steps = {epoch * per_epoch: epoch for epoch in range(every, -(-total // per_epoch) + 1, every)}
-        points = [step for step in steps if step < total]
-        saves += (
-            SavePlan(
-                step,
-                steps[step],
-                epoch_name(name, steps[step]) + ending,
-                _gone_at(step, keep, points),
-                _gone_at(step, keep_state, points),
-            )
-            for step in points
+    """The LoRA files in the order they are written. The last step gives the final file only.
+
+    Of a run that would write more than `MOST_FILES` a few; the checks do not let it begin.
+    """
+    epochs, steps = save_points(saving, per_epoch, total)
+    keep = saving.save_last_n_epochs * epochs.step
+    keep_state = saving.save_last_n_epochs_state * epochs.step or keep
+    by_epochs = (
+        SavePlan(
+            step,
+            step // per_epoch,
+            epoch_name(name, step // per_epoch) + ending,
+            _gone_at(step, keep, epochs),
+            _gone_at(step, keep_state, epochs),
         )
-    if every := saving.save_every_n_steps:
-        points = [*range(every, total, every)]
-        keep = saving.save_last_n_steps and saving.save_last_n_steps + 1
-        keep_state = (saving.save_last_n_steps_state and saving.save_last_n_steps_state + 1) or keep
-        saves += (
-            SavePlan(
-                step,
-                0,
-                step_name(name, step) + ending,
-                _gone_at(step, keep, points),
-                _gone_at(step, keep_state, points),
-            )
-            for step in points
+        for step in epochs
+    )
+    keep_steps = saving.save_last_n_steps and saving.save_last_n_steps + 1
+    keep_steps_state = (saving.save_last_n_steps_state and saving.save_last_n_steps_state + 1) or keep_steps
+    by_steps = (
+        SavePlan(
+            step,
+            0,
+            step_name(name, step) + ending,
+            _gone_at(step, keep_steps, steps),
+            _gone_at(step, keep_steps_state, steps),
         )
+        for step in steps
+    )
+    in_order = merge(by_steps, by_epochs, key=lambda save: (save.step, save.epoch))
     last = SavePlan(total, -(-total // per_epoch), name + ending) if total and per_epoch else None
-    return (*sorted(saves, key=lambda save: (save.step, save.epoch)), *((last,) if last else ()))
+    most = MOST_FILES if len(epochs) + len(steps) < MOST_FILES else LISTED
+    return (*islice(in_order, most), *((last,) if last else ()))
 
 
-def _gone_at(step: int, keep: int, points: Sequence[int]) -> int:
+def _gone_at(step: int, keep: int, points: range) -> int:
     """The first point of saving that lies `keep` or more steps behind `step`; 0: none does."""
-    return next((point for point in points if keep and point - step >= keep), 0)
+    point = -(-(step + keep) // points.step) * points.step
+    return point if keep and point in points else 0
 
 
 def most_files(saves: Sequence[SavePlan]) -> int:
@@ -87,9 +106,13 @@ def most_states(saves: Sequence[SavePlan]) -> int:
 
 def _most(lives: Iterable[tuple[int, int]]) -> int:
     """How many live at once: each from its first step up to the step at which it goes (0: never)."""
-    all_lives = list(lives)
-    at = [sum(born <= now and not 0 < gone < now for born, gone in all_lives) for now, _ in all_lives]
-    return max(at, default=0)
+    most, living = 0, list[float]()
+    for born, gone in sorted(lives):
+        while living and living[0] < born:
+            heappop(living)
+        heappush(living, gone or math.inf)
+        most = max(most, len(living))
+    return most
 
 
 def free_name(output_dir: str | Path, name: str, ending: str) -> str:

@@ -19,11 +19,14 @@ from trainer.files.paths import clean_paths, cleaned
 from trainer.files.roots import Roots
 from trainer.kohya import additional
 from trainer.plan.run import Plan, build_plan
-from trainer.preflight import base_model, folders, places, processes, saving, training
+from trainer.preflight import base_model, folders, limits, places, processes, saving, training
 from trainer.preflight import pictures as checks_pictures
 from trainer.preflight import values as checks_values
-from trainer.problems import Problem
+from trainer.problems import Problem, hint
 from trainer.settings import Settings
+
+MOST_PROBLEMS = 60
+"""That are told at once; nobody reads more, and a text of nonsense may have thousands."""
 
 __all__ = ["Checked", "Problem", "check", "check_values"]
 
@@ -72,6 +75,7 @@ def check(settings: Settings, roots: Roots | None = None) -> Checked:
     if not plan:
         planned = _plan_after_fixes(settings, problems, roots)
         return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), *planned)
+    problems += limits.check(settings, plan, model)
     problems += training.check_plan(settings, plan)
     problems += saving.check_plan(settings, plan)
     return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan)
@@ -118,6 +122,10 @@ def _plan(settings: Settings, pictures: FolderScan, reg: FolderScan, model: Mode
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
-    """Each problem once, those that stop the run first."""
+    """Each problem once, those that stop the run first; of very many the first."""
     once = {f"{problem.setting} {problem.code} {problem.values}": problem for problem in problems}
-    return tuple(sorted(once.values(), key=lambda problem: not problem.blocks))
+    found = sorted(once.values(), key=lambda problem: not problem.blocks)
+    if len(found) <= MOST_PROBLEMS:
+        return tuple(found)
+    more = [problem for problem in found[MOST_PROBLEMS:] if problem.code != "preflight.more"]
+    return (*found[:MOST_PROBLEMS], hint("", "preflight.more", count=f"{len(more):,}"))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.data.captions import extension as caption_ending
 from trainer.data.dataset_file import DatasetFileError, read_places
 from trainer.data.folders import FolderScan, folder_name
-from trainer.problems import Problem, block, hint
+from trainer.problems import Problem, block, hint, names
 from trainer.settings import SETTINGS, Captions, Folders
 
-MOST_NAMES = 3
 BROKEN = {
     "preflight.pictures_broken": ("empty", "no_picture", "truncated"),
     "preflight.pictures_closed": ("no_access", "missing"),
@@ -99,6 +98,9 @@ def _no_pictures(key: str, path: Path, scan: FolderScan) -> Problem:
         found = names([ignored.name for ignored in unnumbered])
         example = f"10_{unnumbered[0].name}"
         return block(key, "preflight.folder_unnumbered", None, **values, found=found, example=example)
+    if dates := [ignored.name for ignored in scan.ignored if ignored.reason == "many_repeats"]:
+        example = f"10_{dates[0].partition('_')[2] or dates[0]}"
+        return block(key, "preflight.folder_repeats", None, **values, found=names(dates), example=example)
     if scan.not_read:
         return block(key, "preflight.folder_kinds", None, **values, kinds=", ".join(scan.not_read))
     if nested := [ignored for ignored in scan.ignored if ignored.reason == "nested"]:
@@ -122,7 +124,7 @@ def _left_out(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
     """Pictures that are there and will not be read."""
     if scan.loose:
         yield hint(key, "preflight.left_loose", count=f"{scan.loose:,}", label=label)
-    for reason in ("no_number", "zero_repeats", "nested", "no_access"):
+    for reason in ("no_number", "zero_repeats", "many_repeats", "nested", "no_access"):
         there = [
             item
             for item in scan.ignored
@@ -132,7 +134,8 @@ def _left_out(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
             count = f"{sum(item.pictures for item in there):,}"
             listed = names([item.name for item in there])
             example = f"10_{there[0].name}"
-            yield hint(
+            told = block if reason == "many_repeats" else hint
+            yield told(
                 key, f"preflight.left_{reason}", None, label=label, names=listed, count=count, example=example
             )
     if scan.not_read:
@@ -194,9 +197,3 @@ def _check_reg(folders: Folders, pictures: FolderScan, reg: FolderScan) -> Itera
     wanted = sum(image.repeats for image in pictures.images)
     if len(reg.images) > wanted:
         yield hint("reg_data_dir", "preflight.reg_many", used=f"{wanted:,}", total=f"{len(reg.images):,}")
-
-
-def names(items: Sequence[str], most: int = MOST_NAMES) -> str:
-    """The first few of some names, and how many more there are: "a.png, b.png (+5)"."""
-    rest = len(items) - most
-    return ", ".join(items[:most]) + (f" (+{rest:,})" if rest > 0 else "")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trainer.data.buckets import Fit, Size, resolution
+from trainer.data.buckets import Fit, Size, SizeTooLargeError, resolution
 from trainer.data.dataset_file import mask_folders
 from trainer.data.folders import FolderScan, TrainImage
 from trainer.plan.run import bucket_rule
-from trainer.preflight.folders import names
-from trainer.problems import Problem, block, hint
-from trainer.settings import Images
+from trainer.problems import Problem, block, hint, names
+from trainer.settings import LONGEST_SIDE, Images
 
 LATENT = 8
 """Pixels per latent: sides must be multiples of it."""
@@ -38,6 +37,10 @@ def check_sizes(images: Images) -> Iterator[Problem]:
     """Max resolution and the bucket settings."""
     try:
         width, height = resolution(images.max_resolution)
+    except SizeTooLargeError:
+        values = {"value": images.max_resolution, "most": f"{LONGEST_SIDE:,}"}
+        yield block("max_resolution", "preflight.resolution_large", {"max_resolution": "512,512"}, **values)
+        return
     except ValueError:
         fix = {"max_resolution": "512,512"}
         yield block("max_resolution", "preflight.resolution_form", fix, value=images.max_resolution)

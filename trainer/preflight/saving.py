@@ -59,7 +59,7 @@ def _check_disk(place: Path, plan: Plan) -> Iterator[Problem]:
         free = shutil.disk_usage(place).free
     except OSError:
         return
-    values = {"free": gigabytes(free), "needed": gigabytes(plan.disk_bytes), "files": f"{len(plan.saves):,}"}
+    values = {"free": gigabytes(free), "needed": gigabytes(plan.disk_bytes), "files": f"{plan.files:,}"}
     if free < plan.disk_bytes:
         yield block("output_dir", "preflight.disk_full", None, **values)
     elif free < plan.disk_bytes + SPARE:

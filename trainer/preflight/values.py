@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.kohya.fitting import Fitted, fit
 from trainer.problems import Problem, block, hint
-from trainer.settings import SETTINGS, Setting, Settings, matters
+from trainer.settings import MOST_FACTOR, MOST_STEPS, SETTINGS, Setting, Settings, matters
 
 CODES = {
     "kohya.not_a_number": "preflight.value_no_number",
@@ -57,7 +57,7 @@ def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
     out_of_range = result.why == "kohya.clamped"
     return block(
         setting.key,
-        _range_code(least, over, most) if out_of_range else CODES[result.why],
+        _range_code(over, most, is_high=fixed == most) if out_of_range else CODES[result.why],
         {setting.key: fixed},
         label=setting.spec.label,
         value="…" if is_secret else _short(raw),
@@ -68,13 +68,17 @@ def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
     )
 
 
-def _range_code(least: float | None, over: float | None, most: float | None) -> str:
-    """Which sentence names the limits that there are: at least, more than, at most, or between two."""
-    if least is None and over is None:
-        return "preflight.value_high"
-    if most is None:
-        return "preflight.value_low" if over is None else "preflight.value_over"
-    return "preflight.value_range"
+def _range_code(over: float | None, most: float | None, *, is_high: bool) -> str:
+    """Which sentence names the limits: both, or the missed one where the other has no meaning of its own."""
+    if most not in (None, MOST_STEPS, MOST_FACTOR):
+        return "preflight.value_range"
+    return (
+        "preflight.value_high"
+        if is_high
+        else "preflight.value_low"
+        if over is None
+        else "preflight.value_over"
+    )
 
 
 def _number(value: float | None) -> str:
