@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from app.jobs.process import PASSWORD_VARIABLE
 from trainer.files.job_folder import default_workspace
 
 
@@ -26,7 +27,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         "--workspace", type=Path, default=default_workspace(), help="where jobs and drafts are kept"
     )
     parser.add_argument(
-        "--password", default=os.environ.get("LORA_ATELIER_PASSWORD"), help="password of the page"
+        "--password",
+        default=os.environ.pop(PASSWORD_VARIABLE, None) or None,  # no process that we start has it then
+        help=f"password of the page; in {PASSWORD_VARIABLE} other programs cannot read it",
     )
     parser.add_argument(
         "--root",
@@ -48,6 +51,9 @@ def main() -> int:
     from app.page.quick_start import without_stubs
 
     without_stubs()
+    from app.launch.words import language
+    from app.texts import language_of, word
+    from app.web.password import LONGEST, SHORTEST, PasswordLengthError, PasswordMissingError
     from app.web.server import serve
 
     try:
@@ -59,10 +65,16 @@ def main() -> int:
             password=wanted.password,
             added_roots=wanted.root,
         )
-    except (OSError, PermissionError) as error:
-        print(f"The page cannot start: {error}", file=sys.stderr)
-        return 2
-    return 0
+    except PasswordLengthError:
+        code, values = "password_length", {"shortest": SHORTEST, "longest": LONGEST}
+    except PasswordMissingError:
+        code, values = "password_missing", {"variable": PASSWORD_VARIABLE}
+    except OSError as error:
+        code, values = "cannot_start", {"reason": error}
+    else:
+        return 0
+    print(word(language_of(language()), code, **values), file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+PASSWORD_VARIABLE = "LORA_ATELIER_PASSWORD"  # noqa: S105  # its name
+"""May hold the page's password when it is started; no business of a trainer's."""
 SAME_START = 10.0
 """Seconds by which two readings of one start time may differ (clocks are set while a machine runs)."""
 
@@ -77,7 +79,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
+            env=_environment(environment),
             close_fds=True,
             **_own_session(),
         )
@@ -104,10 +106,15 @@ def converse(
             stderr=complaints,
             encoding="utf-8",
             bufsize=1,
-            env={**os.environ, **environment},
+            env=_environment(environment),
             close_fds=True,
             **_own_session(),
         )
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Ours and `more`, without the page's password."""
+    return {**{name: text for name, text in os.environ.items() if name != PASSWORD_VARIABLE}, **more}
 
 
 def _own_session() -> dict[str, Any]:

@@ -8,10 +8,10 @@ first, before a byte of its body is read.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
 
 from app.texts import language_of
 from trainer.messages import LANGUAGES, Language
@@ -22,6 +22,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+LONGEST_URL = 16 << 10
+"""Bytes: a path of a picture on a disk may be long, and three times as long in an address."""
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?", re.IGNORECASE)
+"""A name or an address, and perhaps a port: no user, no path, no list."""
+SINGLE = (
+    b"host", b"origin", b"cookie", b"content-type", b"content-length",
+    b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest",
+)  # fmt: skip
+"""Headers of which there is one, or none: of two, each reader may take another."""
+FORWARDED = (b"x-forwarded-", b"forwarded")
+"""What a proxy would say about the request: there is none, so nobody says it for us."""
 POLICY = (
     "default-src 'self'",
     "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
@@ -76,15 +87,21 @@ class Guard:
         self.any_address = any_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or (reason := self.objection(scope)) is None:
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+        elif (reason := self.objection(scope)) is not None:
+            await refuse(scope, send, 403, f"Refused: {reason}\n")
+        elif len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")) > LONGEST_URL:
+            await refuse(scope, send, 414, "The address is too long\n")
         else:
-            await answer(send, 403, f"Refused: {reason}\n")
+            kept = [pair for pair in scope["headers"] if not pair[0].lower().startswith(FORWARDED)]
+            await self.app({**scope, "headers": kept}, receive, send)
 
     def objection(self, scope: Scope) -> str | None:
         """What is wrong with a request, or None."""
+        names = [name.lower() for name, _ in scope.get("headers", ())]
+        if any(names.count(name) > 1 for name in SINGLE):
+            return "a header stands there twice."
         headers = headers_of(scope)
         host = headers.get("host", "")
         if not self.knows(host):
@@ -99,21 +116,15 @@ class Guard:
 
     def knows(self, host: str) -> bool:
         """Whether a Host header names this page."""
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").lower()
-        except ValueError:
-            return False
+        found = HOST.fullmatch(host)
+        name = found[1].lower().strip("[]") if found else ""
         return name in self.hosts or (self.any_address and _is_address(name))
 
 
 def same_origin(origin: str, host: str, scheme: str) -> bool:
     """Whether an Origin header names exactly the host (and port) the request was sent to."""
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
     schemes = {"http": ("http", "https"), "ws": ("http", "https")}.get(scheme, ("https",))
-    return parts.scheme in schemes and parts.netloc.lower() == host.lower()
+    return origin.lower() in {f"{one}://{host.lower()}" for one in schemes}
 
 
 def _opens_page(scope: Scope, headers: dict[str, str]) -> bool:
@@ -128,6 +139,14 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
+    """Refuse a request, of whatever kind, without reading it."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+    else:
+        await answer(send, status, text)
 
 
 async def answer(send: Send, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:

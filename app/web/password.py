@@ -1,15 +1,20 @@
 """The password of --listen: hashed at rest, rate-limited, in front of every route.
 
-The hash and the key that signs sessions stand in <workspace>/password.json, which only the owner may
-read; a session therefore survives a restart of the server and ends when the password changes.
+Tries of one address are judged one after the other, each by what stands when its turn comes: many at once
+are no more than a few one by one. The hash and the key that signs sessions stand in
+<workspace>/password.json, which only the owner may read; a session therefore survives a restart of the
+server and ends when the password changes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
+import ipaddress
 import json
+import math
 import os
 import secrets
 import time
@@ -20,14 +25,32 @@ from string import Template
 from urllib.parse import parse_qs
 
 from app.texts import word
-from app.web.guard import HEADERS, App, Receive, Scope, Send, answer, cookie, headers_of, wanted_language
+from app.web.doors import TooLargeError, read_body
+from app.web.guard import (
+    HEADERS,
+    App,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    cookie,
+    headers_of,
+    refuse,
+    wanted_language,
+)
 from trainer.messages import Language
 
 ASSETS = Path(__file__).parent.parent / "assets"
 COOKIE = "la_session"
 SESSION_SECONDS = 30 * 24 * 3600
 FREE_TRIES = 5
-MOST_BODY = 4096
+FORGOTTEN = 3600.0
+"""Seconds after the last wrong try of an address from which it begins anew."""
+SHORTEST, LONGEST = 8, 256
+"""Letters of a password."""
+MOST_BODY = 16 << 10
+BODY_SECONDS = 10.0
+HTML = "text/html; charset=utf-8"
 
 
 def hashed(password: str, salt: bytes) -> bytes:
@@ -47,15 +70,26 @@ def save_password(path: Path, password: str) -> None:
     partial.replace(path)
 
 
+class PasswordLengthError(ValueError):
+    """A password that would be guessed soon, or that no form could send."""
+
+
+class PasswordMissingError(PermissionError):
+    """None is set."""
+
+
 @dataclass
 class Tries:
     """Wrong tries of one address: after a few, each doubles the wait (at most 15 minutes)."""
 
     count: int = 0
     until: float = 0.0
+    last: float = 0.0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the try that is being judged."""
 
     def failed(self, now: float) -> None:
-        self.count += 1
+        self.count, self.last = self.count + 1, now
         if self.count >= FREE_TRIES:
             self.until = now + min(900.0, 5.0 * 2 ** (self.count - FREE_TRIES))
 
@@ -68,18 +102,25 @@ class Gate:
     hash: bytes
     key: bytes
     tries: dict[str, Tries] = field(default_factory=dict)
+    hashing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a hash is computed: one takes 16 MiB and a core, however many ask."""
 
     @classmethod
     def for_workspace(cls, workspace: Path, password: str | None = None) -> Gate:
-        """The gate of a workspace; `password` sets a new one. Raises PermissionError where none is set."""
+        """The gate of a workspace; `password` sets a new one.
+
+        Raises PasswordMissingError, and PasswordLengthError for one that is too short or too long.
+        """
         path = workspace / "password.json"
+        if password and not SHORTEST <= len(password) <= LONGEST:
+            raise PasswordLengthError
         if password:
             known = cls.read(path)
             if known is None or not known.right(password):
                 save_password(path, password)
         gate = cls.read(path)
         if gate is None:
-            raise PermissionError("a password is needed to serve beyond this machine")
+            raise PasswordMissingError
         return gate
 
     @classmethod
@@ -117,52 +158,90 @@ class Gate:
         """The gate in front of an application."""
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "lifespan" or self.knows(cookie(headers_of(scope), COOKIE), time.time()):
-                await app(scope, receive, send)
-            elif scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
-            elif scope["path"] == "/login" and scope["method"] == "POST":
+            if scope["type"] == "http" and scope["path"] == "/login":
                 await self._login(scope, receive, send)
-            elif scope["path"] in ("/", "/login") and scope["method"] == "GET":
-                await answer(
-                    send, 200, login_page(wanted_language(headers_of(scope))), "text/html; charset=utf-8"
-                )
+            elif scope["type"] == "lifespan" or self._is_in(scope):
+                await app(scope, receive, send)
+            elif scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET":
+                await answer(send, 200, login_page(wanted_language(headers_of(scope))), HTML)
             else:
-                await answer(send, 401, "Password needed\n")
+                await refuse(scope, send, 401, "Password needed\n")
 
         return guarded
 
+    def _is_in(self, scope: Scope) -> bool:
+        return self.knows(cookie(headers_of(scope), COOKIE), time.time())
+
     async def _login(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Judge a try; an address that guesses wrong again and again has to wait."""
+        """The form, and what it sends."""
+        if scope["method"] == "GET" and self._is_in(scope):
+            await _enter(send, b"/")
+        elif scope["method"] == "GET":
+            await answer(send, 200, login_page(wanted_language(headers_of(scope))), HTML)
+        elif scope["method"] != "POST":
+            await answer(send, 405, "Not allowed\n")
+        else:
+            await self._try(scope, receive, send)
+
+    async def _try(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Judge a try in its turn; an address that guesses wrong again and again has to wait."""
         language = wanted_language(headers_of(scope))
-        caller, now = str((scope.get("client") or ("?",))[0]), time.time()
-        tries = self.tries.setdefault(caller, Tries())
-        html = "text/html; charset=utf-8"
-        if now < tries.until:
-            words = word(language, "password_wait", seconds=round(tries.until - now))
-            await answer(send, 429, login_page(language, words), html)
+        tries = self._tries_of(str((scope.get("client") or ("?",))[0]))
+        try:
+            body = await read_body(receive, MOST_BODY, BODY_SECONDS)
+        except (TooLargeError, asyncio.TimeoutError):
+            await answer(send, 408, "Too slow, or too large\n")
             return
-        password = parse_qs((await _body(receive)).decode("utf-8", "replace")).get("password", [""])[0]
-        if not self.right(password):
-            tries.failed(now)
-            await answer(send, 401, login_page(language, word(language, "password_wrong")), html)
-            return
-        self.tries.pop(caller, None)
-        kept = f"{COOKIE}={self.session(now)}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_SECONDS}"
-        headers = [(b"location", b"/"), (b"set-cookie", kept.encode()), (b"content-length", b"0"), *HEADERS]
-        await send({"type": "http.response.start", "status": 303, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
+        password = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
+        async with tries.turn:
+            wait = tries.until - time.time()
+            right = wait <= 0 and await self._judged(password)
+            if right:
+                tries.count = 0
+            elif wait <= 0:
+                tries.failed(time.time())
+        if right:
+            kept = f"{COOKIE}={self.session(time.time())}; Path=/; HttpOnly; SameSite=Strict"
+            await _enter(send, b"/", f"{kept}; Max-Age={SESSION_SECONDS}".encode())
+        elif wait <= 0:
+            await answer(send, 401, login_page(language, word(language, "password_wrong")), HTML)
+        else:
+            words = word(language, "password_wait", seconds=math.ceil(wait))
+            await answer(send, 429, login_page(language, words), HTML)
+
+    async def _judged(self, password: str) -> bool:
+        """Whether it is the password; the page is served meanwhile."""
+        if len(password) > LONGEST:
+            return False
+        async with self.hashing:
+            return await asyncio.to_thread(self.right, password)
+
+    def _tries_of(self, address: str) -> Tries:
+        """What is remembered of an address; those that have been quiet for long are forgotten."""
+        now = time.time()
+        for caller, tries in list(self.tries.items()):
+            if not tries.turn.locked() and now > max(tries.until, tries.last + FORGOTTEN):
+                del self.tries[caller]
+        return self.tries.setdefault(household(address), Tries(last=now))
 
 
-async def _body(receive: Receive) -> bytes:
-    """A request's body, at most 4 kB of it."""
-    body = b""
-    while len(body) < MOST_BODY:
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-    return body[:MOST_BODY]
+def household(address: str) -> str:
+    """An address as wrong tries are counted: of IPv6 the network, of which one house has the whole."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    return str(known.ipv4_mapped or ipaddress.ip_network((known, 64), strict=False))
+
+
+async def _enter(send: Send, where: bytes, kept: bytes = b"") -> None:
+    """Lead to the page, with a session."""
+    headers = [(b"location", where), (b"content-length", b"0"), *HEADERS]
+    headers += [(b"set-cookie", kept)] if kept else []
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def login_page(language: Language, problem: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import sys
@@ -19,6 +20,8 @@ from fastapi import FastAPI
 
 from app.jobs.store import JobStore
 from app.paths import Roots, default_roots
+from app.web.connection import MOST_HEADERS, Connection
+from app.web.doors import Doors
 from app.web.guard import LOCAL, Guard, Headers, LanguageOfPage
 from app.web.password import Gate
 from app.web.routes import routes
@@ -53,6 +56,7 @@ def build_app(
     app = gr.mount_gradio_app(app, blocks, path="/", **{**quiet_options(store), **options})
     # The last one added is asked first.
     app.add_middleware(LanguageOfPage)
+    app.add_middleware(Doors)
     if gate:
         app.add_middleware(gate.middleware)
     app.add_middleware(Headers)
@@ -103,9 +107,27 @@ def bind(host: str, port: int | None) -> socket.socket:
     raise problem or OSError("no free port")
 
 
+def configured(app: FastAPI) -> uvicorn.Config:
+    """How the application is served. There is no proxy: what a request says of one is not believed."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        h11_max_incomplete_event_size=MOST_HEADERS,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+        ws="none",
+    )
+
+
 def is_local(host: str) -> bool:
     """Whether an address can be reached from this machine only."""
-    return host in LOCAL or host.startswith("127.")
+    try:
+        return host in LOCAL or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def address(host: str, port: int) -> str:
@@ -136,7 +158,7 @@ def serve(
 
     Beyond this machine a password is needed: `password` sets it, else the one set before is asked for; and
     only the workspace and `added_roots` (--root) may be used.
-    Raises OSError where the port is taken and PermissionError where a password is missing.
+    Raises OSError where the port is taken, PasswordMissingError and PasswordLengthError.
     """
     be_quiet()
     from app.page.page import build_page, mount_options
@@ -151,15 +173,7 @@ def serve(
     hosts = own_names() if beyond else ()
     blocks = build_page(store, roots)
     app = build_app(store, blocks, options, hosts=hosts, any_address=beyond, gate=gate, roots=roots)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-        ws="none",
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configured(app))
     url = address(host, listener.getsockname()[1])
     print(f"LoRA Atelier: {url}", flush=True)
     if open_browser:

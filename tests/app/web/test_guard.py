@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -20,13 +22,15 @@ import pytest
 import uvicorn
 from PIL import Image
 
+import gui
 from app.answers import Answers
+from app.jobs.process import PASSWORD_VARIABLE
 from app.jobs.store import Job, JobStore
 from app.page.live_view import build_monitor
-from app.web import server
+from app.web import connection, doors, password, server
 from app.web.guard import LOCAL, Guard, wanted_language
-from app.web.password import Gate, Tries
-from tests.app.conftest import FAKE, wait_until
+from app.web.password import FREE_TRIES, Gate, PasswordLengthError, Tries, household
+from tests.app.conftest import FAKE, wait_for, wait_until
 from trainer.settings import Settings
 
 BOUNDARY = "xxBOUNDARYxx"
@@ -57,6 +61,18 @@ class Site:
         answer.text = answer.read().decode("utf-8", "replace")  # type: ignore[attr-defined]  # kept for the test
         connection.close()
         return answer
+
+    def say(self, *pieces: bytes, pause: float = 0) -> bytes:
+        """Send bytes as they are, and read the head of an answer, or until the server hangs up."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as line:
+            for piece in pieces:
+                line.sendall(piece.replace(b"{host}", f"127.0.0.1:{self.port}".encode()))
+                time.sleep(pause)
+            heard = b""
+            with suppress(ConnectionResetError):  # hung up with our words unread
+                while b"\r\n\r\n" not in heard and (piece := line.recv(65536)):
+                    heard += piece
+        return heard
 
     def poll(self, **headers: str) -> HTTPResponse:
         """Call the live view's server function, as its script does."""
@@ -96,7 +112,7 @@ def servers(store: JobStore) -> Iterator[Callable[..., Site]]:
         server.be_quiet()
         blocks, app = asyncio.run(built(store, **how))
         listener = server.bind("127.0.0.1", 0)
-        up = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1))
+        up = uvicorn.Server(server.configured(app))
         thread = threading.Thread(target=up.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not up.started:
@@ -130,7 +146,6 @@ def test_our_own_page_is_served(site: Site):
     assert page.status == 200
     assert site.poll(Origin=f"http://127.0.0.1:{site.port}", Sec_Fetch_Site="same-origin").status == 200
     assert site.poll().status == 200, "programs without an Origin, such as curl"
-    assert site.upload(Origin=f"http://127.0.0.1:{site.port}").status == 200
     assert site.ask("/", Host=f"localhost:{site.port}").status == 200
 
 
@@ -153,9 +168,30 @@ def test_our_own_page_is_served(site: Site):
         {"Host": "192.168.0.9"},
         {"Host": "["},
         {"Host": ""},
+        {"Host": "me@127.0.0.1:{port}"},
+        {"Host": "evil.example@127.0.0.1:{port}", "Origin": "http://evil.example@127.0.0.1:{port}"},
+        {"Host": "127.0.0.1:{port},evil.example"},
+        {"Host": "127.0.0.1:{port} evil.example"},
+        {"Host": "127.0.0.1:{port}/evil"},
+        {"Host": "127.0.0.1:{port}?x"},
+        {"Host": "127.0.0.1:{port}#x"},
+        {"Host": "127.0.0.1:x"},
+        {"Host": "127.0.0.1:"},
+        {"Host": "127.1:{port}"},
+        {"Host": "0x7f000001"},
+        {"Host": "localhost.evil.example"},
+        {"Host": "[::1"},
+        {"Host": "[::1]x"},
+        {"Origin": "http://127.0.0.1:{port}/"},
+        {"Origin": "http://127.0.0.1:{port}, http://evil.example"},
+        {"Origin": "http://me@127.0.0.1:{port}"},
+        {"Origin": "ftp://127.0.0.1:{port}"},
+        {"Origin": "//127.0.0.1:{port}"},
+        {"Sec_Fetch_Site": "same-origin, cross-site"},
     ],
 )
 def test_other_pages_are_refused_everywhere(site: Site, headers: dict[str, Any]):
+    headers = {name: value.replace("{port}", str(site.port)) for name, value in headers.items()}
     assert site.poll(**headers).status in (400, 403)
     assert site.upload(**headers).status in (400, 403)
     assert site.ask("/gradio_api/info", **headers).status in (400, 403)
@@ -192,18 +228,171 @@ def test_security_headers_on_every_answer(site: Site):
         assert "frame-ancestors 'none'" in (answer.getheader("content-security-policy") or ""), path
 
 
+@pytest.mark.parametrize("header", ["Origin: http://evil.example", "Host: evil.example", "Cookie: a=b"])
+@pytest.mark.parametrize("first", [True, False], ids=["before", "behind"])
+def test_a_header_that_stands_twice_is_refused(site: Site, header: str, first: bool):
+    ours = "Host: {host}\r\nOrigin: http://{host}\r\nCookie: ui_lang=en\r\n"
+    both = f"{header}\r\n{ours}" if first else f"{ours}{header}\r\n"
+    for path in ("/", "/config", "/live/x/log"):
+        told = site.say(f"GET {path} HTTP/1.1\r\n{both}Connection: close\r\n\r\n".encode())
+        assert told.split()[1] in (b"400", b"403"), path
+
+
+def test_what_a_proxy_would_say_is_not_believed(site: Site):
+    evil = "evil.example"
+    page = site.ask("/", X_Forwarded_Host=evil, X_Forwarded_Proto="https", Forwarded=f"host={evil}")
+    assert page.status == 200
+    assert evil not in page.text  # type: ignore[attr-defined]  # see ask
+    assert evil not in site.ask("/config", X_Forwarded_Host=evil).text  # type: ignore[attr-defined]  # see ask
+
+
+FILES = (
+    "/etc/passwd",
+    "pyproject.toml",
+    "../../etc/passwd",
+    "http://169.254.169.254/",
+    "https://example.com/",
+)
+WAYS = (
+    "/gradio_api/file={0}", "/gradio_api/file/{0}", "/gradio_api/file%3D{0}", "/gradio_api/file%3d{0}",
+    "/gradio_api/%66ile={0}", "/gradio_api//file={0}", "/gradio_api/./file={0}", "/x/../gradio_api/file={0}",
+    "/gradio_api/file=%20{0}", "/gradio_api/file=blob:{0}", "/gradio_api/proxy={0}", "/file={0}", "/file/{0}",
+    "/static/{0}", "/assets/{0}", "/static/../{0}", "/gradio_api/stream/{0}/a/1/playlist.m3u8",
+    "/gradio_api/file=HTTPS://EXAMPLE.com/{0}", "/gradio_api/file=ftp://{0}", "/gradio_api/file=//{0}",
+    "/gradio_api/custom_component/{0}/client/x/y", "/svelte/{0}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_gradio_serves_no_files_of_this_or_any_machine(site: Site, way: str, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    async def resolve(host: str, *_: object, **__: object) -> str:
+        asked.append(host)
+        return "203.0.113.1"
+
+    monkeypatch.setattr("safehttpx.async_validate_url", resolve)
+    for file in FILES:
+        for told in (file, quote(file, safe=""), quote(quote(file, safe=""), safe=""), file + "?x=/y"):
+            for method in ("GET", "HEAD"):
+                assert site.ask(way.format(told), method).status in (403, 404, 405), told
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     "path",
     [
-        "/gradio_api/file=/etc/passwd",
-        "/gradio_api/file=pyproject.toml",
-        "/gradio_api/file=../../etc/passwd",
-        "/gradio_api/file=http://169.254.169.254/",
-        "/file=/etc/passwd",
+        "/openapi.json", "/docs", "/redoc", "/gradio_api/openapi.json",
+        "/gradio_api/deep_link?session_hash=x", "/gradio_api/runs",
+        "/monitoring", "/monitoring/summary", "/token", "/gradio_api/token", "/user",
+        "/gradio_api/upload_progress?upload_id=x", "/manifest.json", "/gradio_api/mcp", "/login", "/logout",
+        "/gradio_api/dev/reload", "/gradio_api/call/shout/x", "/gradio_api/queue/status", "/pwa_icon",
     ],
+)  # fmt: skip
+def test_routes_that_no_page_needs_are_shut(site: Site, path: str):
+    assert site.ask(path).status == 404
+    assert site.ask(path, "POST", b"{}", Content_Type="application/json").status == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/upload", "/gradio_api/call/shout", "/gradio_api/run/shout", "/login"]
 )
-def test_gradio_serves_no_files_of_the_machine(site: Site, path: str):
-    assert site.ask(path).status in (403, 404)
+def test_nothing_is_sent_to_routes_that_no_page_needs(site: Site, path: str):
+    assert site.ask(path, "POST", b'{"data": ["x"]}', Content_Type="application/json").status == 404
+    assert site.upload().status == 404
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain", "text/plain;application/json", "application/x-www-form-urlencoded", "",
+        "application/jsonp", "multipart/form-data; boundary=x", "text/plain; charset=application/json",
+    ],
+)  # fmt: skip
+def test_only_json_is_taken(site: Site, kind: str):
+    """What a form of another page can send without asking first."""
+    assert site.poll(Content_Type=kind).status == 415
+    assert site.poll(Content_Type="Application/JSON; charset=utf-8").status == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "POST", "BREW"])
+def test_other_methods_are_refused(site: Site, method: str):
+    assert site.ask("/", method, b"").status in (400, 405)
+    assert site.ask("/live/x/log", method, b"").status in (400, 405)
+
+
+@pytest.mark.parametrize("length", [20_000, 60_000, 120_000, 1_000_000])
+def test_a_long_address_is_refused_as_such(site: Site, length: int):
+    for path in ("/", "/live/", "/live/thumb?path=", "/gradio_api/file="):
+        told = site.say(
+            b"GET %b%b HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n" % (path.encode(), b"a" * length)
+        )
+        assert told.split()[1:2] == [b"414"] or (length > 500_000 and not told), told[:80]
+
+
+def test_what_is_no_http_is_refused(site: Site):
+    for nonsense in (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20,
+        b"GET\r\n\r\n",
+        b"\xff\xfe / HTTP/1.1\r\n\r\n",
+    ):
+        assert site.say(nonsense + b"\r\n\r\n")[:12] == b"HTTP/1.1 400"
+    assert site.ask("/").status == 200
+
+
+# ── slow and large ──────────────────────────────────────────────────────────────────────────────────
+
+POST = b"POST %b HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+COMPONENT = b"/gradio_api/component_server/"
+
+
+def test_a_body_that_does_not_come_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doors, "PATIENCE", 0.2)
+    assert site.say(POST % (COMPONENT, 100), b'{"a":')[:12] == b"HTTP/1.1 408"
+    assert site.poll().status == 200
+
+
+def test_a_body_that_trickles_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doors, "LONGEST_WAIT", 0.5)
+    pieces = [b"x"] * 20
+    with suppress(ConnectionError):  # it may hang up while we speak
+        assert site.say(POST % (COMPONENT, 10_000), *pieces, pause=0.1)[:12] == b"HTTP/1.1 408"
+    assert site.poll().status == 200
+
+
+def hung_up(line: socket.socket) -> bool:
+    try:
+        line.sendall(b"x")
+    except ConnectionError:
+        return True
+    return False
+
+
+def test_a_refused_body_does_not_trickle_on(gated: Site, monkeypatch: pytest.MonkeyPatch):
+    """After 401 the connection ends, however the rest of the body comes."""
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", gated.port), timeout=60) as line:
+        line.sendall((POST % (COMPONENT, 10**6)).replace(b"{host}", f"127.0.0.1:{gated.port}".encode()))
+        assert line.recv(65536)[:12] == b"HTTP/1.1 401"
+        wait_for(lambda: hung_up(line))
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: {host}\r\nX: "])
+def test_a_request_that_does_not_come_is_given_up(site: Site, said: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.3)
+    assert site.say(said) == b""
+    with suppress(ConnectionError):
+        assert site.say(b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 20, pause=0.1) == b""
+    assert site.ask("/").status == 200
+
+
+def test_a_body_that_is_too_large_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch):
+    assert site.say(POST % (COMPONENT, 10**12))[:12] == b"HTTP/1.1 413"
+    monkeypatch.setattr(doors, "MOST_BODY", 1000)
+    head = POST.replace(b"Content-Length: %d", b"Transfer-Encoding: chunked") % COMPONENT
+    with suppress(ConnectionError):
+        assert site.say(head, b"800\r\n" + b"x" * 0x800 + b"\r\n")[:12] == b"HTTP/1.1 413"
+    assert site.poll().status == 200
 
 
 def test_language_is_in_the_page_before_its_scripts(site: Site):
@@ -316,50 +505,63 @@ def test_small_views_only_of_pictures_in_allowed_folders(serving, store: JobStor
 # ── password ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def login(site: Site, password: str) -> HTTPResponse:
+WORDS = "open sesame"
+
+
+def login(site: Site, words: str) -> HTTPResponse:
     kind = "application/x-www-form-urlencoded"
-    return site.ask("/login", "POST", f"password={password}".encode(), Content_Type=kind)
+    return site.ask("/login", "POST", f"password={quote(words)}".encode(), Content_Type=kind)
 
 
-def test_password_covers_every_route(serving, store: JobStore):
-    site = serving(gate=Gate.for_workspace(store.workspace, "open sesame"))
+@pytest.fixture
+def gated(serving, store: JobStore) -> Site:
+    return serving(gate=Gate.for_workspace(store.workspace, WORDS))
+
+
+def test_password_covers_every_route(gated: Site):
     for path in (
         "/config",
         "/gradio_api/info",
         "/live/x/log",
         "/assets/x.js",
         "/gradio_api/file=/etc/passwd",
+        "/nowhere",
+        "//",
+        "/login/",
     ):
-        assert site.ask(path).status == 401, path
-    assert site.poll().status == 401
-    assert site.upload().status == 401
-    front = site.ask("/")
+        assert gated.ask(path).status == 401, path
+    assert gated.poll().status == 401
+    assert gated.upload().status == 401
+    assert gated.ask("/", "POST", b"").status == 401
+    front = gated.ask("/")
     assert front.status == 200
     assert "gradio" not in front.text.lower()  # type: ignore[attr-defined]  # see ask
-    assert login(site, "wrong").status == 401
-    entered = login(site, "open+sesame")
+    assert login(gated, "wrong").status == 401
+    entered = login(gated, WORDS)
     assert entered.status == 303
     session = (entered.getheader("set-cookie") or "").partition(";")[0]
-    assert site.ask("/config", Cookie=session).status == 200
-    assert site.poll(Cookie=session).status == 200
-    assert site.ask("/config", Cookie=session + "x").status == 401
-    assert site.ask("/config", Cookie="la_session=9999999999.x.").status == 401
+    assert gated.ask("/config", Cookie=session).status == 200
+    assert gated.poll(Cookie=session).status == 200
+    assert gated.ask("/gradio_api/file=https://example.com/", Cookie=session).status == 404
+    assert gated.ask("/login", Cookie=session).status == 303
+    assert gated.ask("/config", Cookie=session + "x").status == 401
+    assert gated.ask("/config", Cookie="la_session=9999999999.x.").status == 401
 
 
 def test_password_is_hashed_and_for_the_owner_only(store: JobStore):
-    Gate.for_workspace(store.workspace, "open sesame")
+    Gate.for_workspace(store.workspace, WORDS)
     path = store.workspace / "password.json"
     assert "sesame" not in path.read_text()
     assert path.stat().st_mode & 0o077 == 0
 
 
 def test_session_survives_a_restart_and_ends_with_the_password(store: JobStore):
-    session = Gate.for_workspace(store.workspace, "one").session(1000.0)
+    session = Gate.for_workspace(store.workspace, "the first").session(1000.0)
     again = Gate.for_workspace(store.workspace)
     assert again.knows(session, 1001.0)
     assert not again.knows(session, 1000.0 + 31 * 24 * 3600)
-    assert Gate.for_workspace(store.workspace, "one").knows(session, 1001.0), "the same password again"
-    assert not Gate.for_workspace(store.workspace, "two").knows(session, 1001.0)
+    assert Gate.for_workspace(store.workspace, "the first").knows(session, 1001.0), "the same password again"
+    assert not Gate.for_workspace(store.workspace, "the second").knows(session, 1001.0)
 
 
 def test_without_a_password_no_listening(store: JobStore):
@@ -367,15 +569,135 @@ def test_without_a_password_no_listening(store: JobStore):
         Gate.for_workspace(store.workspace)
 
 
-def test_guessing_is_slowed_down(serving, store: JobStore):
-    site = serving(gate=Gate.for_workspace(store.workspace, "right"))
-    answers = [login(site, "wrong").status for _ in range(6)]
+@pytest.mark.parametrize("words", ["1234567", "ひみつのことば", " ", "x" * 257])
+def test_a_password_has_eight_letters_at_least(store: JobStore, words: str):
+    with pytest.raises(PasswordLengthError):
+        Gate.for_workspace(store.workspace, words)
+    assert not (store.workspace / "password.json").exists()
+
+
+@pytest.mark.parametrize(
+    "words", ["ひみつのことばだ", "𠮷野家で牛丼を食べた" * 25, "a+b&c=d%20;e", "  eight  "]
+)
+def test_any_letters_make_a_password(serving, store: JobStore, words: str):
+    site = serving(gate=Gate.for_workspace(store.workspace, words))
+    assert login(site, words).status == 303
+    assert login(site, words + "x").status == 401
+
+
+def test_guessing_is_slowed_down(gated: Site):
+    answers = [login(gated, "wrong").status for _ in range(6)]
     assert answers == [401] * 5 + [429]
-    assert login(site, "right").status == 429
+    assert login(gated, WORDS).status == 429
     tries = Tries()
     for _ in range(30):
         tries.failed(0.0)
     assert tries.until == 900.0
+
+
+LOGIN = b"POST /login HTTP/1.1\r\nHost: {host}\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("headers_first", [True, False])
+def test_many_guesses_at_once_are_no_more_than_a_few(gated: Site, headers_first: bool):
+    """All headers first, so that every try passes what is asked before the body; or all at one blow."""
+    bodies = [f"password=guess{number:04}".encode() for number in range(40)] + [f"password={WORDS}".encode()]
+    lines = [socket.create_connection(("127.0.0.1", gated.port), timeout=120) for _ in bodies]
+    heads = [(LOGIN % len(body)).replace(b"{host}", f"127.0.0.1:{gated.port}".encode()) for body in bodies]
+    for line, head in zip(lines, heads, strict=True):
+        if headers_first:
+            line.sendall(head)
+    if headers_first:
+        time.sleep(0.5)
+    for line, head, body in zip(lines, heads, bodies, strict=True):
+        line.sendall(body if headers_first else head + body)
+    answers = [line.recv(200).split()[1].decode() for line in lines]
+    for line in lines:
+        line.close()
+    assert answers.count("401") <= FREE_TRIES
+    assert answers.count("303") == 0
+    assert answers.count("429") == len(bodies) - answers.count("401")
+
+
+def test_the_page_is_served_while_a_password_is_judged(gated: Site, monkeypatch: pytest.MonkeyPatch):
+    """The hash is computed beside the event loop."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_gate: Gate, _words: str) -> bool:
+        begun.set()
+        return not go_on.wait(60)
+
+    monkeypatch.setattr(Gate, "right", slow)
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.append(login(gated, "whatever").status))
+    thread.start()
+    assert begun.wait(60)
+    assert gated.ask("/").status == 200
+    go_on.set()
+    thread.join(60)
+    assert answers == [401]
+
+
+def test_a_login_that_does_not_come_is_given_up(gated: Site, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(password, "BODY_SECONDS", 0.2)
+    assert gated.say(LOGIN % 100, b"password=")[:12] == b"HTTP/1.1 408"
+    assert gated.say(LOGIN % 10**9, b"password=" + b"x" * 30_000)[:12] == b"HTTP/1.1 408"
+    assert login(gated, WORDS).status == 303
+
+
+def test_addresses_are_told_apart_by_household():
+    assert household("192.168.0.9") != household("192.168.0.10")
+    assert household("2001:db8:1:2:3::4") == household("2001:db8:1:2:ffff::1") != household("2001:db8:1:3::1")
+    assert household("::ffff:192.168.0.9") == household("192.168.0.9")
+    assert household("fe80::1%eth0") == household("fe80::2")
+    assert household("?") == "?"
+
+
+def test_quiet_addresses_are_forgotten(store: JobStore):
+    gate = Gate.for_workspace(store.workspace, WORDS)
+    for number in range(50):
+        gate._tries_of(f"10.0.0.{number}").last = 0.0
+    gate._tries_of("10.1.0.0").failed(time.time())
+    gate._tries_of("10.2.0.0")
+    assert sorted(gate.tries) == ["10.1.0.0", "10.2.0.0"]
+
+
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, locale: str = "C.UTF-8") -> int:
+    """Start the page as a person does who has put the password into the environment."""
+    monkeypatch.setenv("LORA_ATELIER_WORKSPACE", "")  # set by the program: put back afterwards
+    monkeypatch.setenv(PASSWORD_VARIABLE, words)
+    monkeypatch.setenv("LC_ALL", locale)
+    options = ["gui.py", "--listen", "--no-browser", "--workspace", str(tmp_path / "w")]
+    monkeypatch.setattr(sys, "argv", options)
+    return gui.main()
+
+
+def test_no_process_that_the_page_starts_knows_the_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    seen: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda *_, **how: seen.extend([how["password"], dict(os.environ)]))
+    assert start(monkeypatch, tmp_path, WORDS) == 0
+    assert seen[0] == WORDS
+    assert WORDS not in seen[1].values()
+
+
+def test_nor_one_of_a_store_whose_process_has_the_variable(
+    store: JobStore, tmp_path: Path, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(PASSWORD_VARIABLE, WORDS)
+    wait_until(store.start(settings("environment")), "finished")
+    assert WORDS not in (tmp_path / "out" / "environment.json").read_text()
+
+
+@pytest.mark.parametrize(("words", "told"), [("short", "8"), ("", "--password")])
+@pytest.mark.parametrize("locale", ["C.UTF-8", "ja_JP.UTF-8"])
+def test_why_the_page_does_not_start_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    words: str, told: str, locale: str,
+):  # fmt: skip
+    assert start(monkeypatch, tmp_path, words, locale) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert ("パスワード" in said) == (locale[:2] == "ja")
 
 
 # ── addresses ───────────────────────────────────────────────────────────────────────────────────────
