@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from trainer.errors import UserError
 from trainer.files.job_folder import JobFolder, default_workspace
 from trainer.files.secrets import ENVIRONMENT, secrets_file
 from trainer.messages import Language, Message, say
-from trainer.plan.run import Plan
+from trainer.plan.run import DatasetPlan, Plan
 from trainer.preflight import check as preflight
 from trainer.problems import names
 from trainer.settings import SETTINGS, Settings
@@ -150,15 +150,32 @@ def check(config: Config, changes: Sets = [], as_json: AsJson = False) -> None: 
 
 def plan_lines(plan: Plan) -> list[str]:
     """The plan for a terminal."""
+    datasets = [line for number, one in enumerate(plan.datasets, 1) for line in _dataset_lines(number, one)]
     buckets = ", ".join(f"{bucket.width}x{bucket.height}: {bucket.images}" for bucket in plan.buckets)
     length = f"{plan.steps_per_epoch} steps per epoch, {plan.total_steps} steps in {plan.epochs} epochs"
     return [
         f"{plan.images} pictures, {plan.reg_images} regularisation pictures, {plan.captions_found} captions",
+        *datasets,
         f"buckets {buckets}",
         f"{length} (decided by {plan.decided_by}), warm-up {plan.warmup_steps}",
         f"files {names([save.name for save in plan.saves], 20)}",
         f"memory about {plan.memory_bytes / 1e9:.1f} GB, disk {plan.disk_bytes / 1e6:.0f} MB",
     ]
+
+
+def _dataset_lines(number: int, plan: DatasetPlan) -> Iterator[str]:
+    """A dataset of a dataset file, and its folders."""
+    if not plan.name:
+        return
+    yield (
+        f"dataset {number}: {plan.width}x{plan.height}, batch size {plan.batch_size},"
+        f" {plan.pictures} pictures in {plan.batches} batches"
+    )
+    for subset in plan.subsets:
+        folder = subset.folder
+        effects = [key if value is True else f"{key}={value}" for key, value in subset.in_effect.items()]
+        kind = "regularisation " if folder.is_reg else ""
+        yield f"  {kind}{folder.name}: {folder.pictures} x {folder.repeats} {', '.join(effects)}".rstrip()
 
 
 @app.command()

@@ -62,7 +62,11 @@ def texts(language: Language, folder: Path = Path(__file__).parent / "texts") ->
 
 
 def say(message: Message, language: Language = "en") -> Said:
-    """The message in words. Raises KeyError for a code that the texts lack."""
+    """The message in words, and messages among its values. KeyError for a code that the texts lack."""
     parts = texts(language)["messages"][message.code]
-    filled = {name: str(text).format_map(message.values) for name, text in parts.items()}
+    values = {
+        name: say(value, language).what if isinstance(value, Message) else value
+        for name, value in message.values.items()
+    }
+    filled = {name: str(text).format_map(values) for name, text in parts.items()}
     return Said(**filled, stop="。" if language == "ja" else ".")

@@ -1,7 +1,8 @@
 // The plan as pictures: the sum in words, the learning-rate curve, buckets with thumbnails, sample prompts.
 
 const SVG = "http://www.w3.org/2000/svg";
-const DATA_KEYS = ["train_data_dir", "caption_extension", "max_resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_no_upscale", "bucket_reso_steps", "dataset_config", "reg_data_dir", "train_batch_size", "gradient_accumulation_steps"];
+const DATA_KEYS = ["train_data_dir", "caption_extension", "max_resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_no_upscale", "bucket_reso_steps", "dataset_config", "reg_data_dir", "train_batch_size", "gradient_accumulation_steps",
+  "shuffle_caption", "keep_tokens", "caption_dropout_rate", "caption_dropout_every_n_epochs", "flip_aug", "color_aug", "random_crop", "masked_loss", "additional_parameters"];
 let dataAsked = "";
 
 function paintPlan() {
@@ -81,12 +82,18 @@ function datasetParts(data) {
   return [
     el("h2", {}, el("span", {}, w("dataset")), data.assumed ? el("small", {}, w("assumed")) : null),
     el("div", { class: "stats" }, data.stats.map(([figure, text]) => el("div", {}, el("b", {}, figure), text))),
-    ...data.buckets.map((bucket) => el("div", { class: "bk" }, el("b", {}, bucket.size),
+    ...data.buckets.flatMap((bucket) => [bucket.head && datasetHead(bucket.head), el("div", { class: "bk" }, el("b", {}, bucket.size),
       el("div", { class: "th" }, bucket.thumbs.map((thumb) => el("span", { class: thumb.found ? "" : "no", title: `${thumb.name}\n${thumb.found ? thumb.caption : w("no_caption")}` },
         el("img", { class: "pic", src: thumb.src, alt: `${thumb.name}${thumb.found ? "" : `, ${w("no_caption")}`}` }))),
       bucket.more ? el("em", {}, w("more", { count: bucket.more })) : null),
-      el("span", { class: "sm sub" }, bucket.text))),
+      el("span", { class: "sm sub" }, bucket.text))].filter(Boolean)),
     data.more ? el("p", { class: "sm sub" }, w("more_sizes", { count: data.more })) : "",
     data.without ? el("div", { class: "legend" }, el("span", {}, el("i", { class: "sq" }), data.without)) : "",
   ];
+}
+
+/** What a dataset file says of one of its datasets: size, batch, folders and what happens to their pictures. */
+function datasetHead(head) {
+  return el("div", { class: "ds" }, el("b", {}, head.title),
+    head.folders.map(([folder, effects]) => el("p", { class: "sm sub" }, folder, effects && ` · ${effects}`)));
 }

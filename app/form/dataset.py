@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from app.form.values import typed
 from app.paths import Roots
 from app.pictures import opened
 from app.texts import word
+from trainer.data.buckets import Size
 from trainer.data.dataset_file import scans
+from trainer.data.datasets import Dataset, Subset, datasets_of, fit_of
 from trainer.data.folders import TrainImage
 from trainer.errors import UserError
-from trainer.files.paths import cleaned
+from trainer.kohya import additional
 from trainer.messages import Language
-from trainer.plan.run import bucket_rule
 from trainer.preflight.pictures import impossible
 from trainer.settings import SETTINGS, Settings
 
@@ -37,36 +38,77 @@ def dataset(
     Pictures outside `roots` (links, a dataset file that names them) count, but are not shown.
     """
     known = {key: typed(key, raw) for key, raw in values.items() if key in SETTINGS}
-    settings = cleaned(Settings.from_flat(known))
+    settings = additional.applied(Settings.from_flat(known))
     try:
         found, reg = scans(settings.folders, settings.captions)
     except (UserError, ValueError, OSError):
         return None
-    if not found.images or impossible(settings.images):
+    rules = datasets_of(settings)
+    if not found.images or impossible(rules):
         return None
-    rule = bucket_rule(settings.images)
-    buckets: dict[tuple[int, int], list[TrainImage]] = {}
-    for image in found.images:
-        buckets.setdefault(rule.fit(image.width, image.height).bucket, []).append(image)
-    order = sorted(buckets.items(), key=lambda item: -len(item[1]))
-    most = len(order[0][1])
+    buckets = [buckets_of(rules, number, found.images) for number in range(len(rules))]
+    most = max(len(images) for order in buckets for _, images in order)
+    shown = [
+        {
+            "head": head(rules[number], number, found.images, language) if at == 0 else None,
+            "size": f"{width} × {height}",
+            "thumbs": [
+                thumb(image, roots) for image in images[:SHOWN]
+            ],
+            "more": max(0, len(images) - SHOWN),
+            "share": len(images) / most,
+            "text": bucket_words(images, rules[number], settings, language),
+        }
+        for number, order in enumerate(buckets)
+        for at, ((width, height), images) in enumerate(order)
+    ]  # fmt: skip
     return {
-        "stats": stats(found.images, len(order), len(reg.images), language),
-        "buckets": [
-            {
-                "size": f"{width} × {height}",
-                "thumbs": [
-                    thumb(image, roots) for image in images[:SHOWN]
-                ],
-                "more": max(0, len(images) - SHOWN),
-                "share": len(images) / most,
-                "text": bucket_words(images, settings, language),
-            }
-            for (width, height), images in order[:MOST_BUCKETS]
-        ],
-        "more": max(0, len(order) - MOST_BUCKETS),
+        "stats": stats(found.images, len(shown), len(reg.images), language),
+        "buckets": shown[:MOST_BUCKETS],
+        "more": max(0, len(shown) - MOST_BUCKETS),
         "without": without(found.images, language),
-    }  # fmt: skip
+    }
+
+
+def buckets_of(
+    rules: Sequence[Dataset], number: int, images: Sequence[TrainImage]
+) -> list[tuple[Size, list[TrainImage]]]:
+    """A dataset's sizes with their pictures, the fullest first. Raises ValueError for a size that is none."""
+    buckets: dict[Size, list[TrainImage]] = {}
+    for image in images:
+        if image.subset[0] == number:
+            buckets.setdefault(fit_of(rules, image).bucket, []).append(image)
+    return sorted(buckets.items(), key=lambda item: -len(item[1]))
+
+
+def head(
+    dataset: Dataset, number: int, images: Sequence[TrainImage], language: Language
+) -> dict[str, Any] | None:
+    """What a dataset file says of one of its datasets; None where there is no file."""
+    if not dataset.name:
+        return None
+    width, height = dataset.rule.resolution
+    title = word(
+        language, "data.dataset", number=number + 1, size=f"{width} × {height}", batch=dataset.batch_size
+    )
+    folders: dict[int, list[TrainImage]] = {}
+    for image in images:
+        if image.subset[0] == number:
+            folders.setdefault(image.subset[1], []).append(image)
+    return {
+        "title": title,
+        "folders": [
+            [f"{own[0].folder}: {len(own):,} × {own[0].repeats}", effects(dataset.subsets[at], own[0])]
+            for at, own in folders.items()
+        ],
+    }
+
+
+def effects(subset: Subset, image: TrainImage) -> str:
+    """What is switched on for a folder, as a dataset file says it."""
+    tokens = {"class_tokens": image.class_tokens} if image.class_tokens else {}
+    found = {**tokens, **subset.in_effect}
+    return ", ".join(key if value is True else f"{key} = {value}" for key, value in found.items())
 
 
 def stats(
@@ -91,12 +133,12 @@ def stats(
     return figures
 
 
-def bucket_words(images: list[TrainImage], settings: Settings, language: Language) -> str:
+def bucket_words(images: list[TrainImage], dataset: Dataset, settings: Settings, language: Language) -> str:
     """How many pictures a bucket holds, and how many steps they take per epoch."""
     text = word(language, "data.bucket", count=len(images))
     if settings.length.gradient_accumulation_steps > 1:
         return text
-    steps = -(-sum(image.repeats for image in images) // settings.length.train_batch_size)
+    steps = -(-sum(image.repeats for image in images) // dataset.batch_size)
     return word(language, "list").join([text, word(language, "data.bucket_steps", count=steps)])
 
 

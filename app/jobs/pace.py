@@ -80,12 +80,28 @@ def kind_of(settings: Settings) -> Kind:
 
 def pixels_per_step(plan: Mapping[str, Any]) -> float:
     """Pixels that one step learns from, by Plan.as_json()."""
-    buckets = [one for one in plan.get("buckets", ()) if isinstance(one, Mapping)]
-    pictures = sum(one.get("repeats_total", 0) for one in buckets)
-    if not pictures:
+    datasets = [one for one in plan.get("datasets") or [plan] if isinstance(one, Mapping)]
+    batches = sum(_batches(one) for one in datasets)
+    if not batches:
         return 0.0
-    area = sum(one["width"] * one["height"] * one["repeats_total"] for one in buckets) / pictures
-    return area * plan.get("batch_size", 1) * plan.get("accumulation", 1)
+    area = sum(_area(one) * one.get("batch_size", 1) * _batches(one) for one in datasets) / batches
+    return area * plan.get("accumulation", 1)
+
+
+def _buckets(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one for one in dataset.get("buckets", ()) if isinstance(one, Mapping)]
+
+
+def _batches(dataset: Mapping[str, Any]) -> int:
+    """Per epoch."""
+    return sum(one.get("batches", 0) for one in _buckets(dataset))
+
+
+def _area(dataset: Mapping[str, Any]) -> float:
+    """Pixels of a picture, in the mean."""
+    pictures = sum(one.get("repeats_total", 0) for one in _buckets(dataset))
+    area = sum(one["width"] * one["height"] * one["repeats_total"] for one in _buckets(dataset))
+    return area / pictures if pictures else 0.0
 
 
 def paces(store: JobStore) -> Iterator[Pace]:

@@ -30,13 +30,13 @@ from tests.parity.drawn import Drawer, Drawn, following, shuffle
 from tests.parity.pictures import latents_of, same_pictures
 from tests.parity.recording import Recording
 from trainer.data.buckets import BucketRule
+from trainer.data.datasets import bucket_rule
 from trainer.kohya import from_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.models.load import enable_gradient_checkpointing
 from trainer.network.lora_file import DTYPES, load_lora, save_lora
 from trainer.network.network import build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
-from trainer.plan.run import bucket_rule
 from trainer.settings import Settings
 from trainer.training import build as builders
 from trainer.training import loop

@@ -90,7 +90,8 @@ def test_its_card_says_the_memory_that_we_reckon(name: str) -> None:
     settings, model = imported.settings, FULL_SIZE["sd1"]
     width, height = map(int, settings.images.max_resolution.split(","))
     weights = lora_weights(settings.network, settings.optimizer, model)
-    estimate = sum(memory_parts(settings, width * height, model, weights).values()) / 1e9
+    pixels = width * height * settings.length.train_batch_size
+    estimate = sum(memory_parts(settings, pixels, model, weights).values()) / 1e9
     said = float(imported.card["memory"]["en"].split()[1])
     assert said == pytest.approx(estimate, rel=0.15)
     assert f"{said:g} GB" in imported.card["memory"]["ja"].replace("約", "")

@@ -149,17 +149,15 @@ def _round(value: float) -> int:
     return int(value + 0.5)
 
 
-def epoch_batches(
-    buckets: Iterable[Sequence[int]], batch_size: int, rng: random.Random
-) -> list[tuple[int, ...]]:
+def epoch_batches(buckets: Iterable[tuple[Sequence[int], int]], rng: random.Random) -> list[tuple[int, ...]]:
     """The batches of one epoch, in their order.
 
     `buckets` holds for each bucket the indices of its pictures, an index as often as the picture
-    repeats. Pictures are shuffled within their bucket, then the batches of all buckets are shuffled; the
-    last batch of a bucket may be smaller. The order follows from `rng` alone.
+    repeats, and its batch size. Pictures are shuffled within their bucket, then the batches of all buckets
+    are shuffled; the last batch of a bucket may be smaller. The order follows from `rng` alone.
     """
     batches: list[tuple[int, ...]] = []
-    for bucket in buckets:
+    for bucket, batch_size in buckets:
         order = list(bucket)
         rng.shuffle(order)
         batches += (tuple(order[start : start + batch_size]) for start in range(0, len(order), batch_size))

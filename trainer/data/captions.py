@@ -40,6 +40,11 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
+def lines_of(text: str) -> str:
+    """All lines that are not blank: of several, one is taken by chance each time ("enable_wildcard")."""
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+
 LONGEST_FILE = 1_000_000
 """Bytes of a caption file that are looked at; the longest captions have a few thousand."""
 
@@ -55,7 +60,7 @@ def _beginning(entry: os.DirEntry[str]) -> bytes:
 _captions: dict[str, tuple[Stamp, tuple[str, bool]]] = {}
 
 
-def caption_of(entry: os.DirEntry[str]) -> tuple[str, bool]:
+def caption_of(entry: os.DirEntry[str], *, all_lines: bool = False) -> tuple[str, bool]:
     """Caption in a file ("" where it is empty or cannot be read), and whether it is UTF-8.
 
     Remembered until the file's time or size changes.
@@ -65,10 +70,11 @@ def caption_of(entry: os.DirEntry[str]) -> tuple[str, bool]:
         known = _captions.get(entry.path)
         if known is None or known[0] != stamp:
             text, is_utf8 = decode(_beginning(entry))
-            known = _captions[entry.path] = stamp, (first_line(text), is_utf8)
+            known = _captions[entry.path] = stamp, (lines_of(text), is_utf8)
     except OSError:
         return "", True
-    return known[1]
+    text, is_utf8 = known[1]
+    return (text if all_lines else first_line(text)), is_utf8
 
 
 def is_dropped(rate: float, every_n_epochs: int, epoch: int, rng: random.Random) -> bool:
@@ -114,6 +120,12 @@ class CaptionRule:
     token_warmup_step: float = 0
     """Steps (below 1: share of all steps) over which captions grow to their full length."""
     token_warmup_min: int = 1
+
+    @property
+    def varies(self) -> bool:
+        """Whether a picture's caption is not always the same."""
+        chance = self.shuffle or self.enable_wildcard or self.dropout_rate or self.tag_dropout_rate
+        return bool(chance or self.dropout_every_n_epochs or self.token_warmup_step)
 
     def process(self, caption: str, rng: random.Random, *, epoch: int, step: int, total_steps: int) -> str:
         """The caption as it is learned at this epoch (from 1) and step (from 0)."""

@@ -44,6 +44,8 @@ class TrainImage:
     """After turning it upright, as `height`."""
     height: int
     is_reg: bool = False
+    subset: tuple[int, int] = (0, 0)
+    """Numbers of its dataset and its subset there; without a dataset file there is one."""
 
 
 class Ignored(NamedTuple):
@@ -98,6 +100,10 @@ class Place:
     ending: str
     """Of the caption files."""
     is_reg: bool = False
+    subset: tuple[int, int] = (0, 0)
+    """Numbers of the dataset and the subset in it."""
+    all_lines: bool = False
+    """Captions are all lines that are not blank ("enable_wildcard"), not only the first."""
 
 
 def folder_name(name: str) -> tuple[int, str] | None:
@@ -219,7 +225,7 @@ def _scan_afresh(entries: Sequence[os.DirEntry[str]], place: Place) -> FolderSca
             broken.append(Broken(Path(entry.path), str(error)))
             continue
         beside = _beside(entry.name, place.ending, files)
-        caption, is_utf8 = caption_of(beside) if beside else ("", True)
+        caption, is_utf8 = caption_of(beside, all_lines=place.all_lines) if beside else ("", True)
         if beside and not caption:
             blank.append(Path(beside.path))
         if beside and not is_utf8:
@@ -249,6 +255,7 @@ def _train_image(path: Path, place: Place, caption: str, header: Header) -> Trai
         header.width,
         header.height,
         place.is_reg,
+        place.subset,
     )
 
 
@@ -282,7 +289,9 @@ def scan_places(places: Iterable[Place]) -> FolderScan:
 
 def _scan_place(place: Place) -> FolderScan:
     try:
-        return scan_pictures(listing(place.path), place)
+        scan = scan_pictures(listing(place.path), place)
+        empty = () if scan.images or scan.broken else (Ignored(str(place.path), "empty", 0),)
+        return replace(scan, ignored=empty)
     except OSError:
         reason = "no_access" if place.path.exists() else "missing"
         return FolderScan(ignored=(Ignored(str(place.path), reason, 0),))

@@ -141,6 +141,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     return parse_toml(decode(read_bytes(path), path.name), path.name)
 
 
+def read_table(path: Path) -> dict[str, Any]:
+    """The table in a TOML file, or in a JSON file by its ending. Raises UserError."""
+    parse = parse_json if path.suffix.lower() == ".json" else parse_toml
+    return parse(decode(read_bytes(path), path.name), path.name)
+
+
 def _checked(load: Callable[[], Any], text: str, name: str, language: str) -> dict[str, Any]:
     if "\\" in text:
         check_backslashes(text, name, language)

@@ -112,12 +112,12 @@ def state_bytes(settings: Settings, weights: int) -> int:
 def memory_parts(settings: Settings, pixels: int, model: ModelFacts, weights: int) -> dict[str, int]:
     """Estimated bytes while training, by part: program, unet, text_encoder, vae, lora, pictures.
 
-    `pixels` is the size of the largest bucket, `weights` the number of weights in the LoRA.
+    `pixels` is the size of the largest batch, `weights` the number of weights in the LoRA.
     """
     machine, images = settings.machine, settings.images
     half = machine.mixed_precision != "no"
     is_cached = images.cache_latents or images.cache_latents_to_disk
-    area = pixels / 512**2 * settings.length.train_batch_size
+    area = pixels / 512**2
     width = math.sqrt(model.unet / FULL_SIZE["sd1"].unet)
     pictures = PER_PICTURE[half, machine.gradient_checkpointing] * area * width * GB
     return {

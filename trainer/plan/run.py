@@ -9,10 +9,12 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
-from trainer.data.buckets import BucketRule, Size, resolution
-from trainer.data.folders import TrainImage, matched
+from trainer.data.buckets import BucketRule, Size
+from trainer.data.datasets import Dataset, datasets_of, with_matched
+from trainer.data.folders import TrainImage
 from trainer.families.facts import FULL_SIZE, ModelFacts
 from trainer.families.table import named_by
 from trainer.messages import Message
@@ -28,7 +30,7 @@ from trainer.plan.saves import (
     save_plans,
     save_points,
 )
-from trainer.settings import Images, Length, Sampling, Saving, Settings
+from trainer.settings import Length, Sampling, Saving, Settings
 
 DecidedBy = Literal["epoch", "max_train_epochs", "max_train_steps"]
 BYTES = {"float": 4, "fp16": 2, "bf16": 2}
@@ -64,6 +66,54 @@ class BucketPlan:
 
 
 @dataclass(frozen=True)
+class SubsetPlan:
+    """A folder of a dataset: how often its pictures come, and what changes about them."""
+
+    folder: FolderPlan
+    in_effect: Mapping[str, Any]
+    """What is switched on, under a dataset file's names: shuffle_caption, flip_aug …"""
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """Pictures that are learned by one rule of sizes, in batches of one size."""
+
+    name: str
+    """As "datasets[0]" in a dataset file; "" where there is none."""
+    width: int
+    """Of "Max resolution", as `height`."""
+    height: int
+    batch_size: int
+    subsets: tuple[SubsetPlan, ...]
+    buckets: tuple[BucketPlan, ...]
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures come per epoch, repeats counted."""
+        return sum(bucket.repeats_total for bucket in self.buckets)
+
+    @property
+    def batches(self) -> int:
+        """Per epoch."""
+        return sum(bucket.batches for bucket in self.buckets)
+
+    @property
+    def fewest_batches(self) -> int:
+        """Batches per epoch if all pictures had one size."""
+        return -(-self.pictures // self.batch_size)
+
+    @property
+    def formula(self) -> str:
+        """Its part of the sum: "(24 × 10 + 8 × 5) ÷ 2"."""
+        folders = [subset.folder for subset in self.subsets]
+        learned = [f"{part.pictures:,} × {part.repeats}" for part in folders if not part.is_reg]
+        text = " + ".join(learned)
+        text = f"({text})" if len(learned) > 1 else text
+        text += " × 2" if any(part.is_reg for part in folders) else ""
+        return f"{text} ÷ {self.batch_size}" if self.batch_size > 1 else text
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run will do."""
 
@@ -71,14 +121,12 @@ class Plan:
     """Training pictures, each counted once."""
     reg_images: int
     captions_found: int
-    folders: tuple[FolderPlan, ...]
-    buckets: tuple[BucketPlan, ...]
+    datasets: tuple[DatasetPlan, ...]
     batches_per_epoch: int
     steps_per_epoch: int
     epochs: int
     total_steps: int
     decided_by: DecidedBy
-    batch_size: int
     accumulation: int
     """Batches per step, of all processes together."""
     warmup_steps: int
@@ -106,26 +154,33 @@ class Plan:
         return sum(self.memory.values())
 
     @property
-    def fewest_batches(self) -> int:
-        """Batches per epoch if all pictures had one size."""
-        return -(-sum(bucket.repeats_total for bucket in self.buckets) // self.batch_size)
+    def folders(self) -> tuple[FolderPlan, ...]:
+        """The folders of all datasets."""
+        return tuple(subset.folder for dataset in self.datasets for subset in dataset.subsets)
+
+    @property
+    def buckets(self) -> tuple[BucketPlan, ...]:
+        """The buckets of all datasets."""
+        return tuple(bucket for dataset in self.datasets for bucket in dataset.buckets)
+
+    @property
+    def batch_size(self) -> int:
+        """The largest of the datasets."""
+        return max((dataset.batch_size for dataset in self.datasets), default=1)
 
     @property
     def formula(self) -> str:
         """The sum behind the length: "(24 × 10 + 8 × 5) ÷ 2 × 10"; exact only with `is_plain_sum`."""
-        learned = [f"{part.pictures:,} × {part.repeats}" for part in self.folders if not part.is_reg]
-        text = " + ".join(learned)
-        text = f"({text})" if len(learned) > 1 else text
-        text += " × 2" if self.reg_images else ""
-        text += f" ÷ {self.batch_size}" if self.batch_size > 1 else ""
+        parts = [dataset.formula for dataset in self.datasets if dataset.batches]
+        text = f"({' + '.join(parts)})" if len(parts) > 1 else "".join(parts)
         text += f" ÷ {self.accumulation}" if self.accumulation > 1 else ""
         return f"{text} × {self.epochs:,}"
 
     @property
     def is_plain_sum(self) -> bool:
         """Whether `formula` gives exactly `total_steps`: every batch is full and no epoch is cut short."""
-        pictures = sum(bucket.repeats_total for bucket in self.buckets)
-        return pictures * self.epochs == self.total_steps * self.batch_size * self.accumulation
+        batches = sum(Fraction(dataset.pictures, dataset.batch_size) for dataset in self.datasets)
+        return batches * self.epochs == self.total_steps * self.accumulation
 
     def said_length(self) -> Message:
         """The length as a sum: "24 × 10 ÷ 2 × 10 = 1,200 steps"."""
@@ -142,7 +197,14 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """As plain data."""
-        return {**asdict(self), "memory_bytes": self.memory_bytes, "formula": self.formula}
+        parts = {key: getattr(self, key) for key in ("folders", "buckets")}
+        return {
+            **asdict(self),
+            **{key: [asdict(one) for one in part] for key, part in parts.items()},
+            "batch_size": self.batch_size,
+            "memory_bytes": self.memory_bytes,
+            "formula": self.formula,
+        }
 
 
 def build_plan(
@@ -159,9 +221,10 @@ def build_plan(
     `name` is the LoRA's name where a run that has one is continued.
     """
     length, saving = settings.length, settings.saving
-    pictures = [*images, *matched(reg_images, sum(image.repeats for image in images))]
-    buckets = bucket_plans(pictures, bucket_rule(settings.images), length.train_batch_size)
-    batches = sum(bucket.batches for bucket in buckets)
+    pictures = with_matched(images, reg_images)
+    once = {image.path: image for image in images}.values()  # several datasets may have the same pictures
+    datasets = dataset_plans(datasets_of(settings), pictures)
+    batches = sum(dataset.batches for dataset in datasets)
     accumulation = length.gradient_accumulation_steps * settings.machine.num_processes
     steps_per_epoch = -(-batches // accumulation)
     total, epochs, decided_by = run_length(length, steps_per_epoch)
@@ -174,17 +237,15 @@ def build_plan(
     sample_steps, sample_times = sample_points(settings.sampling, steps_per_epoch, total)
     per_sample = len(prompts(settings.sampling.sample_prompts))
     return Plan(
-        images=len(images),
+        images=len(once),
         reg_images=sum(picture.is_reg for picture in pictures),
-        captions_found=sum(image.caption_found for image in images),
-        folders=folder_plans(pictures),
-        buckets=buckets,
+        captions_found=sum(image.caption_found for image in once),
+        datasets=datasets,
         batches_per_epoch=batches,
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
         total_steps=total,
         decided_by=decided_by,
-        batch_size=length.train_batch_size,
         accumulation=accumulation,
         warmup_steps=warmup_steps(settings.optimizer, total),
         saves=saves,
@@ -199,7 +260,7 @@ def build_plan(
             saving, lora_bytes, state_bytes(settings, weights), most_files(saves), most_states(saves)
         )
         + sample_times * per_sample * BYTES_PER_SAMPLE,
-        memory=memory_parts(settings, buckets_area(buckets), facts, weights),
+        memory=memory_parts(settings, largest_batch(datasets), facts, weights),
     )
 
 
@@ -209,16 +270,19 @@ def disk_bytes(saving: Saving, lora: int, state: int, files: int, states: int) -
     return lora * files + state * states
 
 
-def bucket_rule(images: Images) -> BucketRule:
-    """The rule of the settings. Raises ValueError for a Max resolution that is no size."""
-    return BucketRule(
-        resolution(images.max_resolution),
-        images.enable_bucket,
-        images.min_bucket_reso,
-        images.max_bucket_reso,
-        images.bucket_reso_steps,
-        images.bucket_no_upscale,
-    )
+def dataset_plans(datasets: Sequence[Dataset], pictures: Sequence[TrainImage]) -> tuple[DatasetPlan, ...]:
+    """What becomes of the pictures of each dataset; `pictures` are counted by their `subset`."""
+    plans: list[DatasetPlan] = []
+    for number, dataset in enumerate(datasets):
+        own = [picture for picture in pictures if picture.subset[0] == number]
+        subsets = tuple(
+            SubsetPlan(folder, dataset.subsets[subset].in_effect) for subset, folder in folder_plans(own)
+        )
+        buckets = bucket_plans(own, dataset.rule, dataset.batch_size)
+        plans.append(
+            DatasetPlan(dataset.name, *dataset.rule.resolution, dataset.batch_size, subsets, buckets)
+        )
+    return tuple(plans)
 
 
 def bucket_plans(pictures: Sequence[TrainImage], rule: BucketRule, batch_size: int) -> tuple[BucketPlan, ...]:
@@ -237,26 +301,39 @@ def bucket_plans(pictures: Sequence[TrainImage], rule: BucketRule, batch_size: i
     return tuple(plans)
 
 
-def buckets_area(buckets: Sequence[BucketPlan]) -> int:
-    """Pixels of the largest bucket."""
-    return max((bucket.width * bucket.height for bucket in buckets), default=0)
-
-
-def folder_plans(pictures: Sequence[TrainImage]) -> tuple[FolderPlan, ...]:
-    """The folders, in order. Regularisation pictures stand with their repeats after matching (rounded)."""
-    groups: defaultdict[tuple[bool, str], list[TrainImage]] = defaultdict(list)
-    for picture in pictures:
-        groups[picture.is_reg, picture.folder].append(picture)
-    return tuple(
-        FolderPlan(
-            name,
-            len(members),
-            round(sum(member.repeats for member in members) / len(members)),
-            is_reg,
-            members[0].class_tokens,
-        )
-        for (is_reg, name), members in groups.items()
+def largest_batch(datasets: Sequence[DatasetPlan]) -> int:
+    """Pixels of the largest batch."""
+    return max(
+        (
+            bucket.width * bucket.height * dataset.batch_size
+            for dataset in datasets
+            for bucket in dataset.buckets
+        ),
+        default=0,
     )
+
+
+def folder_plans(pictures: Sequence[TrainImage]) -> list[tuple[int, FolderPlan]]:
+    """The folders of a dataset, in order, with the number of their subset.
+
+    Regularisation pictures stand with their repeats after matching (rounded).
+    """
+    groups: defaultdict[tuple[bool, int, str], list[TrainImage]] = defaultdict(list)
+    for picture in pictures:
+        groups[picture.is_reg, picture.subset[1], picture.folder].append(picture)
+    return [
+        (
+            subset,
+            FolderPlan(
+                name,
+                len(members),
+                round(sum(member.repeats for member in members) / len(members)),
+                is_reg,
+                members[0].class_tokens,
+            ),
+        )
+        for (is_reg, subset, name), members in groups.items()
+    ]
 
 
 def run_length(length: Length, steps_per_epoch: int) -> tuple[int, int, DecidedBy]:

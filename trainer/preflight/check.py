@@ -7,11 +7,12 @@ modules checks_*, by topic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.data.dataset_file import scans
+from trainer.data.datasets import Dataset, datasets_of
 from trainer.data.folders import FolderScan
 from trainer.families.facts import ModelFacts
 from trainer.families.known import known_facts
@@ -19,7 +20,16 @@ from trainer.files.paths import clean_paths, cleaned
 from trainer.files.roots import Roots
 from trainer.kohya import additional
 from trainer.plan.run import Plan, build_plan
-from trainer.preflight import base_model, folders, limits, places, processes, saving, training
+from trainer.preflight import (
+    base_model,
+    dataset_file,
+    folders,
+    limits,
+    places,
+    processes,
+    saving,
+    training,
+)
 from trainer.preflight import pictures as checks_pictures
 from trainer.preflight import values as checks_values
 from trainer.problems import Problem, hint
@@ -60,25 +70,36 @@ def check(settings: Settings, roots: Roots | None = None) -> Checked:
     settings = additional.applied(settings)
     model = known_facts(settings.model)
     pictures, reg = scans(settings.folders, settings.captions)
+    datasets = datasets_of(settings)
     problems = [
         *typed.problems,
         *checks_values.check_unbuilt(settings),
         *base_model.check(settings.model),
-        *folders.check(settings.folders, settings.captions, pictures, reg),
+        *_check_folders(settings, datasets, pictures, reg),
         *saving.check(settings),
-        *training.check(settings),
+        *training.check(settings, datasets),
         *processes.check(settings.machine),
-        *checks_pictures.check(settings.images, [*pictures.images, *reg.images]),
-        *checks_pictures.check_masks(settings.images, settings.folders.dataset_config, pictures),
+        *checks_pictures.check(datasets, [*pictures.images, *reg.images]),
+        *checks_pictures.check_masks(settings.images, datasets, pictures),
     ]
     plan = _plan(settings, pictures, reg, model)
     if not plan:
         planned = _plan_after_fixes(settings, problems, roots)
         return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), *planned)
-    problems += limits.check(settings, plan, model)
-    problems += training.check_plan(settings, plan)
+    problems += [dataset_file.of_file(problem, *datasets) for problem in limits.check(settings, plan, model)]
+    problems += training.check_plan(settings, datasets, plan)
     problems += saving.check_plan(settings, plan)
     return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan)
+
+
+def _check_folders(
+    settings: Settings, datasets: Sequence[Dataset], pictures: FolderScan, reg: FolderScan
+) -> Iterator[Problem]:
+    """Problems of the folders, or of the dataset file that names them."""
+    if settings.folders.dataset_config:
+        yield from dataset_file.check(settings, datasets, pictures, reg)
+    else:
+        yield from folders.check(settings.folders, settings.captions, pictures, reg)
 
 
 def check_values(values: Mapping[str, Any], roots: Roots | None = None) -> tuple[Settings | None, Checked]:
@@ -115,7 +136,7 @@ def _plan_after_fixes(
 
 def _plan(settings: Settings, pictures: FolderScan, reg: FolderScan, model: ModelFacts | None) -> Plan | None:
     """The plan, or None where there is nothing to plan with."""
-    if not pictures.images or checks_pictures.impossible(settings.images):
+    if not pictures.images or checks_pictures.impossible(datasets_of(settings)):
         return None
     name = saving.name_in_state(settings.saving.resume)
     return build_plan(settings, pictures.images, reg.images, model, name=name)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainer.data.captions import extension as caption_ending
-from trainer.data.dataset_file import DatasetFileError, read_places
-from trainer.data.folders import FolderScan, folder_name
+from trainer.data.folders import FolderScan, TrainImage, folder_name
 from trainer.problems import Problem, block, hint, names
 from trainer.settings import SETTINGS, Captions, Folders
 
@@ -21,41 +20,14 @@ BROKEN = {
 
 def check(folders: Folders, captions: Captions, pictures: FolderScan, reg: FolderScan) -> Iterator[Problem]:
     """Problems of the folders; `pictures` and `reg` are what `scans` found."""
-    if folders.dataset_config:
-        yield from _check_dataset(folders, captions, pictures, reg)
-    elif not folders.train_data_dir:
+    if not folders.train_data_dir:
         yield block("train_data_dir", "preflight.images_missing")
     else:
         yield from _check_layout("train_data_dir", folders.train_data_dir, pictures)
         if folders.reg_data_dir:
             yield from _check_layout("reg_data_dir", folders.reg_data_dir, reg)
-    yield from _check_captions(pictures, captions)
+    yield from check_captions(pictures, captions)
     yield from _check_reg(folders, pictures, reg)
-
-
-def _check_dataset(
-    folders: Folders, captions: Captions, pictures: FolderScan, reg: FolderScan
-) -> Iterator[Problem]:
-    key, values = "dataset_config", _about("dataset_config", folders)
-    path = Path(folders.dataset_config)
-    if not path.is_file():
-        yield block(key, "preflight.file_not_found", {key: ""}, **values)
-        return
-    try:
-        list(read_places(path, captions.caption_extension))
-    except DatasetFileError as error:
-        yield block(key, "preflight.dataset_damaged", {key: ""}, **values, error=str(error))
-        return
-    for ignored in (*pictures.ignored, *reg.ignored):
-        yield block(key, "preflight.dataset_folder", None, **values, folder=ignored.name)
-    if not pictures.images and not pictures.ignored:
-        yield block(key, "preflight.dataset_empty", {key: ""}, **values)
-    for scan in (pictures, reg):
-        yield from _check_broken(key, values["label"], scan)
-
-
-def _about(key: str, folders: Folders) -> dict[str, str]:
-    return {"label": SETTINGS[key].spec.label, "path": getattr(folders, key)}
 
 
 def _check_layout(key: str, folder: str, scan: FolderScan) -> Iterator[Problem]:
@@ -70,10 +42,11 @@ def _check_layout(key: str, folder: str, scan: FolderScan) -> Iterator[Problem]:
         yield _no_pictures(key, path, scan)
     else:
         yield from _left_out(key, label, scan)
-    yield from _check_broken(key, label, scan)
+    yield from check_broken(key, label, scan)
 
 
-def _check_broken(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
+def check_broken(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
+    """Pictures that cannot be read, by the reasons why."""
     for code, reasons in BROKEN.items():
         found = [broken.path for broken in scan.broken if broken.reason in reasons]
         if found:
@@ -147,7 +120,8 @@ def _left_out(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
         yield hint(key, "preflight.animated", None, label=label, count=f"{scan.animated:,}")
 
 
-def _check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
+def check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
+    """Pictures without captions, and captions that are empty or no UTF-8."""
     if not scan.images:
         return
     ending, total, found = caption_ending(captions.caption_extension), len(scan.images), scan.captions_found
@@ -187,13 +161,14 @@ def _check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
 def _check_reg(folders: Folders, pictures: FolderScan, reg: FolderScan) -> Iterator[Problem]:
     if not reg.images or not pictures.images:
         return
-    is_same = (
-        not folders.dataset_config
-        and Path(folders.reg_data_dir).resolve() == Path(folders.train_data_dir).resolve()
-    )
-    if is_same:
+    if Path(folders.reg_data_dir).resolve() == Path(folders.train_data_dir).resolve():
         yield block("reg_data_dir", "preflight.reg_same", {"reg_data_dir": ""})
         return
-    wanted = sum(image.repeats for image in pictures.images)
-    if len(reg.images) > wanted:
-        yield hint("reg_data_dir", "preflight.reg_many", used=f"{wanted:,}", total=f"{len(reg.images):,}")
+    yield from check_reg_fits("reg_data_dir", pictures.images, reg.images)
+
+
+def check_reg_fits(key: str, images: Sequence[TrainImage], reg: Sequence[TrainImage]) -> Iterator[Problem]:
+    """More regularisation pictures than an epoch has room for."""
+    wanted = sum(image.repeats for image in images)
+    if len(reg) > wanted:
+        yield hint(key, "preflight.reg_many", used=f"{wanted:,}", total=f"{len(reg):,}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from trainer.data.buckets import Fit, Size, SizeTooLargeError, resolution
-from trainer.data.dataset_file import mask_folders
+from trainer.data.datasets import Dataset, Subset
 from trainer.data.folders import FolderScan, TrainImage
-from trainer.plan.run import bucket_rule
+from trainer.preflight.dataset_file import of_file
 from trainer.problems import Problem, block, hint, names
 from trainer.settings import LONGEST_SIDE, Images
 
@@ -19,18 +18,21 @@ ENLARGED = 2.0
 CUT = 0.4
 
 
-def impossible(images: Images) -> bool:
+def impossible(datasets: Sequence[Dataset]) -> bool:
     """Whether there can be no buckets with these settings."""
-    return any(problem.blocks for problem in check_sizes(images))
+    return any(problem.blocks for dataset in datasets for problem in check_sizes(dataset.images))
 
 
-def check(images: Images, pictures: Sequence[TrainImage]) -> Iterator[Problem]:
-    """Problems of the settings, and of the pictures under them."""
-    sizes = list(check_sizes(images))
-    yield from sizes
-    yield from check_changes(images)
-    if pictures and not any(problem.blocks for problem in sizes):
-        yield from _check_fits(images, pictures)
+def check(datasets: Sequence[Dataset], pictures: Sequence[TrainImage]) -> Iterator[Problem]:
+    """Problems of the sizes and changes, and of the pictures under them."""
+    for number, dataset in enumerate(datasets):
+        sizes = list(check_sizes(dataset.images))
+        yield from (of_file(problem, dataset) for problem in sizes)
+        for subset in dataset.subsets:
+            yield from (of_file(problem, subset) for problem in _check_changes(dataset.images, subset))
+        own = [picture for picture in pictures if picture.subset[0] == number]
+        if own and not any(problem.blocks for problem in sizes):
+            yield from (of_file(problem, dataset) for problem in _check_fits(dataset, own))
 
 
 def check_sizes(images: Images) -> Iterator[Problem]:
@@ -90,20 +92,20 @@ def _at_most(side: int) -> int:
     return min(256, side // USUAL_STEP * USUAL_STEP) or side
 
 
-def check_changes(images: Images) -> Iterator[Problem]:
+def _check_changes(images: Images, subset: Subset) -> Iterator[Problem]:
     """Caching against changes that must be made anew each time."""
     if not (images.cache_latents or images.cache_latents_to_disk):
         return
     fix = {"cache_latents": False, "cache_latents_to_disk": False}
-    if images.color_aug:
+    if subset.color_aug:
         yield block("color_aug", "preflight.cached_color", fix)
-    if images.random_crop:
+    if subset.random_crop:
         yield block("random_crop", "preflight.cached_crop", fix)
 
 
-def _check_fits(images: Images, pictures: Sequence[TrainImage]) -> Iterator[Problem]:
+def _check_fits(dataset: Dataset, pictures: Sequence[TrainImage]) -> Iterator[Problem]:
     """Pictures that become blurred or lose much on their way into a bucket."""
-    rule = bucket_rule(images)
+    rule = dataset.rule
     fits: dict[Size, Fit] = {}
     for picture in pictures:
         size = picture.width, picture.height
@@ -113,10 +115,11 @@ def _check_fits(images: Images, pictures: Sequence[TrainImage]) -> Iterator[Prob
     cut = [p for p in pictures if _lost(fits[p.width, p.height]) > CUT]
     if small:
         listed = names([f"{p.folder}/{p.path.name} ({p.width} × {p.height})" for p in small])
-        yield hint("train_data_dir", "preflight.pictures_small", count=f"{len(small):,}", names=listed)
+        key = "dataset_config" if dataset.name else "train_data_dir"
+        yield hint(key, "preflight.pictures_small", count=f"{len(small):,}", names=listed)
     if cut:
         listed = names([f"{p.folder}/{p.path.name} ({p.width} × {p.height})" for p in cut])
-        fix = None if images.enable_bucket else {"enable_bucket": True}
+        fix = None if dataset.images.enable_bucket else {"enable_bucket": True}
         yield hint("enable_bucket", "preflight.pictures_cut", fix, count=f"{len(cut):,}", names=listed)
 
 
@@ -125,9 +128,9 @@ def _lost(fit: Fit) -> float:
     return 1 - fit.bucket[0] * fit.bucket[1] / (fit.resized[0] * fit.resized[1])
 
 
-def check_masks(images: Images, dataset_config: str, pictures: FolderScan) -> Iterator[Problem]:
+def check_masks(images: Images, datasets: Sequence[Dataset], pictures: FolderScan) -> Iterator[Problem]:
     """ "Masked loss" needs masks: see-through pictures, or a folder of masks."""
     if not images.masked_loss or not pictures.images or pictures.transparent:
         return
-    if not (dataset_config and mask_folders(Path(dataset_config))):
+    if not any(subset.mask_folder for dataset in datasets for subset in dataset.subsets):
         yield hint("masked_loss", "preflight.no_masks", {"masked_loss": False})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from trainer.data.datasets import Dataset, Subset
 from trainer.errors import UserError
 from trainer.families.detect import read_model
 from trainer.families.facts import ModelUnreadableError
@@ -14,14 +15,14 @@ from trainer.lora.types import WITHOUT_ALPHA, algorithm_of
 from trainer.plan.lr_schedule import schedule
 from trainer.plan.memory import trains_text_encoder, trains_unet
 from trainer.plan.optimizer_args import ONE_RATE_ONLY, extra_arguments, uses_relative_step
-from trainer.plan.run import Plan
+from trainer.plan.run import DatasetPlan, Plan
 from trainer.preflight import lora_type
+from trainer.preflight.dataset_file import of_file
 from trainer.problems import Problem, block, from_error, hint
 from trainer.settings import (
     BLOCKWISE,
     SETTINGS,
     WITH_CONV,
-    Captions,
     Machine,
     Model,
     Network,
@@ -38,7 +39,7 @@ ONE_RATE = {"unet_lr": 1.0, "text_encoder_lr": 1.0}
 BLOCK_RATES = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
 
 
-def check(settings: Settings) -> Iterator[Problem]:
+def check(settings: Settings, datasets: Sequence[Dataset]) -> Iterator[Problem]:
     """Problems that do not need the plan."""
     yield from _check_rates(settings.optimizer)
     yield from _check_parts_of_one_rate(settings.optimizer, settings.network)
@@ -51,7 +52,9 @@ def check(settings: Settings) -> Iterator[Problem]:
     yield from lora_type.check(settings.network, settings.optimizer)
     yield from _check_noise(settings.noise, settings.loss.v_pred_like_loss, settings.model)
     yield from _check_precision(settings.machine)
-    yield from _check_captions(settings.captions, settings.optimizer, settings.model)
+    subsets = [subset for dataset in datasets for subset in dataset.subsets]
+    yield from _check_dropped(subsets)
+    yield from _check_cached_texts(settings, subsets)
 
 
 def _check_rates(optimizer: Optimizer) -> Iterator[Problem]:
@@ -223,38 +226,33 @@ def _check_precision(machine: Machine) -> Iterator[Problem]:
         yield hint("fp8_base", "preflight.fp8_precision", {"fp8_base": False})
 
 
-def _check_captions(captions: Captions, optimizer: Optimizer, model: Model) -> Iterator[Problem]:
-    if captions.caption_dropout_rate >= 1 or captions.caption_dropout_every_n_epochs == 1:
-        key = (
-            "caption_dropout_rate" if captions.caption_dropout_rate >= 1 else "caption_dropout_every_n_epochs"
-        )
-        yield hint(key, "preflight.captions_all_dropped", {key: 0}, label=SETTINGS[key].spec.label)
-    if not (model.sdxl and captions.sdxl_cache_text_encoder_outputs):
+def _check_dropped(subsets: Sequence[Subset]) -> Iterator[Problem]:
+    """Captions that are left out every time."""
+    for subset in subsets:
+        for key, always in (("caption_dropout_rate", 1), ("caption_dropout_every_n_epochs", 1)):
+            if subset.settings[key] == always:
+                problem = hint(
+                    key, "preflight.captions_all_dropped", {key: 0}, label=SETTINGS[key].spec.label
+                )
+                yield of_file(problem, subset)
+                break
+
+
+def _check_cached_texts(settings: Settings, subsets: Sequence[Subset]) -> Iterator[Problem]:
+    key = "sdxl_cache_text_encoder_outputs"
+    if not (settings.model.sdxl and settings.captions.sdxl_cache_text_encoder_outputs):
         return
-    fix = {"sdxl_cache_text_encoder_outputs": False}
-    varied = (
-        captions.shuffle_caption or captions.caption_dropout_rate or captions.caption_dropout_every_n_epochs
-    )
-    if trains_text_encoder(optimizer):
-        yield block("sdxl_cache_text_encoder_outputs", "preflight.cached_text_trained", fix)
-    elif varied:
-        yield block("sdxl_cache_text_encoder_outputs", "preflight.cached_text_varied", fix)
+    if trains_text_encoder(settings.optimizer):
+        yield block(key, "preflight.cached_text_trained", {key: False})
+    elif any(subset.captions.varies for subset in subsets):
+        yield block(key, "preflight.cached_text_varied", {key: False})
 
 
-def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
+def check_plan(settings: Settings, datasets: Sequence[Dataset], plan: Plan) -> Iterator[Problem]:
     """Problems that follow from the plan: batches that never fill, a warm-up longer than the run."""
-    length, fullest = settings.length, max(bucket.repeats_total for bucket in plan.buckets)
-    if length.train_batch_size > fullest:
-        fix = {"train_batch_size": fullest}
-        values = {"batch": length.train_batch_size, "fullest": fullest}
-        yield hint("train_batch_size", "preflight.batch_never_full", fix, **values)
-    elif length.train_batch_size > 1 and plan.batches_per_epoch > SCATTERED * plan.fewest_batches:
-        values = {
-            "batches": plan.batches_per_epoch,
-            "fewest": plan.fewest_batches,
-            "buckets": len(plan.buckets),
-        }
-        yield hint("train_batch_size", "preflight.batches_scattered", None, **values)
+    for dataset, planned in zip(datasets, plan.datasets, strict=True):
+        yield from (of_file(problem, dataset) for problem in _check_batches(planned))
+    length = settings.length
     if length.gradient_accumulation_steps > plan.batches_per_epoch:
         values = {"steps": length.gradient_accumulation_steps, "batches": plan.batches_per_epoch}
         fix = {"gradient_accumulation_steps": plan.batches_per_epoch}
@@ -264,3 +262,17 @@ def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
         fix = {key: 0 if key == "lr_warmup_steps" else 10}
         values = {"warmup": f"{plan.warmup_steps:,}", "total": f"{plan.total_steps:,}"}
         yield hint(key, "preflight.warmup_long", fix, **values)
+
+
+def _check_batches(plan: DatasetPlan) -> Iterator[Problem]:
+    """Batches that are never full, or seldom."""
+    fullest = max((bucket.repeats_total for bucket in plan.buckets), default=0)
+    if not fullest:
+        return
+    if plan.batch_size > fullest:
+        fix = {"train_batch_size": fullest}
+        values = {"batch": plan.batch_size, "fullest": fullest}
+        yield hint("train_batch_size", "preflight.batch_never_full", fix, **values)
+    elif plan.batch_size > 1 and plan.batches > SCATTERED * plan.fewest_batches:
+        values = {"batches": plan.batches, "fewest": plan.fewest_batches, "buckets": len(plan.buckets)}
+        yield hint("train_batch_size", "preflight.batches_scattered", None, **values)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils import data as torch_data
 
-from trainer.data import captions
 from trainer.data import pixels as pictures
-from trainer.data.buckets import Fit, epoch_batches, epoch_rng
+from trainer.data.buckets import Fit, Size, epoch_batches, epoch_rng
+from trainer.data.datasets import Dataset, Subset, fit_of, mask_files, subset_of
 from trainer.data.folders import TrainImage
 from trainer.errors import UserError
 from trainer.training.position import Group
@@ -51,45 +51,34 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
-class Changes:
-    """What may change about a picture or its caption from one time to the next."""
-
-    shuffle_caption: bool = False
-    keep_tokens: int = 0
-    caption_dropout_rate: float = 0.0
-    caption_dropout_every_n_epochs: int = 0
-    random_crop: bool = False
-    flip_aug: bool = False
-    color_aug: bool = False
-
-    @property
-    def vary_captions(self) -> bool:
-        """Whether a picture's caption is not always the same."""
-        return bool(self.shuffle_caption or self.caption_dropout_rate or self.caption_dropout_every_n_epochs)
-
-
-@dataclass(frozen=True)
-class TrainingData(Dataset[Batch]):
+class TrainingData(torch_data.Dataset[Batch]):
     """The pictures of a run and the rules by which they become batches."""
 
     images: Sequence[TrainImage]
     """Each comes `repeats` times per epoch; regularisation pictures are matched already."""
-    fits: Sequence[Fit]
-    """Bucket of each picture."""
+    datasets: Sequence[Dataset]
+    """The rules; a picture's `subset` says which are its own."""
     seed: int
-    batch_size: int
-    changes: Changes
-    prior_loss_weight: float = 1.0
     with_pixels: bool = True
     """False: latents are cached, only captions are needed."""
-    masks: Sequence[Path | None] | None = None
-    """"Masked loss": each picture's mask, or None where its own opacity says it."""
+    accumulate: int = 1
+    """Batches per step; with `total_steps` it counts where captions grow with the steps."""
+    total_steps: int = 0
     workers: int = 0
     """"Max num workers for DataLoader"."""
     persistent: bool = False
     """"Persistent data loader": workers live on from epoch to epoch."""
+    fits: Sequence[Fit] = field(init=False)
+    """Bucket of each picture."""
+    masks: Sequence[Path | None] = field(init=False)
+    """Each picture's mask, or None where its own opacity says it."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "fits", [fit_of(self.datasets, image) for image in self.images])
+        object.__setattr__(self, "masks", mask_files(self.datasets, self.images))
+        self._remember()
+
+    def _remember(self) -> None:
         object.__setattr__(self, "_order", lru_cache(maxsize=2)(self._make_order))
 
     def __getstate__(self) -> dict[str, object]:
@@ -97,18 +86,22 @@ class TrainingData(Dataset[Batch]):
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self.__post_init__()
+        self._remember()
 
     def order(self, epoch: int) -> list[tuple[int, ...]]:
-        """The batches of an epoch: indices of pictures. Every picture comes once per repeat."""
-        return self._order(epoch)  # type: ignore[attr-defined]  # set in __post_init__
+        """The batches of an epoch: indices of pictures. Every picture comes once per repeat.
+
+        A batch holds pictures of one dataset and one size; the batches of all datasets are mixed.
+        """
+        return self._order(epoch)  # type: ignore[attr-defined]  # set in _remember
 
     def _make_order(self, epoch: int) -> list[tuple[int, ...]]:
-        buckets: dict[tuple[int, int], list[int]] = {}
+        buckets: dict[tuple[int, Size], list[int]] = {}
         for index, (image, fit) in enumerate(zip(self.images, self.fits, strict=True)):
-            buckets.setdefault(fit.bucket, []).extend([index] * image.repeats)
+            buckets.setdefault((image.subset[0], fit.bucket), []).extend([index] * image.repeats)
         return epoch_batches(
-            [buckets[size] for size in sorted(buckets)], self.batch_size, epoch_rng(self.seed, epoch)
+            [(buckets[key], self.datasets[key[0]].batch_size) for key in sorted(buckets)],
+            epoch_rng(self.seed, epoch),
         )
 
     def __getitem__(self, place: tuple[int, int]) -> Batch | Unreadable:  # type: ignore[override]  # a place is (epoch, batch)
@@ -118,31 +111,38 @@ class TrainingData(Dataset[Batch]):
             return Unreadable(error.message.code, error.setting, dict(error.message.values))
 
     def _batch(self, epoch: int, number: int) -> Batch:
-        indices = self.order(epoch)[number]
+        order = self.order(epoch)
+        indices = order[number]
+        step = (epoch - 1) * -(-len(order) // self.accumulate) + number // self.accumulate
         rng = random.Random(f"{self.seed}/{epoch}/{number}")
-        texts = tuple(self._caption(index, epoch, rng) for index in indices)
-        flipped = tuple(self.changes.flip_aug and rng.random() < 0.5 for _ in indices)
-        weights = [self.prior_loss_weight if self.images[index].is_reg else 1.0 for index in indices]
-        changes = [self._drawn(index, rng) for index in indices]
+        subsets = [subset_of(self.datasets, self.images[index]) for index in indices]
+        texts = tuple(
+            self._caption(index, subset, rng, epoch, step)
+            for index, subset in zip(indices, subsets, strict=True)
+        )
+        flipped = tuple(subset.flip_aug and rng.random() < 0.5 for subset in subsets)
+        changes = [self._drawn(index, subset, rng) for index, subset in zip(indices, subsets, strict=True)]
         views = list(zip(indices, changes, flipped, strict=True))
         pixels = torch.stack([self._pixels(*view) for view in views]) if self.with_pixels else None
-        masks = None if self.masks is None else torch.stack([self._mask(*view) for view in views])
-        return Batch(texts, torch.tensor(weights), indices, flipped, pixels, masks)
+        masks = None
+        if any(subset.masked for subset in subsets):
+            masks = torch.stack([self._mask(*view) for view in views])
+        weights = torch.tensor([self._loss_weight(index) for index in indices])
+        return Batch(texts, weights, indices, flipped, pixels, masks)
 
-    def _caption(self, index: int, epoch: int, rng: random.Random) -> str:
-        rule = self.changes
-        dropped = captions.is_dropped(
-            rule.caption_dropout_rate, rule.caption_dropout_every_n_epochs, epoch, rng
-        )
-        text = self.images[index].caption
-        return captions.process(
-            text, shuffle=rule.shuffle_caption, keep_tokens=rule.keep_tokens, drop=dropped, rng=rng
+    def _caption(self, index: int, subset: Subset, rng: random.Random, epoch: int, step: int) -> str:
+        return subset.captions.process(
+            self.images[index].caption, rng, epoch=epoch, step=step, total_steps=self.total_steps
         )
 
-    def _drawn(self, index: int, rng: random.Random) -> tuple[tuple[int, int] | None, int]:
+    def _loss_weight(self, index: int) -> float:
+        image = self.images[index]
+        return self.datasets[image.subset[0]].prior_loss_weight if image.is_reg else 1.0
+
+    def _drawn(self, index: int, subset: Subset, rng: random.Random) -> tuple[tuple[int, int] | None, int]:
         """Corner of the crop (None: the middle) and turn of the hue, this time."""
-        corner = pictures.random_corner(self.fits[index], rng) if self.changes.random_crop else None
-        return corner, pictures.random_hue(rng) if self.changes.color_aug else 0
+        corner = pictures.random_corner(self.fits[index], rng) if subset.random_crop else None
+        return corner, pictures.random_hue(rng) if subset.color_aug else 0
 
     def _pixels(self, index: int, drawn: tuple[tuple[int, int] | None, int], flip: bool) -> Tensor:
         corner, hue = drawn
@@ -152,8 +152,11 @@ class TrainingData(Dataset[Batch]):
         )
 
     def _mask(self, index: int, drawn: tuple[tuple[int, int] | None, int], flip: bool) -> Tensor:
-        own = None if self.masks is None else self.masks[index]
-        mask = pictures.load_mask(own or self.images[index].path, see_through=own is None)
+        """All of the picture where its subset has no masks."""
+        image, own = self.images[index], self.masks[index]
+        mask = None
+        if subset_of(self.datasets, image).masked:
+            mask = pictures.load_mask(own or image.path, see_through=own is None)
         return torch.from_numpy(
             pictures.fitted_mask(mask, self.fits[index], corner=drawn[0], flip=flip)[None]
         )
@@ -167,7 +170,7 @@ class TrainingData(Dataset[Batch]):
         """
         for part in [list(groups)] if self.persistent else _by_epoch(groups):
             places = [(group.epoch, batch) for group in part for batch in group.batches[share]]
-            loader = DataLoader(
+            loader = torch_data.DataLoader(
                 self,
                 batch_size=None,
                 sampler=places,

@@ -15,9 +15,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from trainer.data import dataset_file
-from trainer.data import folders as image_files
+from trainer.data.datasets import datasets_of, subset_of, with_matched
 from trainer.data.folders import TrainImage
-from trainer.data.picture_files import is_picture
 from trainer.distributed.collectives import Exchange
 from trainer.distributed.processes import Rank
 from trainer.events import Event, Notice, Phase, Started, read_events
@@ -30,11 +29,11 @@ from trainer.messages import Message
 from trainer.models.load import LoadedModel, enable_gradient_checkpointing, load_model
 from trainer.network.network import Network, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
-from trainer.plan.run import Plan, bucket_rule, build_plan
+from trainer.plan.run import Plan, build_plan
 from trainer.plan.sample_prompts import prompts
 from trainer.settings import Settings
 from trainer.training import latent_cache
-from trainer.training.batches import Batch, Changes, TrainingData
+from trainer.training.batches import Batch, TrainingData
 from trainer.training.compiling import compile_unet
 from trainer.training.grad_scaling import SkippedSteps
 from trainer.training.keeper import StateKeeper
@@ -120,7 +119,7 @@ def build_parts(
     pictures = read_images(settings)
     facts = known_facts(settings.model)
     plan = build_plan(settings, *pictures, facts, name=earlier.get("name", ""))
-    data = build_data(settings, pictures, seed)
+    data = build_data(settings, pictures, seed, plan.total_steps)
     emit(Phase("load_model"))
     model = load_base_model(settings, precision, emit)
     network = _build_network(settings, model, emit)
@@ -142,8 +141,9 @@ def build_parts(
     )
     _place(model, device, keep_vae=cached is None)
     captions = caption_encoder(settings, model, device, learning=bool(network.parameters("text_encoder")))
+    called = describe(optimizer, settings.optimizer)
     run_facts = RunFacts(
-        settings, plan, data.images, model, seed, network.targets, describe(optimizer, settings.optimizer)
+        settings, plan, data.images, model, seed, network.targets, called, datasets=data.datasets
     )
     prepared = accelerator.prepare(optimizer)
     lr_scheduler = build_lr_scheduler(settings.optimizer, optimizer, plan.total_steps)
@@ -207,45 +207,25 @@ def read_images(settings: Settings) -> tuple[Sequence[TrainImage], Sequence[Trai
 
 
 def build_data(
-    settings: Settings, pictures: tuple[Sequence[TrainImage], Sequence[TrainImage]], seed: int
+    settings: Settings,
+    pictures: tuple[Sequence[TrainImage], Sequence[TrainImage]],
+    seed: int,
+    total_steps: int = 0,
 ) -> TrainingData:
-    """The pictures as batches; regularisation pictures are repeated to match."""
-    images, reg_images = pictures
-    everything = [*images, *image_files.matched(reg_images, sum(image.repeats for image in images))]
-    rule = bucket_rule(settings.images)
-    captions, changes = settings.captions, settings.images
+    """The pictures as batches; regularisation pictures are repeated to match.
+
+    `total_steps` counts where captions grow over the run ("token_warmup_step" of a dataset file).
+    """
     return TrainingData(
-        images=everything,
-        fits=[rule.fit(image.width, image.height) for image in everything],
+        images=with_matched(*pictures),
+        datasets=datasets_of(settings),
         seed=seed,
-        batch_size=settings.length.train_batch_size,
-        changes=Changes(
-            shuffle_caption=captions.shuffle_caption,
-            keep_tokens=captions.keep_tokens,
-            caption_dropout_rate=captions.caption_dropout_rate,
-            caption_dropout_every_n_epochs=captions.caption_dropout_every_n_epochs,
-            random_crop=changes.random_crop,
-            flip_aug=changes.flip_aug,
-            color_aug=changes.color_aug,
-        ),
-        prior_loss_weight=settings.loss.prior_loss_weight,
         with_pixels=not caches_latents(settings),
-        masks=_masks(settings, everything) if changes.masked_loss else None,
-        workers=changes.max_data_loader_n_workers,
-        persistent=changes.persistent_data_loader_workers,
+        accumulate=settings.length.gradient_accumulation_steps * settings.machine.num_processes,
+        total_steps=total_steps,
+        workers=settings.images.max_data_loader_n_workers,
+        persistent=settings.images.persistent_data_loader_workers,
     )
-
-
-def _masks(settings: Settings, images: Sequence[TrainImage]) -> list[Path | None]:
-    """Each picture's mask in the folder that the dataset file names for it; None: there is none."""
-    config = settings.folders.dataset_config
-    folders = dataset_file.mask_folders(Path(config)) if config else {}
-    masks: dict[Path, dict[str, Path]] = {
-        images_in: {path.stem: path for path in sorted(folder.iterdir()) if is_picture(path.name)}
-        for images_in, folder in folders.items()
-        if folder.is_dir()
-    }
-    return [masks.get(image.path.parent, {}).get(image.path.stem) for image in images]
 
 
 def caches_latents(settings: Settings) -> bool:
@@ -332,8 +312,8 @@ def _cache_latents(
     cached = latent_cache.cache_latents(
         model.vae,
         [(image.path, fit) for image, fit in zip(data.images, data.fits, strict=True)],
-        batch_size=chosen.vae_batch_size or settings.length.train_batch_size,
-        flip=chosen.flip_aug,
+        batch_size=chosen.vae_batch_size or min(dataset.batch_size for dataset in data.datasets),
+        flip=[subset_of(data.datasets, image).flip_aug for image in data.images],
         store=store,
         progress=lambda done, total: emit(Phase("cache_latents", done, total)),
         stop_requested=job.stop_requested,

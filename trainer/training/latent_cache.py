@@ -40,7 +40,7 @@ class CachedLatents:
 
     latents: list[Tensor]
     flipped: list[Tensor] = field(default_factory=list)
-    """Latents of the pictures seen in a mirror; empty unless "Flip augmentation" is on."""
+    """Latents of the pictures seen in a mirror; empty where "Flip augmentation" is on for none."""
     encoded: int = 0
     """How many were made now; the others came from disk."""
     stale: int = 0
@@ -130,7 +130,7 @@ def cache_latents(
     pictures: Sequence[tuple[Path, Fit]],
     *,
     batch_size: int,
-    flip: bool = False,
+    flip: bool | Sequence[bool] = False,
     store: Store | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     stop_requested: Callable[[], bool] = lambda: False,
@@ -138,39 +138,39 @@ def cache_latents(
     """Latents of all pictures, from the store where they are there.
 
     `batch_size` is how many are encoded at once ("VAE batch size", 0 = "Train batch size"); `flip` asks
-    for mirrored ones too. Raises StopRequested between batches, UserError for an unreadable picture.
+    for mirrored ones too, of all or picture by picture. Raises StopRequested between batches, UserError for
+    an unreadable picture.
     """
+    flips = [flip] * len(pictures) if isinstance(flip, bool) else list(flip)
     done: dict[int, list[Tensor]] = {}
     stale = unkept = 0
     for index, (path, fit) in enumerate(pictures if store else ()):
-        found, is_stale = store.load(path, fit, flip=flip) if store else (None, False)
+        found, is_stale = store.load(path, fit, flip=flips[index]) if store else (None, False)
         stale += is_stale
         if found:
             done[index] = found
     reused = len(done)
     progress(reused, len(pictures))
-    for batch in _batches(
-        [(index, fit) for index, (_, fit) in enumerate(pictures) if index not in done], batch_size
-    ):
+    missing = [(index, (fit.bucket, flips[index])) for index, (_, fit) in enumerate(pictures)]
+    for batch in _batches([one for one in missing if one[0] not in done], batch_size):
         if stop_requested():
             raise StopRequested
-        for index, latents in zip(
-            batch, _encode_batch(vae, [pictures[index] for index in batch], flip), strict=True
-        ):
+        encoded = _encode_batch(vae, [pictures[index] for index in batch], flips[batch[0]])
+        for index, latents in zip(batch, encoded, strict=True):
             done[index] = latents
             if store:
                 unkept += not store.save(*pictures[index], latents)
         progress(len(done), len(pictures))
     plain = [done[index][0] for index in range(len(pictures))]
-    mirrored = [done[index][1] for index in range(len(pictures))] if flip else []
+    mirrored = [done[index][-1] for index in range(len(pictures))] if any(flips) else []
     return CachedLatents(plain, mirrored, len(pictures) - reused, stale, unkept)
 
 
-def _batches(missing: Sequence[tuple[int, Fit]], batch_size: int) -> list[list[int]]:
-    """Indices in groups of one bucket."""
-    buckets: defaultdict[Size, list[int]] = defaultdict(list)
-    for index, fit in missing:
-        buckets[fit.bucket].append(index)
+def _batches(missing: Sequence[tuple[int, tuple[Size, bool]]], batch_size: int) -> list[list[int]]:
+    """Indices in groups of one bucket, mirrored or not."""
+    buckets: defaultdict[tuple[Size, bool], list[int]] = defaultdict(list)
+    for index, kind in missing:
+        buckets[kind].append(index)
     return [
         indices[start : start + batch_size]
         for indices in buckets.values()

@@ -6,6 +6,7 @@ User interfaces show and filter by these. They hold no secrets and no folders of
 from __future__ import annotations
 
 import json
+import math
 import re
 import secrets
 import time
@@ -16,13 +17,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from trainer.data.datasets import Dataset, datasets_of
 from trainer.data.folders import TrainImage
 from trainer.families.table import named_by
 from trainer.files.file_hashes import file_hash, legacy_file_hash
 from trainer.kohya import to_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
-from trainer.plan.run import Plan, bucket_rule
+from trainer.plan.run import Plan
 from trainer.settings import Settings
+from trainer.training.picture_metadata import Learned, by_dataset_file, picture_entries
 from trainer.training.position import Position
 
 PROGRAM = "LoRA Atelier"
@@ -62,6 +65,12 @@ class RunFacts:
     session: int = field(default_factory=lambda: secrets.randbelow(2**32))
     hashes: dict[str, str] = field(default_factory=dict)
     """Hashes of the base model, filled at the first use."""
+    datasets: Sequence[Dataset] = field(default=(), kw_only=True)
+    """The pictures' rules; () for those of the settings."""
+
+    def __post_init__(self) -> None:
+        if not self.datasets:
+            object.__setattr__(self, "datasets", datasets_of(self.settings))
 
 
 def build_metadata(facts: RunFacts, position: Position) -> dict[str, str]:
@@ -70,9 +79,11 @@ def build_metadata(facts: RunFacts, position: Position) -> dict[str, str]:
     entries: dict[str, Any] = {f"ss_{name}": options.get(name) for name in SAME_NAMES}
     entries |= _run_entries(facts, position)
     entries |= _size_entries(facts)
-    entries |= _picture_entries(facts)
+    entries |= picture_entries(Learned(facts.datasets, facts.images))
     entries |= _model_entries(facts)
     entries |= _other_entries(facts, options)
+    same, different = by_dataset_file(facts.datasets, facts.settings.length.gradient_accumulation_steps)
+    entries = {key: value for key, value in {**entries, **same}.items() if key not in different}
     entries = {key: str(value) for key, value in entries.items()}
     return {**entries, **modelspec(facts)}
 
@@ -82,7 +93,7 @@ def modelspec(facts: RunFacts) -> dict[str, str]:
     settings, family = facts.settings, named_by(facts.settings.model)
     v_prediction = settings.model.v_parameterization
     saving, noise = settings.saving, settings.noise
-    width, height = bucket_rule(settings.images).resolution
+    width, height = max((dataset.rule.resolution for dataset in facts.datasets), key=math.prod)
     entries = {
         "sai_model_spec": "1.0.1",
         "architecture": family.architecture_v if v_prediction else family.architecture,
@@ -138,50 +149,6 @@ def _size_entries(facts: RunFacts) -> dict[str, Any]:
         return {"ss_network_dim": network.network_dim, "ss_network_alpha": float(network.network_alpha)}
     (dim, alpha), _ = Counter((target.dim, target.alpha) for target in facts.targets).most_common(1)[0]
     return {"ss_network_dim": dim, "ss_network_alpha": float(alpha)}
-
-
-def _picture_entries(facts: RunFacts) -> dict[str, Any]:
-    """Folders by name, buckets, and how often each tag occurs."""
-    rule = bucket_rule(facts.settings.images)
-    learned = [image for image in facts.images if not image.is_reg]
-    regular = {image.path: image for image in facts.images if image.is_reg}
-    counts = Counter(
-        rule.fit(image.width, image.height).bucket for image in learned for _ in range(image.repeats)
-    )
-    buckets = {
-        str(index): {"resolution": list(size), "count": counts[size]}
-        for index, size in enumerate(sorted(counts))
-    }
-    errors = [
-        abs(bucket[0] / bucket[1] - image.width / image.height)
-        for image in learned
-        for bucket in [rule.fit(image.width, image.height).bucket]
-    ]
-    info = {"buckets": buckets, "mean_img_ar_error": sum(errors) / max(1, len(errors))}
-    return {
-        "ss_num_train_images": sum(image.repeats for image in learned),
-        "ss_num_reg_images": sum(image.repeats for image in facts.images if image.is_reg),
-        "ss_num_validation_images": 0,
-        "ss_resolution": rule.resolution,
-        "ss_dataset_dirs": _as_json(_folders(learned)),
-        "ss_reg_dataset_dirs": _as_json(_folders(list(regular.values()))),
-        "ss_tag_frequency": _as_json(_tag_frequency([*learned, *regular.values()])),
-        "ss_bucket_info": _as_json(info if facts.settings.images.enable_bucket else None),
-    }
-
-
-def _folders(images: Sequence[TrainImage]) -> dict[str, dict[str, int]]:
-    counts = Counter((image.folder, image.repeats) for image in images)
-    return {folder: {"n_repeats": repeats, "img_count": count} for (folder, repeats), count in counts.items()}
-
-
-def _tag_frequency(images: Sequence[TrainImage]) -> dict[str, dict[str, int]]:
-    """Folder -> tag -> number of pictures."""
-    frequency: dict[str, Counter[str]] = {}
-    for image in images:
-        tags = [tag.strip().lower() for tag in image.caption.split(",")]
-        frequency.setdefault(image.folder, Counter()).update(tag for tag in tags if tag)
-    return {folder: dict(tags) for folder, tags in frequency.items()}
 
 
 def _model_entries(facts: RunFacts) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def test_every_picture_comes_once_per_repeat(repeats, batch_size, seed):
             wanted[index] = times
             index += 1
         buckets.append(members)
-    batches = epoch_batches(buckets, batch_size, random.Random(seed))
+    batches = epoch_batches([(bucket, batch_size) for bucket in buckets], random.Random(seed))
     assert Counter(index for batch in batches for index in batch) == wanted
     assert len(batches) == sum(-(-len(bucket) // batch_size) for bucket in buckets)
     home = {index: number for number, bucket in enumerate(buckets) for index in bucket}
@@ -122,7 +122,7 @@ def test_every_picture_comes_once_per_repeat(repeats, batch_size, seed):
 
 def test_order_follows_from_seed_and_epoch_alone():
     def order(seed: int, epoch: int) -> list:
-        return epoch_batches([range(20), range(20, 30)], 3, epoch_rng(seed, epoch))
+        return epoch_batches([(range(20), 3), (range(20, 30), 3)], epoch_rng(seed, epoch))
 
     assert order(1, 1) == order(1, 1)
     assert order(1, 1) != order(1, 2)
@@ -130,7 +130,7 @@ def test_order_follows_from_seed_and_epoch_alone():
 
 
 def test_order_is_mixed_within_buckets_and_over_them():
-    batches = epoch_batches([range(20), range(20, 40)], 1, random.Random(0))
+    batches = epoch_batches([(range(20), 1), (range(20, 40), 1)], random.Random(0))
     order = [batch[0] for batch in batches]
     assert [index for index in order if index < 20] != [*range(20)]
     assert order != sorted(order, key=lambda index: index >= 20)

@@ -64,7 +64,7 @@ def test_missing_folders_are_told(tmp_path):
         "datasets = 3",
         "[[datasets]]\nsubsets = 3",
         "[[datasets]]\n[[datasets.subsets]]\nnum_repeats = 2",
-        "[[datasets]]\n[[datasets.subsets]]\nimage_dir = 'x'\nnum_repeats = 0",
+        "[[datasets]]\n[[datasets.subsets]]\nimage_dir = 'x'\nnum_repeats = 'often'",
         "[[datasets]]\n[[datasets.subsets]]\nimage_dir = 'x'\nclass_tokens = 3",
     ],
 )
