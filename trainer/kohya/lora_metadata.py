@@ -23,7 +23,7 @@ from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
 from trainer.kohya.report import Imported
 from trainer.kohya.sd_defaults import DEFAULTS
-from trainer.lora.shapes import rank_of
+from trainer.lora.types import rank_of
 
 OPTIONS = {
     "ss_batch_size_per_device": "train_batch_size", "ss_optimizer": "optimizer_type",

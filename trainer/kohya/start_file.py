@@ -11,20 +11,9 @@ from pathlib import Path
 
 from trainer.families.facts import read_header
 from trainer.kohya.networks import lora_type
-from trainer.lora.shapes import Shape, by_module, rank_of
-from trainer.lora.types import ALGORITHMS, Algorithm
+from trainer.lora.shapes import Shape, by_module
+from trainer.lora.types import ALGORITHMS, TYPES, Algorithm, algorithm_in, rank_of
 
-MARKS: tuple[tuple[str, Algorithm], ...] = (
-    ("hada_w1_a", "loha"), ("lokr_w1", "lokr"), ("lokr_w1_a", "lokr"), ("a1.weight", "glora"),
-    ("on_input", "ia3"), ("diff", "full"), ("lora_down.weight", "lora"), ("w_norm", "norm"),
-)  # fmt: skip
-"""Name of a tensor by which an algorithm is told; OFT's need a look at their shape."""
-USUAL: dict[Algorithm, str] = {
-    "loha": "LyCORIS/LoHa", "lokr": "LyCORIS/LoKr", "glora": "LyCORIS/GLoRA", "ia3": "LyCORIS/iA3",
-    "full": "LyCORIS/Native Fine-Tuning", "diag-oft": "LyCORIS/Diag-OFT", "boft": "LyCORIS/BOFT",
-    "norm": "LyCORIS/LoCon",
-}  # fmt: skip
-"""LoRA type of a file of this algorithm that does not tell its own."""
 ONLY_LYCORIS = ("lora_mid.weight", "dora_scale", "w_norm", "hada_t1", "lokr_t2")
 OUTSIDE_BLOCKS = re.compile(r"lora_unet_(conv_in|conv_out|time_embedding_linear_[12])$")
 
@@ -59,7 +48,7 @@ def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> S
     """What a file with these tensors holds; None where it is no LoRA in kohya's or LyCORIS' format."""
     modules = shapes_by_module(shapes)
     found: list[Algorithm] = [
-        algorithm for module in modules.values() if (algorithm := _algorithm(module)) is not None
+        algorithm for module in modules.values() if (algorithm := algorithm_in(module)) is not None
     ]
     if not found:
         return None
@@ -74,12 +63,6 @@ def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> S
     )
 
 
-def _algorithm(entries: Mapping[str, Shape]) -> Algorithm | None:
-    if blocks := entries.get("oft_blocks"):
-        return "boft" if len(blocks) == 4 else "diag-oft"
-    return next((algorithm for mark, algorithm in MARKS if mark in entries), None)
-
-
 def _type(algorithm: Algorithm, metadata: Mapping[str, str], *, wide: bool, lycoris: bool) -> str:
     """By the file's own words where these agree with its tensors, else the usual type of such tensors."""
     try:
@@ -87,8 +70,8 @@ def _type(algorithm: Algorithm, metadata: Mapping[str, str], *, wide: bool, lyco
         told = lora_type(metadata.get("ss_network_module", "-"), {k: str(v) for k, v in arguments.items()})
     except (ValueError, AttributeError):
         told = ""
-    if told and ALGORITHMS[told].replace("dylora", "lora") == algorithm:
+    if told and TYPES[told].replace("dylora", "lora") == algorithm:
         return told
     if algorithm == "lora":
         return "LyCORIS/LoCon" if lycoris else "Kohya LoCon" if wide else "Standard"
-    return USUAL[algorithm]
+    return (*ALGORITHMS["lora"].types, *ALGORITHMS[algorithm].types)[-1]

@@ -13,15 +13,9 @@ import numpy as np
 from trainer.errors import UserError
 from trainer.families.lora_family import lora_family, other_lora
 from trainer.files.safetensors_header import Entry, HeaderError, read_header
-from trainer.lora.shapes import rank_of
+from trainer.lora.types import ALGORITHMS, algorithm_in, rank_of
 from trainer.settings import FamilyKey
 
-KINDS = (
-    ("LoKr", ".lokr_w1"), ("LoKr", ".lokr_w1_a"), ("LoHa", ".hada_w1_a"), ("GLoRA", ".a1.weight"),
-    ("Diag-OFT / BOFT", ".oft_blocks"), ("iA3", ".on_input"), ("Full", ".diff"), ("Norm", ".w_norm"),
-    ("LoRA", ".lora_down.weight"), ("LoRA", ".lora_A.weight"),
-)  # fmt: skip
-"""Kind of a module by the ending of a key; the first that fits."""
 FLOATS = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
@@ -151,14 +145,12 @@ def _split(name: str) -> tuple[str, str, str]:
 
 
 def _module(name: str, shapes: Mapping[str, tuple[int, ...]], alpha: float | None) -> LoraModule | None:
-    kind = next((kind for kind, ending in KINDS if any(f".{key}" == ending for key in shapes)), "")
-    if not kind:
+    algorithm = algorithm_in(shapes)
+    if algorithm is None:
         return None
-    down = next(
-        (shapes[key] for key in ("lora_down.weight", "lora_A.weight", "hada_w1_b") if key in shapes), ()
-    )
-    if kind == "LoRA" and len(down) == 4 and down[2:] != (1, 1):
-        kind = "LoCon"
+    down = next((shapes[key] for key in ALGORITHMS["lora"].marks if key in shapes), ())
+    is_wide = algorithm == "lora" and len(down) == 4 and down[2:] != (1, 1)
+    kind = "LoCon" if is_wide else ALGORITHMS[algorithm].name
     part = next(
         (
             part
@@ -171,5 +163,4 @@ def _module(name: str, shapes: Mapping[str, tuple[int, ...]], alpha: float | Non
         ),
         "other",
     )
-    dim = rank_of(shapes) or (down[0] if down else 0)
-    return LoraModule(name, kind, part, dim, alpha, shapes)
+    return LoraModule(name, kind, part, rank_of(shapes), alpha, shapes)

@@ -45,7 +45,7 @@ def pickle_readers() -> tuple[Reader, ...]:
 
 def _verdict(program: str, info: LoraInfo) -> Reader:
     kinds, endings = set(info.kinds), _endings(info)
-    rotated, signal = "Diag-OFT / BOFT" in kinds, "iA3" in kinds
+    rotated, signal = bool(kinds & {"Diag-OFT", "BOFT"}), "iA3" in kinds
     if program == "diffusers":
         return _diffusers(info, kinds, endings)
     if program == "forge" and (rotated or signal):

@@ -1,4 +1,4 @@
-"""Which tensors a LoRA file holds for a module, and their shapes, for every algorithm.
+"""Which tensors a LoRA file holds for a module, and their shapes: a function for each algorithm.
 
 Torch-free: adapters are built from it and the plan adds up file sizes with it. Names and shapes are kohya's
 and LyCORIS' own. A module's shape is that of its weight: (out, in), (out, in, k, k), or (n,) of a norm.
@@ -7,10 +7,9 @@ and LyCORIS' own. A module's shape is that of its weight: (out, in), (out, in, k
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeVar
-
-from trainer.lora.types import Algorithm, Options
 
 Shape = tuple[int, ...]
 Entries = dict[str, Shape]
@@ -18,14 +17,25 @@ Entry = TypeVar("Entry")
 """A shape, or a tensor."""
 
 
-def entry_shapes(algorithm: Algorithm, shape: Shape, dim: int, options: Options, *, bias: bool) -> Entries:
-    """Name -> shape of a module's learned tensors. Raises ValueError where BOFT cannot split `shape`."""
-    entries = _ENTRIES[algorithm](shape, dim, options)
-    if algorithm == "full" and bias:
-        entries["diff_b"] = shape[:1]
-    if options.dora:
-        entries["dora_scale"] = (shape[0], *[1] * (len(shape) - 1))
-    return entries
+@dataclass(frozen=True)
+class Options:
+    """How an algorithm splits its weights."""
+
+    factor: int = -1
+    """ "LoKr factor"."""
+    decompose_both: bool = False
+    tucker: bool = False
+    """A core tensor for convolutions ("Use Tucker decomposition")."""
+    dora: bool = False
+    """Lengths of the rows learn apart from their directions (arXiv 2402.09353)."""
+    scalar: bool = False
+    """A strength that starts at 0 and learns ("Use Scalar")."""
+    rescaled: bool = False
+    on_input: bool = True
+    constraint: float = 0.0
+    """ "Constrain OFT"; 0: none."""
+    unit: int = 1
+    """Ranks that DyLoRA trains at a time."""
 
 
 def by_module(entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
@@ -64,14 +74,8 @@ def butterfly(size: int, largest: int) -> tuple[int, int]:
     return block, count
 
 
-def rank_of(entries: Mapping[str, Shape]) -> int:
-    """Rank of a module by its entries in a file; 0 where they do not show one."""
-    rows = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2.weight")
-    found = next((entries[name][0] for name in rows if name in entries), 0)
-    return entries["oft_blocks"][-1] if "oft_blocks" in entries else found
-
-
-def _lora(shape: Shape, dim: int, options: Options) -> Entries:
+def lora(shape: Shape, dim: int, options: Options) -> Entries:
+    """Two factors; with Tucker decomposition a core for convolutions between them."""
     out, inner, *kernel = shape
     ones = [1] * len(kernel)
     up = {"lora_up.weight": (out, dim, *ones)}
@@ -81,7 +85,7 @@ def _lora(shape: Shape, dim: int, options: Options) -> Entries:
     return {"lora_down.weight": (dim, inner, *kernel), **up}
 
 
-def _dylora(shape: Shape, dim: int, options: Options) -> Entries:
+def dylora(shape: Shape, dim: int, options: Options) -> Entries:
     """Ranks in groups of `unit`: "lora_down.0", "lora_up.0", … (a file holds them joined)."""
     out, inner, *kernel = shape
     downs = {f"lora_down.{i}": (options.unit, inner, *kernel) for i in range(dim // options.unit)}
@@ -89,7 +93,8 @@ def _dylora(shape: Shape, dim: int, options: Options) -> Entries:
     return {**downs, **ups}
 
 
-def _loha(shape: Shape, dim: int, options: Options) -> Entries:
+def loha(shape: Shape, dim: int, options: Options) -> Entries:
+    """Two products of two factors, multiplied number by number."""
     out, inner, *kernel = shape
     if options.tucker and _is_wide(shape):
         one = {"t": (dim, dim, *kernel), "a": (dim, out), "b": (dim, inner)}
@@ -102,7 +107,8 @@ def _loha(shape: Shape, dim: int, options: Options) -> Entries:
     }
 
 
-def _lokr(shape: Shape, dim: int, options: Options) -> Entries:
+def lokr(shape: Shape, dim: int, options: Options) -> Entries:
+    """Two factors of a Kronecker product, each whole or of two parts."""
     out, inner, *kernel = shape
     (out_small, out_large), (in_small, in_large) = split(out, options.factor), split(inner, options.factor)
     entries: Entries = {"lokr_w1": (out_small, in_small)}
@@ -120,7 +126,8 @@ def _lokr(shape: Shape, dim: int, options: Options) -> Entries:
     }
 
 
-def _glora(shape: Shape, dim: int, _options: Options) -> Entries:
+def glora(shape: Shape, dim: int, _options: Options) -> Entries:
+    """Two pairs of factors: one changes the weight by the weight, one adds."""
     out, inner, *kernel = shape
     ones = [1] * len(kernel)
     return {
@@ -131,44 +138,35 @@ def _glora(shape: Shape, dim: int, _options: Options) -> Entries:
     }
 
 
-def _ia3(shape: Shape, _dim: int, options: Options) -> Entries:
+def ia3(shape: Shape, _dim: int, options: Options) -> Entries:
+    """A factor for each input or output."""
     size = shape[1] if options.on_input else shape[0]
     return {"weight": (size,) if len(shape) == 2 else (1, size, *[1] * (len(shape) - 2))}
 
 
-def _diag_oft(shape: Shape, dim: int, options: Options) -> Entries:
+def diag_oft(shape: Shape, dim: int, options: Options) -> Entries:
+    """Rotations of blocks of outputs."""
     block, count = split(shape[0], dim)
     entries: Entries = {"oft_blocks": (count, block, block)}
     return {**entries, **({"rescale": (shape[0], *[1] * (len(shape) - 1))} if options.rescaled else {})}
 
 
-def _boft(shape: Shape, dim: int, _options: Options) -> Entries:
+def boft(shape: Shape, dim: int, _options: Options) -> Entries:
+    """Rotations of blocks of outputs, in several layers."""
     block, count = butterfly(shape[0], dim)
     return {"oft_blocks": (count.bit_length(), count, block, block)}
 
 
-def _full(shape: Shape, _dim: int, _options: Options) -> Entries:
+def full(shape: Shape, _dim: int, _options: Options) -> Entries:
+    """The whole change."""
     return {"diff": shape}
 
 
-def _norm(shape: Shape, _dim: int, _options: Options) -> Entries:
+def norm(shape: Shape, _dim: int, _options: Options) -> Entries:
+    """Changes of a norm's weight and bias."""
     return {"w_norm": shape, "b_norm": shape}
 
 
 def _is_wide(shape: Shape) -> bool:
     """Whether it is a convolution beyond 1x1."""
     return len(shape) > 2 and math.prod(shape[2:]) > 1
-
-
-_ENTRIES: dict[Algorithm, Callable[[Shape, int, Options], Entries]] = {
-    "lora": _lora,
-    "dylora": _dylora,
-    "loha": _loha,
-    "lokr": _lokr,
-    "glora": _glora,
-    "ia3": _ia3,
-    "diag-oft": _diag_oft,
-    "boft": _boft,
-    "full": _full,
-    "norm": _norm,
-}

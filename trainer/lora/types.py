@@ -5,27 +5,92 @@ Torch-free: the checks and the plan need it as well.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from trainer import settings as schema
 from trainer.families.layers import LayerKind
+from trainer.lora import shapes
+from trainer.lora.shapes import Entries, Options, Shape
 from trainer.settings import LYCORIS
 
 Algorithm = Literal["lora", "dylora", "loha", "lokr", "glora", "ia3", "diag-oft", "boft", "full", "norm"]
 
-ALGORITHMS: dict[str, Algorithm] = {
-    "Standard": "lora", "Kohya LoCon": "lora", "LoRA-FA": "lora", "Kohya DyLoRA": "dylora",
-    "Kohya LoHa": "loha", "Kohya LoKr": "lokr", "LyCORIS/LoCon": "lora", "LyCORIS/LoHa": "loha",
-    "LyCORIS/LoKr": "lokr", "LyCORIS/DyLoRA": "dylora", "LyCORIS/GLoRA": "glora", "LyCORIS/iA3": "ia3",
-    "LyCORIS/BOFT": "boft", "LyCORIS/Diag-OFT": "diag-oft", "LyCORIS/Native Fine-Tuning": "full",
+
+@dataclass(frozen=True)
+class AlgorithmFacts:
+    """One way to change a weight: which LoRA types use it, what stands in files, what computes it."""
+
+    types: tuple[str, ...]
+    """Entries of "LoRA type"; the last one is what a file without a word about itself is taken for."""
+    name: str
+    """As people know it."""
+    adapter: str
+    """Module and class in network/adapters that compute it."""
+    shapes: Callable[[Shape, int, Options], Entries]
+    """Its tensors for a module of this shape and rank."""
+    marks: tuple[str, ...] = ()
+    """Entries of a module in a file, any of which tells it."""
+    mark_sizes: int = 0
+    """How many sizes the mark has, where others have a mark of the same name."""
+    rank: tuple[str, ...] = ()
+    """Entries whose first size is the rank; the first that is there."""
+    has_rank: bool = True
+    has_alpha: bool = True
+    """Whether alpha changes how strong it is."""
+    has_up: bool = False
+    """Whether it has a lora_up, which LoRA+ speeds up."""
+    has_core: bool = False
+    """Whether it can have a core tensor for convolutions."""
+
+
+ALGORITHMS: Mapping[Algorithm, AlgorithmFacts] = {
+    "loha": AlgorithmFacts(
+        ("Kohya LoHa", "LyCORIS/LoHa"), "LoHa", "products.LoHa", shapes.loha,
+        marks=("hada_w1_a",), rank=("hada_w1_b",), has_core=True,
+    ),
+    "lokr": AlgorithmFacts(
+        ("Kohya LoKr", "LyCORIS/LoKr"), "LoKr", "products.LoKr", shapes.lokr,
+        marks=("lokr_w1", "lokr_w1_a"), rank=("lokr_w2_b", "lokr_w1_b"), has_core=True,
+    ),
+    "glora": AlgorithmFacts(
+        ("LyCORIS/GLoRA",), "GLoRA", "products.GLoRA", shapes.glora,
+        marks=("a1.weight",), rank=("b2.weight",),
+    ),
+    "ia3": AlgorithmFacts(
+        ("LyCORIS/iA3",), "iA3", "direct.IA3", shapes.ia3,
+        marks=("on_input",), has_rank=False, has_alpha=False,
+    ),
+    "diag-oft": AlgorithmFacts(
+        ("LyCORIS/Diag-OFT",), "Diag-OFT", "rotations.DiagOFT", shapes.diag_oft,
+        marks=("oft_blocks",), mark_sizes=3, has_alpha=False,
+    ),
+    "boft": AlgorithmFacts(
+        ("LyCORIS/BOFT",), "BOFT", "rotations.BOFT", shapes.boft,
+        marks=("oft_blocks",), mark_sizes=4, has_alpha=False,
+    ),
+    "full": AlgorithmFacts(
+        ("LyCORIS/Native Fine-Tuning",), "Full", "direct.Full", shapes.full,
+        marks=("diff",), has_rank=False, has_alpha=False,
+    ),
+    "lora": AlgorithmFacts(
+        ("Standard", "Kohya LoCon", "LoRA-FA", "LyCORIS/LoCon"), "LoRA", "low_rank.LoConChain", shapes.lora,
+        marks=("lora_down.weight", "lora_A.weight"), rank=("lora_down.weight", "lora_A.weight"),
+        has_up=True, has_core=True,
+    ),
+    "dylora": AlgorithmFacts(  # its files are those of LoRA
+        ("Kohya DyLoRA", "LyCORIS/DyLoRA"), "DyLoRA", "low_rank.DyLoRA", shapes.dylora, has_up=True,
+    ),
+    "norm": AlgorithmFacts(
+        (), "Norm", "direct.Norm", shapes.norm, marks=("w_norm",), has_rank=False, has_alpha=False,
+    ),
 }  # fmt: skip
-RANKLESS: tuple[Algorithm, ...] = ("ia3", "full", "norm")
-"""These have no rank and no alpha."""
-WITHOUT_ALPHA: tuple[Algorithm, ...] = (*RANKLESS, "diag-oft", "boft")
-"""Alpha does not change how strong these are."""
-WITH_UP: tuple[Algorithm, ...] = ("lora", "dylora")
-"""These have a lora_up, which LoRA+ speeds up."""
+"""Every algorithm, in the order in which a file's modules are told. To add one: a row and its adapter."""
+TYPES: Mapping[str, Algorithm] = {
+    kind: algorithm for algorithm, facts in ALGORITHMS.items() for kind in facts.types
+}
+"""LoRA type -> its algorithm."""
 
 
 class Preset(NamedTuple):
@@ -50,34 +115,36 @@ PRESETS: dict[str, Preset] = {
 """LyCORIS' own presets, for Stable Diffusion."""
 
 
-TUCKER: tuple[Algorithm, ...] = ("lora", "loha", "lokr")
-"""These can have a core tensor for convolutions."""
+def entry_shapes(algorithm: Algorithm, shape: Shape, dim: int, options: Options, *, bias: bool) -> Entries:
+    """Name -> shape of a module's learned tensors. Raises ValueError where BOFT cannot split `shape`."""
+    entries = ALGORITHMS[algorithm].shapes(shape, dim, options)
+    if algorithm == "full" and bias:
+        entries["diff_b"] = shape[:1]
+    if options.dora:
+        entries["dora_scale"] = (shape[0], *[1] * (len(shape) - 1))
+    return entries
 
 
-@dataclass(frozen=True)
-class Options:
-    """How an algorithm splits its weights."""
+def algorithm_in(entries: Mapping[str, Shape]) -> Algorithm | None:
+    """The algorithm of a module by its entries in a file; None for what is no LoRA."""
+    for algorithm, facts in ALGORITHMS.items():
+        sizes = [len(entries[mark]) for mark in facts.marks if mark in entries]
+        if sizes and facts.mark_sizes in (0, sizes[0]):
+            return algorithm
+    return None
 
-    factor: int = -1
-    """ "LoKr factor"."""
-    decompose_both: bool = False
-    tucker: bool = False
-    """A core tensor for convolutions ("Use Tucker decomposition")."""
-    dora: bool = False
-    """Lengths of the rows learn apart from their directions (arXiv 2402.09353)."""
-    scalar: bool = False
-    """A strength that starts at 0 and learns ("Use Scalar")."""
-    rescaled: bool = False
-    on_input: bool = True
-    constraint: float = 0.0
-    """ "Constrain OFT"; 0: none."""
-    unit: int = 1
-    """Ranks that DyLoRA trains at a time."""
+
+def rank_of(entries: Mapping[str, Shape]) -> int:
+    """Rank of a module by its entries in a file; 0 where they do not show one."""
+    if "oft_blocks" in entries:
+        return entries["oft_blocks"][-1]
+    ranks = (name for facts in ALGORITHMS.values() for name in facts.rank)
+    return next((entries[name][0] for name in ranks if name in entries), 0)
 
 
 def algorithm_of(network: schema.Network) -> Algorithm:
     """The algorithm of a LoRA type."""
-    return ALGORITHMS[network.LoRA_type]
+    return TYPES[network.LoRA_type]
 
 
 def is_lycoris(network: schema.Network) -> bool:
@@ -92,7 +159,7 @@ def options_of(network: schema.Network) -> Options:
     return Options(
         factor=network.factor,
         decompose_both=lycoris and network.decompose_both,
-        tucker=algorithm in TUCKER
+        tucker=ALGORITHMS[algorithm].has_core
         and lycoris
         and (network.use_tucker or (algorithm == "lokr" and network.use_cp)),
         dora=decomposes and network.dora_wd,

@@ -13,15 +13,13 @@ from torch import Tensor
 from trainer.errors import UserError
 from trainer.files.file_hashes import legacy_hash, tensors_hash
 from trainer.files.whole_file import write_whole
+from trainer.lora.types import ALGORITHMS
 from trainer.models.tensor_file import open_tensor_file
 
 READABLE_BY_ALL = 0o644
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """By the names in "Save precision"."""
-WEIGHTS = (
-    ".lora_down.weight", ".hada_w1_a", ".lokr_w1", ".lokr_w1_a", ".a1.weight", ".on_input", ".oft_blocks",
-    ".diff", ".w_norm",
-)  # fmt: skip
+WEIGHTS = tuple(f".{mark}" for facts in ALGORITHMS.values() for mark in facts.marks)
 """Endings of keys by which a LoRA file of any type is told."""
 
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from trainer import settings as schema
 from trainer.errors import UserError
 from trainer.lora.blocks import BLOCK_NAMES, block_rates
-from trainer.lora.shapes import by_module, rank_of
+from trainer.lora.shapes import by_module
 from trainer.lora.target import LoraTarget, Part
-from trainer.lora.types import algorithm_of, is_lycoris
+from trainer.lora.types import algorithm_of, is_lycoris, rank_of
 from trainer.messages import Message
 from trainer.models.load import LoadedModel
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from trainer import settings as schema
 from trainer.families.layers import LayerKind, module_kind
 from trainer.lora.blocks import block_index, block_rates, sizes_of
-from trainer.lora.shapes import by_module, rank_of
+from trainer.lora.shapes import by_module
 from trainer.lora.target import LoraTarget
 from trainer.lora.types import (
+    ALGORITHMS,
     PRESETS,
-    WITH_UP,
     algorithm_of,
     conv_size,
     is_lycoris,
     options_of,
+    rank_of,
 )
 from trainer.messages import Message
 from trainer.models.load import LoadedModel
@@ -64,7 +65,7 @@ def reader_notices(
         return [Message("core.ia3_readers")]
     if algorithm_of(network) in ("diag-oft", "boft"):
         return [Message("core.oft_readers", {"type": network.LoRA_type})]
-    if algorithm_of(network) not in WITH_UP:
+    if not ALGORITHMS[algorithm_of(network)].has_up:
         return [Message("core.type_readers", {"type": network.LoRA_type})]
     if options_of(network).dora:
         return [Message("core.dora_readers")]

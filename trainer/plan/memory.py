@@ -14,8 +14,15 @@ from trainer.errors import UserError
 from trainer.families.facts import FULL_SIZE, ModelFacts
 from trainer.families.layers import LayerKind
 from trainer.lora.blocks import WITHOUT_ATTENTION, sizes_of
-from trainer.lora.shapes import entry_shapes
-from trainer.lora.types import PRESETS, WITH_UP, algorithm_of, conv_size, is_lycoris, options_of
+from trainer.lora.types import (
+    ALGORITHMS,
+    PRESETS,
+    algorithm_of,
+    conv_size,
+    entry_shapes,
+    is_lycoris,
+    options_of,
+)
 from trainer.settings import Network, Optimizer, Settings
 
 GB = 1_000_000_000
@@ -75,7 +82,7 @@ def lora_weights(network: Network, optimizer: Optimizer, model: ModelFacts) -> i
             continue
         if rank > 0:
             one = sum(math.prod(size) for size in entries.values())
-            total += int(count * one * (rank / whole if algorithm in WITH_UP else 1))
+            total += int(count * one * (rank / whole if ALGORITHMS[algorithm].has_up else 1))
     return total
 
 

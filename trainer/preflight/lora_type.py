@@ -9,7 +9,7 @@ from trainer.errors import UserError
 from trainer.families.facts import ModelUnreadableError
 from trainer.kohya.start_file import StartFile, read_start_file
 from trainer.lora.blocks import sizes_of
-from trainer.lora.types import ALGORITHMS, PRESETS, TUCKER, WITH_UP, algorithm_of, conv_size, is_lycoris
+from trainer.lora.types import ALGORITHMS, PRESETS, algorithm_of, conv_size, is_lycoris
 from trainer.problems import Problem, block, hint
 from trainer.settings import BLOCKWISE, SETTINGS, WITH_SCALAR, Network, Optimizer
 
@@ -67,10 +67,10 @@ def _check_options(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
     if kind in WITH_SCALAR and network.dora_wd and network.bypass_mode:
         yield block("bypass_mode", "preflight.bypass_dora", {"bypass_mode": False})
     idle = {
-        "use_tucker": is_lycoris(network) and algorithm not in TUCKER and network.use_tucker,
+        "use_tucker": is_lycoris(network) and network.use_tucker and not ALGORITHMS[algorithm].has_core,
         "rank_dropout": algorithm == "dylora" and network.rank_dropout,
     }
-    idle |= {key: algorithm not in WITH_UP and getattr(optimizer, key) for key in LORA_PLUS}
+    idle |= {key: getattr(optimizer, key) for key in LORA_PLUS if not ALGORITHMS[algorithm].has_up}
     for key, is_set in idle.items():
         if is_set:
             values = {"label": SETTINGS[key].spec.label, "type": kind}
@@ -97,7 +97,7 @@ def _check_found(found: StartFile, network: Network, name: str) -> Iterator[Prob
     fix = {"LoRA_type": found.type}
     if found.algorithm == "norm" and is_lycoris(network):
         return
-    if len(family) > 1 or (found.lycoris and not is_lycoris(network) and ALGORITHMS[kind] == "lora"):
+    if len(family) > 1 or (found.lycoris and not is_lycoris(network) and chosen == "lora"):
         yield block(key, "preflight.weights_type", fix, **names)
     elif network.dim_from_weights:
         return

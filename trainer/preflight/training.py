@@ -11,7 +11,7 @@ from trainer.errors import UserError
 from trainer.families.detect import read_model
 from trainer.families.facts import ModelUnreadableError
 from trainer.lora.blocks import block_rates, sizes_of
-from trainer.lora.types import WITHOUT_ALPHA, algorithm_of
+from trainer.lora.types import ALGORITHMS, algorithm_of
 from trainer.plan.lr_schedule import schedule
 from trainer.plan.memory import trains_text_encoder, trains_unet
 from trainer.plan.optimizer_args import ONE_RATE_ONLY, extra_arguments, uses_relative_step
@@ -157,7 +157,8 @@ def _check_optimizer(optimizer: Optimizer) -> Iterator[Problem]:
 
 def _check_network(network: Network) -> Iterator[Problem]:
     dim, alpha = network.network_dim, network.network_alpha
-    if (network.dim_from_weights and network.network_weights) or algorithm_of(network) in WITHOUT_ALPHA:
+    from_file = network.dim_from_weights and network.network_weights
+    if from_file or not ALGORITHMS[algorithm_of(network)].has_alpha:
         return
     if alpha > dim:
         yield hint("network_alpha", "preflight.alpha", {"network_alpha": dim}, alpha=f"{alpha:g}", dim=dim)

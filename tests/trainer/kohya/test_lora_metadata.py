@@ -15,8 +15,8 @@ import pytest
 
 from trainer.errors import UserError
 from trainer.kohya import from_sd_scripts, read, to_kohya
-from trainer.lora.shapes import entry_shapes
-from trainer.lora.types import ALGORITHMS, RANKLESS, Options
+from trainer.lora.shapes import Options
+from trainer.lora.types import ALGORITHMS, TYPES, entry_shapes
 from trainer.settings import LORA_TYPES, Settings
 
 RECORDED = json.loads(
@@ -101,7 +101,7 @@ CONV_LAYER = "lora_unet_down_blocks_0_resnets_0_conv1"
 
 @pytest.mark.parametrize("kind", LORA_TYPES)
 def test_without_metadata_a_type_is_told_by_its_tensors(kind: str, tmp_path: Path) -> None:
-    algorithm, options = ALGORITHMS[kind], Options()
+    algorithm, options = TYPES[kind], Options()
     told = "lora" if algorithm == "dylora" else algorithm
     shapes = {
         f"{name}.{entry}": size
@@ -110,8 +110,8 @@ def test_without_metadata_a_type_is_told_by_its_tensors(kind: str, tmp_path: Pat
     }
     shapes |= {f"{UNET_LAYER}.on_input": ()} if algorithm == "ia3" else {}
     network = read(write_file(tmp_path / "a.safetensors", shapes)).settings.network
-    assert ALGORITHMS[network.LoRA_type] == told
-    if algorithm not in (*RANKLESS, "lokr", "diag-oft", "boft"):
+    assert TYPES[network.LoRA_type] == told
+    if ALGORITHMS[algorithm].has_rank and algorithm not in ("lokr", "diag-oft", "boft"):
         assert (network.network_dim, network.conv_dim) == (16, 10)
 
 

@@ -12,8 +12,7 @@ from tests.trainer.made import model_file, sound_settings
 from trainer.families.facts import ModelUnreadableError
 from trainer.kohya.start_file import read_start_file
 from trainer.lora.blocks import BLOCK_COUNT
-from trainer.lora.shapes import entry_shapes
-from trainer.lora.types import ALGORITHMS, options_of
+from trainer.lora.types import TYPES, entry_shapes, options_of
 from trainer.preflight.check import check
 from trainer.settings import LORA_TYPES, Network
 
@@ -66,7 +65,7 @@ def test_every_blocks_rank_is_whole_units(tmp_path: Any) -> None:
 def lora_like(kind: str, tmp_path: Any, *, dim: int = 16, told: str = "", **values: Any) -> str:
     """A file with one attention layer as this type writes it."""
     network = Network(LoRA_type=kind, **values)  # pyright: ignore[reportArgumentType]  # one of LORA_TYPES
-    algorithm, shape = ALGORITHMS[kind], (320, 320)
+    algorithm, shape = TYPES[kind], (320, 320)
     if algorithm == "dylora":
         algorithm = "lora"
     entries = entry_shapes(algorithm, shape, dim, options_of(network), bias=False)
@@ -80,14 +79,14 @@ def lora_like(kind: str, tmp_path: Any, *, dim: int = 16, told: str = "", **valu
 def test_a_type_is_told_from_the_tensors(kind: str, tmp_path: Any) -> None:
     found = read_start_file(tmp_path / lora_like(kind, tmp_path))
     assert found is not None
-    assert found.algorithm == ALGORITHMS[kind].replace("dylora", "lora")
-    assert ALGORITHMS[found.type].replace("dylora", "lora") == found.algorithm
+    assert found.algorithm == TYPES[kind].replace("dylora", "lora")
+    assert TYPES[found.type].replace("dylora", "lora") == found.algorithm
 
 
 @pytest.mark.parametrize("kind", LORA_TYPES)
 def test_a_file_of_the_same_type_is_a_start_and_one_of_another_is_not(kind: str, tmp_path: Any) -> None:
     own, other = lora_like(kind, tmp_path), lora_like("LyCORIS/LoHa", tmp_path)
-    if ALGORITHMS[kind] == "loha":
+    if TYPES[kind] == "loha":
         other = lora_like("LyCORIS/LoKr", tmp_path)
     settings = sound_settings(tmp_path, **RANKS, LoRA_type=kind, network_weights=own)
     assert check(settings).problems == ()

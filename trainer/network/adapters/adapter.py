@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.lora.target import LoraTarget
-from trainer.lora.types import WITHOUT_ALPHA
+from trainer.lora.types import ALGORITHMS
 
 
 class Dropouts(NamedTuple):
@@ -72,7 +72,7 @@ class Adapter(ABC):
         name = self.target.name
         copies = {entry: weight.detach().float().cpu().clone() for entry, weight in self.entries.items()}
         entries = self.to_file(copies)
-        if self.target.algorithm not in WITHOUT_ALPHA:
+        if ALGORITHMS[self.target.algorithm].has_alpha:
             entries["alpha"] = torch.tensor(float(self.target.alpha))
         return {f"{name}.{entry}": tensor for entry, tensor in entries.items()}
 
@@ -99,7 +99,7 @@ class Adapter(ABC):
             self.entries[name].copy_(tensor.reshape(self.entries[name].shape))
         if "scalar" in self.entries:
             self.entries["scalar"].fill_(1.0)
-        if "alpha" in entries and self.target.algorithm not in WITHOUT_ALPHA:
+        if "alpha" in entries and ALGORITHMS[self.target.algorithm].has_alpha:
             ratio = float(entries["alpha"]) / self.target.alpha
             if ratio != 1:
                 self.shrink(ratio)

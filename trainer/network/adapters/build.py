@@ -4,33 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 
 from torch import nn
 
 from trainer import settings as schema
 from trainer.errors import UserError
-from trainer.lora.shapes import Shape, entry_shapes
+from trainer.lora.shapes import Options, Shape
 from trainer.lora.target import LoraTarget
-from trainer.lora.types import Algorithm, Options, is_lycoris, options_of
+from trainer.lora.types import ALGORITHMS, Algorithm, entry_shapes, is_lycoris, options_of
 from trainer.network.adapters.adapter import Dropouts, Mode
 from trainer.network.adapters.change import WeightChange
-from trainer.network.adapters.direct import IA3, Full, Norm
 from trainer.network.adapters.low_rank import DyLoRA, LoConChain
-from trainer.network.adapters.products import GLoRA, LoHa, LoKr, LowRankChange
-from trainer.network.adapters.rotations import BOFT, DiagOFT
+from trainer.network.adapters.products import LowRankChange
 
-CLASSES: dict[Algorithm, type[WeightChange]] = {
-    "lora": LoConChain,
-    "dylora": DyLoRA,
-    "loha": LoHa,
-    "lokr": LoKr,
-    "glora": GLoRA,
-    "ia3": IA3,
-    "diag-oft": DiagOFT,
-    "boft": BOFT,
-    "full": Full,
-    "norm": Norm,
-}
+
+def adapter_class(algorithm: Algorithm) -> type[WeightChange]:
+    """What computes an algorithm."""
+    module, _, name = ALGORITHMS[algorithm].adapter.partition(".")
+    return getattr(import_module(f"trainer.network.adapters.{module}"), name)
 
 
 def make_adapter(target: LoraTarget, module: nn.Module, network: schema.Network, mode: Mode) -> WeightChange:
@@ -42,7 +34,7 @@ def make_adapter(target: LoraTarget, module: nn.Module, network: schema.Network,
     shapes = target.shapes or _shapes(target, module, options)
     if "lokr_w1" in shapes and "lokr_w2" in shapes:  # two whole factors: LyCORIS knows no alpha for these
         target = replace(target, alpha=target.dim)
-    kind = LowRankChange if options.dora and target.algorithm == "lora" else CLASSES[target.algorithm]
+    kind = LowRankChange if options.dora and target.algorithm == "lora" else adapter_class(target.algorithm)
     dropouts = Dropouts(
         network.network_dropout, network.rank_dropout, network.module_dropout, network.rank_dropout_scale
     )

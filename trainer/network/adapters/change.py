@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trainer.lora.shapes import Shape
+from trainer.lora.shapes import Options, Shape
 from trainer.lora.target import LoraTarget
-from trainer.lora.types import Options
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 
 Layer = nn.Linear | nn.Conv2d

@@ -12,14 +12,14 @@ from torch.utils.checkpoint import checkpoint
 
 from trainer.errors import UserError
 from trainer.lora.target import LoraTarget
-from trainer.lora.types import ALGORITHMS
+from trainer.lora.types import TYPES
 from trainer.network.adapters.adapter import Mode
 from trainer.network.adapters.build import make_adapter
 from trainer.network.adapters.change import WeightChange
 from trainer.network.adapters.low_rank import DyLoRA
 from trainer.settings import Network as Settings
 
-CHANGES = [kind for kind in ALGORITHMS if kind not in ("Standard", "Kohya LoCon", "LoRA-FA")]
+CHANGES = [kind for kind in TYPES if kind not in ("Standard", "Kohya LoCon", "LoRA-FA")]
 LINEAR_ONES = [kind for kind in CHANGES if "OFT" not in kind]
 
 
@@ -34,7 +34,7 @@ def built(kind: str, module: nn.Module, **values: Any) -> tuple[WeightChange, Mo
     """An adapter on `module` with random weights."""
     values = {"LoRA_type": kind, "network_dim": 4, "network_alpha": 2, "unit": 2, **values}
     network, mode = Settings(**values), Mode()
-    algorithm = "norm" if isinstance(module, nn.GroupNorm) else ALGORITHMS[kind]
+    algorithm = "norm" if isinstance(module, nn.GroupNorm) else TYPES[kind]
     target = LoraTarget("lora_unet_x", "unet", "x", network.network_dim, 2.0, algorithm=algorithm)
     adapter = make_adapter(target, module, network, mode)
     adapter.initialise(torch.float32)
