@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,10 +22,11 @@ from trainer.distributed.processes import Rank
 from trainer.errors import UserError
 from trainer.files.job_folder import JobFolder, default_workspace
 from trainer.files.secrets import ENVIRONMENT, secrets_file
+from trainer.kohya import additional
 from trainer.messages import Language, Message, say
 from trainer.plan.run import DatasetPlan, Plan
 from trainer.preflight import check as preflight
-from trainer.problems import names
+from trainer.problems import Problem, from_error, names
 from trainer.settings import SETTINGS, Settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -135,8 +137,11 @@ def _stop_on_signals(folder: JobFolder) -> None:
 @app.command()
 def check(config: Config, changes: Sets = [], as_json: AsJson = False) -> None:  # noqa: B006  # Typer copies it
     """Say what would stop or spoil the run, and how long it will be. Loads no model."""
-    checked = preflight.check(read_settings(config, changes))
+    settings = read_settings(config, changes)
+    checked = preflight.check(settings)
     plan = checked.plan
+    if not checked.blocked and plan:
+        checked = replace(checked, problems=(*_tried(settings, plan), *checked.problems))
     if as_json:
         problems = [problem.as_json(language()) for problem in checked.problems]
         found = {"blocked": checked.blocked, "problems": problems, "plan": plan.as_json() if plan else None}
@@ -146,6 +151,24 @@ def check(config: Config, changes: Sets = [], as_json: AsJson = False) -> None: 
             print("STOPS" if problem.blocks else "hint ", f"[{problem.setting}]", problem.said(language()))
         print("\n".join(plan_lines(plan)) if plan else "No plan: the pictures cannot be read.")
     raise typer.Exit(2 if checked.blocked else 0)
+
+
+def _tried(settings: Settings, plan: Plan) -> list[Problem]:
+    """What the optimizer itself says of typed arguments: only for those torch is loaded."""
+    chosen = additional.applied(settings).optimizer
+    if not (chosen.optimizer_args or chosen.lr_scheduler_args):
+        return []
+    from trainer.jobs.quiet import quiet_libraries
+
+    quiet_libraries()
+    from trainer.training.precision import pick_device
+    from trainer.training.trial import try_out
+
+    try:
+        try_out(chosen, plan.total_steps, pick_device())
+    except UserError as error:
+        return [from_error(error, {error.setting: ""})]
+    return []
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -162,8 +162,11 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     from trainer.training.build import build_parts
     from trainer.training.loop import train
     from trainer.training.memory import bytes_there
-    from trainer.training.precision import device_name
+    from trainer.training.precision import device_name, pick_device
+    from trainer.training.trial import try_out
 
+    if checked.plan:
+        try_out(settings.optimizer, checked.plan.total_steps, pick_device())
     parts = build_parts(settings, folder, emit, _state_to_resume(folder, settings, resume), again=resume)
     plan = parts.plan
     emit(

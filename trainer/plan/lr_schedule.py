@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer import settings as schema
 from trainer.errors import UserError
-from trainer.plan.key_values import NO_DEFAULT, check_known, parse_key_values
+from trainer.plan.key_values import Limits, Unset, check_known, parse_key_values
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -21,14 +21,24 @@ if TYPE_CHECKING:
 Factor = Callable[[int], float]
 
 EXTRA_ARGUMENTS: dict[str, Mapping[str, Any]] = {
-    "piecewise_constant": {"step_rules": NO_DEFAULT},
+    "piecewise_constant": {"step_rules": Unset.TEXT},
     "cosine_with_min_lr": {"min_lr_ratio": 0.1},
-    "inverse_sqrt": {"timescale": NO_DEFAULT},
-    "warmup_stable_decay": {"decay_steps": NO_DEFAULT, "min_lr_ratio": 0.0},
-    "CosineAnnealingLR": {"T_max": NO_DEFAULT, "eta_min": 0.0},
+    "inverse_sqrt": {"timescale": Unset.STEPS},
+    "warmup_stable_decay": {"decay_steps": Unset.STEPS, "min_lr_ratio": 0.0},
+    "CosineAnnealingLR": {"T_max": Unset.STEPS, "eta_min": 0.0},
 }
 """Schedule -> what "LR scheduler extra arguments" may hold, with defaults."""
+SETTING = "lr_scheduler_args"
+LIMITS: Mapping[str, Limits] = {
+    "min_lr_ratio": Limits(0, 1),
+    "timescale": Limits(0, 1e9, above=True),
+    "decay_steps": Limits(0, 1e9),
+    "T_max": Limits(0, 1e9, above=True),
+    "eta_min": Limits(0, 1000),
+}
 POLYNOMIAL_END = 1e-7
+MOST_FACTOR = 1000
+"""Of the base rate."""
 
 
 def warmup_steps(optimizer: schema.Optimizer, total_steps: int) -> int:
@@ -53,8 +63,9 @@ def schedule(optimizer: schema.Optimizer, total_steps: int, warmup: int) -> Fact
     """The function step -> factor. Raises UserError for bad extra arguments."""
     name = optimizer.lr_scheduler_type or optimizer.lr_scheduler
     known = EXTRA_ARGUMENTS.get(name, {})
-    extra = parse_key_values(optimizer.lr_scheduler_args, "lr_scheduler_args")
-    check_known(extra, known, "lr_scheduler_args", name)
+    extra = parse_key_values(optimizer.lr_scheduler_args, SETTING)
+    check_known(extra, known, SETTING, name, LIMITS)
+    extra = {key: value for key, value in extra.items() if value is not None}
     if name == "CosineAnnealingLR":
         return _cosine_annealing(extra, total_steps, optimizer.learning_rate)
     if name == "piecewise_constant":
@@ -166,7 +177,9 @@ def _piecewise(rules: str) -> Factor:
         steps = [(int(end), float(value)) for value, end in (rule.split(":") for rule in timed)]
         final = float(last)
     except ValueError as error:
-        raise UserError("core.step_rules", "lr_scheduler_args", rules=rules) from error
+        raise UserError("core.step_rules", SETTING, rules=rules) from error
+    if not all(0 <= factor <= MOST_FACTOR for factor in [final, *(factor for _, factor in steps)]):
+        raise UserError("core.step_rules", SETTING, rules=rules)
     return lambda step: next((value for end, value in sorted(steps) if step < end), final)
 
 

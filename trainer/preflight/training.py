@@ -12,6 +12,8 @@ from trainer.families.detect import read_model
 from trainer.families.facts import ModelUnreadableError
 from trainer.lora.blocks import block_rates, sizes_of
 from trainer.lora.types import ALGORITHMS, algorithm_of
+from trainer.plan.key_values import rewritten
+from trainer.plan.lr_schedule import SETTING as SCHEDULE_ARGS
 from trainer.plan.lr_schedule import schedule
 from trainer.plan.memory import trains_text_encoder, trains_unet
 from trainer.plan.optimizer_args import ONE_RATE_ONLY, extra_arguments, uses_relative_step
@@ -132,6 +134,8 @@ def _check_schedule(optimizer: Optimizer) -> Iterator[Problem]:
         )
     elif uses_relative_step_safely(optimizer):
         yield hint("optimizer", "preflight.relative_step")
+    elif name == "adafactor":
+        yield block("lr_scheduler", "core.adafactor_schedule_only", {"lr_scheduler": "constant"})
     elif has_warmup and (name in NO_WARMUP or optimizer.lr_scheduler_type):
         yield hint("lr_warmup", "preflight.warmup_unused", warmup, name=optimizer.lr_scheduler_type or name)
 
@@ -140,14 +144,36 @@ def _check_schedule_args(optimizer: Optimizer) -> Iterator[Problem]:
     try:
         schedule(optimizer, total_steps=100, warmup=0)
     except UserError as error:
-        yield from_error(error, {"lr_scheduler_args": ""} if error.setting == "lr_scheduler_args" else None)
+        yield _bad_arguments(optimizer, error)
+
+
+def _bad_arguments(optimizer: Optimizer, error: UserError) -> Problem:
+    """What is wrong; where they are only written in another way, the same in ours as the fix."""
+    key = error.setting
+    text = rewritten(getattr(optimizer, key))
+    if text and _takes(optimizer, key, text):
+        return block(key, "core.argument_form", {key: text}, label=SETTINGS[key].spec.label, fixed=text)
+    return from_error(error, {key: ""} if _takes(optimizer, key, "") else None)
+
+
+def _takes(optimizer: Optimizer, key: str, text: str) -> bool:
+    """Whether the optimizer's arguments, or the schedule's, may be these."""
+    changed = optimizer.model_copy(update={key: text})
+    try:
+        if key == SCHEDULE_ARGS:
+            schedule(changed, total_steps=100, warmup=0)
+        else:
+            extra_arguments(changed)
+    except UserError:
+        return False
+    return True
 
 
 def _check_optimizer(optimizer: Optimizer) -> Iterator[Problem]:
     try:
         extra_arguments(optimizer)
     except UserError as error:
-        yield from_error(error, {"optimizer_args": ""})
+        yield _bad_arguments(optimizer, error)
     if "8bit" in optimizer.optimizer and find_spec("bitsandbytes") is None:
         plain = optimizer.optimizer.replace("Paged", "").replace("8bit", "")
         yield hint(

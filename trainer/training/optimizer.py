@@ -67,13 +67,14 @@ def build_optimizer(
     """
     extra = extra_arguments(optimizer)
     name, notice = _usable(optimizer.optimizer, device)
-    if name != optimizer.optimizer:
-        extra = {key: value for key, value in extra.items() if key in KNOWN_ARGUMENTS[name]}
+    known = KNOWN_ARGUMENTS[name]
+    extra = {key: _as_default(value, known[key]) for key, value in extra.items() if key in known}
     if name in ONE_RATE_ONLY and len({group["lr"] for group in groups} - {0}) > 1:
         raise UserError("core.one_rate_only", "text_encoder_lr", optimizer=name)
     maker = MAKERS[name]
     kind = getattr(_import(maker.module), maker.kind)
-    options = {"lr": optimizer.learning_rate, **maker.fixed, **extra}
+    base = optimizer.learning_rate or max((group["lr"] for group in groups), default=0.0)
+    options = {"lr": base, **maker.fixed, **extra}
     groups = [dict(group) for group in groups]
     if uses_relative_step(optimizer):
         options |= {"lr": None, "relative_step": True}
@@ -81,6 +82,13 @@ def build_optimizer(
     elif name == "Adafactor":
         options["relative_step"] = False
     return kind(groups, **options), notice
+
+
+def _as_default(value: Any, default: Any) -> Any:
+    """1 as 1.0 where the default is such a number: torch refuses betas of whole ones."""
+    if isinstance(default, tuple):
+        return tuple(map(float, value))
+    return float(value) if isinstance(default, float) and not isinstance(value, bool) else value
 
 
 def set_training(optimizer: Optimizer, training: bool) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from tests.trainer.runs import DEMO, events, run, short_settings, trained
-from trainer.events import Failed, Finished, Sampled, Saved, Started, Step
+from trainer.events import Failed, Finished, Phase, Sampled, Saved, Started, Step
 from trainer.files.job_folder import JobFolder
 from trainer.jobs.run import run_job
 from trainer.kohya.networks import lora_type
@@ -70,6 +70,23 @@ def test_files_appear_when_save_every_n_says_so(tmp_path):
             "mascot.safetensors",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [
+        ("optimizer_args", {"optimizer_args": "foreach=True fused=True"}),
+        ("optimizer_args", {"optimizer": "Lion", "optimizer_args": "weight_decay=-1"}),
+        ("lr_scheduler_args", {"lr_scheduler": "inverse_sqrt", "lr_scheduler_args": "timescale=-5"}),
+    ],
+)
+def test_arguments_that_cannot_be_end_the_run_before_anything_is_loaded(tmp_path, setting, values):
+    job, code = run(tmp_path, **values)
+    assert code == 2
+    *before, last = events(job)
+    assert isinstance(last, Failed)
+    assert (last.setting, last.trace) == (setting, "")
+    assert {event.name for event in before if isinstance(event, Phase)} == {"start"}
 
 
 def test_an_existing_file_is_not_overwritten(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trainer.errors import UserError
-from trainer.plan.key_values import NO_DEFAULT, check_known, parse_key_values
+from trainer.plan.key_values import Unset, check_known, parse_key_values, rewritten
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,42 @@ def test_what_is_no_pair_is_told(text: str) -> None:
     assert str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("weight_decay=0.01,betas=0.9,0.99", "weight_decay=0.01 betas=0.9,0.99"),
+        ("weight_decay=0.5, eps=1e-8", "weight_decay=0.5 eps=1e-8"),
+        ("weight_decay=0.1; betas=(0.9, 0.99);", "weight_decay=0.1 betas=0.9,0.99"),
+        ("weight_decay = 0.1 betas = 0.9, 0.99", "weight_decay=0.1 betas=0.9,0.99"),
+        ('{"weight_decay": 0.1, "betas": [0.9, 0.99], "decouple": true}',
+         "weight_decay=0.1 betas=0.9,0.99 decouple=true"),
+        ("{'eps': 1e-8}", "eps=1e-8"),
+        ("--weight_decay 0.1 --betas 0.9,0.99", "weight_decay=0.1 betas=0.9,0.99"),
+        ("--decay_rate=-0.8, --eps=1e-30", "decay_rate=-0.8 eps=1e-30"),
+        ("ｄ＿ｃｏｅｆ＝２　ｄｅｃｏｕｐｌｅ＝Ｔｒｕｅ", "d_coef=2 decouple=True"),
+        ("decay_rate=−0.8、eps=1e-30", "decay_rate=-0.8 eps=1e-30"),
+        ("weight_decay:0.1", "weight_decay=0.1"),
+        ("nothing at all", ""),
+    ],
+)  # fmt: skip
+def test_arguments_written_in_other_ways_are_offered_in_ours(text: str, ours: str) -> None:
+    assert rewritten(text) == ours
+
+
+@pytest.mark.parametrize("text", ["(" * 1900, "a=" + "[" * 1900, "a=" + "9" * 1900, "a=" * 900, "x" * 5000])
+def test_nonsense_is_a_sentence(text: str) -> None:
+    rewritten(text)
+    try:
+        check_known(parse_key_values(text, "x"), KNOWN, "x", "AdamW")
+    except UserError as error:
+        assert len(str(error)) < 4000  # noqa: PT017  # some are read and then refused
+
+
 def test_code_is_not_run() -> None:
     assert parse_key_values("a=__import__('os')", "x") == {"a": "__import__(os)"}
 
 
-KNOWN = {"weight_decay": 0.01, "betas": (0.9, 0.999), "decouple": True, "beta3": NO_DEFAULT}
+KNOWN = {"weight_decay": 0.01, "betas": (0.9, 0.999), "decouple": True, "beta3": Unset.NUMBER}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from trainer.errors import UserError
-from trainer.plan.key_values import NO_DEFAULT
+from trainer.plan.key_values import Unset
 from trainer.plan.optimizer_args import KNOWN_ARGUMENTS, ONE_RATE_ONLY, uses_relative_step
 from trainer.settings import Optimizer, OptimizerName
 from trainer.training.optimizer import MAKERS, adapted_rate, build_optimizer, describe, set_training
@@ -38,7 +38,7 @@ def test_known_arguments_are_those_of_the_optimizer_itself(name: str) -> None:
     for argument, default in KNOWN_ARGUMENTS[name].items():
         assert argument in signature, argument
         own = MAKERS[name].fixed.get(argument, signature[argument].default)
-        if default is not NO_DEFAULT:
+        if not isinstance(default, Unset):
             assert own == default, argument
     left_out = {"params", "lr", "args", "fsdp_in_use", "use_triton", "kwargs"}
     assert set(signature) - set(KNOWN_ARGUMENTS[name]) <= left_out
