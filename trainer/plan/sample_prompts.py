@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -11,6 +12,7 @@ from trainer.problems import Problem, hint
 from trainer.settings import SamplerName
 
 SMALLEST, LARGEST = 64, 2048
+MOST_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class SamplePrompt:
 
 
 def _steps(text: str) -> int:
-    return max(1, min(1000, int(text)))
+    return max(1, min(MOST_STEPS, int(text)))
 
 
 OPTIONS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
@@ -54,6 +56,25 @@ OTHER_MODELS = ("cn", "ctr", "rcfg", "fs")
 """Options that mean something to other kinds of models only."""
 
 
+SEEDS = 2**64
+"""torch draws from seeds below it."""
+DASHES = "-‐‑‒–—―−－ー"
+_WIDE = str.maketrans({chr(code): chr(code + 0xFEE0) for code in range(ord("a"), ord("z") + 1)})
+_NAMES = sorted([*OPTIONS, *(name.translate(_WIDE) for name in OPTIONS)], key=len, reverse=True)
+ALMOST = re.compile(
+    rf"[\s\u3000]+[{DASHES}]{{1,2}}(?P<name>{'|'.join(_NAMES)})(?=[\s\u3000]|$)"
+    r"(?P<value>[\s\u3000]+[0-9０-９.,、．，]+(?=[\s\u3000]|$))?(?P<gap>\u3000*)",
+    re.IGNORECASE,
+)
+"""An option, or what is meant to be one: one dash or long ones, full-width blanks, letters and digits."""
+FILE = re.compile(
+    r"[^\s<>|?*]*[\\/][^<>|?*]*\.(txt|json|toml|ya?ml|csv)|\S+\.(txt|json|toml|ya?ml)", re.IGNORECASE
+)
+_WHOLE, _REAL = r"\d+", r"\d+\.?\d*|\.\d+"
+NUMBERS = {"w": _WHOLE, "h": _WHOLE, "d": _WHOLE, "s": _WHOLE, "l": _REAL, "g": _REAL}
+"""Options whose value is a number, and its form from beginning to end."""
+
+
 def read_option(text: str) -> tuple[str, Any] | None:
     """Name and value of "w 512"; None for what is no option or has no value of its form."""
     for letters, (name, form, read) in OPTIONS.items():
@@ -68,11 +89,11 @@ def read_option(text: str) -> tuple[str, Any] | None:
 def parse_line(line: str) -> dict[str, Any]:
     """The prompt of a line and its options, under sd-scripts' names, as sd-scripts reads them.
 
-    The prompt itself is looked at as an option too ("w 20 people" asks for 20 pixels of width): so does
-    the reference.
+    But for the prompt itself, which is never an option: the reference takes "N gage phone" for a negative
+    prompt.
     """
     prompt, *rest = line.split(" --")
-    found = [option for part in (prompt, *rest) if (option := read_option(part))]
+    found = [option for part in rest if (option := read_option(part))]
     return {"prompt": prompt, **dict(found)}
 
 
@@ -87,7 +108,7 @@ def parse_lines(text: str) -> list[SamplePrompt | Problem]:
             continue
         line_of_options = f" {stripped}" if stripped.startswith("--") else stripped
         prompt, problems = _prompt_of(line_of_options, number)
-        found += [prompt, *problems]
+        found += [prompt, *_written_otherwise(text, line_of_options, number), *problems]
     return found
 
 
@@ -96,18 +117,47 @@ def prompts(text: str) -> list[SamplePrompt]:
     return [found for found in parse_lines(text) if isinstance(found, SamplePrompt)]
 
 
+def mended(line: str) -> str:
+    """The line with everything that is nearly an option written as one."""
+
+    def option(found: re.Match[str]) -> str:
+        name = unicodedata.normalize("NFKC", found["name"]).lower()
+        value = unicodedata.normalize("NFKC", found["value"] or "").strip()
+        if name in ("l", "g"):
+            value = re.sub(r"[,、]", ".", value)
+        return f" --{name}" + (f" {value}" if value else "") + (" " if found["gap"] else "")
+
+    return ALMOST.sub(option, line)
+
+
+def _written_otherwise(text: str, line: str, number: int) -> list[Problem]:
+    """A hint for a line whose options are not read as they are meant, or that names a file."""
+    if FILE.fullmatch(line.strip()):
+        return [hint("sample_prompts", "preflight.sample_file", line=number, path=line.strip()[:80])]
+    better = mended(line).strip()
+    if parse_line(f" {better}") == parse_line(f" {line.strip()}") or better == line.strip():
+        return []
+    lines = text.splitlines()
+    fix = {"sample_prompts": "\n".join([*lines[: number - 1], better, *lines[number:]])}
+    return [hint("sample_prompts", "preflight.sample_dashes", fix, line=number, better=better[:120])]
+
+
 def _prompt_of(line: str, number: int) -> tuple[SamplePrompt, list[Problem]]:
     options = parse_line(line)
     width, height = options.get("width", 512), options.get("height", 512)
     sampler = options.get("sample_sampler", "").strip()
     problems = [*_idle_options(line, number), *_odd_values(number, width, height, sampler)]
+    seed = options.get("seed")
+    if seed is not None and seed >= SEEDS:
+        seed %= SEEDS
+        problems.append(hint("sample_prompts", "preflight.sample_seed", line=number, seed=str(seed)))
     sampler = sampler if sampler in get_args(SamplerName) else ""
     prompt = SamplePrompt(
         options["prompt"].strip(),
         options.get("negative_prompt", "").strip(),
         _side(width),
         _side(height),
-        options.get("seed"),
+        seed,
         options.get("scale", options.get("guidance_scale", 7.5)),
         options.get("sample_steps", 30),
         sampler,
@@ -132,17 +182,25 @@ def _idle_options(line: str, number: int) -> list[Problem]:
             problems.append(
                 hint("sample_prompts", "preflight.sample_idle", line=number, option=f"--{letters}")
             )
-        elif read_option(part) is None and value.strip():
-            problems.append(
-                hint(
-                    "sample_prompts",
-                    "preflight.sample_value",
-                    line=number,
-                    option=f"--{letters}",
-                    value=value,
-                )
-            )
+        elif problem := _odd_number(letters, value.strip(), number, read=read_option(part) is not None):
+            problems.append(problem)
     return problems
+
+
+def _odd_number(letters: str, value: str, number: int, *, read: bool) -> Problem | None:
+    """A value that is no number, or not all of it; or one that another is taken for."""
+    values = {"line": number, "option": f"--{letters}", "value": value[:60]}
+    if letters.lower() not in NUMBERS:
+        return None
+    if not value:
+        return hint("sample_prompts", "preflight.sample_bare", None, **values)
+    if not read:
+        return hint("sample_prompts", "preflight.sample_value", None, **values)
+    if not re.fullmatch(NUMBERS[letters.lower()], value):
+        return hint("sample_prompts", "preflight.sample_partly", None, **values)
+    if letters.lower() == "s" and not 1 <= int(value) <= MOST_STEPS:
+        return hint("sample_prompts", "preflight.sample_steps", None, **values, used=_steps(value))
+    return None
 
 
 def _odd_values(number: int, width: int, height: int, sampler: str) -> list[Problem]:
@@ -152,6 +210,9 @@ def _odd_values(number: int, width: int, height: int, sampler: str) -> list[Prob
     if min(width, height) < SMALLEST:
         size = f"{_side(width)} × {_side(height)}"
         problems.append(hint("sample_prompts", "preflight.sample_small", line=number, size=size))
+    elif width % 8 or height % 8:
+        size = f"{_side(width)} × {_side(height)}"
+        problems.append(hint("sample_prompts", "preflight.sample_eighths", line=number, size=size))
     if max(width, height) > LARGEST:
         size = f"{width:,} × {height:,}"
         problems.append(hint("sample_prompts", "preflight.sample_large", line=number, size=size))
