@@ -20,7 +20,7 @@ from typing import TextIO
 
 from app.launch.words import SetupError
 
-OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
 
 
 @dataclass(frozen=True)

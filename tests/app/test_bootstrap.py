@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from app.launch import venv
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="starts launch.sh")
 
 SH = str(shutil.which("sh"))
@@ -377,7 +379,7 @@ def path_with(folder: Path, **programs: str) -> str:
 
 
 def test_unusable_pythons_are_passed_over(project: Project) -> None:
-    base = str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info[1]}")
+    base = base_python()
     path = path_with(
         project.folder.parent / "bin", **{"python3": "exit 127", "python3.12": "exit 1", "python": base}
     )
@@ -385,10 +387,104 @@ def test_unusable_pythons_are_passed_over(project: Project) -> None:
     assert Path(plan["python"]).resolve() == Path(base).resolve()
 
 
+PRETEND = """
+real={real}
+case "$*" in *version_info*) exec "$real" -c "import sys; sys.version_info = {version}; ${{2}}";; esac
+exec "$real" -c "import platform, runpy, sys
+sys.version_info, platform.python_version = {version}, lambda: '.'.join(map(str, {version}))
+sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')" "$@"
+"""
+"""A Python that says it is of another version."""
+
+
+def pretended(version: tuple[int, ...]) -> str:
+    return PRETEND.format(real=base_python(), version=version)
+
+
+def base_python() -> str:
+    return str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info[1]}")
+
+
+@pytest.mark.parametrize("version", [(3, 9, 2), (3, 15, 0), (4, 0, 1)])
+@pytest.mark.parametrize(("locale", "why"), [("C.UTF-8", "no packages"), ("ja_JP.UTF-8", "ないため")])
+def test_a_python_that_is_too_old_or_too_new_is_told_which_to_take(
+    project: Project, version: tuple[int, ...], locale: str, why: str
+) -> None:
+    path = path_with(project.folder.parent / "bin", python3=pretended(version))
+    done = project.launch("install", PATH=path, LC_ALL=locale)
+    assert done.returncode == 2
+    assert ".".join(map(str, version)) in done.stderr
+    assert "Python 3.14" in done.stderr
+    assert why in done.stderr
+    assert not (project.folder / ".venv").exists()
+
+
+@pytest.mark.parametrize("minor", [10, 11, 12, 13, 14])
+def test_every_python_that_pytorch_has_packages_for_is_taken(project: Project, minor: int) -> None:
+    path = path_with(project.folder.parent / "bin", **{f"python3.{minor}": pretended((3, minor, 1))})
+    done = project.launch("install", "--dry-run", PATH=path)
+    assert json.loads(done.stdout)["complete"] is False, done.stderr
+
+
+UV = """
+echo "$* in $PWD, $UV_PYTHON_PREFERENCE, venv:$VIRTUAL_ENV" >> {log}
+case "$1 $2" in
+    "python install") [ -z "$UV_FAILS" ] && echo "Installed Python" || exit 2;;
+    "python find") echo {python};;
+esac
+"""
+
+
+def test_uv_brings_a_python_where_there_is_none(project: Project) -> None:
+    log = project.folder.parent / "uv.log"
+    uv = UV.format(log=f"'{log}'", python=base_python())
+    path = path_with(project.folder.parent / "bin", uv=uv, python3=pretended((3, 15, 0)))
+    done = project.launch("install", "--dry-run", PATH=path, VIRTUAL_ENV="/somewhere")
+    assert Path(json.loads(done.stdout)["python"]).resolve() == Path(base_python()).resolve()
+    assert "uv" in done.stderr
+    asked = log.read_text(encoding="utf-8").splitlines()
+    assert [line.split(" in ")[0] for line in asked] == ["python install 3.13", "python find 3.13"]
+    assert {line.split(" in ")[1] for line in asked} == {"/, only-managed, venv:"}
+
+
+def test_where_uv_cannot_it_is_said_which_python_to_take(project: Project) -> None:
+    uv = UV.format(log=os.devnull, python="/nowhere/python")
+    for number, fails in enumerate(("1", "")):
+        path = path_with(project.folder.parent / f"bin{number}", uv=uv, python3=pretended((3, 15, 0)))
+        done = project.launch("install", PATH=path, UV_FAILS=fails)
+        assert done.returncode == 2
+        assert "Python 3.14" in done.stderr
+
+
+def test_a_python_at_hand_goes_before_uv(project: Project) -> None:
+    path = path_with(project.folder.parent / "bin", uv="exit 9", python3=base_python())
+    done = project.launch("install", "--dry-run", PATH=path)
+    assert Path(json.loads(done.stdout)["python"]).resolve() == Path(base_python()).resolve()
+    assert not done.stderr
+
+
+def test_the_same_pythons_are_named_everywhere(root: Path) -> None:
+    """Launchers, texts, pyproject and README."""
+    limits = re.search(r">=3\.(\d+),<3\.(\d+)", (root / "pyproject.toml").read_text(encoding="utf-8"))
+    assert limits
+    oldest, newest = int(limits[1]), int(limits[2]) - 1
+    assert ((3, oldest), (3, newest)) == (venv.OLDEST_PYTHON, venv.NEWEST_PYTHON)
+    for name in ("launch.sh", "launch.bat"):
+        text = (root / name).read_text(encoding="utf-8")
+        assert f"(3, {oldest}) <= sys.version_info[:2] <= (3, {newest})" in text, name
+        assert all(re.search(rf"3\.{minor}\b", text) for minor in range(oldest, newest + 1)), name
+    for name in ("README.md", "README.ja.md", "app/texts/launcher.en.json", "app/texts/launcher.ja.json"):
+        text = (root / name).read_text(encoding="utf-8")
+        assert re.search(rf"3\.{oldest} (to|から|～) 3\.{newest}\b", text), name
+    for name in ("no_python.txt", "uv_brings_python.txt"):
+        text = (root / "app" / "launch" / name).read_text(encoding="utf-8")
+        assert {*re.findall(r"3\.(\d+)", text)} >= {str(oldest), str(newest)}, name
+
+
 def test_without_a_python_it_says_which_to_install(project: Project) -> None:
     done = project.launch("install", PATH=path_with(project.folder.parent / "bin", python3="exit 1"))
     assert done.returncode == 2
-    assert "Python 3.12" in done.stderr
+    assert "Python 3.14" in done.stderr
     assert "もう一度起動してください" in done.stderr
 
 
