@@ -16,7 +16,7 @@ from trainer.kohya.report import short
 from trainer.kohya.source import flatten
 from trainer.messages import Message
 from trainer.preflight.folders import check_broken, check_captions, check_reg_fits
-from trainer.problems import Problem, block, hint, names
+from trainer.problems import LONGEST_NAME, Problem, block, hint, names
 from trainer.settings import SETTINGS, Captions, Settings
 
 KEY = "dataset_config"
@@ -69,12 +69,17 @@ def check(
 def _folders(pictures: FolderScan, reg: FolderScan, values: Mapping[str, str]) -> Iterator[Problem]:
     folders: defaultdict[str, list[str]] = defaultdict(list)
     for ignored in (*pictures.ignored, *reg.ignored):
-        folders[LEFT_OUT[ignored.reason]].append(ignored.name)
+        folders[LEFT_OUT[ignored.reason]].append(_end_of(ignored.name))
     for code, found in folders.items():
         problem = block if code in STOPPING else hint
         yield problem(KEY, code, None, **values, folder=names(found))
     if not (pictures.images or pictures.broken or STOPPING & folders.keys()):
         yield block(KEY, "preflight.dataset_empty", {KEY: ""}, **values)
+
+
+def _end_of(path: str) -> str:
+    """A path, of a long one its end: that tells folders apart."""
+    return path if len(path) <= LONGEST_NAME else f"…{path[1 - LONGEST_NAME :]}"
 
 
 def _captions(file: DatasetFile, captions: Captions, pictures: FolderScan) -> Iterator[Problem]:
