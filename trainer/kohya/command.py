@@ -11,6 +11,7 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.families.table import FAMILIES
 from trainer.kohya.fitting import as_number
+from trainer.kohya.script import UNKNOWN, read_script
 from trainer.kohya.sd_defaults import DEFAULTS, LISTS, TEXTS
 
 MOST_CHARACTERS = 100_000
@@ -23,6 +24,7 @@ LAUNCHER = {
     "mixed_precision",
 }  # fmt: skip
 """accelerate's options that have a setting."""
+PROGRAMS = ("accelerate", "python", "python3", "py", "torchrun")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Command:
     launcher: dict[str, Any] = field(default_factory=dict)
     loose: tuple[str, ...] = ()
     """Words that belong to no option."""
+    more: int = 0
+    """Further training commands in the script."""
 
 
 def is_command(text: str) -> bool:
@@ -44,7 +48,8 @@ def is_command(text: str) -> bool:
 
 def read_command(text: str) -> Command:
     """Take a command apart. Raises UserError for a script that trains no LoRA of ours, or an open quote."""
-    words = split_command(_training_lines(text))
+    script = read_script(text)
+    words = _from_launcher(split_command(script.command))
     at = next((at for at, word in enumerate(words) if word.lower().endswith(".py")), -1)
     name = PureWindowsPath(words[at].replace("/", "\\")).name if at >= 0 else ""
     if name and name not in SCRIPTS:
@@ -59,14 +64,14 @@ def read_command(text: str) -> Command:
     ]
     if texts and at >= 0:
         known["extra_accelerate_launch_args"] = " ".join(texts)
-    return Command(SCRIPTS.get(name), found, known if at >= 0 else {}, tuple(loose))
+    return Command(SCRIPTS.get(name), found, known if at >= 0 else {}, tuple(loose), script.more)
 
 
-def _training_lines(text: str) -> str:
-    """Of a script's lines the one that trains (with its continuations)."""
-    joined = re.sub(r"[ \t]*[\\^`][ \t]*\r?\n", " ", text)
-    lines = [line for line in joined.splitlines() if re.search(r"train_\w+\.py|\w+_train\w*\.py", line)]
-    return lines[0] if lines else " ".join(joined.splitlines())
+def _from_launcher(words: list[str]) -> list[str]:
+    """Without what stands before the program: variables of the environment, nohup, sudo …"""
+    names = [PureWindowsPath(word.replace("/", "\\")).stem.lower() for word in words]
+    at = next((at for at, name in enumerate(names) if name in PROGRAMS), 0)
+    return words[at:]
 
 
 def split_command(text: str) -> list[str]:
@@ -184,6 +189,10 @@ def text_of(found: Mapping[str, Any]) -> str:
 
 
 def shell_variables(found: Mapping[str, Any]) -> list[str]:
-    """Options whose value is a variable that only the shell knew."""
-    pattern = re.compile(r"\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%|\$env:")
-    return [name for name, value in found.items() if isinstance(value, str) and pattern.match(value)]
+    """Options with a variable in their value that only the shell knew."""
+
+    def holds(value: Any) -> bool:
+        parts = value if isinstance(value, list) else [value]
+        return any(isinstance(part, str) and UNKNOWN.search(part) for part in parts)
+
+    return [name for name, value in found.items() if holds(value)]

@@ -109,9 +109,13 @@ def _from_command(command: Command, path: str, may_read: MayRead | None) -> Impo
         draft.add(word[:80], "unknown", word, why="kohya.loose_word", attention=True)
     for option in shell_variables(found):
         draft.entries = [
-            replace(entry, note="kohya.shell_variable", attention=True) if entry.key == option else entry
+            replace(entry, note="kohya.shell_variable", attention=True)
+            if entry.key.partition(" ")[0] == option
+            else entry
             for entry in draft.entries
         ]
+    if command.more:
+        draft.add("…", "unknown", command.more, why="kohya.more_commands", attention=True)
     return draft.finish("sd_scripts")
 
 

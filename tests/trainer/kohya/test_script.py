@@ -1,0 +1,131 @@
+"""Scripts: comments are no options, the command ends where it ends, variables of the script are put in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trainer.kohya import read_text
+from trainer.kohya.report import Imported
+
+RUN = "accelerate launch train_network.py --network_module=networks.lora"
+
+
+def of(imported: Imported, *keys: str) -> list[Any]:
+    return [imported.settings.get(key) for key in keys]
+
+
+def looked_at(imported: Imported) -> set[str]:
+    return {entry.key for entry in imported.report.attention}
+
+
+@pytest.mark.parametrize("comment", [
+    "# {old}", "  #{old}", "rem {old}", "@REM {old}", ":: {old}", "<#\n{old}\n#>", "#!/bin/sh\n# {old} \\",
+    "echo {old}", 'echo "{old}"',
+])  # fmt: skip
+def test_a_commented_command_is_none(comment):
+    old = f"{RUN} --network_dim=4 --output_name=old"
+    imported = read_text(f"{comment.format(old=old)}\n{RUN} --network_dim=16 --output_name=new\npause\n")
+    assert of(imported, "network_dim", "output_name") == [16, "new"]
+    assert not imported.report.attention
+
+
+@pytest.mark.parametrize("text", [
+    RUN + " --network_dim=16 \\\n# --network_dim=64",
+    RUN + " --network_dim=16 # --network_dim=64",
+    RUN + " \\\n  # --network_dim=64 \\\n  --network_dim=16",
+    RUN + " --network_dim=16  \\\n  --seed 3 # was: --network_dim=64\n",
+    RUN + " ^\r\n  --network_dim=16 ^\r\nrem --network_dim=64\r\n",
+    RUN + " `\n  --network_dim=16 `\n # --network_dim=64\n",
+    "args=(\n --network_dim=16\n # --network_dim=64\n)\n" + RUN + ' "${args[@]}"\n',
+])  # fmt: skip
+def test_a_commented_option_is_none(text):
+    imported = read_text(text)
+    assert of(imported, "network_dim") == [16]
+    assert not imported.report.attention
+
+
+def test_a_number_sign_in_a_value_is_no_comment():
+    imported = read_text(f'{RUN} --output_name="a #1" --training_comment=c#d --network_dim=16')
+    assert of(imported, "output_name", "training_comment", "network_dim") == ["a #1", "c#d", 16]
+
+
+@pytest.mark.parametrize("rest", [
+    " 2>&1 | tee log.txt", " > log.txt", " >> log.txt 2>&1", ";", "; echo done", " && shutdown -h now",
+    " || exit 1", " &", " 2> err.txt", " \\", " ^", " & pause", " |tee log", "; done", " < /dev/null",
+    " &> all.log",
+])  # fmt: skip
+@pytest.mark.parametrize("last", ["--optimizer_args weight_decay=0.1", "--max_train_epochs=10"])
+def test_what_stands_behind_the_command_ends_it(last, rest):
+    imported = read_text(f"cd /x && {RUN} --network_dim=16 {last}{rest}")
+    assert not imported.report.attention
+    assert of(imported, "network_dim") == [16]
+    wanted = ["weight_decay=0.1", 0] if "optimizer" in last else ["", 10]
+    assert of(imported, "optimizer_args", "max_train_epochs") == wanted
+
+
+def test_a_sign_in_quotes_is_part_of_the_value():
+    imported = read_text(f"{RUN} --output_name='a;b' --training_comment=\"x | y > z && w\"")
+    assert of(imported, "output_name", "training_comment") == ["a;b", "x | y > z && w"]
+
+
+@pytest.mark.parametrize("between", ["\n", " && ", "; "])
+def test_a_second_training_command_is_mentioned(between):
+    imported = read_text(f"{RUN} --output_name=a{between}{RUN} --output_name=b{between}{RUN}")
+    assert of(imported, "output_name") == ["a"]
+    [entry] = imported.report.attention
+    assert (entry.why, entry.was) == ("kohya.more_commands", 2)
+
+
+DEFINED = [
+    ("base=./m.safetensors\ndim=32", "$base", "$dim"),
+    ("export base=\"./m.safetensors\"\ndim='32'", "${base}", "${dim}"),
+    ("base=./m.safetensors; dim=32", '"$base"', "$dim"),
+    ("folder=.\nbase=$folder/m.safetensors\ndim=32 # rank", '"${base}"', "$dim"),
+    ("set base=./m.safetensors\r\nset dim=32\r", "%base%", "%dim%"),
+    ('@set "base=./m.safetensors"\r\nSET dim=32\r', '"%BASE%"', "!dim!"),
+    ('$base = "./m.safetensors"\n$dim = 32', "$base", "$dim"),
+    ('$env:base = "./m.safetensors"\n$dim=32', "$env:base", "$dim"),
+    ("base=./m.safetensors", "$base", "${dim:-32}"),
+    ("base=./old\nbase=./m.safetensors\ndim=32", "$base", "$dim"),
+]
+
+
+@pytest.mark.parametrize(("top", "base", "dim"), DEFINED)
+def test_variables_of_the_same_file_are_put_in(top, base, dim):
+    text = f"{top}\n{RUN} --pretrained_model_name_or_path={base} --network_dim={dim}\n"
+    imported = read_text(text)
+    assert of(imported, "pretrained_model_name_or_path", "network_dim") == ["./m.safetensors", 32]
+    assert not imported.report.attention
+
+
+@pytest.mark.parametrize("text", [
+    'args=(--network_dim=32 --output_name "my lora")\n{run} "${{args[@]}}"',
+    "args=(\n  --network_dim=32\n  --output_name 'my lora'\n)\n{run} ${{args[@]}}",
+    'args="--network_dim=32"\nargs="$args --output_name=x"\n{run} $args --output_name "my lora"',
+    'args=(--network_dim=32)\nargs+=(--output_name "my lora")\n{run} "${{args[@]}}"',
+    '$args = @(\n "--network_dim=32"\n "--output_name=my lora"\n)\n{run} @args',
+])  # fmt: skip
+def test_lists_of_options_are_put_in(text):
+    imported = read_text(text.format(run=RUN))
+    assert of(imported, "network_dim", "output_name") == [32, "my lora"]
+
+
+@pytest.mark.parametrize("value", [
+    "models/$MODEL.safetensors", "out/${{NAME}}", "$(pwd)/img", "lora_${{VER}}", "%CD%\\img", "`pwd`/img",
+    "a/$env:USER/b", "pre_!NAME!", "'$HOME/x'",
+])  # fmt: skip
+def test_other_variables_are_marked_wherever_they_stand(value):
+    value = value.replace("{{", "{").replace("}}", "}")
+    imported = read_text(f"{RUN} --output_name=fixed --train_data_dir={value} --optimizer_args a=1 b={value}")
+    assert looked_at(imported) == {"train_data_dir", "optimizer_args"}
+
+
+def test_a_percentage_is_no_variable():
+    assert not read_text(f"{RUN} --lr_warmup_steps=10% --lr_scheduler=cosine").report.attention
+
+
+def test_what_stands_before_the_program_is_no_option():
+    imported = read_text(f"CUDA_VISIBLE_DEVICES=0 HF_HOME=/x nohup {RUN} --network_dim=16")
+    assert of(imported, "network_dim", "extra_accelerate_launch_args") == [16, ""]
