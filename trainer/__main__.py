@@ -26,6 +26,7 @@ from trainer.kohya import additional
 from trainer.messages import Language, Message, say
 from trainer.plan.run import DatasetPlan, Plan
 from trainer.preflight import check as preflight
+from trainer.preflight.values import typed as typed_values
 from trainer.problems import Problem, from_error, names
 from trainer.settings import SETTINGS, Settings
 
@@ -46,26 +47,25 @@ def language() -> Language:
 
 
 def read_settings(config: Path, changes: list[str]) -> Settings:
-    """Settings of a file, with --set changes applied."""
+    """Settings of a file, with --set changes applied. Raises UserError for a value that cannot be."""
     settings = kohya.read(config).settings
     return settings.replace(**dict(parse_change(change) for change in changes)) if changes else settings
 
 
 def parse_change(change: str) -> tuple[str, Any]:
-    """ "network_dim=16" -> ("network_dim", 16). Raises UserError for a key that is no setting."""
+    """ "network_dim=16" -> ("network_dim", 16). Raises UserError for no setting, or no value of it."""
     key, equals, text = change.partition("=")
     if key not in SETTINGS or not equals:
         raise UserError("training.unknown_setting", key=key or change)
     setting = SETTINGS[key]
     if setting.spec.widget == "secret":  # other programs may read command lines
         raise UserError("training.secret_here", key, variable=ENVIRONMENT[key][0], path=str(secrets_file()))
-    if setting.optional and not text:
-        return key, None
-    if setting.kind == "switch":
-        return key, text.lower() in ("true", "1", "yes", "on")
-    if setting.kind == "choice" and all(isinstance(choice, int) for choice in setting.choices):
-        return key, int(text)
-    return key, text
+    if not text.strip() and not setting.optional and setting.kind != "text" and "" not in setting.choices:
+        raise UserError("training.set_blank", key, key=key, label=setting.spec.label)
+    settings, problems = typed_values({key: text})
+    for problem in problems:
+        raise UserError(problem.code, key, **problem.values)
+    return key, settings.get(key)
 
 
 @app.command()

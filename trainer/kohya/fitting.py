@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from dataclasses import dataclass
@@ -11,6 +12,16 @@ from trainer.kohya.report import Kind
 from trainer.settings import SETTINGS, Setting
 
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "none", "")
+SAME_CHOICES: dict[str, tuple[str, ...]] = {
+    "float32": ("float", "no"), "fp32": ("float", "no"), "full": ("float", "no"), "32": ("float", "no"),
+    "none": ("no", ""), "false": ("no", ""), "off": ("no", ""),
+    "float16": ("fp16",), "half": ("fp16",), "16": ("fp16",), "bfloat16": ("bf16",), "bf_16": ("bf16",),
+    "pt": ("ckpt",), "pth": ("ckpt",), "bin": ("ckpt",), "safetensor": ("safetensors",),
+    "mse": ("l2",), "mae": ("l1",), "smoothl1": ("smooth_l1",),
+    "adamw_8bit": ("AdamW8bit",), "adam8bit": ("AdamW8bit",), "pagedadamw": ("PagedAdamW32bit",),
+    "d_adaptation": ("DAdaptation",), "sgd": ("SGDNesterov",), "sgd8bit": ("SGDNesterov8bit",),
+}  # fmt: skip
+"""Other programs' words for a choice, in small letters, and what they are called here."""
 LONGEST_TEXT = 20_000
 """Characters of one text setting; sample prompts are the longest in use."""
 
@@ -74,7 +85,23 @@ def _choice(setting: Setting, raw: Any, default: Any) -> Fitted:
         for choice in setting.choices:
             if str(raw).strip().lower() == str(choice).lower():
                 return Fitted(choice, "converted", "kohya.spelling")
+        same = SAME_CHOICES.get(str(raw).strip().lower().replace("torch.", "").replace("-", "_"), ())
+        found = [choice for choice in setting.choices if choice in same]
+        if found:
+            return Fitted(found[0], "converted", "kohya.same_choice")
+        return Fitted(_nearest(setting, raw, default), "converted", "kohya.no_such_choice", attention=True)
     return Fitted(default, "converted", "kohya.no_such_choice", attention=True)
+
+
+def _nearest(setting: Setting, raw: Any, default: Any) -> Any:
+    """The choice that comes closest: of numbers the largest that is not above, of names the most alike."""
+    if all(isinstance(choice, int) for choice in setting.choices):
+        number = as_number(str(raw))
+        below = [choice for choice in setting.choices if number is not None and choice <= number]
+        return default if number is None else max(below, default=min(setting.choices))
+    names = {str(choice).lower(): choice for choice in setting.choices if choice}
+    near = difflib.get_close_matches(str(raw).strip().lower()[:60], names, n=1)
+    return names[near[0]] if near else default
 
 
 def _text(raw: Any, default: str) -> Fitted:

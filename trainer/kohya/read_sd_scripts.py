@@ -120,11 +120,13 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
     args, odd = networks.parse_args(values["network_args"])
     module = values["network_module"] or ""
     kind = networks.lora_type(module, args)
-    dim, alpha = values["network_dim"] or 4, values["network_alpha"] or 1.0
+    dim, raw = values["network_dim"] or 4, values["network_alpha"]
+    is_zero = _is_zero(raw)
+    alpha = dim if is_zero else 1.0 if raw is None else raw
     draft.take(
         "network_dim", dim, was=values["network_dim"], why="" if values["network_dim"] else "kohya.dim_4"
     )
-    draft.take("network_alpha", alpha)
+    draft.take("network_alpha", alpha, was=raw, why="kohya.alpha_zero" if is_zero else "")
     if kind:
         draft.take("LoRA_type", kind, key="network_module", was=module, why="kohya.network_module")
     else:
@@ -133,6 +135,10 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
     found = networks.settings_of(kind, args, dim, alpha)
     for setting, value in found.items():
         name = networks.NAMES.get(setting, setting)
+        if setting == "conv_alpha" and _is_zero(value) and not _is_zero(found.get("conv_dim", 0)):
+            same = alpha if kind in networks.LYCORIS_ARGS else found["conv_dim"]  # as each takes a 0
+            draft.take(setting, same, key="network_args conv_alpha", was=value, why="kohya.conv_alpha_zero")
+            continue
         note = "kohya.decompose_both" if setting == "decompose_both" and value.lower() == "false" else ""
         draft.take(
             setting,
@@ -154,6 +160,10 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
         draft.add("network_args", "unknown", " ".join(unknown + odd), why="kohya.no_setting", attention=True)
     else:
         draft.add("network_args", "taken", values["network_args"], now=values["network_args"])
+
+
+def _is_zero(value: Any) -> bool:
+    return value is not None and not isinstance(value, bool) and as_number(str(value)) == 0
 
 
 def _rates(draft: Draft, values: Mapping[str, Any]) -> None:

@@ -105,10 +105,11 @@ def sizes_of(network: schema.Network, *, conv: bool) -> Sequence[tuple[int, floa
         chosen = conv_size(network)
         if dims is None and chosen is None:
             return None
-        dim, alpha = chosen or (network.conv_dim, network.conv_alpha or 1.0)
+        dim, alpha = chosen or (network.conv_dim, network.conv_alpha)
     else:
         dims = block_sizes(network.block_dims, "block_dims")
         alphas = block_sizes(network.block_alphas, "block_alphas")
         dim, alpha = network.network_dim, network.network_alpha
     whole_dims = [int(value) for value in dims] if dims else [dim] * BLOCK_COUNT
-    return list(zip(whole_dims, alphas or [alpha] * BLOCK_COUNT, strict=True))
+    pairs = zip(whole_dims, alphas or [alpha] * BLOCK_COUNT, strict=True)
+    return [(size, strength or float(size)) for size, strength in pairs]  # 0 stands for the rank

@@ -174,7 +174,8 @@ def options_of(network: schema.Network) -> Options:
 def conv_size(network: schema.Network) -> tuple[int, float] | None:
     """(dim, alpha) of convolutions beyond 1x1 for types without blocks; None: they are left alone.
 
-    LyCORIS takes 0 for "the same as the rest"; DyLoRA has one rank for all.
+    LyCORIS takes 0 for "the same as the rest", sd-scripts' own types an alpha of 0 for their rank; DyLoRA
+    has one rank for all.
     """
     kind, same = network.LoRA_type, (network.network_dim, float(network.network_alpha))
     if kind in LYCORIS:
@@ -184,5 +185,5 @@ def conv_size(network: schema.Network) -> tuple[int, float] | None:
     if kind == "Kohya DyLoRA":
         return same if network.conv_dim else None
     if kind in ("Kohya LoCon", "Kohya LoHa", "Kohya LoKr") and network.conv_dim:
-        return network.conv_dim, network.conv_alpha or 1.0
+        return network.conv_dim, network.conv_alpha or float(network.conv_dim)
     return None

@@ -57,7 +57,7 @@ def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
     out_of_range = result.why == "kohya.clamped"
     return block(
         setting.key,
-        _range_code(over, most, is_high=fixed == most) if out_of_range else CODES[result.why],
+        _range_code(over, most, is_high=fixed == most) if out_of_range else _code(setting, result),
         {setting.key: fixed},
         label=setting.spec.label,
         value="…" if is_secret else _short(raw),
@@ -66,6 +66,10 @@ def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
         high=_number(most),
         choices=", ".join(str(choice) for choice in setting.choices),
     )
+
+
+def _code(setting: Setting, result: Fitted) -> str:
+    return "preflight.value_switch" if setting.kind == "switch" else CODES[result.why]
 
 
 def _range_code(over: float | None, most: float | None, *, is_high: bool) -> str:

@@ -391,3 +391,46 @@ def test_toml_with_the_forms_own_names() -> None:
     assert value(imported, "optimizer") == "Lion"
     assert value(imported, "max_resolution") == "768,768"
     assert value(imported, "epoch") == 3
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, "0", "0.0"])
+def test_alpha_0_is_the_rank(zero: Any) -> None:
+    imported = from_sd_scripts({"network_dim": 32, "network_alpha": zero, "network_module": "networks.lora"})
+    assert value(imported, "network_alpha") == 32
+    [entry] = [entry for entry in imported.report.entries if entry.key == "network_alpha"]
+    assert (entry.kind, entry.why) == ("converted", "kohya.alpha_zero")
+    assert value(from_sd_scripts({"network_alpha": 0}), "network_alpha") == 4, "the rank that is not given"
+    assert value(from_sd_scripts({"network_dim": 32}), "network_alpha") == 1, "alpha that is not given"
+
+
+@pytest.mark.parametrize(
+    ("module", "args", "wanted"),
+    [
+        ("networks.lora", ["conv_dim=8", "conv_alpha=0"], 8),
+        ("networks.lora", ["conv_dim=8"], 1),
+        ("networks.loha", ["conv_dim=8", "conv_alpha=0.0"], 8),
+        ("lycoris.kohya", ["algo=locon", "conv_dim=8", "conv_alpha=0"], 6),
+    ],
+)
+def test_an_alpha_of_0_for_convolutions(module: str, args: list[str], wanted: float) -> None:
+    options = {"network_dim": 32, "network_alpha": 6, "network_module": module, "network_args": args}
+    assert value(from_sd_scripts(options), "conv_alpha") == wanted
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "wanted", "attention"),
+    [
+        ("max_token_length", 255, 225, True), ("max_token_length", 160, 150, True),
+        ("max_token_length", 60, 75, True), ("save_precision", "float32", "float", False),
+        ("save_precision", "bfloat16", "bf16", False), ("save_precision", "torch.float16", "fp16", False),
+        ("mixed_precision", "fp32", "no", False), ("loss_type", "mse", "l2", False),
+        ("optimizer_type", "PagedAdamW", "PagedAdamW32bit", False),
+        ("optimizer_type", "Prodigyy", "Prodigy", True), ("lr_scheduler", "cosine_annealing", "cosine", True),
+    ],
+)  # fmt: skip
+def test_another_choice_falls_to_the_nearest_and_is_marked(
+    option: str, word: Any, wanted: Any, attention: bool
+) -> None:
+    imported = from_sd_scripts({option: word})
+    [entry] = [one for one in imported.report.entries if one.key == option and one.setting]
+    assert (entry.now, entry.kind, entry.attention) == (wanted, "converted", attention)
