@@ -117,7 +117,7 @@ class FormAnswers:
             values = form.shown_values(job.settings())
             return {"values": values, "path": "", "name": job.name, "carried": {}, "report": None}
         may_read = preset_files.may_read(self.roots)
-        if "text" in request or "pieces" in request:
+        if {"text", "bytes", "pieces"} & set(request):
             path, imported = "", imports.read_given(request, may_read)
         else:
             path = str(self._config(request.get("path")))

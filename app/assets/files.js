@@ -77,11 +77,21 @@ function showOpen() {
 }
 
 async function openFile(file) {
-  const request = /\.safetensors$/i.test(file.name) ? await loraPieces(file) : { text: await file.text() };
+  const request = /\.safetensors$/i.test(file.name) ? await loraPieces(file) : await textOrBytes(file);
   const answer = await ask("load", { ...request, name: file.name });
   if (!answer) return;
   if (!$("#la-panel").hidden) closePanel();
   took(answer);
+}
+
+/** A file's text; what is not UTF-8 goes as it is, and the server says how it was read. */
+async function textOrBytes(file) {
+  const data = new Uint8Array(await file.arrayBuffer());
+  try {
+    return { text: new TextDecoder("utf-8", { fatal: true }).decode(data) };
+  } catch {
+    return { bytes: btoa(data.reduce((text, byte) => text + String.fromCharCode(byte), "")) };
+  }
 }
 
 /** A LoRA file's header and its first alpha: all that tells how it was trained. */

@@ -12,7 +12,7 @@ from typing import Any
 from trainer import kohya
 from trainer.errors import UserError
 from trainer.kohya.report import KINDS, Entry, Imported, Kind, Report
-from trainer.kohya.source import MayRead
+from trainer.kohya.source import MayRead, read_data
 from trainer.messages import Language, Message, say
 
 MOST_TEXT = 8_000_000
@@ -24,7 +24,8 @@ NOT_AS_IN_THE_FILE: tuple[Kind, ...] = ("renamed", "converted", "out_of_range", 
 
 
 def read_given(request: Mapping[str, Any], may_read: MayRead) -> Imported:
-    """Settings from a file's `text` and `name` (blank: pasted), or from the `pieces` of a LoRA file.
+    """Settings from a file's `text` and `name` (blank: pasted), its `bytes` (not UTF-8), or from the `pieces`
+    of a LoRA file.
 
     `may_read` says which files of this machine may be opened that the text names. Raises UserError for
     what is none.
@@ -32,6 +33,12 @@ def read_given(request: Mapping[str, Any], may_read: MayRead) -> Imported:
     name = Path(str(request.get("name") or "").replace("\\", "/")).name
     if "pieces" in request:
         return read_pieces(name, request.get("pieces"), request.get("size"))
+    if "bytes" in request:
+        try:
+            data = base64.b64decode(str(request["bytes"])[: 2 * MOST_TEXT], validate=True)
+        except binascii.Error as error:
+            raise UserError("kohya.not_text", path=name) from error
+        return read_data(data, name, may_read)
     return kohya.read_text(str(request.get("text") or "")[:MOST_TEXT], name, may_read)
 
 

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ HALF_LETTERS = re.compile("[\ud800-\udfff]")
 BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 
 
+WINDOWS_ENCODINGS = {
+    "cp932": "Shift-JIS", "gbk": "GBK", "big5": "Big5", "cp949": "EUC-KR", "cp1252": "Windows-1252",
+}  # fmt: skip
+"""What Windows writes where a program names no encoding: Japanese, Chinese, Korean, Western."""
+UNLIKELY = re.compile("[\uff61-\uff9f\ue000-\uf8ff\x80-\xff]")
+"""Letters that show a wrong reading: half-width kana, private use, accents in rows."""
+
+
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """The file's content. Raises UserError when it is missing, no file, unreadable or too large."""
     try:
@@ -40,18 +49,23 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def decode(data: bytes, name: str) -> str:
-    """Text in UTF-8, or UTF-16 with its mark; raises UserError for anything else."""
-    encoding = next((BOMS[mark] for mark in BOMS if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        try:
-            text = data.decode("cp932")  # what Japanese Windows writes where a program names no encoding
-        except UnicodeDecodeError:
-            raise UserError("kohya.not_text", path=name) from None
+    """Text in UTF-8, UTF-16 with its mark, or an encoding of Windows; raises UserError for anything else."""
+    text = readings(data)[0][1] if readings(data) else "\x00"
     if "\x00" in text:
         raise UserError("kohya.not_text", path=name)
     return text
+
+
+def readings(data: bytes) -> list[tuple[str, str]]:
+    """Name of the encoding and text; where it is no UTF, every reading that fits, the likeliest first."""
+    encoding = next((BOMS[mark] for mark in BOMS if data.startswith(mark)), "utf-8")
+    with suppress(UnicodeDecodeError):
+        return [(encoding, data.decode(encoding))]
+    fitting: list[tuple[str, str]] = []
+    for codec, name in WINDOWS_ENCODINGS.items():
+        with suppress(UnicodeDecodeError):
+            fitting.append((name, data.decode(codec)))
+    return sorted(fitting, key=lambda one: len(UNLIKELY.findall(one[1])))
 
 
 def parse_json(text: str, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from trainer.data.dataset_file import OPTIONS
 from trainer.errors import UserError
 from trainer.kohya.draft import Draft
 
@@ -30,6 +31,7 @@ SUBSET_SETTINGS = {
     )
 }  # fmt: skip
 PLACES = ("image_dir", "num_repeats", "class_tokens", "is_reg", "subsets")
+KNOWN = {*DATASET_SETTINGS, *SUBSET_SETTINGS, *PLACES}
 
 
 @dataclass(frozen=True)
@@ -64,51 +66,86 @@ def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
         for at, subset in enumerate(_list(dataset.get("subsets", []))):
             subsets.append((f"datasets[{number}].subsets[{at}]", {**general, **own, **_table(subset)}))
     tables = [{**general, **dataset} for dataset in sets] or [general]
-    for option, setting in DATASET_SETTINGS.items():
-        _take_common(draft, option, setting, tables)
-    for option, setting in SUBSET_SETTINGS.items():
-        _take_common(draft, option, setting, [subset for _, subset in subsets] or [general])
-    _take_folders(draft, [(name, _subset(subset)) for name, subset in subsets], path)
-    known = {*DATASET_SETTINGS, *SUBSET_SETTINGS, *PLACES}
+    inner = [subset for _, subset in subsets] or [general]
+    parents = _parents([_subset(subset) for _, subset in subsets])
+    simple = bool(parents) and len(sets) == 1 and not _says_more(inner) and _agree(tables, inner)
+    stays = bool(path) and not simple
+    for options, of in ((DATASET_SETTINGS, tables), (SUBSET_SETTINGS, inner)):
+        for option, setting in options.items():
+            _take_common(draft, option, setting, of, stays=stays)
+    for name, subset in subsets:
+        shown = f"{_subset(subset).image_dir} x {_subset(subset).num_repeats}"
+        why = "kohya.subset_as_folder" if simple else "kohya.subset_in_file"
+        draft.add(name, "taken", shown, now=shown, why=why)
+    _take_places(draft, parents if simple else {}, path)
     for name, table in [
         ("general", general),
         *((f"datasets[{at}]", one) for at, one in enumerate(sets)),
         *subsets,
     ]:
         for key, value in table.items():
-            if key not in known and (name == "general" or general.get(key) != value):
+            if key in KNOWN or (name != "general" and general.get(key) == value):
+                continue
+            if stays and key in OPTIONS:
+                draft.add(f"{name}.{key}", "taken", value, now=value, why="kohya.subset_in_file")
+            else:
                 draft.add(f"{name}.{key}", "unknown", value, why="kohya.no_setting", attention=True)
 
 
-def _take_common(draft: Draft, option: str, setting: str, tables: list[dict[str, Any]]) -> None:
-    """Take an option from the first table that has it; point out where the tables differ."""
+def _says_more(tables: list[dict[str, Any]]) -> bool:
+    """Whether a subset has options that no setting says."""
+    return any(key in OPTIONS and key not in KNOWN for table in tables for key in table)
+
+
+def _agree(*groups: list[dict[str, Any]]) -> bool:
+    """Whether every option that a setting says is the same throughout."""
+    return all(
+        len({str(table.get(option)) for table in tables}) == 1
+        for tables, options in zip(groups, (DATASET_SETTINGS, SUBSET_SETTINGS), strict=True)
+        for option in options
+    )
+
+
+def _take_common(
+    draft: Draft, option: str, setting: str, tables: list[dict[str, Any]], *, stays: bool
+) -> None:
+    """Take an option from the first table that has it; point out where the tables differ.
+
+    `stays`: the file remains, and says it for each.
+    """
     values = [table[option] for table in tables if option in table]
     if not values:
         return
     first = values[0]
-    same = len(values) == len(tables) and all(value == first for value in values)
+    same = stays or (len(values) == len(tables) and all(value == first for value in values))
     text = ",".join(str(part) for part in first) if isinstance(first, list) else first
     raw = str(text) if setting == "max_resolution" else text
     kept = option == "caption_extension"  # a dataset file's own go before the setting
+    draft.entries = [
+        entry for entry in draft.entries if entry.setting != setting or entry.kind != "defaulted"
+    ]
     draft.take(setting, raw, key=option, was=first, note="" if same or kept else "kohya.subsets_differ")
 
 
-def _take_folders(draft: Draft, subsets: list[tuple[str, Subset]], path: str) -> None:
-    plain = {one.parent() for _, one in subsets if not one.is_reg}
-    reg = {one.parent() for _, one in subsets if one.is_reg}
-    simple = len(plain) == 1 and len(reg) <= 1 and "" not in plain | reg
-    for name, one in subsets:
-        shown = f"{one.image_dir} x {one.num_repeats}"
-        why = "kohya.subset_as_folder" if simple else "kohya.subset_in_file"
-        draft.add(name, "taken", shown, now=shown, why=why)
-    if not simple:
+def _parents(subsets: list[Subset]) -> dict[str, set[str]]:
+    """Setting -> the one folder above all its subsets; {} where they do not lie so."""
+    plain = {one.parent() for one in subsets if not one.is_reg}
+    reg = {one.parent() for one in subsets if one.is_reg}
+    fits = len(plain) == 1 and len(reg) <= 1 and "" not in plain | reg
+    return {"train_data_dir": plain, "reg_data_dir": reg} if fits else {}
+
+
+def _take_places(draft: Draft, parents: Mapping[str, set[str]], path: str) -> None:
+    """The folders above, or the file itself."""
+    draft.entries = [entry for entry in draft.entries if entry.setting != "dataset_config"]
+    if not parents:
         why, note = ("kohya.dataset_stays", "") if path else ("", "kohya.dataset_pasted")
         draft.take("dataset_config", path, why=why, note=note)
         return
     draft.take("dataset_config", "", key="dataset_config", was=path, why="kohya.dataset_as_folder")
-    for setting, parents in (("train_data_dir", plain), ("reg_data_dir", reg)):
-        for parent in parents:
-            draft.take(setting, _from(path, parent), key="image_dir", why="kohya.dataset_as_folder")
+    for setting, folders in parents.items():
+        for folder in folders:
+            draft.take(setting, _from(path, folder), key="image_dir", why="kohya.dataset_as_folder")
 
 
 def _from(path: str, folder: str) -> str:

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.files.reading import check_values, decode, parse_json, parse_toml, read_bytes, read_toml
+from trainer.files.reading import (
+    BOMS,
+    check_values,
+    decode,
+    parse_json,
+    parse_toml,
+    read_bytes,
+    read_table,
+    readings,
+)
 from trainer.files.roots import MayRead
 from trainer.kohya.command import Command, is_command, read_command, shell_variables
 from trainer.kohya.datasets import is_dataset, take_dataset
@@ -16,7 +25,7 @@ from trainer.kohya.draft import OWN, Draft
 from trainer.kohya.lora_metadata import read_lora
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
-from trainer.kohya.report import Imported
+from trainer.kohya.report import Entry, Imported
 
 SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_args"}
 KOHYA_ONLY = {"LoRA_type", "max_resolution", "optimizer", OWN}
@@ -51,7 +60,25 @@ def read_file(path: Path, may_read: MayRead | None = None) -> Imported:
         if not path.is_file():
             raise UserError("kohya.no_file", path=str(path))
         return read_lora(path)
-    return read_text(decode(read_bytes(path), path.name), str(path), may_read)
+    return read_data(read_bytes(path), str(path), may_read)
+
+
+def read_data(data: bytes, path: str, may_read: MayRead | None = None) -> Imported:
+    """Settings from a text file's bytes; where it is not UTF-8, the report says how it was read."""
+    name = Path(path).name
+    imported = read_text(decode(data, name), path, may_read)
+    found = readings(data)
+    if found[0][0] in (*BOMS.values(), "utf-8"):
+        return imported
+    others = [f"{encoding}: {_sample(text)}" for encoding, text in found[1:]]
+    values = {"used": found[0][0], "sample": _sample(found[0][1]), "others": " / ".join(others) or "–"}
+    asked = Entry(name, "unknown", was=found[0][0], why="kohya.encoding", values=values, attention=True)
+    return replace(imported, report=replace(imported.report, entries=(asked, *imported.report.entries)))
+
+
+def _sample(text: str) -> str:
+    """The first line with letters beyond ASCII."""
+    return next((line.strip()[:60] for line in text.splitlines() if not line.isascii()), "")
 
 
 def read_text(text: str, path: str = "", may_read: MayRead | None = None) -> Imported:
@@ -71,13 +98,20 @@ def read_text(text: str, path: str = "", may_read: MayRead | None = None) -> Imp
 def read_mapping(data: Mapping[str, Any], path: str = "", may_read: MayRead | None = None) -> Imported:
     """Settings from kohya_ss's keys, from ours, from sd-scripts', or from a dataset_config."""
     if is_dataset(data):
-        draft = Draft({})
-        take_dataset(draft, data, path)
+        beside, datasets = _apart(data)
+        draft = _from_options(beside, None, path, may_read) if beside else Draft({})
+        take_dataset(draft, datasets, path)
         return draft.finish("sd_scripts")
     flat = flatten(data)
     if SD_SCRIPTS_ONLY & set(flat) and not KOHYA_ONLY & set(data):
         return _from_options(flat, None, path, may_read).finish("sd_scripts")
     return read_kohya(data)
+
+
+def _apart(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of a run, and the datasets that stand in the same file."""
+    datasets = {key: data[key] for key in ("general", "datasets") if key in data}
+    return flatten({key: value for key, value in data.items() if key not in datasets}), datasets
 
 
 def flatten(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,8 +128,14 @@ def _from_command(command: Command, path: str, may_read: MayRead | None) -> Impo
     inside: dict[str, Any] = {}
     if config:
         inside = _toml_beside(str(config), path, may_read)
+    datasets: dict[str, Any] = {}
+    if is_dataset(inside):
+        inside, datasets = _apart(inside)
     draft = _from_options({**inside, **found}, command.sdxl, path, may_read)
+    if datasets and not found.get("dataset_config"):
+        take_dataset(draft, datasets, str(config))
     if config:
+        inside = inside or datasets
         read_it = "kohya.config_read" if inside else "kohya.config_not_read"
         draft.add("config_file", "taken" if inside else "unknown", config, now=config if inside else None,
                   why=read_it, attention=not inside)  # fmt: skip
@@ -130,6 +170,11 @@ def _from_options(found: Mapping[str, Any], sdxl: bool | None, path: str, may_re
         if inside and is_dataset(inside):
             draft.forget("dataset_config")
             take_dataset(draft, inside, dataset)
+        else:
+            note = {"note": "kohya.dataset_not_read", "attention": True}
+            draft.entries = [
+                replace(entry, **note) if entry.key == "dataset_config" else entry for entry in draft.entries
+            ]
     return draft
 
 
@@ -147,11 +192,11 @@ def _prompts(draft: Draft, name: str, path: str, may_read: MayRead | None) -> No
 
 
 def _toml_beside(name: str, path: str, may_read: MayRead | None) -> dict[str, Any]:
-    named = name if name.lower().endswith(".toml") else f"{name}.toml"
-    file = _beside(named, path, may_read, (".toml",))
+    named = name if name.lower().endswith((".toml", ".json")) else f"{name}.toml"
+    file = _beside(named, path, may_read, (".toml", ".json"))
     if file is None:
         return {}
-    data = read_toml(file)
+    data = read_table(file)
     return data if is_dataset(data) else flatten(data)
 
 

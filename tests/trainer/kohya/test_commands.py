@@ -309,7 +309,7 @@ def test_any_other_dataset_file_stays_a_file(tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     imported = read(path)
     assert value(imported, "dataset_config") == str(path)
-    assert {entry.note for entry in imported.report.attention} == {"kohya.subsets_differ"}
+    assert not imported.report.attention, "all that the file says counts"
     pasted = read_text(text)
     assert "kohya.dataset_pasted" in {entry.note for entry in pasted.report.attention}
 
@@ -434,3 +434,59 @@ def test_another_choice_falls_to_the_nearest_and_is_marked(
     imported = from_sd_scripts({option: word})
     [entry] = [one for one in imported.report.entries if one.key == option and one.setting]
     assert (entry.now, entry.kind, entry.attention) == (wanted, "converted", attention)
+
+
+ONE_FILE = """
+network_dim = 24
+learning_rate = 3e-4
+network_module = "networks.lora"
+no_such_option = 5
+[more]
+max_train_epochs = 2
+[general]
+caption_prefix = "best,"
+[[datasets]]
+resolution = 96
+batch_size = 3
+  [[datasets.subsets]]
+  image_dir = "pictures"
+"""
+
+
+@pytest.mark.parametrize("by_command", [False, True])
+def test_options_and_datasets_in_one_file_are_both_read(tmp_path: Path, by_command: bool) -> None:
+    path = tmp_path / "all.toml"
+    path.write_text(ONE_FILE, encoding="utf-8")
+    script = tmp_path / "run.sh"
+    script.write_text(f"accelerate launch train_network.py --config_file {path} --seed 5", encoding="utf-8")
+    imported = read(script if by_command else path)
+    wanted = {
+        "network_dim": 24, "learning_rate": 3e-4, "max_train_epochs": 2, "max_resolution": "96",
+        "train_batch_size": 3, "dataset_config": str(path), "seed": 5 if by_command else None,
+    }  # fmt: skip
+    assert {key: value(imported, key) for key in wanted} == wanted
+    keys = {entry.key.rpartition(".")[2] for entry in imported.report.entries}
+    assert {"network_dim", "learning_rate", "no_such_option", "max_train_epochs", "caption_prefix"} <= keys
+    assert {entry.key for entry in imported.report.attention} == {"no_such_option"}
+
+
+@pytest.mark.parametrize("option", ["dataset_config", "config_file", "sample_prompts"])
+def test_a_file_that_is_not_at_hand_is_told(option: str) -> None:
+    imported = read_text(f"accelerate launch train_network.py --{option} gone/x.toml --network_dim=8")
+    assert option in {entry.key for entry in imported.report.attention}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "word"), [("cp932", "猫の写真"), ("gbk", "测试图片"), ("cp949", "고양이")]
+)
+def test_a_file_that_is_not_utf_8_says_how_it_was_read(tmp_path: Path, encoding: str, word: str) -> None:
+    path = tmp_path / "old.toml"
+    path.write_bytes(f'network_module = "networks.lora"\noutput_name = "{word}"\n'.encode(encoding))
+    imported = read(path)
+    [entry] = [one for one in imported.report.attention if one.why == "kohya.encoding"]
+    said = " ".join(entry.lines("ja"))
+    assert word in said, "one of the readings is the right one"
+    if encoding != "cp949":
+        assert value(imported, "output_name") == word
+    path.write_text(f'network_module = "networks.lora"\noutput_name = "{word}"\n', encoding="utf-8")
+    assert not read(path).report.attention
