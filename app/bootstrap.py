@@ -1,7 +1,7 @@
 """Set up LoRA Atelier in .venv beside the project, then start what was asked for. Standard library only.
 
     launch.sh                       the page (options are those of gui.py: --port, --listen, --workspace …)
-    launch.sh install [EXTRA …]     set-up only; extras: xformers, lycoris, wandb, test
+    launch.sh install [EXTRA …]     set-up only; extras: xformers, wandb, test
     launch.sh test [PYTEST ARGS]    everything that is checked, or pytest alone with these arguments
     launch.sh VERB …                python -m trainer VERB …
 
@@ -35,7 +35,7 @@ from app.launch.venv import (  # noqa: E402  # needs the path set above
 )
 from app.launch.words import SetupError, say  # noqa: E402  # see above
 
-EXTRAS = ("xformers", "lycoris", "wandb", "test")
+EXTRAS = ("xformers", "wandb", "test")
 FORCE_BUILD = "LORA_ATELIER_TORCH"  # "cpu", "cu126", "cu130", "rocm7.2": where the choice made here is wrong
 PYTHON_GONE = 103  # exit code of .venv's python.exe when the Python it was made with was removed
 

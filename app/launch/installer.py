@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from app.launch import venv
+from app.launch.pins import FILE
 from app.launch.pip import Narrator, PipError, Progress, run_pip
 from app.launch.torch_build import Machine, TorchBuild, default_build, reachable
 from app.launch.venv import Stamp, child_environment, venv_python
@@ -128,10 +129,25 @@ class Installer:
         return facts["version"].partition("+")[2] or taken.name
 
     def install_project(self, extras: Sequence[str]) -> None:
-        """Install the project in place, with what it needs."""
+        """Install the project in place, with what it needs: the versions that were tested.
+
+        What an older .venv holds is brought to them.
+        """
         self.step(3, "launcher.step_packages")
         names = f"[{','.join(extras)}]" if extras else ""
-        self.pip("install", "--editable", f"{self.root}{names}")
+        wanted = ("install", "--editable", f"{self.root}{names}")
+        tested = self.root / FILE
+        if not tested.exists():
+            self.pip(*wanted)
+            return
+        try:
+            self.pip(*wanted, "--constraint", str(tested))
+        except SetupError as error:
+            if error.code != "launcher.no_package":
+                raise
+            # A mirror, or a system of another kind, may lack just that version: any allowed one will do.
+            print("without", tested, file=self.log)
+            self.pip(*wanted)
 
     def pip(self, *arguments: str) -> None:
         """Run pip in .venv with progress; raises SetupError with the cause."""

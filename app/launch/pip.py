@@ -24,7 +24,10 @@ CAUSES = (
     ("launcher.no_network", r"Max retries exceeded|Connection aborted|IncompleteRead|Network is unreachable"),
     ("launcher.damaged_download", r"DO NOT MATCH THE HASHES|BadZipFile|has an invalid wheel"),
     ("launcher.locked", r"Permission denied|PermissionError|Access is denied|WinError (5|32)\b"),
-    ("launcher.no_package", r"No matching distribution found|Could not find a version that satisfies"),
+    (
+        "launcher.no_package",
+        r"No matching distribution found|Could not find a version that satisfies|ResolutionImpossible",
+    ),
 )
 
 

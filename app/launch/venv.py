@@ -43,10 +43,11 @@ def venv_python(root: Path) -> Path:
 
 
 def fingerprint(root: Path) -> str:
-    """Changes when pyproject.toml, the Python of .venv or the project's place changes."""
+    """Changes when what is to be installed, the Python of .venv or the project's place changes."""
     parts = [(root / "pyproject.toml").read_bytes(), os.fsencode(root)]
-    with contextlib.suppress(OSError):
-        parts.append((root / ".venv" / "pyvenv.cfg").read_bytes())
+    for path in (root / ".venv" / "pyvenv.cfg", root / "constraints.txt"):
+        with contextlib.suppress(OSError):
+            parts.append(path.read_bytes())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 

@@ -44,8 +44,9 @@ dependencies = ["torch==2.13.0"]
 BACKEND = """
 import pathlib, time, zipfile
 WHEEL = "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
-METADATA = "Metadata-Version: 2.1\\nName: stand-in\\nVersion: 1.0\\nRequires-Dist: torch==2.13.0\\n"
 HERE = pathlib.Path(__file__).parent
+NEEDS = "".join(f"Requires-Dist: {line}\\n" for line in (HERE / "needs.txt").read_text().splitlines())
+METADATA = f"Metadata-Version: 2.1\\nName: stand-in\\nVersion: 1.0\\n{NEEDS}"
 
 def build_editable(folder, config_settings=None, metadata_directory=None):
     while (HERE / "hold").exists():
@@ -80,18 +81,18 @@ class backends:
 """
 
 
-def make_wheel(folder: Path) -> None:
-    """A wheel of the stand-in for torch."""
-    information = "torch-2.13.0.dist-info"
+def make_wheel(folder: Path, name: str = "torch", version: str = "2.13.0", code: str = TORCH) -> None:
+    """A wheel of the stand-in for torch, or of another package."""
+    information = f"{name}-{version}.dist-info"
     files = {
-        "torch/__init__.py": TORCH,
+        f"{name}/__init__.py": code,
         f"{information}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{information}/METADATA": "Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0\n",
+        f"{information}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{information}/RECORD": "",
     }
-    with zipfile.ZipFile(folder / "torch-2.13.0-py3-none-any.whl", "w") as wheel:
-        for name, text in files.items():
-            wheel.writestr(name, text)
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
 
 
 class Project:
@@ -111,6 +112,7 @@ class Project:
         files = {
             "pyproject.toml": PYPROJECT,
             "backend.py": BACKEND,
+            "needs.txt": "torch==2.13.0\n",
             "gui.py": f"NAME = 'gui'\n{TELL}",
             "trainer/__init__.py": "",
             "trainer/__main__.py": f"NAME = 'trainer'\n{TELL}",
@@ -322,6 +324,21 @@ def test_a_changed_project_file_or_a_moved_folder_is_installed_again(prepared: P
         assert told(prepared.launch("train"))["name"] == "trainer"
         assert "--editable" in prepared.log[seen:]
         assert json.loads(prepared.stamp.read_text(encoding="utf-8"))["extras"] == ["wandb"]
+
+
+def test_the_tested_versions_are_installed_and_an_older_venv_is_brought_to_them(prepared: Project) -> None:
+    for version in ("1.0", "1.5", "2.0"):
+        make_wheel(prepared.wheels, "thing", version, "")
+    (prepared.folder / "needs.txt").write_text("torch==2.13.0\nthing>=1\n", encoding="utf-8")
+    packages = next((prepared.folder / ".venv" / "lib").glob("python3*/site-packages"))
+    # Tested: the oldest; then a newer one; then one that is not to be had here.
+    for tested, there in (("1.0", "1.0"), ("1.5", "1.5"), ("1.7", "1.5")):
+        (prepared.folder / "constraints.txt").write_text(f"# tested\nthing=={tested}\n", encoding="utf-8")
+        assert told(prepared.launch())["name"] == "gui"
+        assert [path.name for path in packages.glob("thing-*")] == [f"thing-{there}.dist-info"]
+    seen = prepared.log
+    assert told(prepared.launch())["name"] == "gui"
+    assert prepared.log == seen
 
 
 # --- what a person can mend ---------------------------------------------------------------------------------
