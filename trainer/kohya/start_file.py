@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainer.families.facts import read_header
 from trainer.kohya.networks import lora_type
+from trainer.lora.peft_names import in_kohyas_form
 from trainer.lora.shapes import Shape, by_module
 from trainer.lora.types import ALGORITHMS, TYPES, Algorithm, algorithm_in, rank_of
 
@@ -36,7 +37,8 @@ class StartFile:
 
 def read_start_file(path: Path) -> StartFile | None:
     """What a .safetensors file holds; None where it is no LoRA. Raises ModelUnreadableError, OSError."""
-    return start_file_of(*read_header(path))
+    shapes, metadata = read_header(path)
+    return start_file_of(in_kohyas_form(shapes, shapes), metadata)
 
 
 def shapes_by_module(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]:

@@ -13,7 +13,9 @@ from torch import Tensor
 from trainer.errors import UserError
 from trainer.files.file_hashes import legacy_hash, tensors_hash
 from trainer.files.whole_file import write_whole
-from trainer.lora.types import ALGORITHMS
+from trainer.lora.peft_names import in_kohyas_form
+from trainer.lora.shapes import by_module
+from trainer.lora.types import ALGORITHMS, algorithm_in, rank_of
 from trainer.models.tensor_file import open_tensor_file
 
 READABLE_BY_ALL = 0o644
@@ -53,11 +55,31 @@ def with_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> d
 
 
 def load_lora(path: Path, setting: str = "network_weights") -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a LoRA file. Raises UserError for a file that is none, damaged or unsafe."""
+    """Tensors, under kohya's names, and metadata of a LoRA file.
+
+    Raises UserError for a file that is none, damaged or unsafe, or holds inf or NaN.
+    """
     file = open_tensor_file(path, setting)
-    if not any(key.endswith(WEIGHTS) for key in file.shapes):
+    names = in_kohyas_form({key: key for key in file.shapes}, file.shapes)
+    if not any(key.endswith(WEIGHTS) for key in names):
         raise UserError("core.not_a_lora", setting, name=path.name)
-    return {key: file.read(key) for key in file.shapes}, dict(file.metadata)
+    tensors = {key: file.read(stored) for key, stored in names.items()}
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError("core.weights_not_finite", setting, name=path.name, tensor=key)
+    return {**tensors, **_alphas_of_ranks(tensors)}, dict(file.metadata)
+
+
+def _alphas_of_ranks(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """An alpha equal to the rank where a file has none, or 0 (as the reference's trainer takes it)."""
+    found: dict[str, Tensor] = {}
+    for name, entries in by_module(tensors).items():
+        shapes = {entry: tuple(tensor.shape) for entry, tensor in entries.items()}
+        algorithm = algorithm_in(shapes)
+        has_none = "alpha" not in entries or not entries["alpha"].any()
+        if algorithm and ALGORITHMS[algorithm].has_alpha and has_none and (rank := rank_of(shapes)):
+            found[f"{name}.alpha"] = torch.tensor(float(rank))
+    return found
 
 
 def alphas(tensors: Mapping[str, Tensor]) -> dict[str, float]:

@@ -10,7 +10,12 @@ from trainer.data.datasets import Dataset, Subset
 from trainer.errors import UserError
 from trainer.families.detect import read_model
 from trainer.families.facts import ModelUnreadableError
+from trainer.families.known import known_facts
+from trainer.families.table import FAMILIES, named_by
+from trainer.files.safetensors_header import HeaderError
+from trainer.kohya.start_file import read_start_file
 from trainer.lora.blocks import block_rates, sizes_of
+from trainer.lora.numbers import odd_numbers
 from trainer.lora.types import ALGORITHMS, algorithm_of
 from trainer.plan.key_values import rewritten
 from trainer.plan.lr_schedule import SETTING as SCHEDULE_ARGS
@@ -50,7 +55,7 @@ def check(settings: Settings, datasets: Sequence[Dataset]) -> Iterator[Problem]:
     yield from _check_optimizer(settings.optimizer)
     yield from _check_network(settings.network)
     yield from _check_blocks(settings.network)
-    yield from _check_weights(settings.network)
+    yield from _check_weights(settings.network, settings.model)
     yield from lora_type.check(settings.network, settings.optimizer)
     yield from _check_noise(settings.noise, settings.loss.v_pred_like_loss, settings.model)
     yield from _check_precision(settings.machine)
@@ -216,20 +221,38 @@ def _check_blocks(network: Network) -> Iterator[Problem]:
         yield hint("down_lr_weight", "preflight.blocks_all_zero", fix)
 
 
-def _check_weights(network: Network) -> Iterator[Problem]:
+def _check_weights(network: Network, model: Model) -> Iterator[Problem]:
     key, path = "network_weights", Path(network.network_weights)
     if network.network_weights and not path.is_file():
         values = {"label": SETTINGS[key].spec.label, "path": network.network_weights}
         yield block(key, "preflight.file_not_found", {key: ""}, **values)
     elif network.network_weights and path.suffix.lower() == ".safetensors":
-        try:
-            is_lora = read_model(path).kind == "lora"
-        except (ModelUnreadableError, OSError):
-            is_lora = False
-        if not is_lora:
-            yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
+        yield from _check_lora_file(path, model)
     if network.dim_from_weights and not network.network_weights:
         yield hint("dim_from_weights", "preflight.dim_without_weights", {"dim_from_weights": False})
+
+
+def _check_lora_file(path: Path, model: Model) -> Iterator[Problem]:
+    """A LoRA, of the base model's family, with numbers in it."""
+    key = "network_weights"
+    try:
+        facts, numbers = read_model(path), odd_numbers(path)
+    except (ModelUnreadableError, HeaderError, OSError):
+        yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
+        return
+    base = known_facts(model)
+    wanted = (base and base.family) or named_by(model).key
+    if facts.kind != "lora":
+        yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
+    elif facts.title or facts.family not in (None, wanted):
+        found = facts.title or FAMILIES[facts.family or wanted].title
+        values = {"name": path.name, "found": found, "wanted": FAMILIES[wanted].title}
+        yield block(key, "preflight.weights_family", {key: ""}, **values)
+    elif numbers.not_finite:
+        values = {"name": path.name, "tensor": numbers.not_finite[:80]}
+        yield block(key, "core.weights_not_finite", {key: ""}, **values)
+    elif numbers.zero_alphas and (start := read_start_file(path)) and ALGORITHMS[start.algorithm].has_alpha:
+        yield hint(key, "preflight.weights_alpha_zero", name=path.name)
 
 
 def _check_noise(noise: Noise, v_pred_like_loss: float, model: Model) -> Iterator[Problem]:

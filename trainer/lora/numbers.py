@@ -1,0 +1,61 @@
+"""Whether a LoRA file holds numbers throughout, and an alpha that says something. Loads no torch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from trainer.files.safetensors_header import Entry, HeaderError, read_header
+
+EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}
+"""Kind of number -> how it is read as a whole one, and the bits that are all set in inf and NaN."""
+PIECE = 1 << 22
+
+
+class Odd(NamedTuple):
+    """What is odd about a file's numbers."""
+
+    not_finite: str
+    """The first tensor that holds inf or NaN; "" for none."""
+    zero_alphas: int
+    """Modules whose alpha is 0."""
+
+
+def odd_numbers(path: Path) -> Odd:
+    """Read every number of a .safetensors file; remembered until it changes. Raises HeaderError, OSError."""
+    stat = path.stat()
+    return _odd_numbers(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _odd_numbers(path: Path, _changed: int, _size: int) -> Odd:
+    header = read_header(path)
+    not_finite, zeros = "", 0
+    with path.open("rb") as file:
+        for name, entry in sorted(header.entries.items(), key=lambda item: item[1].begin):
+            if entry.dtype not in EXPONENTS:
+                continue
+            if not not_finite and not _is_finite(file, header.start, entry):
+                not_finite = name
+            if name.endswith(".alpha"):
+                file.seek(header.start + entry.begin)
+                zeros += not any(file.read(entry.end - entry.begin))
+    return Odd(not_finite, zeros)
+
+
+def _is_finite(file: BinaryIO, start: int, entry: Entry) -> bool:
+    whole, exponent = EXPONENTS[entry.dtype]
+    file.seek(start + entry.begin)
+    left = entry.end - entry.begin
+    while left:
+        data = file.read(min(PIECE, left))
+        if not data:
+            raise HeaderError("incomplete", left)
+        bits = np.frombuffer(data, whole)
+        if bool(((bits & exponent) == exponent).any()):
+            return False
+        left -= len(data)
+    return True

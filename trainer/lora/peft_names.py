@@ -1,0 +1,60 @@
+"""LoRA files as diffusers and PEFT write them: their names in kohya's form. Loads no torch.
+
+unet.mid_block.attentions.0.proj_in.lora_A.weight: lora_unet_mid_block_attentions_0_proj_in.lora_down.weight.
+The endings of all ages are those in diffusers' utils/state_dict_utils.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from trainer.families.lora_family import lora_family
+from trainer.families.table import FAMILIES, SD1
+from trainer.families.unet import Shapes
+from trainer.settings import FamilyKey
+
+Value = TypeVar("Value")
+PARTS = re.compile(r"^(?:base_model\.model\.)?(unet|text_encoder(?:_2)?)\.(?:base_model\.model\.)?(.+)$")
+OLD = re.compile(r"\.processor\.(to_(?:q|k|v|out))_lora(?=\.)")
+SIDE = re.compile(
+    r"\.(?:(?:lora|lora_linear_layer)\.(down|up)|lora_([AB])(?:\.default(?:_\d+)?)?|(down|up))\.weight$"
+)
+SIDES = {"A": "down", "B": "up", "down": "down", "up": "up"}
+
+
+def kohya_key(name: str, family: FamilyKey = SD1.key) -> str:
+    """A tensor's name in kohya's form; "" for what is none of a LoRA in diffusers' form."""
+    found = PARTS.match(name)
+    if not found:
+        return ""
+    part, path = found.groups()
+    path = OLD.sub(lambda old: f".{old[1]}" + (".0" if old[1] == "to_out" else ""), path)
+    if path.endswith(".alpha"):
+        module, entry = path.removesuffix(".alpha"), "alpha"
+    elif side := SIDE.search(path):
+        module, entry = path[: side.start()], f"lora_{SIDES[side[1] or side[2] or side[3]]}.weight"
+    else:
+        return ""
+    return f"{_module(part, module, family)}.{entry}"
+
+
+def _module(part: str, path: str, family: FamilyKey) -> str:
+    facts = FAMILIES[family]
+    if part == "unet":
+        return facts.lora_key(path)
+    return facts.text_key(min(int(part == "text_encoder_2"), len(facts.text_encoders) - 1), path)
+
+
+def is_peft(names: Iterable[str]) -> bool:
+    """Whether these are tensors of a LoRA in diffusers' form."""
+    return any(map(kohya_key, names))
+
+
+def in_kohyas_form(tensors: Mapping[str, Value], shapes: Shapes) -> dict[str, Value]:
+    """The tensors under kohya's names; as they are where they have these already."""
+    if not is_peft(tensors):
+        return dict(tensors)
+    family = lora_family(shapes, {}) or SD1.key
+    return {kohya_key(name, family) or name: value for name, value in tensors.items()}
