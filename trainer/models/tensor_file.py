@@ -147,3 +147,8 @@ def _is_blown_up(tensor: Tensor) -> bool:
 
 def _converted(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
+
+
+def raw_bytes(tensor: Tensor) -> memoryview:
+    """A tensor's numbers as a file holds them."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -1,0 +1,143 @@
+"""LoRAs into a base model and out of the difference of two: the model in between does what the LoRA did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.checkpoints import random_model, write_checkpoint
+from trainer.errors import UserError
+from trainer.families.table import FAMILIES
+from trainer.models.checkpoint_names import places
+from trainer.network.lora_file import save_lora
+from trainer.network.network import build_network
+from trainer.network.weights import change_of
+from trainer.settings import FamilyKey, Network
+from trainer.tools.difference import Options, extract_difference
+from trainer.tools.into_checkpoint import merge_into
+from trainer.tools.merge import Share
+
+Made = Callable[..., tuple[Path, Path]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """(checkpoint, LoRA) of a family, the LoRA as our own network writes it for that model."""
+    folder = tmp_path_factory.mktemp("made")
+
+    def make(family: FamilyKey, **values: object) -> tuple[Path, Path]:
+        torch.manual_seed(0)
+        model = random_model(family)
+        base = folder / f"{family}.safetensors"
+        if not base.exists():
+            write_checkpoint(base, model)
+        network = build_network(model, Network(**{"network_dim": 2, "network_alpha": 1, **values}))  # pyright: ignore[reportArgumentType]
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.add_(torch.randn_like(weight) * 0.1)
+        path = folder / f"{family}-{len(list(folder.iterdir()))}.safetensors"
+        save_lora(path, network.state_dict(), {"ss_base_model_version": FAMILIES[family].version})
+        return base, path
+
+    return make
+
+
+def entries(tensors: dict[str, torch.Tensor], module: str) -> dict[str, torch.Tensor]:
+    return {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{module}.")}
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_every_weight_gets_its_change_and_no_other_is_touched(
+    family: FamilyKey, made: Made, tmp_path: Path
+) -> None:
+    base, lora = made(family)
+    merged = merge_into(base, [Share(lora, 0.5), Share(lora, 0.25)], tmp_path / "m.safetensors")
+    before, after, tensors = load_file(base), load_file(merged.path), load_file(lora)
+    modules = {key.partition(".")[0] for key in tensors}
+    assert (merged.changed, merged.left_out) == (len(modules), ())
+    found = places(before, FAMILIES[family])
+    for module in modules:
+        rows = found[module].rows(len(before[found[module].tensor]))
+        weight = before[found[module].tensor][rows]
+        wanted = weight + 0.75 * change_of(entries(tensors, module)).reshape(weight.shape)
+        assert torch.allclose(after[found[module].tensor][rows], wanted, atol=1e-6)
+    touched = {found[module].tensor for module in modules}
+    assert all(torch.equal(before[name], after[name]) for name in before.keys() - touched)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "LyCORIS/LoHa",
+        "LyCORIS/LoKr",
+        "LyCORIS/GLoRA",
+        "LyCORIS/iA3",
+        "LyCORIS/Diag-OFT",
+        "LyCORIS/Native Fine-Tuning",
+    ],
+)
+def test_other_types_change_the_model_as_in_training(kind: str, made: Made, tmp_path: Path) -> None:
+    base, lora = made("sd1", LoRA_type=kind, LyCORIS_preset="attn-only")
+    merged = merge_into(base, [Share(lora)], tmp_path / "m.safetensors")
+    assert not merged.left_out
+    before, after, tensors = load_file(base), load_file(merged.path), load_file(lora)
+    module = next(key.partition(".")[0] for key in tensors if key.startswith("lora_unet_"))
+    name = places(before, FAMILIES["sd1"])[module].tensor
+    wanted = before[name] + change_of(entries(tensors, module), before[name])
+    assert (after[name] - before[name]).abs().max() > 1e-4
+    assert torch.allclose(after[name], wanted, atol=1e-6)
+
+
+def test_each_tensor_keeps_its_precision_or_takes_the_wanted_one(made: Made, tmp_path: Path) -> None:
+    base, lora = made("sd1")
+    save_file({name: tensor.half() for name, tensor in load_file(base).items()}, tmp_path / "h.safetensors")
+    kept = merge_into(tmp_path / "h.safetensors", [Share(lora)], tmp_path / "k.safetensors")
+    wider = merge_into(tmp_path / "h.safetensors", [Share(lora)], tmp_path / "w.safetensors", "bf16")
+    assert {tensor.dtype for tensor in load_file(kept.path).values()} == {torch.float16}
+    assert {tensor.dtype for tensor in load_file(wider.path).values()} == {torch.bfloat16}
+
+
+def test_a_lora_of_another_family_is_refused_and_nothing_written(made: Made, tmp_path: Path) -> None:
+    base, lora = made("sdxl")[0], made("sd1")[1]
+    with pytest.raises(UserError) as refused:
+        merge_into(base, [Share(lora)], tmp_path / "m.safetensors")
+    assert refused.value.message.code == "tools.other_family"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_what_was_merged_in_comes_out_again(family: FamilyKey, made: Made, tmp_path: Path) -> None:
+    base, lora = made(family, LoRA_type="Kohya LoCon", conv_dim=2, conv_alpha=1)
+    merge_into(base, [Share(lora, 3)], tmp_path / "m.safetensors")
+    options = Options(rank=2, conv_rank=2, clamp_quantile=1, least=0)
+    out = load_file(
+        extract_difference(base, tmp_path / "m.safetensors", tmp_path / "x.safetensors", options, "float")
+    )
+    tensors, found = load_file(lora), places(load_file(base), FAMILIES[family])
+    ours, theirs = (
+        {found[module]: module for module in {key.partition(".")[0] for key in file}}
+        for file in (out, tensors)
+    )
+    assert ours.keys() == theirs.keys()
+    for place, module in theirs.items():
+        wanted = 3 * change_of(entries(tensors, module)).flatten(1)
+        assert torch.allclose(change_of(entries(out, ours[place])).flatten(1), wanted, atol=1e-4)
+
+
+def test_equal_text_encoders_are_left_out(made: Made, tmp_path: Path) -> None:
+    base, lora = made("sd1")
+    unet = {key: tensor for key, tensor in load_file(lora).items() if key.startswith("lora_unet_")}
+    save_lora(tmp_path / "u.safetensors", unet, {})
+    merge_into(base, [Share(tmp_path / "u.safetensors")], tmp_path / "m.safetensors")
+    out = load_file(extract_difference(base, tmp_path / "m.safetensors", tmp_path / "x.safetensors"))
+    assert all(key.startswith("lora_unet_") for key in out)
+
+
+def test_models_of_two_families_are_refused(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        extract_difference(made("sd1")[0], made("sdxl")[0], tmp_path / "x.safetensors")
+    assert refused.value.message.code == "tools.two_families"

@@ -1,0 +1,90 @@
+"""Where in a checkpoint the weight lies that a LoRA file's module changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from trainer.families.family import Family, TextEncoder
+from trainer.models.single_file import UNET, shipped_config
+
+WEIGHT = ".weight"
+STACKED = re.compile(r"transformer\.resblocks\.(\d+)\.attn\.in_proj_weight")
+OPEN_CLIP_LAYER = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)\.weight")
+OPEN_CLIP = {
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+"""OpenCLIP's names of a layer's modules, and transformers'."""
+
+
+class Place(NamedTuple):
+    """A tensor of the checkpoint, or one third of its rows where query, key and value are stacked."""
+
+    tensor: str
+    third: int | None = None
+
+    def rows(self, height: int) -> slice:
+        """Its rows in a tensor of so many."""
+        if self.third is None:
+            return slice(0, height)
+        return slice(self.third * height // 3, (self.third + 1) * height // 3)
+
+
+def places(names: Iterable[str], family: Family) -> dict[str, Place]:
+    """LoRA module -> place, for a one-file checkpoint's tensor names.
+
+    SDXL's UNet is found under both namings in use: the original layout's and diffusers'.
+    """
+    known = list(names)
+    found: dict[str, Place] = {}
+    for path, name in denoiser_paths(known, family).items():
+        for key in (f"lora_unet_{path.replace('.', '_')}", family.lora_key(path)):
+            found[key] = Place(name)
+    for index, encoder in enumerate(family.text_encoders):
+        found |= {family.text_key(index, path): place for path, place in _text_paths(known, encoder)}
+    return found
+
+
+def denoiser_paths(names: Iterable[str], family: Family) -> dict[str, str]:
+    """diffusers' path -> the checkpoint's name, by converting names that carry themselves as their value."""
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    marked = {name: torch.empty(0) for name in names if name.startswith(UNET)}
+    owner = {id(mark): name for name, mark in marked.items()}
+    converted = convert_ldm_unet_checkpoint(dict(marked), shipped_config(family.key, "unet"))
+    return {
+        path.removesuffix(WEIGHT): owner[id(mark)]
+        for path, mark in converted.items()
+        if path.endswith(WEIGHT) and id(mark) in owner
+    }
+
+
+def _text_paths(names: Iterable[str], encoder: TextEncoder) -> Iterator[tuple[str, Place]]:
+    """transformers' path and its place for each module of a text encoder."""
+    for name in names:
+        if not name.startswith(encoder.checkpoint):
+            continue
+        path = name.removeprefix(encoder.checkpoint)
+        if encoder.layout == "clip":
+            yield path.removesuffix(WEIGHT), Place(name)
+        elif stacked := STACKED.fullmatch(path):
+            for third, part in enumerate("qkv"):
+                yield f"encoder.layers.{stacked[1]}.self_attn.{part}_proj", Place(name, third)
+        elif (layer := OPEN_CLIP_LAYER.fullmatch(path)) and layer[2] in OPEN_CLIP:
+            yield f"encoder.layers.{layer[1]}.{OPEN_CLIP[layer[2]]}", Place(name)
+
+
+def folder_places(names: Iterable[str], part: str, family: Family) -> dict[str, Place]:
+    """The same for one file of a diffusers folder; `part` is the folder's name inside it."""
+    paths = [name.removesuffix(WEIGHT) for name in names if name.endswith(WEIGHT)]
+    if part == "unet":
+        return {family.lora_key(path): Place(path + WEIGHT) for path in paths} | {
+            f"lora_unet_{path.replace('.', '_')}": Place(path + WEIGHT) for path in paths
+        }
+    index = next((i for i, told in enumerate(family.text_encoders) if told.part == part), None)
+    return {} if index is None else {family.text_key(index, path): Place(path + WEIGHT) for path in paths}

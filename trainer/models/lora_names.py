@@ -1,0 +1,53 @@
+"""LoRA modules' names: kohya's (lora_unet_…) and diffusers' paths (unet.….to_q), both ways."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import torch
+
+from trainer.families.family import Family
+from trainer.families.table import FAMILIES
+from trainer.models.single_file import shipped_config
+from trainer.settings import FamilyKey
+
+TEXT_MODULE = re.compile(
+    r"(?:text_model_)?encoder_layers_(\d+)_(self_attn|mlp)_(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+)
+
+
+def diffusers_path(module: str, family: Family) -> tuple[str, str] | None:
+    """(part, path) of a kohya module: ("unet", "down_blocks.0…to_q"); None where the family has none such."""
+    if module.startswith("lora_unet_"):
+        path = _unet_paths(family.key).get(module)
+        return ("unet", path) if path else None
+    for told in sorted(family.text_encoders, key=lambda told: -len(told.lora)):
+        if module.startswith(f"{told.lora}_"):
+            found = TEXT_MODULE.fullmatch(module.removeprefix(f"{told.lora}_"))
+            return (
+                (told.part, f"text_model.encoder.layers.{found[1]}.{found[2]}.{found[3]}") if found else None
+            )
+    return None
+
+
+def kohya_module(part: str, path: str, family: Family) -> str | None:
+    """The way back; None for a part that the family does not have."""
+    if part == "unet":
+        return family.lora_key(path)
+    index = next((i for i, told in enumerate(family.text_encoders) if told.part == part), None)
+    return None if index is None else family.text_key(index, path)
+
+
+@cache
+def _unet_paths(key: FamilyKey) -> dict[str, str]:
+    """kohya's names, and diffusers' names in kohya's style, of all modules of the family's UNet."""
+    from diffusers import UNet2DConditionModel
+
+    family = FAMILIES[key]
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(shipped_config(key, "unet"))
+    paths = [path for path, module in unet.named_modules() if getattr(module, "weight", None) is not None]  # pyright: ignore[reportAttributeAccessIssue]  # from_config is typed as a tuple
+    return {f"lora_unet_{path.replace('.', '_')}": path for path in paths} | {
+        family.lora_key(path): path for path in paths
+    }

@@ -1,0 +1,183 @@
+"""LoRAs merged into a base model: a model that needs no LoRA any more.
+
+W + strength · ΔW for every weight, tensor by tensor from file to file: the model is never in memory.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.errors import UserError
+from trainer.families.detect import read_model
+from trainer.families.facts import ModelUnreadableError
+from trainer.families.family import Family
+from trainer.families.lora_family import lora_family
+from trainer.families.table import FAMILIES
+from trainer.files.safetensors_writer import Planned, write_safetensors
+from trainer.files.whole_file import partial_of
+from trainer.tools.lora_files import LoraFile, Report, SavePrecision, silent
+from trainer.tools.merge import Share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainer.models.checkpoint_names import Place
+
+PARTS = ("unet", "text_encoder", "text_encoder_2")
+"""Folders of a diffusers model that a LoRA changes."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What was done."""
+
+    path: Path
+    changed: int
+    """Modules that were changed."""
+    left_out: tuple[str, ...] = ()
+    """Modules of the LoRAs that the model does not have."""
+
+
+def merge_into(
+    model: Path,
+    shares: Sequence[Share],
+    output: Path,
+    precision: SavePrecision | None = None,
+    report: Report = silent,
+) -> Merged:
+    """Write `model` (one file, or a diffusers folder) with the LoRAs in it to `output`.
+
+    `precision` None keeps each tensor's own. Raises UserError for files that do not go together,
+    StopRequested, OSError; then nothing stands under `output`.
+    """
+    family = _family(model)
+    loras = [LoraFile(share.path, "loras") for share in shares]
+    work = _Work(family, loras, [share.strength for share in shares], precision, report)
+    if model.is_dir():
+        work.folder(model, output)
+    else:
+        work.one_file(model, output)
+    return Merged(output, len(work.met), tuple(sorted(work.wanted - work.met)))
+
+
+def _family(model: Path) -> Family:
+    try:
+        facts = read_model(model)
+    except (ModelUnreadableError, OSError) as error:
+        raise UserError("tools.model_unreadable", "model", name=model.name) from error
+    if not facts.family:
+        raise UserError("tools.model_unknown", "model", name=model.name)
+    return FAMILIES[facts.family]
+
+
+class _Work:
+    """One merge on its way through the files of a model."""
+
+    def __init__(
+        self,
+        family: Family,
+        loras: Sequence[LoraFile],
+        strengths: Sequence[float],
+        precision: SavePrecision | None,
+        report: Report,
+    ) -> None:
+        self.family, self.loras, self.strengths = family, loras, strengths
+        self.precision, self.report = precision, report
+        self.wanted = {name for lora in loras for name in lora.modules}
+        self.met: set[str] = set()
+
+    def one_file(self, model: Path, output: Path) -> None:
+        from trainer.models.checkpoint_names import places
+        from trainer.models.tensor_file import open_tensor_file
+
+        places_of = places(open_tensor_file(model, "model").shapes, self.family)
+        self._expect(places_of)
+        self._file(model, output, places_of)
+
+    def folder(self, model: Path, output: Path) -> None:
+        partial = partial_of(output)
+        try:
+            shutil.copytree(model, partial, ignore=shutil.ignore_patterns(".*"))
+            weights = [path for part in PARTS for path in sorted((model / part).glob("*.safetensors"))]
+            found = {path: self._folder_places(path) for path in weights}
+            self._expect({name: place for names in found.values() for name, place in names.items()})
+            for path, names in found.items():
+                self._file(path, partial / path.relative_to(model), names)
+            partial.replace(output)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _folder_places(self, weights: Path) -> dict[str, Place]:
+        """LoRA module -> tensor, for one file of a diffusers folder."""
+        from trainer.models.checkpoint_names import folder_places
+        from trainer.models.tensor_file import open_tensor_file
+
+        return folder_places(open_tensor_file(weights, "model").shapes, weights.parent.name, self.family)
+
+    def _expect(self, places: Mapping[str, Place]) -> None:
+        """A LoRA of another family, or one of which this model has nothing, is refused."""
+        for lora in self.loras:
+            told = lora_family(lora.file.shapes, lora.metadata)
+            if told not in {None, self.family.key} or not places.keys() & lora.modules.keys():
+                values = {"name": lora.path.name, "family": self.family.title}
+                raise UserError("tools.other_family", "loras", **values)
+
+    def _file(self, source: Path, target: Path, places: Mapping[str, Place]) -> None:
+        """One file of weights with the changes in it."""
+        from trainer.models.tensor_file import DTYPES, open_tensor_file, raw_bytes
+        from trainer.tools.lora_files import KINDS
+
+        file = open_tensor_file(source, "model")
+        kinds = {dtype: kind for kind, dtype in DTYPES.items()}
+        owners: dict[str, list[str]] = {}
+        for module, place in places.items():
+            if module in self.wanted:
+                owners.setdefault(place.tensor, []).append(module)
+                owners.setdefault(place.tensor.removesuffix(".weight") + ".bias", []).append(module)
+        planned: dict[str, Planned] = {}
+        for name, shape in file.shapes.items():
+            dtype = file.read(name).dtype
+            kind = KINDS[self.precision] if self.precision and dtype.is_floating_point else kinds[dtype]
+            planned[name] = Planned(kind, shape)
+        done = 0
+
+        def read(name: str) -> memoryview:
+            nonlocal done
+            self.report(done, len(planned))
+            done += 1
+            tensor = file.read(name)
+            for module in owners.get(name, ()):
+                tensor = self._changed(tensor, module, places[module], bias=name != places[module].tensor)
+            stored = tensor.to(DTYPES[planned[name].dtype])
+            return raw_bytes(stored)
+
+        write_safetensors(target, planned, read, file.metadata)
+
+    def _changed(self, tensor: Tensor, module: str, place: Place, *, bias: bool) -> Tensor:
+        """A weight, or a bias, with what all LoRAs add to it."""
+        whole = tensor.float()
+        rows = place.rows(len(whole)) if not bias else slice(None)
+        for lora, strength in zip(self.loras, self.strengths, strict=True):
+            if module in lora.modules:
+                part = whole[rows]
+                added = _added(lora.entries(module), part, bias=bias)
+                if added is not None:
+                    whole[rows] = part + strength * added.reshape(part.shape)
+                    self.met.add(module)
+        return whole
+
+
+def _added(entries: Mapping[str, Tensor], weight: Tensor, *, bias: bool) -> Tensor | None:
+    """What a module's entries add to its weight or its bias."""
+    from trainer.network.weights import change_of
+
+    if bias:
+        found = entries.get("diff_b", entries.get("b_norm"))
+        return None if found is None else found.float()
+    if "w_norm" in entries:
+        return entries["w_norm"].float()
+    return change_of(entries, weight)
