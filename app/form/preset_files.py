@@ -17,7 +17,7 @@ from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.kohya.source import flatten
 from trainer.settings import SETTINGS
 
-READ = (".json", ".toml", ".txt", ".safetensors")
+READ = (".json", ".toml", ".txt", ".safetensors", ".yaml", ".yml")
 """Files of settings, commands in a text file, LoRA files that tell how they were made."""
 WRITTEN = (".json", ".toml")
 NAMED = (".toml", ".txt")

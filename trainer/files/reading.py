@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from trainer.errors import UserError
 
 if sys.version_info >= (3, 11):
@@ -20,6 +22,8 @@ else:
 
 MOST_BYTES = 2_000_000
 """The largest file of settings; kohya_ss's own are below 10 KB, our presets too."""
+MOST_ALIASES = 20
+"""Of YAML: each may stand for a whole table, and a table may hold more of them."""
 MOST_KEYS = 3_000
 DEEPEST = 8
 HALF_LETTERS = re.compile("[\ud800-\udfff]")
@@ -153,6 +157,21 @@ def _deepest_key(text: str) -> int:
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file's table. Raises UserError."""
     return parse_toml(decode(read_bytes(path), path.name), path.name)
+
+
+def parse_yaml(text: str, name: str) -> dict[str, Any]:
+    """A mapping in YAML: plain values only, few aliases. Raises UserError like `parse_json`."""
+
+    def load() -> Any:
+        try:
+            events = yaml.parse(text, Loader=yaml.SafeLoader)
+            if sum(isinstance(event, yaml.AliasEvent) for event in events) > MOST_ALIASES:
+                raise ValueError(f"more than {MOST_ALIASES} aliases")
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(" ".join(str(error).split())) from error
+
+    return _checked(load, "", name, "YAML")
 
 
 def read_table(path: Path) -> dict[str, Any]:

@@ -57,6 +57,12 @@ def read_kohya(data: Mapping[str, Any]) -> Imported:
     age = recognise(data)
     draft = Draft(age.defaults())
     _read_keys(draft, dict(data), age)
+    known = sum(key in ages.KNOWN_KEYS or key in RENAMED or key in OTHER_FAMILY for key in data)
+    if 2 * known < len(data):
+        draft.entries = [
+            replace(entry, attention=True) if entry.kind == "unknown" else entry for entry in draft.entries
+        ]
+        return draft.finish("unknown", order=data)
     _notes_on_absent(draft, data, age)
     return draft.finish("kohya_ss", str(age), order=data)
 

@@ -9,7 +9,10 @@ from typing import Any, Literal, get_args
 from trainer.messages import Language, Message, say
 from trainer.settings import SETTINGS, Settings
 
-Source = Literal["lora_atelier", "kohya_ss", "sd_scripts", "lora_file"]
+Source = Literal[
+    "lora_atelier", "kohya_ss", "sd_scripts", "lora_file", "onetrainer", "lora_easy", "ai_toolkit",
+    "simpletuner", "unknown",
+]  # fmt: skip
 Kind = Literal["taken", "renamed", "converted", "defaulted", "out_of_range", "other_family", "unknown"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from trainer.files.reading import (
     decode,
     parse_json,
     parse_toml,
+    parse_yaml,
     read_bytes,
     read_table,
     readings,
@@ -22,6 +24,7 @@ from trainer.files.roots import MayRead
 from trainer.kohya.command import Command, is_command, read_command, shell_variables
 from trainer.kohya.datasets import is_dataset, take_dataset
 from trainer.kohya.draft import OWN, Draft
+from trainer.kohya.foreign import program_of, read_foreign
 from trainer.kohya.lora_metadata import read_lora
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
@@ -30,6 +33,8 @@ from trainer.kohya.report import Entry, Imported
 SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_args"}
 KOHYA_ONLY = {"LoRA_type", "max_resolution", "optimizer", OWN}
 """kohya_ss's own names for what sd-scripts calls otherwise."""
+YAML = re.compile(r"^(---|job:|config:\s*$)", re.MULTILINE)
+"""Beginnings of lines by which a text is YAML (ai-toolkit's)."""
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -91,12 +96,17 @@ def read_text(text: str, path: str = "", may_read: MayRead | None = None) -> Imp
         return read_mapping(parse_json(text, name), path, may_read)
     if not path.lower().endswith(".toml") and is_command(text):
         return _from_command(read_command(text), path, may_read)
+    if path.lower().endswith((".yaml", ".yml")) or YAML.search(text):
+        return read_mapping(parse_yaml(text, name), path, may_read)
     table = parse_toml(text, name)
-    return read_mapping(table if OWN in table or is_dataset(table) else flatten(table), path, may_read)
+    whole = OWN in table or is_dataset(table) or program_of(table)
+    return read_mapping(table if whole else flatten(table), path, may_read)
 
 
 def read_mapping(data: Mapping[str, Any], path: str = "", may_read: MayRead | None = None) -> Imported:
-    """Settings from kohya_ss's keys, from ours, from sd-scripts', or from a dataset_config."""
+    """Settings from kohya_ss's keys, from ours, from sd-scripts', another program's, or a dataset_config."""
+    if OWN not in data and (program := program_of(data)):
+        return read_foreign(data, program)
     if is_dataset(data):
         beside, datasets = _apart(data)
         draft = _from_options(beside, None, path, may_read) if beside else Draft({})

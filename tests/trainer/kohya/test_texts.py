@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import string
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from trainer.kohya import read, report_lines
-from trainer.kohya.report import KINDS
+from trainer.kohya.report import KINDS, Source
 from trainer.messages import LANGUAGES, Language, texts
 
 TRAINER = Path(__file__).parents[3] / "trainer"
 BUILT = {
     *(f"kohya.{part}_{kind}" for part in ("line", "title") for kind in KINDS),
-    *(f"kohya.source_{name}" for name in ("lora_atelier", "kohya_ss", "sd_scripts", "lora_file")),
+    *(f"kohya.source_{name}" for name in get_args(Source)),
 }
 """Codes that are put together at run time."""
 
