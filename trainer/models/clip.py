@@ -6,9 +6,6 @@ own marks, and joined again.
 
 from __future__ import annotations
 
-import html
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +14,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from trainer.data.caption_tokens import clean_caption
+from trainer.data.prompt_attention import parse_weights
 from trainer.errors import UserError
-from trainer.models.prompt_attention import parse_weights
 
 CHUNK = 75
 
@@ -111,24 +109,6 @@ def _weighted_row(tokenizer: CLIPTokenizer, text: str) -> Row:
         ids += row
         weights += [weight] * len(row)
     return ids, weights
-
-
-QUOTES = str.maketrans(
-    {"\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201c": '"', "\u201d": '"', "\u201e": '"'}
-)
-COMPATIBLE = re.compile("[\ufb00-\ufb06\u0132\u0133\u01f1-\u01f3\uff01-\uff5e\uff61-\uff9f\u3000]+")
-
-
-def clean_caption(text: str) -> str:
-    """Text as CLIP's own tokenizer prepares it before lower-casing.
-
-    Entities of HTML, ligatures, full-width and half-width letters and curly quotes become plain
-    characters, so that a caption typed with a Japanese keyboard is read like the same words in ASCII.
-    """
-    if "<" not in text:
-        text = html.unescape(text)
-    text = COMPATIBLE.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
-    return unicodedata.normalize("NFC", text.translate(QUOTES))
 
 
 def _chunks(

@@ -22,6 +22,7 @@ from trainer.kohya import additional
 from trainer.plan.run import Plan, build_plan
 from trainer.preflight import (
     base_model,
+    captions,
     dataset_file,
     folders,
     limits,
@@ -59,10 +60,11 @@ class Checked:
         return any(problem.blocks for problem in self.problems)
 
 
-def check(settings: Settings, roots: Roots | None = None) -> Checked:
+def check(settings: Settings, roots: Roots | None = None, most: int | None = None) -> Checked:
     """Problems (those that stop the run first) and plan of these settings.
 
     Where strict `roots` are given and something leads out of them, nothing else is looked at.
+    `most`: how many captions and masks are looked into that were not before (None: all).
     """
     if outside := places.check(settings, roots):
         return Checked(outside, outside=True)
@@ -81,6 +83,7 @@ def check(settings: Settings, roots: Roots | None = None) -> Checked:
         *processes.check(settings.machine),
         *checks_pictures.check(datasets, [*pictures.images, *reg.images]),
         *checks_pictures.check_masks(settings.images, datasets, pictures),
+        *captions.check(settings, datasets, [*pictures.images, *reg.images], most),
     ]
     plan = _plan(settings, pictures, reg, model)
     if not plan:
@@ -109,7 +112,7 @@ def check_values(values: Mapping[str, Any], roots: Roots | None = None) -> tuple
     nearest legal values, which are also the proposed fixes.
     """
     settings, problems = checks_values.typed(clean_paths(values))
-    checked = check(settings, roots)
+    checked = check(settings, roots, captions.AT_A_LOOK)
     own = {problem.setting for problem in problems}
     others = [problem for problem in checked.problems if problem.setting not in own]
     found = replace(checked, problems=_sorted([*problems, *others]))

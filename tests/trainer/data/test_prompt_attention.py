@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.references import reference
-from trainer.models.prompt_attention import parse_weights
+from trainer.data.prompt_attention import parse_weights
 
 CASES = reference("prompt_attention")
 

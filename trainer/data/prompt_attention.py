@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 
 UP, DOWN = 1.1, 1 / 1.1
+DEEPEST, MOST_BRACKETS = 100, 1_000
+HEAVIEST = 1_000.0
+"""A weight beyond which nothing is left but noise."""
 
 TOKENS = re.compile(
     r"""
@@ -25,15 +28,12 @@ TOKENS = re.compile(
 def parse_weights(text: str) -> list[tuple[str, float]]:
     """Pieces of a caption and how much each counts. A blank caption gives one blank piece.
 
-    Raises ValueError for a weight such as 1.1.1.
+    Raises ValueError for a weight such as 1.1.1, and for brackets and weights that no one can mean.
     """
     pieces: list[tuple[str, float]] = []
+    factors: list[tuple[int, int, float]] = []  # (from piece, to piece, factor), inner brackets first
     round_open: list[int] = []
     square_open: list[int] = []
-
-    def multiply(start: int, factor: float) -> None:
-        pieces[start:] = [(piece, weight * factor) for piece, weight in pieces[start:]]
-
     for match in TOKENS.finditer(text):
         found, kind = match[0], match.lastgroup
         if kind == "escaped":
@@ -41,18 +41,25 @@ def parse_weights(text: str) -> list[tuple[str, float]]:
         elif kind == "open":
             (round_open if found == "(" else square_open).append(len(pieces))
         elif kind == "weight" and round_open:
-            multiply(round_open.pop(), float(found[1:-1]))
+            factors.append((round_open.pop(), len(pieces), float(found[1:-1])))
         elif found == ")" and round_open:
-            multiply(round_open.pop(), UP)
+            factors.append((round_open.pop(), len(pieces), UP))
         elif found == "]" and square_open:
-            multiply(square_open.pop(), DOWN)
+            factors.append((square_open.pop(), len(pieces), DOWN))
         else:
             pieces.append((found, 1.0))
-    for start in round_open:
-        multiply(start, UP)
-    for start in square_open:
-        multiply(start, DOWN)
-    return _merged(pieces) or [("", 1.0)]
+    if len(round_open) + len(square_open) > DEEPEST or len(factors) > MOST_BRACKETS:
+        raise ValueError("brackets")
+    factors += [(start, len(pieces), UP) for start in round_open]
+    factors += [(start, len(pieces), DOWN) for start in square_open]
+    weights = [weight for _, weight in pieces]
+    for start, end, factor in factors:
+        weights[start:end] = [weight * factor for weight in weights[start:end]]
+    if not all(abs(weight) <= HEAVIEST for weight in weights):
+        raise ValueError("weight")
+    return _merged([(piece, weight) for (piece, _), weight in zip(pieces, weights, strict=True)]) or [
+        ("", 1.0)
+    ]
 
 
 def _merged(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
