@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILE = "constraints.txt"
-EXTRAS = ("gpu", "wandb", "test")
+EXTRAS = ("gpu", "wandb", "quick", "test")
 OF_TORCH = re.compile(r"(torch|triton|nvidia|cuda|xformers)\b")
 HEAD = """\
 # What was tested: written by python -m app.launch.pins, read by the launcher, which chooses PyTorch itself.

@@ -41,7 +41,7 @@ def wanted(project: dict[str, Any]) -> Iterator[Requirement]:
     """Everything but PyTorch and what goes with its build."""
     extras = [line for extra in EXTRAS for line in project["optional-dependencies"][extra]]
     for line in (*project["dependencies"], *extras):
-        if Requirement(line).name != "torch":
+        if Requirement(line).name not in ("torch", "lora-atelier"):
             yield Requirement(line)
 
 
