@@ -8,6 +8,7 @@ so that a running job can be read in either language.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -61,6 +62,18 @@ def texts(language: Language, folder: Path = Path(__file__).parent / "texts") ->
     return merged
 
 
+ONE = re.compile(
+    r"(?<![\d.,/×-])1 (caption files|captions|pictures|files|folders|options|remarks|caches)\b"
+    r"(?: (are|have|become|lose|belong|do)\b)?"
+)
+VERBS = {"are": "is", "have": "has", "become": "becomes", "lose": "loses", "belong": "belongs", "do": "does"}
+
+
+def _singular(found: re.Match[str]) -> str:
+    """ "1 pictures are" as "1 picture is"."""
+    return f"1 {found[1][:-1]}" + (f" {VERBS[found[2]]}" if found[2] else "")
+
+
 def say(message: Message, language: Language = "en") -> Said:
     """The message in words, and messages among its values. KeyError for a code that the texts lack."""
     parts = texts(language)["messages"][message.code]
@@ -69,4 +82,6 @@ def say(message: Message, language: Language = "en") -> Said:
         for name, value in message.values.items()
     }
     filled = {name: str(text).format_map(values) for name, text in parts.items()}
+    if language == "en":
+        filled = {name: ONE.sub(_singular, text) for name, text in filled.items()}
     return Said(**filled, stop="。" if language == "ja" else ".")

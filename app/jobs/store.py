@@ -214,12 +214,16 @@ class JobStore:
 
     def lock(self) -> FileLock:
         """Held while jobs are started or put in line; other starts of this program wait for it."""
+        self.root.mkdir(parents=True, exist_ok=True)
         return FileLock(self.workspace / ".jobs.lock", timeout=30)
 
     def jobs(self) -> list[Job]:
-        """All jobs, newest first."""
-        with os.scandir(self.root) as entries:
-            names = [entry.name for entry in entries if self._is_a_job(entry)]
+        """All jobs, newest first; none where someone has removed their folder."""
+        try:
+            with os.scandir(self.root) as entries:
+                names = [entry.name for entry in entries if self._is_a_job(entry)]
+        except FileNotFoundError:
+            return []
         found = [Job(JobFolder(self.root / name), self) for name in sorted(names, reverse=True)]
         return [job for job in found if job.folder.settings_file.exists()]
 

@@ -57,6 +57,7 @@ def check(settings: Settings, datasets: Sequence[Dataset]) -> Iterator[Problem]:
     yield from _check_blocks(settings.network)
     yield from _check_weights(settings.network, settings.model)
     yield from lora_type.check(settings.network, settings.optimizer)
+    yield from _check_dropouts(settings.network)
     yield from _check_noise(settings.noise, settings.loss.v_pred_like_loss, settings.model)
     yield from _check_precision(settings.machine)
     subsets = [subset for dataset in datasets for subset in dataset.subsets]
@@ -255,6 +256,13 @@ def _check_lora_file(path: Path, model: Model) -> Iterator[Problem]:
         yield hint(key, "preflight.weights_alpha_zero", name=path.name)
 
 
+def _check_dropouts(network: Network) -> Iterator[Problem]:
+    """A share of 1 leaves out everything."""
+    for key in ("network_dropout", "rank_dropout", "module_dropout"):
+        if getattr(network, key) >= 1:
+            yield block(key, "preflight.dropout_all", {key: 0}, label=SETTINGS[key].spec.label)
+
+
 def _check_noise(noise: Noise, v_pred_like_loss: float, model: Model) -> Iterator[Problem]:
     if noise.min_timestep >= noise.max_timestep:
         fix = {"min_timestep": 0, "max_timestep": 1000}
@@ -263,6 +271,9 @@ def _check_noise(noise: Noise, v_pred_like_loss: float, model: Model) -> Iterato
         )
     if noise.noise_offset_type != "Multires" and noise.adaptive_noise_scale and not noise.noise_offset:
         yield hint("adaptive_noise_scale", "preflight.adaptive_alone", {"adaptive_noise_scale": 0})
+    facts = known_facts(model)
+    if noise.zero_terminal_snr and not model.v_parameterization and not (facts and facts.zero_terminal_snr):
+        yield hint("zero_terminal_snr", "preflight.zero_snr_epsilon", {"zero_terminal_snr": False})
     if v_pred_like_loss and model.v_parameterization:
         yield block("v_pred_like_loss", "preflight.v_like_with_v", {"v_pred_like_loss": 0})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -61,3 +62,12 @@ def test_a_form_is_kept_as_the_draft_only_after_it_was_looked_at(
     answers.look({"values": {"epoch": 3}, "browser": BROWSER})
     assert answers.drafts.read(BROWSER)["values"] == {"epoch": 3}
     assert look(sound_values(tmp_path), "en")["plan"]["counts"]["files"] == 1
+
+
+def test_a_page_without_its_folder_of_jobs_works_and_makes_it_again(store: JobStore):
+    shutil.rmtree(store.root)
+    assert store.jobs() == []
+    assert store.current() is None
+    assert FormAnswers(store).start({"browser": BROWSER})["job"] is None
+    with store.lock():
+        assert store.root.is_dir()

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from tests.trainer.found import find
-from tests.trainer.made import sound_values
-from trainer.preflight.check import check_values
+from tests.trainer.found import expect, find
+from tests.trainer.made import sound_settings, sound_values
+from trainer.messages import Message, say
+from trainer.preflight.check import check, check_values
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,26 @@ def test_secrets_never_stand_in_a_message(tmp_path):
         _, checked = check_values(sound_values(tmp_path) | {"huggingface_token": secret})
         said = json.dumps([p.as_json(language) for p in checked.problems for language in ("en", "ja")])
         assert "verysecret" not in said
+
+
+@pytest.mark.parametrize("key", ["network_dropout", "rank_dropout", "module_dropout"])
+def test_a_dropout_of_everything_stops_the_run(tmp_path, key):
+    expect(sound_settings(tmp_path, **{key: 1}), "preflight.dropout_all", setting=key, blocks=True)
+    assert check(sound_settings(tmp_path, **{key: 0.99})).problems == ()
+
+
+def test_zero_terminal_snr_without_v_parameterization_is_a_hint(tmp_path):
+    settings = sound_settings(tmp_path, zero_terminal_snr=True)
+    expect(settings, "preflight.zero_snr_epsilon", setting="zero_terminal_snr", blocks=False)
+    codes = {found.code for found in check(settings.replace(v_parameterization=True)).problems}
+    assert "preflight.zero_snr_epsilon" not in codes
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [("1", "1 picture is not read"), ("2", "2 pictures are not read"), ("21", "21 pictures are not read")],
+)
+def test_one_is_one(count, said):
+    values = {"label": "Image folder", "count": count, "names": "a", "example": "10_a"}
+    assert said in str(say(Message("preflight.left_no_number", values)))
+    assert "1,001 pictures" in str(say(Message("preflight.left_no_number", {**values, "count": "1,001"})))
