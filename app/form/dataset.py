@@ -114,9 +114,10 @@ def effects(subset: Subset, image: TrainImage) -> str:
 def stats(
     images: tuple[TrainImage, ...] | list[TrainImage], sizes: int, reg: int, language: Language
 ) -> list[tuple[str, str]]:
-    """(figure, what it counts)."""
-    folders = sorted({image.folder for image in images})
+    """(figure, what it counts). A picture of several datasets counts once."""
     repeats = sorted({image.repeats for image in images})
+    images = list({image.path: image for image in images}.values())
+    folders = sorted({image.folder for image in images})
     tokens = sorted({image.class_tokens for image in images})
     captions = sum(image.caption_found for image in images)
     where = folders[0] if len(folders) == 1 else word(language, "data.folders", count=len(folders))
@@ -144,7 +145,7 @@ def bucket_words(images: list[TrainImage], dataset: Dataset, settings: Settings,
 
 def without(images: tuple[TrainImage, ...] | list[TrainImage], language: Language) -> str:
     """What pictures without a caption are learned as; "" where all have one."""
-    bare = [image for image in images if not image.caption_found]
+    bare = list({image.path: image for image in images if not image.caption_found}.values())
     if not bare:
         return ""
     tokens = ", ".join(sorted({image.class_tokens for image in bare})[:3])

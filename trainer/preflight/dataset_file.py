@@ -62,6 +62,8 @@ def check(
         yield from check_reg_fits(KEY, *mine)
     yield from _remarks(file.remarks)
     yield from _masks_without_masked_loss(file, settings)
+    if settings.folders.reg_data_dir:
+        yield hint("reg_data_dir", "preflight.dataset_reg_idle", {"reg_data_dir": ""})
     yield from _beside(file, settings)
     yield from _goes_first(datasets, settings)
 

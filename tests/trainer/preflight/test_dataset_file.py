@@ -180,3 +180,11 @@ def test_masks_without_masked_loss_are_named(tmp_path):
     found(check(with_file(tmp_path, text)), "preflight.dataset_masks_idle")
     on = check(with_file(tmp_path, text, masked_loss=True))
     assert not {"preflight.dataset_masks_idle", "preflight.no_masks"} & {one.code for one in on.problems}
+
+
+def test_a_regularisation_folder_beside_the_file_is_told_to_be_idle(tmp_path):
+    text = f"[[datasets]]\n[[datasets.subsets]]\n{pictures(tmp_path)}\n"
+    checked = check(with_file(tmp_path, text, reg_data_dir=str(tmp_path / "own")))
+    assert "is_reg" in found(checked, "preflight.dataset_reg_idle")
+    assert checked.plan
+    assert checked.plan.reg_images == 0
