@@ -54,6 +54,9 @@ class Roots:
             if not path.is_absolute() or self._on_foreign_share(path):
                 return None
             real = path.resolve()
+            # From Python 3.13 on links in a circle are left as they are instead of being an error.
+            if any(part.is_symlink() for part in (real, *real.parents)):
+                return None
         except (OSError, RuntimeError, ValueError):
             return None
         return real if self.holds(real) else None
