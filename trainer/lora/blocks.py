@@ -73,13 +73,20 @@ def _side(text: str, setting: str) -> list[float]:
     return [*values, *[1.0] * SIDE][:SIDE]
 
 
+LARGEST = 100_000
+"""Of ranks, alphas and factors per block: what one field for all may be."""
+
+
 def _number(text: str, setting: str, blank: float) -> float:
     if not text.strip():
         return blank
     try:
-        return float(text)
+        number = float(text)
     except ValueError as error:
-        raise UserError("core.blocks_not_a_number", setting, text=text.strip()) from error
+        raise UserError("core.blocks_not_a_number", setting, text=text.strip()[:60]) from error
+    if not abs(number) <= LARGEST:  # NaN and infinity too
+        raise UserError("core.blocks_not_a_number", setting, text=text.strip()[:60])
+    return number
 
 
 def block_sizes(text: str, setting: str) -> list[float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -83,3 +84,14 @@ def test_sizes_fall_back_to_rank_and_alpha() -> None:
     assert sizes_of(locon, conv=True) == [(3, 2)] * 25
     blocks = Network(conv_block_dims=",".join(["5"] * 25))
     assert sizes_of(blocks, conv=True) == [(5, 1.0)] * 25
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400", "200000", "1e5x"])
+@pytest.mark.parametrize("setting", ["down_lr_weight", "block_dims", "conv_block_dims", "block_alphas"])
+def test_what_is_no_number_for_a_block_is_told(setting: str, number: str) -> None:
+    count = 12 if setting == "down_lr_weight" else BLOCK_COUNT
+    network = Network(LoRA_type="Kohya LoCon", **{setting: ",".join([number] * count)})  # pyright: ignore[reportArgumentType]
+    read = {"down_lr_weight": block_rates, "conv_block_dims": partial(sizes_of, conv=True)}
+    with pytest.raises(UserError) as error:
+        read.get(setting, partial(sizes_of, conv=False))(network)
+    assert error.value.setting == setting
