@@ -9,7 +9,7 @@ import sys
 PROGRAM = """
 import json, sys
 if sys.argv[1] == "quick":
-    from app.quick_start import without_stubs
+    from app.page.quick_start import without_stubs
     without_stubs()
 import gradio.component_meta as meta
 import gradio
