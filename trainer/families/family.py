@@ -58,12 +58,19 @@ class Blocks:
     """Places in `names` that "Down LR weights" covers."""
     mid: range
     up: range
+    attention: tuple[int, ...]
+    """Places of blocks with attention; without convolutions only these get a LoRA."""
     index: Callable[[str], int | None]
     """LoRA key of one of the denoiser's modules -> place of its block in `names`; None outside all blocks."""
 
     def __len__(self) -> int:
         """How many numbers such a list has."""
         return len(self.names)
+
+    @property
+    def learning(self) -> range:
+        """Places of all blocks that can have a rate of their own."""
+        return range(self.down.start, self.up.stop)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ _SD_BLOCKS = Blocks(
     down=range(12),
     mid=range(12, 13),
     up=range(13, 25),
+    attention=(1, 2, 4, 5, 7, 8, 12, *range(16, 25)),
     index=module_names.diffusers_block,
 )
 _SD_LATENTS = LatentSpace("sd", channels=4, factor=8, scale=0.18215)
@@ -88,6 +89,7 @@ SDXL = Family(
         down=range(1, 10),
         mid=range(10, 13),
         up=range(13, 22),
+        attention=(5, 6, 8, 9, 11, *range(13, 19)),
         index=module_names.original_block,
     ),
     file_name=module_names.original_name,

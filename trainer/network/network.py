@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from trainer import settings as schema
 from trainer.errors import UserError
-from trainer.lora.blocks import BLOCK_NAMES, block_rates
+from trainer.lora.blocks import block_rates
 from trainer.lora.shapes import by_module
 from trainer.lora.target import LoraTarget, Part
 from trainer.lora.types import algorithm_of, is_lycoris, rank_of
@@ -28,7 +28,7 @@ from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.network.adapters.build import make_adapter
 from trainer.network.lora_file import load_lora
 from trainer.network.peft_layer import ADAPTER, LoraPair
-from trainer.network.targets import plan_targets, reader_notices
+from trainer.network.targets import blocks_of, plan_targets, reader_notices
 from trainer.settings import BLOCKWISE
 
 
@@ -49,11 +49,13 @@ class Network:
         block_rates: Sequence[float] | None = None,
         notices: Sequence[Message] = (),
         mode: Mode | None = None,
+        block_names: Sequence[str] = (),
     ) -> None:
         self.adapters = tuple(adapters)
         self.notices = list(notices)
         self.mode = mode or Mode()
         self._block_rates = block_rates
+        self._block_names = block_names
 
     @property
     def targets(self) -> tuple[LoraTarget, ...]:
@@ -83,7 +85,7 @@ class Network:
             return groups + _group("unet", unet, unet_lr, unet_plus)
         for block in dict.fromkeys(adapter.target.block for adapter in unet):
             rate = unet_lr * (1.0 if block is None else self._block_rates[block])
-            name = "unet" if block is None else f"unet {BLOCK_NAMES[block]}"
+            name = "unet" if block is None else f"unet {self._block_names[block]}"
             groups += _group(name, [one for one in unet if one.target.block == block], rate, unet_plus)
         return groups
 
@@ -218,8 +220,9 @@ def build_network(
     adapters = _adapters(model, targets, network, mode)
     for adapter in adapters:
         adapter.initialise(dtype)
-    rates = block_rates(network) if network.LoRA_type in BLOCKWISE else None
-    built = Network(adapters, rates, reader_notices(model, targets, network), mode)
+    blocks = blocks_of(model)
+    rates = block_rates(network, blocks) if network.LoRA_type in BLOCKWISE else None
+    built = Network(adapters, rates, reader_notices(model, targets, network), mode, blocks.names)
     if start is not None:
         built.load(start, name=path.name)
     return built

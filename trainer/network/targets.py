@@ -11,8 +11,10 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from trainer import settings as schema
+from trainer.families.family import Blocks
 from trainer.families.layers import LayerKind, module_kind
-from trainer.lora.blocks import block_index, block_rates, sizes_of
+from trainer.families.table import FAMILIES
+from trainer.lora.blocks import block_rates, sizes_of
 from trainer.lora.shapes import by_module
 from trainer.lora.target import LoraTarget
 from trainer.lora.types import (
@@ -81,6 +83,11 @@ def reader_notices(
     return notices
 
 
+def blocks_of(model: LoadedModel) -> Blocks:
+    """The blocks of the model's UNet."""
+    return FAMILIES[model.family].blocks
+
+
 def kohya_name(prefix: str, path: str) -> str:
     """Key of a module in a LoRA file. transformers 5.6 dropped `text_model.`; the files keep it."""
     if prefix.startswith("lora_te") and not path.startswith("text_model."):
@@ -116,11 +123,12 @@ def _text_targets(
 
 def _unet_targets(model: LoadedModel, network: schema.Network, *, everything: bool) -> Iterator[LoraTarget]:
     """Linear layers and convolutions, and with "Train Norm" the norms, in the reference's order."""
-    size = _lycoris_size(network) if is_lycoris(network) else _kohya_size(network)
+    blocks = blocks_of(model)
+    size = _lycoris_size(network) if is_lycoris(network) else _kohya_size(network, blocks)
     algorithm, norms = algorithm_of(network), is_lycoris(network) and (network.train_norm or everything)
     for path, module in sorted(model.unet.named_modules(), key=lambda item: _reference_order(item[0])):
         is_norm = isinstance(module, (nn.GroupNorm, nn.LayerNorm))
-        kind, block = module_kind(path), block_index(path)
+        kind, block = module_kind(path), blocks.index(path)
         if kind is None or not (isinstance(module, (nn.Linear, nn.Conv2d)) or (norms and is_norm)):
             continue
         wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
@@ -143,10 +151,10 @@ Sizer = Callable[[LayerKind, "int | None", bool], tuple[int, float]]
 """(rank, alpha) for a kind of module, its block, and whether it is a convolution beyond 1x1; rank 0: none."""
 
 
-def _kohya_size(network: schema.Network) -> Sizer:
+def _kohya_size(network: schema.Network, blocks: Blocks) -> Sizer:
     """Attentions; with 3x3 convolutions the resnets too; blocks may have sizes of their own."""
-    sizes, conv_sizes = sizes_of(network, conv=False), sizes_of(network, conv=True)
-    rates = block_rates(network) if network.LoRA_type in schema.BLOCKWISE else None
+    sizes, conv_sizes = sizes_of(network, blocks, conv=False), sizes_of(network, blocks, conv=True)
+    rates = block_rates(network, blocks) if network.LoRA_type in schema.BLOCKWISE else None
 
     def size(kind: LayerKind, block: int | None, wide: bool) -> tuple[int, float]:
         in_attentions = kind in ("attention", "transformer")

@@ -12,8 +12,10 @@ from dataclasses import replace
 
 from trainer.errors import UserError
 from trainer.families.facts import FULL_SIZE, ModelFacts
+from trainer.families.family import Blocks
 from trainer.families.layers import LayerKind
-from trainer.lora.blocks import WITHOUT_ATTENTION, sizes_of
+from trainer.families.table import FAMILIES, SD1
+from trainer.lora.blocks import sizes_of
 from trainer.lora.types import (
     ALGORITHMS,
     PRESETS,
@@ -55,26 +57,27 @@ def trains_text_encoder(optimizer: Optimizer) -> bool:
     return rate(optimizer.text_encoder_lr, optimizer.learning_rate) > 0
 
 
-def mean_rank(network: Network) -> float:
+def mean_rank(network: Network, blocks: Blocks) -> float:
     """Rank of the UNet's layers, over its blocks with attention where "Block dims" gives each its own."""
     try:
-        sizes = sizes_of(network, conv=False) if network.block_dims else None
+        sizes = sizes_of(network, blocks, conv=False) if network.block_dims else None
     except UserError:
         sizes = None
     if not sizes:
         return network.network_dim
-    dims = [dim for number, (dim, _) in enumerate(sizes) if number not in WITHOUT_ATTENTION]
+    dims = [sizes[place][0] for place in blocks.attention]
     return sum(dims) / len(dims)
 
 
 def lora_weights(network: Network, optimizer: Optimizer, model: ModelFacts) -> int:
     """Number of weights in the LoRA, of any type."""
     algorithm, options = algorithm_of(network), options_of(network)
+    blocks = (FAMILIES[model.family] if model.family else SD1).blocks
     total = 0
     for (kind, shape), count in model.layers:
         in_text = kind in ("text_attention", "text_mlp")
         trained = trains_text_encoder(optimizer) if in_text else trains_unet(optimizer)
-        rank = _rank(network, kind, wide=shape[2:] == (3, 3)) if trained else 0
+        rank = _rank(network, blocks, kind, wide=shape[2:] == (3, 3)) if trained else 0
         whole = max(1, round(rank))
         try:
             entries = entry_shapes(algorithm, shape, whole, replace(options, unit=1), bias=False)
@@ -86,7 +89,7 @@ def lora_weights(network: Network, optimizer: Optimizer, model: ModelFacts) -> i
     return total
 
 
-def _rank(network: Network, kind: LayerKind, *, wide: bool) -> float:
+def _rank(network: Network, blocks: Blocks, kind: LayerKind, *, wide: bool) -> float:
     """Rank of a kind of layer, a mean where blocks have their own; 0 for one that is left alone."""
     if is_lycoris(network):
         conv = conv_size(network)
@@ -95,14 +98,14 @@ def _rank(network: Network, kind: LayerKind, *, wide: bool) -> float:
     if kind in ("text_attention", "text_mlp"):
         return network.network_dim
     if kind in ("attention", "transformer"):
-        return mean_rank(network)
+        return mean_rank(network, blocks)
     try:
-        conv_sizes = sizes_of(network, conv=True)
+        conv_sizes = sizes_of(network, blocks, conv=True)
     except UserError:
         conv_sizes = None
     if kind != "resnet" or not conv_sizes:
         return 0
-    return sum(dim for dim, _ in conv_sizes) / len(conv_sizes) if wide else mean_rank(network)
+    return sum(dim for dim, _ in conv_sizes) / len(conv_sizes) if wide else mean_rank(network, blocks)
 
 
 def bytes_kept(optimizer: Optimizer) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trainer.errors import UserError
 from trainer.families.facts import ModelUnreadableError
+from trainer.families.family import Blocks
 from trainer.kohya.start_file import StartFile, read_start_file
 from trainer.lora.blocks import sizes_of
 from trainer.lora.types import ALGORITHMS, PRESETS, algorithm_of, conv_size, is_lycoris
@@ -23,16 +24,16 @@ LORA_PLUS = {
 """LoRA+'s ratios, and the one rate that each raises (blank: both)."""
 
 
-def check(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
+def check(network: Network, optimizer: Optimizer, blocks: Blocks) -> Iterator[Problem]:
     """Problems of the chosen type's options and of its start weights."""
     from_file = bool(network.dim_from_weights and network.network_weights)
     if not from_file:
-        yield from _check_sizes(network)
+        yield from _check_sizes(network, blocks)
     yield from _check_options(network, optimizer)
-    yield from _check_start(network)
+    yield from _check_start(network, blocks)
 
 
-def _check_sizes(network: Network) -> Iterator[Problem]:
+def _check_sizes(network: Network, blocks: Blocks) -> Iterator[Problem]:
     algorithm, conv = algorithm_of(network), conv_size(network)
     ranks = {"network_dim": network.network_dim, **({"conv_dim": conv[0]} if conv else {})}
     if algorithm == "boft" and (low := {key: LEAST_BOFT for key, rank in ranks.items() if rank < LEAST_BOFT}):
@@ -40,13 +41,13 @@ def _check_sizes(network: Network) -> Iterator[Problem]:
     if algorithm == "diag-oft" and (none := [key for key, rank in ranks.items() if rank < 2]):
         yield hint(none[0], "preflight.oft_rank", dict.fromkeys(none, max(4, network.network_dim)))
     if algorithm == "dylora":
-        yield from _check_units(network)
+        yield from _check_units(network, blocks)
     if is_lycoris(network) and not network.conv_dim and PRESETS[network.LyCORIS_preset].convolutions:
         fix = {"conv_dim": network.network_dim}
         yield hint("conv_dim", "preflight.lycoris_conv_zero", fix, dim=network.network_dim)
 
 
-def _check_units(network: Network) -> Iterator[Problem]:
+def _check_units(network: Network, blocks: Blocks) -> Iterator[Problem]:
     """DyLoRA's ranks come in whole groups of `unit`, in every block."""
     unit = network.unit
     if network.LoRA_type == "LyCORIS/DyLoRA":
@@ -54,7 +55,10 @@ def _check_units(network: Network) -> Iterator[Problem]:
         odd = [rank for rank in (network.network_dim, conv[0] if conv else 0) if rank % unit]
     else:
         try:
-            sizes = [*(sizes_of(network, conv=False) or ()), *(sizes_of(network, conv=True) or ())]
+            sizes = [
+                *(sizes_of(network, blocks, conv=False) or ()),
+                *(sizes_of(network, blocks, conv=True) or ()),
+            ]
         except UserError:
             return  # told elsewhere
         odd = [dim for dim, _ in sizes if dim % unit and dim != network.network_dim]
@@ -77,7 +81,7 @@ def _check_options(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
             yield hint(key, "preflight.type_ignores", {key: SETTINGS[key].default}, **values)
 
 
-def _check_start(network: Network) -> Iterator[Problem]:
+def _check_start(network: Network, blocks: Blocks) -> Iterator[Problem]:
     """The file must be of the chosen type; sizes that differ from the settings stop the run as well."""
     path = Path(network.network_weights)
     if not network.network_weights or path.suffix.lower() != ".safetensors":
@@ -87,10 +91,10 @@ def _check_start(network: Network) -> Iterator[Problem]:
     except (ModelUnreadableError, OSError):
         return  # told elsewhere
     if found:
-        yield from _check_found(found, network, path.name)
+        yield from _check_found(found, network, blocks, path.name)
 
 
-def _check_found(found: StartFile, network: Network, name: str) -> Iterator[Problem]:
+def _check_found(found: StartFile, network: Network, blocks: Blocks, name: str) -> Iterator[Problem]:
     chosen, kind = algorithm_of(network), network.LoRA_type
     key, names = "network_weights", {"name": name, "found": found.type, "chosen": network.LoRA_type}
     family = {algorithm.replace("dylora", "lora") for algorithm in (chosen, found.algorithm)}
@@ -106,7 +110,7 @@ def _check_found(found: StartFile, network: Network, name: str) -> Iterator[Prob
     elif wrong := _other_rank(found, network):
         values = {"name": name, "dim": wrong, "wanted": network.network_dim}
         yield block(key, "core.weights_other_dim", {"dim_from_weights": True}, **values)
-    elif found.wide and not is_lycoris(network) and not _changes_convolutions(network):
+    elif found.wide and not is_lycoris(network) and not _changes_convolutions(network, blocks):
         yield hint(key, "preflight.weights_wide", {**fix, "dim_from_weights": True}, **names)
 
 
@@ -119,9 +123,9 @@ def _other_rank(found: StartFile, network: Network) -> int:
     return 0 if network.network_dim in ranks else found.ranks.most_common(1)[0][0]
 
 
-def _changes_convolutions(network: Network) -> bool:
+def _changes_convolutions(network: Network, blocks: Blocks) -> bool:
     """Whether the settings change 3x3 convolutions."""
     try:
-        return sizes_of(network, conv=True) is not None
+        return sizes_of(network, blocks, conv=True) is not None
     except UserError:
         return True

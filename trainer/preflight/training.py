@@ -10,11 +10,12 @@ from trainer.data.datasets import Dataset, Subset
 from trainer.errors import UserError
 from trainer.families.detect import read_model
 from trainer.families.facts import ModelUnreadableError
+from trainer.families.family import Blocks
 from trainer.families.known import known_facts
 from trainer.families.table import FAMILIES, named_by
 from trainer.files.safetensors_header import HeaderError
 from trainer.kohya.start_file import read_start_file
-from trainer.lora.blocks import block_rates, sizes_of
+from trainer.lora.blocks import RATE_FIELDS, block_rates, sizes_of
 from trainer.lora.numbers import odd_numbers
 from trainer.lora.types import ALGORITHMS, algorithm_of
 from trainer.plan.key_values import rewritten
@@ -43,20 +44,20 @@ SCATTERED = 1.5
 """How many times the fewest possible batches there are before it is worth a word."""
 NO_WARMUP = ("constant", "piecewise_constant")
 ONE_RATE = {"unet_lr": 1.0, "text_encoder_lr": 1.0}
-BLOCK_RATES = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
 
 
 def check(settings: Settings, datasets: Sequence[Dataset]) -> Iterator[Problem]:
     """Problems that do not need the plan."""
+    blocks = named_by(settings.model).blocks
     yield from _check_rates(settings.optimizer)
-    yield from _check_parts_of_one_rate(settings.optimizer, settings.network)
+    yield from _check_parts_of_one_rate(settings.optimizer, settings.network, blocks)
     yield from _check_schedule(settings.optimizer)
     yield from _check_schedule_args(settings.optimizer)
     yield from _check_optimizer(settings.optimizer)
     yield from _check_network(settings.network)
-    yield from _check_blocks(settings.network)
+    yield from _check_blocks(settings.network, blocks)
     yield from _check_weights(settings.network, settings.model)
-    yield from lora_type.check(settings.network, settings.optimizer)
+    yield from lora_type.check(settings.network, settings.optimizer, blocks)
     yield from _check_dropouts(settings.network)
     yield from _check_noise(settings.noise, settings.loss.v_pred_like_loss, settings.model)
     yield from _check_precision(settings.machine)
@@ -96,7 +97,7 @@ def _part_rates(optimizer: Optimizer) -> dict[str, float]:
     }
 
 
-def _check_parts_of_one_rate(optimizer: Optimizer, network: Network) -> Iterator[Problem]:
+def _check_parts_of_one_rate(optimizer: Optimizer, network: Network, blocks: Blocks) -> Iterator[Problem]:
     """Where one rate is all there may be, LoRA+ and "LR weights" must not make several."""
     if optimizer.optimizer not in ONE_RATE_ONLY:
         return
@@ -107,12 +108,12 @@ def _check_parts_of_one_rate(optimizer: Optimizer, network: Network) -> Iterator
     if network.LoRA_type not in BLOCKWISE:
         return
     try:
-        rates = block_rates(network)
+        rates = block_rates(network, blocks)
     except UserError:
         return  # told by _check_blocks
-    if rates and len({rate for rate in rates if rate}) > 1:
-        values = {"label": SETTINGS[BLOCK_RATES[0]].spec.label, "optimizer": optimizer.optimizer}
-        yield block(BLOCK_RATES[0], "preflight.one_rate_parts", dict.fromkeys(BLOCK_RATES, ""), **values)
+    if rates and len({rates[place] for place in blocks.learning if rates[place]}) > 1:
+        values = {"label": SETTINGS[RATE_FIELDS[0]].spec.label, "optimizer": optimizer.optimizer}
+        yield block(RATE_FIELDS[0], "preflight.one_rate_parts", dict.fromkeys(RATE_FIELDS, ""), **values)
 
 
 def _own_rates(optimizer: Optimizer) -> tuple[float | None, float | None]:
@@ -206,19 +207,19 @@ def _check_network(network: Network) -> Iterator[Problem]:
             yield block("unit", "preflight.dylora_unit", {"unit": 1}, dim=dim, unit=network.unit)
 
 
-def _check_blocks(network: Network) -> Iterator[Problem]:
-    """The 25 numbers of the tabs Weights, Blocks and Conv."""
+def _check_blocks(network: Network, blocks: Blocks) -> Iterator[Problem]:
+    """The numbers of the tabs Weights, Blocks and Conv: one for each block."""
     if network.LoRA_type not in BLOCKWISE:
         return
     try:
-        rates = block_rates(network)
-        sizes_of(network, conv=False)
-        sizes_of(network, conv=True)
+        rates = block_rates(network, blocks)
+        sizes_of(network, blocks, conv=False)
+        sizes_of(network, blocks, conv=True)
     except UserError as error:
         yield from_error(error, {error.setting: ""} if error.setting else None)
         return
-    if rates and not any(rates):
-        fix = {"down_lr_weight": "", "mid_lr_weight": "", "up_lr_weight": ""}
+    if rates and not any(rates[place] for place in blocks.learning):
+        fix = dict.fromkeys(RATE_FIELDS, "")
         yield hint("down_lr_weight", "preflight.blocks_all_zero", fix)
 
 

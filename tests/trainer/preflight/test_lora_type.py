@@ -11,7 +11,6 @@ from tests.trainer.found import expect
 from tests.trainer.made import model_file, sound_settings
 from trainer.families.facts import ModelUnreadableError
 from trainer.kohya.start_file import read_start_file
-from trainer.lora.blocks import BLOCK_COUNT
 from trainer.lora.types import TYPES, entry_shapes, options_of
 from trainer.preflight.check import check
 from trainer.settings import LORA_TYPES, Network
@@ -59,7 +58,7 @@ def test_every_type_passes_with_ordinary_sizes(kind: str, tmp_path: Any) -> None
 
 
 def test_every_blocks_rank_is_whole_units(tmp_path: Any) -> None:
-    dims = ",".join(["16"] * (BLOCK_COUNT - 1) + ["6"])
+    dims = ",".join(["16"] * 24 + ["6"])
     settings = sound_settings(tmp_path, **RANKS, LoRA_type="Kohya DyLoRA", unit=4, block_dims=dims)
     expect(settings, "preflight.dylora_unit", setting="unit", blocks=True)
 
