@@ -72,7 +72,8 @@ def facts_of(shapes: Shapes, metadata: Mapping[str, str]) -> ModelFacts:
         {name.removeprefix(UNET): shape for name, shape in shapes.items() if name.startswith(UNET)}
     )
     if unet is None:
-        return ModelFacts(other_file(shapes))
+        kind = other_file(shapes)
+        return ModelFacts(kind, latent_channels=_latent_channels(shapes) if kind == "vae" else 0)
     kind, key = _kind(shapes, unet)
     if kind != "base" or key is None:
         return ModelFacts(kind, title=PIX2PIX if kind == "other_model" else "")
@@ -114,6 +115,12 @@ def text_width(shapes: Shapes, prefix: str) -> int:
         if shape and name.startswith(prefix) and name.endswith(endings)
     )
     return next(widths, 0)
+
+
+def _latent_channels(shapes: Shapes) -> int:
+    """Channels of the latents that a VAE decodes; 0 where the names do not show it."""
+    inputs = (shape for name, shape in shapes.items() if name.endswith("decoder.conv_in.weight"))
+    return next((shape[1] for shape in inputs if len(shape) > 1), 0)
 
 
 def _v_prediction(shapes: Shapes, metadata: Mapping[str, str]) -> bool | None:

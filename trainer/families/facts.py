@@ -33,6 +33,8 @@ class ModelFacts:
     """None: the file does not tell."""
     zero_terminal_snr: bool = False
     """The file says that its noise goes all the way (arXiv 2305.08891)."""
+    latent_channels: int = 0
+    """Of a VAE in a file of its own; 0: not known."""
     depths: tuple[int, ...] = ()
     """Transformer layers of the UNet's levels."""
     unet: int = 0

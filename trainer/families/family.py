@@ -90,6 +90,8 @@ class Family:
     latents: LatentSpace
     side: int
     """Pixels of the square pictures that it was made for."""
+    least_side: int
+    """Smaller ones it draws badly; 0: not known for that."""
     bucket_step: int
     """What the sides of its buckets must be divisible by."""
     blocks: Blocks
@@ -97,6 +99,8 @@ class Family:
     """diffusers' path of one of the denoiser's modules -> its path in LoRA files."""
     order: Callable[[str], list[int]]
     """diffusers' path -> where the module stands in the order in which the reference makes LoRA modules."""
+    half_vae_fails: bool
+    """Whether its own VAE gives no valid numbers in float16."""
     outer_layers: bool
     """Whether LyCORIS' presets reach the UNet's first and last convolution and its time embedding; they look
     for these by diffusers' names."""
