@@ -78,11 +78,12 @@ def facts_of(shapes: Shapes, metadata: Mapping[str, str]) -> ModelFacts:
     if kind != "base" or key is None:
         return ModelFacts(kind, title=PIX2PIX if kind == "other_model" else "")
     text = tuple(encoder.checkpoint for encoder in FAMILIES[key].text_encoders)
+    v_prediction = _v_prediction(shapes, metadata)
     return ModelFacts(
         "base",
         key,
-        v_prediction=_v_prediction(shapes, metadata),
-        zero_terminal_snr="ztsnr" in shapes,
+        v_prediction=v_prediction,
+        zero_terminal_snr="ztsnr" in shapes and v_prediction is True,
         depths=unet.depths,
         unet=count(shapes, UNET),
         text_encoder=count(shapes, *text),
@@ -127,4 +128,4 @@ def _v_prediction(shapes: Shapes, metadata: Mapping[str, str]) -> bool | None:
     told = metadata.get("modelspec.prediction_type") or metadata.get("modelspec.predict_key") or ""
     if told:
         return told.lower().startswith("v")
-    return True if "v_pred" in shapes else None
+    return True if {"v_pred", "ztsnr"} & shapes.keys() else None  # noise alone tells nothing but by velocity

@@ -60,13 +60,12 @@ def _base(path: Path, key: FamilyKey, sizes: UNetFacts, shapes: Mapping[str, Sha
         **{f"2.{name}": shape for name, shape in shapes["text_encoder_2"].items()},
     }
     known = bool(shapes["unet"])  # weights in .bin files are not looked at
+    prediction = scheduler.get("prediction_type")
     return ModelFacts(
         "base",
         key,
-        v_prediction=scheduler.get("prediction_type") == "v_prediction"
-        if "prediction_type" in scheduler
-        else None,
-        zero_terminal_snr=scheduler.get("rescale_betas_zero_snr") is True,
+        v_prediction=None if prediction is None else prediction == "v_prediction",
+        zero_terminal_snr=scheduler.get("rescale_betas_zero_snr") is True and prediction == "v_prediction",
         depths=sizes.depths,
         unet=count(shapes["unet"], "") or FULL_SIZE[key].unet,
         text_encoder=count(text, "") or FULL_SIZE[key].text_encoder,
