@@ -33,9 +33,11 @@ def words(language: Language) -> dict[str, str]:
     return {**kinds["page"], **kinds["live"]}
 
 
-def view_words(language: Language) -> dict[str, str]:
-    """Those that the scripts of the live view and the jobs tab are sent."""
-    return texts(language, TEXTS)["live"]
+def script_words(language: Language) -> dict[str, str]:
+    """Those that the page's script is sent, by the names that it uses."""
+    kinds = texts(language, TEXTS)
+    own = {key[3:]: text for key, text in kinds["page"].items() if key.startswith("js.")}
+    return {**own, **kinds["live"]}
 
 
 def word(language: Language, key: str, /, **values: Any) -> str:

@@ -17,7 +17,7 @@ from app.form import help_texts, imports, own_pictures, preset_files, presets
 from app.form import values as form
 from app.form.drafts import Drafts
 from app.form.look import look as look_at
-from app.jobs import live, pace
+from app.jobs import pace
 from app.jobs.store import JobStore
 from app.texts import language_of
 from trainer import kohya
@@ -58,7 +58,6 @@ class FormAnswers:
             "fresh": not draft.get("values") and not self.store.jobs(),
             "presets": presets.cards(language),
             "secrets": {key: _where_kept(key) for key in SECRETS},
-            "job": live.at_work(self.store),
         }
 
     @question

@@ -11,7 +11,7 @@ from app.jobs.glance import glance
 from app.jobs.outcome import chosen_remedy
 from app.jobs.store import Job, JobStore
 from app.jobs.try_it import TryIt
-from app.texts import language_of, view_words
+from app.texts import language_of
 from trainer.errors import UserError
 
 SECOND_PRESS = 1.0
@@ -52,21 +52,12 @@ class RunAnswers:
             job.kill()
         elif job and job.state in ("running", "queued"):
             job.stop()
-        return {"job": live.at_work(self.store)}
+        return {"done": True}
 
     @question
-    def job(self, _request: Request) -> Answer:
-        """The job at work, for the bar."""
-        return {"job": live.at_work(self.store)}
-
-    @question
-    def jobs(self, request: Request) -> Answer:
+    def jobs(self, _request: Request) -> Answer:
         """All runs, newest first, a line each."""
-        language = language_of(request.get("lang"))
-        told: Answer = {"jobs": [glance(job) for job in self.store.jobs()]}
-        if request.get("words") != language:
-            told["words"] = {"language": language, **view_words(language)}
-        return told
+        return {"jobs": [glance(job) for job in self.store.jobs()]}
 
     @question
     def show(self, request: Request) -> Answer:

@@ -24,9 +24,26 @@ function dressField(block, key, field) {
     if (field.meaning) label.append(el("small", { class: "la-ja" }, field.meaning));
   }
   block.append(
-    el("span", { class: "la-tools" },
-      el("button", { type: "button", class: "la-q", "aria-label": w("help", { label: field.label }), onclick: () => openSheet(key) }, "?"),
-      el("button", { type: "button", class: "la-reset", hidden: true, onclick: () => reset(key) }, icon("reset", true), el("span"))),
+    el(
+      "span",
+      { class: "la-tools" },
+      el(
+        "button",
+        {
+          type: "button",
+          class: "la-q",
+          "aria-label": w("help", { label: field.label }),
+          onclick: () => openSheet(key),
+        },
+        "?",
+      ),
+      el(
+        "button",
+        { type: "button", class: "la-reset", hidden: true, onclick: () => reset(key) },
+        icon("reset", true),
+        el("span"),
+      ),
+    ),
     el("p", { class: "la-note", id: `n-${key}`, hidden: true }),
     el("div", { class: "la-probs", id: `p-${key}` }),
     el("span", { class: "la-sr", id: `h-${key}` }, rich([field.help.does, field.help.usual].filter(Boolean).join(" "))),
@@ -35,7 +52,15 @@ function dressField(block, key, field) {
   else if (field.widget === "secret") dressSecret(block, key);
   else if (field.kind === "text" && field.choices.some((choice) => !choice.value)) {
     $("input, textarea", block).setAttribute("list", `d-${key}`);
-    block.append(el("datalist", { id: `d-${key}` }, field.choices.filter((choice) => choice.value).map((choice) => el("option", { value: choice.value, label: choice.words }))));
+    block.append(
+      el(
+        "datalist",
+        { id: `d-${key}` },
+        field.choices
+          .filter((choice) => choice.value)
+          .map((choice) => el("option", { value: choice.value, label: choice.words })),
+      ),
+    );
   }
   for (const item of $$("input, textarea", block)) item.setAttribute("aria-describedby", `p-${key} n-${key} h-${key}`);
   for (const item of $$("input[type=radio]", block)) item.parentElement.title = choiceWords(field, item.value);
@@ -44,7 +69,8 @@ function dressField(block, key, field) {
     if (field.placeholder) input.placeholder = field.placeholder;
     else if (choiceWords(field, "")) input.placeholder = choiceWords(field, "");
     if (field.required) input.setAttribute("aria-required", "true");
-    if (["file", "folder", "model"].includes(field.widget)) block.dataset.icon = field.widget === "folder" ? "folder" : "file";
+    if (["file", "folder", "model"].includes(field.widget))
+      block.dataset.icon = field.widget === "folder" ? "folder" : "file";
   }
 }
 
@@ -90,9 +116,18 @@ function dressSecret(block, key) {
     page.secrets[key] = answer.kept;
     write({ [key]: "" });
   };
-  block.append(el("p", { class: "la-note la-kept", hidden: true }, el("span"),
-    " ", el("button", { type: "button", class: "link", onclick: () => keep("") }, w("secret_forget"))));
-  $("input", block).addEventListener("change", (event) => { if (event.target.value.trim()) keep(event.target.value); });
+  block.append(
+    el(
+      "p",
+      { class: "la-note la-kept", hidden: true },
+      el("span"),
+      " ",
+      el("button", { type: "button", class: "link", onclick: () => keep("") }, w("secret_forget")),
+    ),
+  );
+  $("input", block).addEventListener("change", (event) => {
+    if (event.target.value.trim()) keep(event.target.value);
+  });
 }
 
 /** Whether there is a key: `place` is "file", a variable of the environment, or blank. */
@@ -122,7 +157,10 @@ function completePaths(input, list, kind) {
     if (!answer || input.value !== prefix) return;
     list.replaceChildren(...answer.paths.slice(0, 60).map((value) => el("option", { value })));
   };
-  const soon = () => { clearTimeout(timer); timer = setTimeout(fill, 120); };
+  const soon = () => {
+    clearTimeout(timer);
+    timer = setTimeout(fill, 120);
+  };
   input.addEventListener("input", soon);
   input.addEventListener("focus", soon);
 }
@@ -169,27 +207,44 @@ function paintField(block, key) {
 
 /** A problem in full, with its button. */
 function problemBox(problem) {
-  return el("div", { class: problem.blocks ? "prob" : "prob w", role: problem.blocks ? "alert" : "note" },
+  return el(
+    "div",
+    { class: problem.blocks ? "prob" : "prob w", role: problem.blocks ? "alert" : "note" },
     icon(problem.blocks ? "error" : "alert"),
-    el("div", {},
+    el(
+      "div",
+      {},
       el("p", {}, el("b", {}, rich(problem.what))),
       problem.why && el("p", {}, rich(problem.why)),
       !problem.button && problem.fix ? el("p", {}, rich(problem.fix)) : null,
       problem.button && el("div", { class: "acts" }, fixButton(problem, problem.button)),
-      problem.does && el("p", { class: "or" }, w("or_by_hand"), rich(problem.fix))));
+      problem.does && el("p", { class: "or" }, w("or_by_hand"), rich(problem.fix)),
+    ),
+  );
 }
 
 function fixButton(problem, text) {
-  return el("button", { type: "button", class: problem.blocks ? "btn p s" : "btn s", title: problem.button, onclick: () => mend(problem) },
-    problem.blocks ? icon("check", true) : null, text);
+  return el(
+    "button",
+    {
+      type: "button",
+      class: problem.blocks ? "btn p s" : "btn s",
+      title: problem.button,
+      onclick: () => mend(problem),
+    },
+    problem.blocks ? icon("check", true) : null,
+    text,
+  );
 }
 
 /** Press of a fix button; some fixes need the server first. */
 async function mend(problem) {
-  const answer = problem.does && await ask(problem.does, { folder: page.values[problem.setting] });
+  const answer = problem.does && (await ask(problem.does, { folder: page.values[problem.setting] }));
   if (problem.does && !answer) return;
   const changes = answer ? answer.changes : problem.changes;
-  const labels = Object.keys(changes).map((key) => page.fields[key].label).join(", ");
+  const labels = Object.keys(changes)
+    .map((key) => page.fields[key].label)
+    .join(", ");
   writeUndoable(changes, w("fixed", { label: `**${labels}**` }));
 }
 
@@ -204,7 +259,9 @@ function paintTabs() {
     button.classList.toggle("bad", bad > 0);
   }
   const lora = $("#s-lora_more");
-  const inUse = Object.entries(page.fields).some(([key, field]) => field.fold === "lora_more" && !(key in page.look.idle));
+  const inUse = Object.entries(page.fields).some(
+    ([key, field]) => field.fold === "lora_more" && !(key in page.look.idle),
+  );
   if (lora && inUse && !lora.dataset.opened && !isOpen(lora)) {
     lora.dataset.opened = "1";
     $(":scope > button", lora).click();

@@ -3,11 +3,28 @@
 function showPresets() {
   if ($("[data-act=presets]").getAttribute("aria-expanded") === "true") return closePanel();
   $("[data-act=presets]").setAttribute("aria-expanded", "true");
-  openPanel(w("presets"), page.presets.length
-    ? el("ul", { class: "presets" }, page.presets.map((card) => el("li", {},
-      el("button", { type: "button", "data-preset": card.name, onclick: () => showPreset(card) }, el("b", {}, card.title), el("span", { class: "sub" }, rich(card.about)),
-        card.memory && el("small", { class: "sub" }, card.memory)))))
-    : el("p", { class: "sub" }, w("no_presets")));
+  openPanel(
+    w("presets"),
+    page.presets.length
+      ? el(
+          "ul",
+          { class: "presets" },
+          page.presets.map((card) =>
+            el(
+              "li",
+              {},
+              el(
+                "button",
+                { type: "button", "data-preset": card.name, onclick: () => showPreset(card) },
+                el("b", {}, card.title),
+                el("span", { class: "sub" }, rich(card.about)),
+                card.memory && el("small", { class: "sub" }, card.memory),
+              ),
+            ),
+          ),
+        )
+      : el("p", { class: "sub" }, w("no_presets")),
+  );
 }
 
 /** What a preset is for and what it changes, before it does. */
@@ -15,19 +32,69 @@ async function showPreset(card) {
   const answer = await ask("preset", { name: card.name, values: page.values });
   if (!answer) return;
   const rows = answer.difference;
-  const facts = [["family", "family"], ["memory", "memory"], ["time", "time"], ["changes", "what"]].filter(([part]) => card[part]);
-  const again = () => { closePanel(); showPresets(); };
-  openPanel(rows.length ? w("preset_changes", { name: card.title, count: rows.length }) : card.title,
-    el("div", { class: "scroll" },
-      el("dl", { class: "facts" }, facts.flatMap(([part, name]) => [el("dt", {}, w(`preset_${name}`)), el("dd", {}, card[part])])),
-      rows.length ? differenceTable(rows) : el("p", {}, w("preset_same", { name: card.title }))),
-    acts(rows.length ? mainButton(w("preset_apply"), () => { closePanel(); usePreset(card, answer); }) : null, quietButton(w("back"), again)));
+  const facts = [
+    ["family", "family"],
+    ["memory", "memory"],
+    ["time", "time"],
+    ["changes", "what"],
+  ].filter(([part]) => card[part]);
+  const again = () => {
+    closePanel();
+    showPresets();
+  };
+  openPanel(
+    rows.length ? w("preset_changes", { name: card.title, count: rows.length }) : card.title,
+    el(
+      "div",
+      { class: "scroll" },
+      el(
+        "dl",
+        { class: "facts" },
+        facts.flatMap(([part, name]) => [el("dt", {}, w(`preset_${name}`)), el("dd", {}, card[part])]),
+      ),
+      rows.length ? differenceTable(rows) : el("p", {}, w("preset_same", { name: card.title })),
+    ),
+    acts(
+      rows.length
+        ? mainButton(w("preset_apply"), () => {
+            closePanel();
+            usePreset(card, answer);
+          })
+        : null,
+      quietButton(w("back"), again),
+    ),
+  );
 }
 
 function differenceTable(rows) {
-  return el("table", {},
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, w("setting")), el("th", { scope: "col" }, w("now")), el("th", { scope: "col" }, w("then")))),
-    el("tbody", {}, rows.map((row) => el("tr", {}, el("td", {}, row.label), el("td", { class: "sub" }, row.old || w("blank")), el("td", {}, el("b", {}, row.new || w("blank")))))));
+  return el(
+    "table",
+    {},
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        el("th", { scope: "col" }, w("setting")),
+        el("th", { scope: "col" }, w("now")),
+        el("th", { scope: "col" }, w("then")),
+      ),
+    ),
+    el(
+      "tbody",
+      {},
+      rows.map((row) =>
+        el(
+          "tr",
+          {},
+          el("td", {}, row.label),
+          el("td", { class: "sub" }, row.old || w("blank")),
+          el("td", {}, el("b", {}, row.new || w("blank"))),
+        ),
+      ),
+    ),
+  );
 }
 
 function usePreset(card, answer) {
@@ -55,7 +122,7 @@ async function loadPath(path) {
 
 /** The settings of a past run, with changes; `key` is the setting to go to. */
 async function useJob(job, changes = {}, key = "") {
-  const answer = job && await ask("load", { job });
+  const answer = job && (await ask("load", { job }));
   if (!answer) return;
   took({ ...answer, values: { ...answer.values, ...changes } });
   if (key) goTo(key);
@@ -64,16 +131,31 @@ async function useJob(job, changes = {}, key = "") {
 
 /** "Open": a file of this computer, or something copied. */
 function showOpen() {
-  const text = el("textarea", { rows: "5", spellcheck: "false", "aria-label": w("paste_label"), placeholder: w("paste_hint") });
+  const text = el("textarea", {
+    rows: "5",
+    spellcheck: "false",
+    "aria-label": w("paste_label"),
+    placeholder: w("paste_hint"),
+  });
   const read = async () => {
     const answer = await ask("load", { text: text.value });
-    if (answer) { closePanel(); took(answer); }
+    if (answer) {
+      closePanel();
+      took(answer);
+    }
   };
-  openPanel(w("open_title"),
+  openPanel(
+    w("open_title"),
     el("p", { class: "sub" }, w("open_text")),
     acts(mainButton(w("open_file"), () => $("#la-file").click())),
-    el("h3", {}, w("paste_title")), el("p", { class: "sub" }, w("paste_text")), text,
-    acts(el("button", { type: "button", class: "btn", onclick: read }, w("paste_read")), quietButton(w("cancel"), closePanel)));
+    el("h3", {}, w("paste_title")),
+    el("p", { class: "sub" }, w("paste_text")),
+    text,
+    acts(
+      el("button", { type: "button", class: "btn", onclick: read }, w("paste_read")),
+      quietButton(w("cancel"), closePanel),
+    ),
+  );
 }
 
 async function openFile(file) {
@@ -109,7 +191,9 @@ async function loraPieces(file) {
       const at = 8 + length + alpha[1].data_offsets[0];
       pieces.push([at, base64(await bytes(at, at + 8))]);
     }
-  } catch { /* the server says what is wrong with it */ }
+  } catch {
+    /* the server says what is wrong with it */
+  }
   return { pieces, size: file.size };
 }
 
@@ -122,13 +206,22 @@ function took(answer) {
   const own = /\.json$/i.test(answer.path) ? answer.path : ""; // a TOML or a LoRA is not replaced by what is saved
   const after = { path: answer.path, saved: own, carried: answer.carried, report: answer.report, offered };
   keep(after);
-  writeUndoable(answer.values, w("loaded", { path: `**${name}**` }), () => { keep(before); offer(fresh); });
+  writeUndoable(answer.values, w("loaded", { path: `**${name}**` }), () => {
+    keep(before);
+    offer(fresh);
+  });
   offer(false);
   if (answer.report && !answer.report[LANG].quiet) showReport();
 }
 
 /** What belongs to the file rather than to the fields. */
-const fileState = () => ({ path: page.path, saved: page.saved, carried: page.carried, report: page.report, offered: page.offered });
+const fileState = () => ({
+  path: page.path,
+  saved: page.saved,
+  carried: page.carried,
+  report: page.report,
+  offered: page.offered,
+});
 function keep(file) {
   Object.assign(page, file);
   $("#la-config").value = page.path || page.offered;
@@ -139,26 +232,80 @@ function keep(file) {
 function showReport() {
   if (!page.report) return;
   const report = page.report[LANG];
-  const line = (entry) => el("li", {}, rich(entry.line),
-    entry.setting && el("button", { type: "button", class: "link", onclick: () => { closePanel(); goTo(entry.setting); } }, w("show")),
-    entry.reasons.map((reason) => el("p", { class: "sub" }, rich(reason))));
-  openPanel(w("report_title"), el("div", { class: "scroll report" },
-    el("p", { class: "sub" }, report.head),
-    report.attention.length ? el("section", { class: "prob w" }, icon("alert"), el("div", {}, el("b", {}, w("report_attention", { count: report.attention.length })), el("ul", {}, report.attention.map(line)))) : null,
-    report.kinds.map(({ kind, title, entries }) => el("details", { "data-kind": kind, open: ["converted", "out_of_range", "renamed"].includes(kind) && entries.length < 12 },
-      el("summary", {}, title), el("ul", {}, entries.map(line))))),
-  acts(mainButton(w("close"), closePanel)));
+  const line = (entry) =>
+    el(
+      "li",
+      {},
+      rich(entry.line),
+      entry.setting &&
+        el(
+          "button",
+          {
+            type: "button",
+            class: "link",
+            onclick: () => {
+              closePanel();
+              goTo(entry.setting);
+            },
+          },
+          w("show"),
+        ),
+      entry.reasons.map((reason) => el("p", { class: "sub" }, rich(reason))),
+    );
+  openPanel(
+    w("report_title"),
+    el(
+      "div",
+      { class: "scroll report" },
+      el("p", { class: "sub" }, report.head),
+      report.attention.length
+        ? el(
+            "section",
+            { class: "prob w" },
+            icon("alert"),
+            el(
+              "div",
+              {},
+              el("b", {}, w("report_attention", { count: report.attention.length })),
+              el("ul", {}, report.attention.map(line)),
+            ),
+          )
+        : null,
+      report.kinds.map(({ kind, title, entries }) =>
+        el(
+          "details",
+          { "data-kind": kind, open: ["converted", "out_of_range", "renamed"].includes(kind) && entries.length < 12 },
+          el("summary", {}, title),
+          el("ul", {}, entries.map(line)),
+        ),
+      ),
+    ),
+    acts(mainButton(w("close"), closePanel)),
+  );
 }
 
 // --- out ----------------------------------------------------------------------------------------------
 
 async function save(path, replace = false) {
   if (!path) return saveAs();
-  const answer = await ask("save", { path, values: page.values, carried: page.carried, replace: replace || path === page.saved });
+  const answer = await ask("save", {
+    path,
+    values: page.values,
+    carried: page.carried,
+    replace: replace || path === page.saved,
+  });
   if (!answer) return;
   if (answer.exists) {
-    return openPanel(w("replace", { path: answer.exists }),
-      acts(mainButton(w("replace_button"), () => { closePanel(); save(path, true); }), quietButton(w("cancel"), closePanel)));
+    return openPanel(
+      w("replace", { path: answer.exists }),
+      acts(
+        mainButton(w("replace_button"), () => {
+          closePanel();
+          save(path, true);
+        }),
+        quietButton(w("cancel"), closePanel),
+      ),
+    );
   }
   page.path = page.saved = answer.path;
   $("#la-config").value = answer.path;
@@ -167,10 +314,23 @@ async function save(path, replace = false) {
 }
 
 function saveAs() {
-  const name = el("input", { "aria-label": w("save_as_prompt"), value: $("#la-config").value || "momo.json", spellcheck: "false" });
-  const go = () => { closePanel(); save(name.value.trim()); };
-  name.addEventListener("keydown", (event) => { if (event.key === "Enter") go(); });
-  openPanel(w("save_as_prompt"), el("div", { class: "in" }, name), acts(mainButton(w("save"), go), quietButton(w("cancel"), closePanel)));
+  const name = el("input", {
+    "aria-label": w("save_as_prompt"),
+    value: $("#la-config").value || "momo.json",
+    spellcheck: "false",
+  });
+  const go = () => {
+    closePanel();
+    save(name.value.trim());
+  };
+  name.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") go();
+  });
+  openPanel(
+    w("save_as_prompt"),
+    el("div", { class: "in" }, name),
+    acts(mainButton(w("save"), go), quietButton(w("cancel"), closePanel)),
+  );
   name.focus();
   name.select();
 }
@@ -179,23 +339,41 @@ function saveAs() {
 async function showCommand() {
   const answer = await ask("command", { values: page.values, carried: page.carried, path: page.path });
   if (!answer) return;
-  const part = (title, text, note) => el("section", {}, el("h3", {}, title,
-    el("button", { type: "button", class: "btn q2 s", onclick: () => copy(text) }, icon("copy", true), w("copy"))), note && el("p", { class: "sub" }, note), el("pre", { tabindex: "0", "aria-label": title }, text));
-  openPanel(w("command_title"), el("div", { class: "scroll" },
-    part(w("command_ours"), answer.ours, w(page.path ? "command_saved" : "command_unsaved")),
-    part(w("command_theirs"), answer.theirs, w("command_where")),
-    part(w("command_toml"), answer.toml),
-    answer.cannot.length ? el("section", {}, el("h3", {}, w("command_cannot")), answer.cannot.map((line) => el("p", { class: "sub" }, rich(line)))) : null));
+  const part = (title, text, note) =>
+    el(
+      "section",
+      {},
+      el(
+        "h3",
+        {},
+        title,
+        el("button", { type: "button", class: "btn q2 s", onclick: () => copy(text) }, icon("copy", true), w("copy")),
+      ),
+      note && el("p", { class: "sub" }, note),
+      el("pre", { tabindex: "0", "aria-label": title }, text),
+    );
+  openPanel(
+    w("command_title"),
+    el(
+      "div",
+      { class: "scroll" },
+      part(w("command_ours"), answer.ours, w(page.path ? "command_saved" : "command_unsaved")),
+      part(w("command_theirs"), answer.theirs, w("command_where")),
+      part(w("command_toml"), answer.toml),
+      answer.cannot.length
+        ? el(
+            "section",
+            {},
+            el("h3", {}, w("command_cannot")),
+            answer.cannot.map((line) => el("p", { class: "sub" }, rich(line))),
+          )
+        : null,
+    ),
+  );
 }
 
 async function copy(text) {
-  try { await navigator.clipboard.writeText(text); } catch {
-    const area = el("textarea", {}, text);
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
+  await copyText(text);
   toast(w("copied"));
 }
 
@@ -207,12 +385,65 @@ function showChanged() {
     return value === "" || value == null ? w("blank") : page.fields[key].widget === "secret" ? "•••" : String(value);
   };
   const keys = Object.keys(page.look.changed);
-  openPanel(w("changed"), el("div", { class: "scroll" }, el("table", {},
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, w("setting")), el("th", { scope: "col" }, w("now")), el("th", { scope: "col" }, w("default")))),
-    el("tbody", {}, keys.map((key) => el("tr", {},
-      el("td", {}, el("button", { type: "button", class: "link", onclick: () => { closePanel(); goTo(key); } }, page.fields[key].label)),
-      el("td", {}, el("b", {}, words(key))), el("td", { class: "sub" }, page.look.changed[key])))))),
-  acts(quietButton(w("close"), closePanel), keys.length ? quietButton(w("reset_all"), () => { closePanel(); resetAll(); }) : null));
+  openPanel(
+    w("changed"),
+    el(
+      "div",
+      { class: "scroll" },
+      el(
+        "table",
+        {},
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            el("th", { scope: "col" }, w("setting")),
+            el("th", { scope: "col" }, w("now")),
+            el("th", { scope: "col" }, w("default")),
+          ),
+        ),
+        el(
+          "tbody",
+          {},
+          keys.map((key) =>
+            el(
+              "tr",
+              {},
+              el(
+                "td",
+                {},
+                el(
+                  "button",
+                  {
+                    type: "button",
+                    class: "link",
+                    onclick: () => {
+                      closePanel();
+                      goTo(key);
+                    },
+                  },
+                  page.fields[key].label,
+                ),
+              ),
+              el("td", {}, el("b", {}, words(key))),
+              el("td", { class: "sub" }, page.look.changed[key]),
+            ),
+          ),
+        ),
+      ),
+    ),
+    acts(
+      quietButton(w("close"), closePanel),
+      keys.length
+        ? quietButton(w("reset_all"), () => {
+            closePanel();
+            resetAll();
+          })
+        : null,
+    ),
+  );
 }
 
 function resetAll() {

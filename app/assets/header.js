@@ -10,7 +10,9 @@ function startHeader() {
   const config = $("#la-config");
   keep({}); // what a reload brings back
   completePaths(config, $("#d-config"), () => "settings");
-  config.addEventListener("keydown", (event) => { if (event.key === "Enter") loadPath(config.value); });
+  config.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") loadPath(config.value);
+  });
   $("#la-file").addEventListener("change", (event) => {
     const [file] = event.target.files;
     event.target.value = "";
@@ -21,7 +23,7 @@ function startHeader() {
 
 async function switchLanguage(code) {
   if (code === LANG) return;
-  await askLook();
+  await askLook().catch(() => {}); // what is not kept then is not worth staying for
   keepCookie("ui_lang", code);
   location.reload();
 }
@@ -37,8 +39,19 @@ let panelFrom = null;
 function openPanel(title, ...content) {
   const panel = $("#la-panel");
   if (panel.hidden) panelFrom = document.activeElement;
-  panel.replaceChildren(el("div", { class: "panel", role: "dialog", "aria-label": title },
-    el("h2", {}, el("span", {}, title), el("button", { type: "button", class: "ib", "aria-label": w("close"), onclick: closePanel }, icon("x"))), ...content));
+  panel.replaceChildren(
+    el(
+      "div",
+      { class: "panel", role: "dialog", "aria-label": title },
+      el(
+        "h2",
+        {},
+        el("span", {}, title),
+        el("button", { type: "button", class: "ib", "aria-label": w("close"), onclick: closePanel }, icon("x")),
+      ),
+      ...content,
+    ),
+  );
   panel.hidden = false;
   panel.style.setProperty("--la-top", `${Math.max(8, $("#head").getBoundingClientRect().bottom + 4)}px`);
   $("button:not(.ib), input:not([type=file]), textarea", panel)?.focus({ preventScroll: true });
@@ -65,35 +78,72 @@ function startSearch() {
   let number = 0;
   let at = 0;
   list.setAttribute("aria-label", w("find"));
-  const close = () => { list.hidden = true; input.setAttribute("aria-expanded", "false"); input.removeAttribute("aria-activedescendant"); };
-  const choose = (key) => { close(); input.value = ""; goTo(key); };
-  const mark = () => $$("li[data-key]", list).forEach((item, place) => {
-    item.setAttribute("aria-selected", String(place === at));
-    if (place === at) { input.setAttribute("aria-activedescendant", item.id); item.scrollIntoView({ block: "nearest" }); }
-  });
+  const close = () => {
+    list.hidden = true;
+    input.setAttribute("aria-expanded", "false");
+    input.removeAttribute("aria-activedescendant");
+  };
+  const choose = (key) => {
+    close();
+    input.value = "";
+    goTo(key);
+  };
+  const mark = () =>
+    $$("li[data-key]", list).forEach((item, place) => {
+      item.setAttribute("aria-selected", String(place === at));
+      if (place === at) {
+        input.setAttribute("aria-activedescendant", item.id);
+        item.scrollIntoView({ block: "nearest" });
+      }
+    });
   input.addEventListener("input", async () => {
     const mine = ++number;
     if (!input.value.trim()) return close();
     const answer = await ask("find", { query: input.value });
     if (!answer || mine !== number) return;
     at = 0;
-    list.replaceChildren(...(answer.found.length ? answer.found.map((hit, place) => el("li", { role: "option", id: `found-${place}`, "data-key": hit.key, onmousedown: (event) => { event.preventDefault(); choose(hit.key); } },
-      el("b", {}, hit.label), el("span", { class: "sub" }, hit.where))) : [el("li", { class: "sub", role: "option", "aria-disabled": "true" }, w("nothing_found"))]));
+    list.replaceChildren(
+      ...(answer.found.length
+        ? answer.found.map((hit, place) =>
+            el(
+              "li",
+              {
+                role: "option",
+                id: `found-${place}`,
+                "data-key": hit.key,
+                onmousedown: (event) => {
+                  event.preventDefault();
+                  choose(hit.key);
+                },
+              },
+              el("b", {}, hit.label),
+              el("span", { class: "sub" }, hit.where),
+            ),
+          )
+        : [el("li", { class: "sub", role: "option", "aria-disabled": "true" }, w("nothing_found"))]),
+    );
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     mark();
   });
   input.addEventListener("keydown", (event) => {
     const items = $$("li[data-key]", list);
-    if (event.key === "Escape") { close(); input.blur(); }
-    else if (list.hidden || !items.length) return;
+    if (event.key === "Escape") {
+      close();
+      input.blur();
+    } else if (list.hidden || !items.length) return;
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       at = (at + (event.key === "ArrowDown" ? 1 : items.length - 1)) % items.length;
       mark();
-    } else if (event.key === "Enter") { event.preventDefault(); choose(items[at].dataset.key); }
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      choose(items[at].dataset.key);
+    }
   });
   let leaving = 0;
-  input.addEventListener("blur", () => { leaving = setTimeout(close, 150); });
+  input.addEventListener("blur", () => {
+    leaving = setTimeout(close, 150);
+  });
   input.addEventListener("focus", () => clearTimeout(leaving));
 }

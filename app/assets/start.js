@@ -1,14 +1,21 @@
 // Start: the server is connected when Gradio has mounted the bridge; then the form gets its content.
 
 const ACTIONS = {
-  train, stop, command: showCommand, presets: showPresets, light: switchLight,
+  train,
+  stop,
+  command: showCommand,
+  presets: showPresets,
+  light: switchLight,
   open: showOpen,
   report: showReport,
   changed: showChanged,
   load: () => loadPath($("#la-config").value),
   save: () => save($("#la-config").value.trim()),
   save_as: saveAs,
-  find: () => { openMenu(true); $("#la-search").focus(); },
+  find: () => {
+    openMenu(true);
+    $("#la-search").focus();
+  },
   menu: () => openMenu(!$("#head").classList.contains("menu")),
 };
 
@@ -23,15 +30,30 @@ async function connect(server) {
   if (page.fields) return; // mounted again
   const [answer] = await Promise.all([ask("start"), present("#la-apply"), present("#la-listen")]);
   if (!answer) return;
-  Object.assign(page, { fields: answer.fields, keys: answer.keys, defaults: answer.defaults, values: answer.values, path: answer.path, saved: /\.json$/i.test(answer.path) ? answer.path : "", carried: answer.carried, offered: answer.offered, secrets: answer.secrets, presets: answer.presets, job: answer.job, fresh: answer.fresh });
+  Object.assign(page, {
+    fields: answer.fields,
+    keys: answer.keys,
+    defaults: answer.defaults,
+    values: answer.values,
+    path: answer.path,
+    saved: /\.json$/i.test(answer.path) ? answer.path : "",
+    carried: answer.carried,
+    offered: answer.offered,
+    secrets: answer.secrets,
+    presets: answer.presets,
+    fresh: answer.fresh,
+  });
   addSprite();
-  for (const wire of $$("#la-apply, #la-listen")) { wire.tabIndex = -1; wire.setAttribute("aria-hidden", "true"); }
+  for (const wire of $$("#la-apply, #la-listen")) {
+    wire.tabIndex = -1;
+    wire.setAttribute("aria-hidden", "true");
+  }
   reportRead(answer.report);
   startHeader();
   dress();
   write({});
   paintOffer();
-  pollJob();
+  askRun();
   document.documentElement.dataset.ready = "1";
 }
 
@@ -51,7 +73,7 @@ function early() {
 
 document.addEventListener("DOMContentLoaded", early);
 for (const kind of ["input", "change", "click", "keyup"]) {
-  document.addEventListener(kind, (event) => { if (event.target.closest?.(".la-field, [role=option], [role=listbox]")) listen(); }, true);
+  document.addEventListener(kind, touchedField, true);
 }
 document.addEventListener("focusin", focused);
 document.addEventListener("click", (event) => {
@@ -59,12 +81,20 @@ document.addEventListener("click", (event) => {
   if (button) ACTIONS[button.dataset.act]?.();
   const tab = event.target.closest?.("[role=tab]");
   // Twice: a busy machine may not have changed the tab by the first.
-  if (tab) for (const rest of [30, 300]) setTimeout(() => { dress(); paint(); showTab(tab); }, rest);
+  if (tab)
+    for (const rest of [30, 300])
+      setTimeout(() => {
+        dress();
+        paint();
+        showTab(tab);
+      }, rest);
   // By the path: a button of the panel may have replaced its content, and itself.
   const inside = event.composedPath().some((node) => node.id === "la-panel" || node.dataset?.act);
   if (!inside && $("#la-panel") && !$("#la-panel").hidden) closePanel();
 });
-document.addEventListener("dragover", (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); });
+document.addEventListener("dragover", (event) => {
+  if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
+});
 document.addEventListener("drop", (event) => {
   const [file] = event.dataTransfer?.files || [];
   if (!file) return;
@@ -73,7 +103,10 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
-  if (event.key === "/" && !typing) { event.preventDefault(); $("#la-search")?.focus(); }
+  if (event.key === "/" && !typing) {
+    event.preventDefault();
+    $("#la-search")?.focus();
+  }
   if (event.key === "Escape" && $("#la-panel") && !$("#la-panel").hidden) closePanel();
 });
 
@@ -93,8 +126,4 @@ new MutationObserver(() => {
   });
 }).observe(document.documentElement, { childList: true, subtree: true });
 
-window.addEventListener("la-show-setting", (event) => goTo(event.detail.key));
-window.addEventListener("la-use-job", ({ detail }) => useJob(detail.job, detail.changes, detail.key));
-window.addEventListener("la-run", (event) => { page.run = event.detail; paintBar(); });
-
-window.atelier = { connect, useJob, heard, written, goTo, openTab, write, page };
+window.atelier = { connect, useJob, heard, written, goTo, openTab, write, page, run, showRun, showJobs };

@@ -1,6 +1,6 @@
 """The live view: what a job is doing, sent piece by piece to one `gr.HTML`.
 
-The browser (assets/monitor.js) asks every second with a *cursor*: where its log, its curve and its
+The browser (assets/run.js) asks every second with a *cursor*: where its log, its curve and its
 lists stop. The answer has what came after. A cursor of another job, of another start of the server or
 of a rewritten record counts as none, and everything is sent again.
 """
@@ -16,7 +16,7 @@ from app.form.look import curve as curve_of
 from app.jobs.outcome import files_of, outcome
 from app.jobs.record import JobRecord
 from app.jobs.store import Job, JobStore
-from app.texts import base_name, language_of, log_line, view_words
+from app.texts import base_name, language_of, log_line
 from trainer.errors import UserError
 from trainer.kohya import additional
 from trainer.messages import Language
@@ -32,26 +32,22 @@ FIRST_LINES = 300
 NEXT_LINES = 50
 
 
-def at_work(store: JobStore) -> dict[str, Any] | None:
-    """The job to look at, short; None where there is none."""
+def answer(store: JobStore, cursor: Mapping[str, Any]) -> dict[str, Any]:
+    """One answer to the browser: what is new since the cursor, or with "glance" how far the job is."""
     job = store.current()
     if job is None:
-        return None
-    facts: dict[str, Any] = {"id": job.id, "state": job.state, "name": job.name}
-    if facts["state"] != "running":
-        return facts
-    return {**facts, "step": job.last_step(), "stopping": job.stopping}
-
-
-def answer(store: JobStore, cursor: Mapping[str, Any]) -> dict[str, Any]:
-    """One answer to the browser: what is new since the cursor, which has "lang" too."""
-    language = language_of(cursor.get("lang"))
-    job = store.current()
-    told: dict[str, Any] = {"boot": BOOT, "job": "", "state": "none"} if job is None else summary(job, cursor)
-    if cursor.get("words") != language:
-        told["words"] = {"language": language, **view_words(language)}
+        told: dict[str, Any] = {"boot": BOOT, "job": "", "state": "none"}
+    else:
+        told = at_a_glance(job) if cursor.get("glance") else summary(job, cursor)
     told["queue"] = [{"id": other.id, "name": other.name} for other in store.queue()]
     return told
+
+
+def at_a_glance(job: Job) -> dict[str, Any]:
+    """A job for who shows no more than how far it is."""
+    state = job.state
+    now = progress(job, job.record(), state) if state == "running" else {"name": job.name}
+    return {"boot": BOOT, "job": job.id, "state": state, "now": now, "glance": True}
 
 
 def summary(job: Job, cursor: Mapping[str, Any]) -> dict[str, Any]:

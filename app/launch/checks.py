@@ -1,4 +1,4 @@
-"""`launch.sh test`: what the tests need, then ruff, pyright and pytest. Standard library only."""
+"""`launch.sh test`: what the tests need, then ruff, biome, pyright and pytest. Standard library only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def run_all(root: Path, python: Path, arguments: Sequence[str], environment: Map
 
     if arguments:
         return run("pytest", *arguments)
-    codes = {"ruff": run("ruff", "check", "."), "pyright": run("pyright")}
+    codes = {
+        "ruff": run("ruff", "check", "."),
+        "biome": check_assets(root, python),
+        "pyright": run("pyright"),
+    }
     for name, code in codes.items():
         if code:  # said here, because pytest's summary is to be the last line
             print(f"\n{say('launcher.check_failed', name=name)}", flush=True)
@@ -40,6 +44,16 @@ def run_all(root: Path, python: Path, arguments: Sequence[str], environment: Map
         codes |= second_runs.run_all(root, python, child, workers)
     codes["pytest"] = run("pytest", *(["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []))
     return next((code for code in codes.values() if code), 0)
+
+
+def check_assets(root: Path, python: Path) -> int:
+    """Format and rules of the page's script and style sheets (biome.json); its exit code."""
+    biome = python.parent / ("biome.exe" if os.name == "nt" else "biome")
+    if not biome.exists():  # there is none for this kind of machine
+        print(f"\n{say('launcher.no_biome')}", flush=True)
+        return 0
+    print("\n$ biome ci", flush=True)
+    return subprocess.call([str(biome), "ci", "--error-on-warnings", "--colors=off"], cwd=root)
 
 
 def find_browser() -> str:

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 from gradio.components import Component
 
 from app.form.groups import fold_of, keys_of
+from app.page.theme import COLOURS
 from app.page.widgets import add_fields
 from app.texts import group_words, words
 from trainer.messages import LANGUAGES
@@ -49,6 +51,25 @@ def icon(name: str, small: bool = False) -> str:
 def asset(name: str) -> str:
     """Text of a file beside the page."""
     return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def glyphs_css() -> str:
+    """Symbols of the sprite as pictures for the style sheets, in the colour of small text."""
+    symbols = dict(re.findall(r'id="i-(\w+)" viewBox="[^"]*">(.*?)</symbol>', asset("icons.svg")))
+    light, dark = COLOURS["body_text_color_subdued"]
+
+    def variables(colour: str) -> str:
+        widths = {"folder": 1.7, "file": 1.7, "drop": 2}
+        pictures = {name: _picture(symbols[name], colour, width) for name, width in widths.items()}
+        return " ".join(f"--la-{name}: {picture};" for name, picture in pictures.items())
+
+    return f":root {{ {variables(light)} }}\n.dark {{ {variables(dark)} }}"
+
+
+def _picture(drawing: str, colour: str, width: float) -> str:
+    stroke = f"stroke='{colour}' stroke-width='{width}' stroke-linecap='round' stroke-linejoin='round'"
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' {stroke}>{drawing}</svg>"
+    return f'url("data:image/svg+xml,{quote(svg)}")'
 
 
 def translated() -> gr.I18n:

@@ -18,19 +18,20 @@ from app.answers import Answers
 from app.page import layout
 from app.page.advanced_tab import advanced_tab
 from app.page.folders_tab import folders_tab
-from app.page.jobs_tab import build_jobs_tab
 from app.page.layout import LANGUAGES, asset, icon, raw_html, t
-from app.page.live_view import build_monitor
 from app.page.source_model_tab import source_model_tab
 from app.page.theme import theme
 from app.page.training_tab import training_tab
 from app.paths import Roots
-from app.texts import words
+from app.texts import script_words
 
 if TYPE_CHECKING:
     from app.jobs.store import JobStore
 
-SCRIPTS = ("core", "fields", "header", "files", "help", "offer", "plan", "unet", "blocks", "bar", "start")
+SCRIPTS = (
+    "toolkit", "core", "form", "fields", "header", "files", "help", "offer", "plan", "unet", "blocks",
+    "run", "bar", "chart", "samples", "inside", "try", "live_view", "jobs", "start",
+)  # fmt: skip
 STYLES = ("theme", "page", "fields", "parts")
 TITLE = "LoRA Atelier"
 DEMO_STEPS = (0, 40, 80, 160)
@@ -55,26 +56,24 @@ def build_page(store: JobStore, roots: Roots | None = None) -> gr.Blocks:
                 with gr.Tab(i18n("w.tab.advanced"), id="advanced", elem_id="t-advanced"):
                     advanced_tab(components, i18n)
                 with gr.Tab(i18n("w.tab.run"), id="run", elem_id="t-run"):
-                    views = [build_monitor(answers)]
+                    view("live", "showRun", ("live", "try", "inside"))
                 with gr.Tab(i18n("w.tab.jobs"), id="jobs", elem_id="t-jobs"):
-                    views.append(build_jobs_tab(answers))
+                    view("jobs", "showJobs", ("live", "try", "inside", "jobs"))
             raw_html('<aside class="rail" id="la-rail"></aside>', elem_id="rail")
         raw_html(bar(), elem_id="bar")
         bridge(components, answers)
-        use_settings_again(views)
     return page
 
 
-def use_settings_again(views: list[gr.HTML]) -> None:
-    """A job chosen in the live view or among the past runs: its settings go into the form."""
-    chosen = gr.Textbox(visible=False)
-
-    def job_of(event: gr.EventData) -> str:
-        return str(event.job)
-
-    for view in views:
-        told = view.submit(job_of, None, chosen, show_progress="hidden", api_visibility="private")
-        told.then(None, chosen, None, js="(job) => { window.atelier.useJob(job); return []; }")
+def view(name: str, function: str, styles: tuple[str, ...]) -> gr.HTML:
+    """A tab that the script fills: it calls `function` when Gradio has mounted it."""
+    return gr.HTML(
+        f'<div class="la-{name}"></div>',
+        elem_id=name,
+        css_template="".join(asset(f"{style}.css") for style in styles),
+        js_on_load=f"window.atelier.{function}(element)",
+        apply_default_css=False,
+    )
 
 
 def bridge(components: dict[str, Component], answers: Answers) -> None:
@@ -136,10 +135,7 @@ def bar() -> str:
 
 def script() -> str:
     """All of the page's script, with the words it needs in every language."""
-    spoken = {
-        language: {key[3:]: text for key, text in words(language).items() if key.startswith("js.")}
-        for language in LANGUAGES
-    }
+    spoken = {language: script_words(language) for language in LANGUAGES}
     parts = "\n".join(asset(f"{name}.js") for name in SCRIPTS)
     data = json.dumps(spoken, ensure_ascii=False).replace("</", "<\\/")
     given = f"const WORDS = {data};\nconst SPRITE = {json.dumps(asset('icons.svg'))};"
@@ -155,7 +151,9 @@ def demo_picture(step: int) -> str:
 
 def mount_options() -> dict[str, Any]:
     """Arguments for `gr.mount_gradio_app` that make the page what it is."""
-    style = "\n".join([*(asset(f"{name}.css") for name in STYLES), layout.accordion_css()])
+    style = "\n".join(
+        [*(asset(f"{name}.css") for name in STYLES), layout.glyphs_css(), layout.accordion_css()]
+    )
     head = '<meta name="color-scheme" content="light dark">'
     # In the head, not as `css=`: that would be rewritten by Gradio and come after the first paint.
     head += f"<style>{style}</style><script>{script()}</script>"

@@ -10,7 +10,7 @@ import pytest
 
 from app.form import help_texts, values
 from app.form.look import look
-from app.texts import TEXTS, group_words, view_words, words
+from app.texts import TEXTS, group_words, script_words, words
 from trainer import messages
 from trainer.families.table import FAMILIES
 from trainer.messages import LANGUAGES, texts
@@ -18,8 +18,6 @@ from trainer.settings import SET, SETTINGS
 
 APP = Path(values.__file__).parents[1]
 SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in (APP / "assets").glob("*.js")}
-LIVE = ("live.js", "monitor.js", "jobs.js", "try.js", "inside.js")
-"""Scripts with words of their own (texts/live.*.json)."""
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龥]")
 SAME_IN_BOTH = {"js.paste_hint", "js.seed", "js.scale", "js.unet", "js.text_encoder", "js.block_place",
                 "tab.weights", "list", "fix.use", "js.more", "plan.disk", "loss", "rate.unet",
@@ -39,7 +37,7 @@ languages = pytest.mark.parametrize("language", LANGUAGES)
 
 def asked_for() -> set[str]:
     """Words that the page's script asks for by name."""
-    text = "\n".join(source for name, source in SCRIPTS.items() if name not in LIVE)
+    text = "\n".join(SCRIPTS.values())
     names = set(re.findall(r"""\bw\(\s*(?:[^()"`]*\?\s*)?"([\w.]+)\"""", text))
     names |= {
         second
@@ -54,14 +52,15 @@ def asked_for() -> set[str]:
 
 @languages
 def test_the_script_finds_every_word_it_asks_for(language):
-    there = {key[3:] for key in words(language) if key.startswith("js.")}
-    assert asked_for() - there == set()
+    assert asked_for() - set(script_words(language)) == set()
 
 
-def test_the_views_find_every_word_that_they_ask_for():
-    for name in LIVE:
-        asked = re.findall(r"""\bw\('([a-z_0-9.]+)'|words\.([a-z_0-9]+)""", SCRIPTS[name])
-        assert {first or second for first, second in asked} - {"language"} <= view_words("en").keys()
+@languages
+def test_no_two_words_of_the_script_have_one_name(language):
+    kinds = texts(language, TEXTS)
+    assert len(script_words(language)) == len([key for key in kinds["page"] if key[:3] == "js."]) + len(
+        kinds["live"]
+    )
 
 
 def test_names_put_together_are_still_put_together():

@@ -51,10 +51,10 @@ def fill_with_problems(page: Page, root: Path, out: Path) -> None:
 
 def have_a_run(page: Page, root: Path, out: Path) -> None:
     """A finished run, so that Run and Jobs have something to show."""
-    if page.evaluate("atelier.page.job?.state") != "finished":
+    if page.evaluate("atelier.run.state") != "finished":
         fill_demo(page, root, out, output_name="first")
         page.locator("[data-act=train]").click()
-        page.wait_for_function("atelier.page.job?.state === 'finished'")
+        page.wait_for_function("atelier.run.state === 'finished'")
 
 
 def open_folds(page: Page, tab: str) -> None:
@@ -146,8 +146,8 @@ def test_a_run_is_set_up_and_started_with_the_keyboard_alone(open_page, root, tm
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("#t-run-button")).to_have_attribute("aria-selected", "true")
-    page.wait_for_function("['running', 'queued', 'finished'].includes(atelier.page.job?.state)")
-    page.wait_for_function("atelier.page.job === null || atelier.page.job.state === 'finished'")
+    page.wait_for_function("['running', 'queued', 'finished'].includes(atelier.run.state)")
+    page.wait_for_function("atelier.run.state === 'none' || atelier.run.state === 'finished'")
     assert list((tmp_path / "out").glob("keys-*"))
 
 

@@ -167,7 +167,7 @@ def test_train_shows_the_run_and_stop_ends_it(open_page, root, tmp_path):
     ready(page)
     expect(stop).to_have_attribute("aria-disabled", "false", timeout=60_000)
     stop.click()
-    page.wait_for_function("atelier.page.job.state === 'stopped'", timeout=60_000)
+    page.wait_for_function("atelier.run.state === 'stopped'", timeout=60_000)
     expect(stop).to_have_attribute("aria-disabled", "true")
 
 

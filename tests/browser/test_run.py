@@ -95,9 +95,9 @@ def test_stop_in_the_middle_leaves_a_lora_that_can_be_used(open_page, root: Path
     fill_demo(page, root, out, **values)
     train(page)
     expect(title(page)).to_contain_text("学習中", timeout=LONG)
-    page.wait_for_function("atelier.page.run.step >= 5", timeout=LONG)
+    page.wait_for_function("atelier.run.now?.step >= 5", timeout=LONG)
     page.locator("[data-act=stop]").click()
-    page.wait_for_function("atelier.page.run.state === 'stopped'", timeout=LONG)
+    page.wait_for_function("atelier.run.state === 'stopped'", timeout=LONG)
     expect(page.locator(".la-live .out")).to_contain_text("stopped")
     [file] = out.glob("stopped*.safetensors")
     assert describe(file).modules

@@ -106,16 +106,16 @@ def killed_again_and_again(tmp_path: Path, kills: int, seconds: float) -> int:
     step = 0
     for _ in range(kills):
         with site(workspace) as again:
-            seen = again.call("live", "live")
+            seen = again.call("la-bridge", "live")
             assert (seen["job"], seen["state"]) == (job_id, "running")
             assert seen["now"]["step"] >= step
             step = seen["now"]["step"]
             time.sleep(moment.uniform(0, seconds))
     with site(workspace) as last:
-        wait_for(lambda: last.call("live", "live")["now"]["step"] > step)
+        wait_for(lambda: last.call("la-bridge", "live")["now"]["step"] > step)
         last.call("la-bridge", "stop")
         wait_until(job, "stopped")
-        seen = last.call("live", "live")
+        seen = last.call("la-bridge", "live")
         assert seen["state"] == "stopped"
     steps = list(job.record().curves.steps)
     assert steps == list(range(1, len(steps) + 1)), "one run, every step once"

@@ -191,7 +191,7 @@ def test_texts_that_are_no_presets(answers: Answers, name: str):
     "request_", [[], 5, None, {"values": []}, {"values": {"epoch": {}}}, {"path": {}}, {"lang": []}]
 )
 @pytest.mark.parametrize(
-    "question", ["look", "load", "save", "preset", "command", "find", "complete", "secret", "job"]
+    "question", ["look", "load", "save", "preset", "command", "find", "complete", "secret", "live"]
 )
 def test_requests_of_another_shape(answers: Answers, question: str, request_: Any):
     json.dumps(answers.questions[question](request_))

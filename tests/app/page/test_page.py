@@ -13,7 +13,7 @@ from app.form import dataset, help_texts, presets
 from app.form import values as form
 from app.form.drafts import Drafts
 from app.form.look import look
-from app.page.page import build_page, mount_options, script
+from app.page.page import build_page, mount_options
 from app.paths import Roots
 from tests.app.conftest import ask
 from trainer.errors import UserError
@@ -255,13 +255,3 @@ def test_page_asks_no_other_host():
     head = mount_options()["head"]
     assert "http://" not in head.replace("http://www.w3.org", "")
     assert "https://" not in head
-
-
-def test_words_that_the_script_uses_exist():
-    import re
-
-    from app.texts import words
-
-    used = set(re.findall(r"""\bw\("(\w+)\"""", script()))
-    known = {key[3:] for key in words("en") if key.startswith("js.")}
-    assert used <= known, used - known

@@ -26,7 +26,7 @@ import gui
 from app.answers import Answers
 from app.jobs.process import PASSWORD_VARIABLE
 from app.jobs.store import Job, JobStore
-from app.page.live_view import build_monitor
+from app.page.page import bridge
 from app.web import connection, doors, password, server
 from app.web.guard import LOCAL, Guard, wanted_language
 from app.web.password import FREE_TRIES, Gate, PasswordLengthError, Tries, household
@@ -76,7 +76,7 @@ class Site:
 
     def poll(self, **headers: str) -> HTTPResponse:
         """Call the live view's server function, as its script does."""
-        live = next(part for part in self.config["components"] if part["props"].get("elem_id") == "live")
+        live = next(part for part in self.config["components"] if part["props"].get("elem_id") == "la-bridge")
         data = {"data": {"lang": "en"}, "component_id": live["id"], "fn_name": "live", "session_hash": "s"}
         wanted = {"Content_Type": "application/json", **headers}
         return self.ask("/gradio_api/component_server", "POST", json.dumps(data).encode(), **wanted)
@@ -91,7 +91,7 @@ class Site:
 
 def small_page(store: JobStore) -> gr.Blocks:
     with gr.Blocks(analytics_enabled=False) as blocks:
-        build_monitor(Answers(store))
+        bridge({}, Answers(store))
         text = gr.Textbox()
         gr.Button().click(str.upper, text, text, api_name="shout")
     return blocks

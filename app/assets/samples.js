@@ -1,0 +1,95 @@
+// Sample pictures: a grid of prompt by step, and one picture large.
+
+const spread = (list, most) => {
+  if (list.length <= most) return list;
+  const chosen = new Set(
+    Array.from({ length: most }, (_, at) => list[Math.round((at * (list.length - 1)) / (most - 1))]),
+  );
+  return list.filter((item) => chosen.has(item));
+};
+// Which steps get a column: the first, the latest, evenly between, and what is still to come.
+const sampleColumns = (done, planned, most) => {
+  const latest = done[done.length - 1] ?? -1,
+    future = planned.filter((step) => step > latest);
+  const all = [...done, ...future];
+  if (all.length <= most) return all;
+  const ahead = future.slice(0, 1),
+    kept = spread(done, most - ahead.length);
+  return [...kept, ...ahead];
+};
+// pictures: [{url, step, or name: what it is called}]; `at` is the first one shown.
+const lightbox = (root, prompt, pictures, at) => {
+  const image = el("img", { alt: "" }),
+    caption = el("p", { class: "cap2" });
+  const show = (next) => {
+    at = Math.max(0, Math.min(pictures.length - 1, next));
+    image.onload = () => image.style.setProperty("--r", image.naturalWidth / image.naturalHeight);
+    image.src = pictures[at].url;
+    const { name, step } = pictures[at];
+    image.alt = name ? `${prompt}, ${name}` : w("sample_alt", { prompt, step: number(step) });
+    set(caption, `${name || w("step_n", { step: number(step) })} · ${prompt}`);
+    back.disabled = at === 0;
+    on.disabled = at === pictures.length - 1;
+  };
+  const back = iconButton("left", w("earlier"), () => show(at - 1)),
+    on = iconButton("right", w("later"), () => show(at + 1));
+  const dialog = el(
+    "dialog",
+    { class: "la-box", "aria-label": prompt },
+    el("div", { class: "frame" }, back, image, on),
+    el(
+      "div",
+      { class: "foot" },
+      caption,
+      iconButton("x", w("close"), () => dialog.close()),
+    ),
+  );
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowLeft") show(at - 1);
+    if (event.key === "ArrowRight") show(at + 1);
+  });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+  dialog.addEventListener("close", () => dialog.remove());
+  root.append(dialog);
+  show(at);
+  dialog.showModal();
+};
+// rows: [{prompt, tag, cells: Map(step -> url)}], one line of the grid each.
+const sampleGrid = (root, steps, rows, latest, side = "132px") => {
+  const cell = (row, step) => {
+    const url = row.cells.get(step);
+    if (!url) return el("div", { class: "wait" });
+    const pictures = [...row.cells].sort((a, b) => a[0] - b[0]).map(([s, u]) => ({ step: s, url: u }));
+    const label = w("sample_alt", { prompt: row.prompt, step: number(step) });
+    const open = () =>
+      lightbox(
+        root,
+        row.prompt,
+        pictures,
+        pictures.findIndex((picture) => picture.step === step),
+      );
+    return el(
+      "button",
+      { class: step === latest ? "pb new" : "pb", type: "button", title: w("enlarge"), onclick: open },
+      el("img", { class: "pic", src: url, alt: label, loading: "lazy", decoding: "async" }),
+    );
+  };
+  const head = [
+    el("span", { class: "h l" }, w("step")),
+    ...steps.map((step) => el("span", { class: "h" }, number(step))),
+  ];
+  const body = rows.flatMap((row) => [
+    row.tag
+      ? el("span", { class: "q tagq" }, row.head ? el("span", { class: "qq" }, row.prompt) : null, row.tag())
+      : el("span", { class: "q" }, row.prompt),
+    ...steps.map((step) => cell(row, step)),
+  ]);
+  return el("div", { class: "sg", style: `--n:${steps.length};--side:${side}` }, head, body);
+};
+
+// A card's heading; what stands beside it is no part of its name.
+const cardHead = (title, note) => el("div", { class: "ch" }, el("h3", {}, title), note ? el("small", {}, note) : null);
+// A card of the views.
+const viewCard = (title, note, ...body) => el("section", { class: "card" }, title ? cardHead(title, note) : null, body);
