@@ -28,7 +28,8 @@ from trainer.plan.run import DatasetPlan, Plan
 from trainer.preflight import check as preflight
 from trainer.preflight.values import typed as typed_values
 from trainer.problems import Problem, from_error, names
-from trainer.settings import SETTINGS, Settings
+from trainer.schema import Schema
+from trainer.settings import TRAINING, Settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Config = Annotated[
@@ -52,17 +53,17 @@ def read_settings(config: Path, changes: list[str]) -> Settings:
     return settings.replace(**dict(parse_change(change) for change in changes)) if changes else settings
 
 
-def parse_change(change: str) -> tuple[str, Any]:
+def parse_change(change: str, schema: Schema[Any] = TRAINING) -> tuple[str, Any]:
     """ "network_dim=16" -> ("network_dim", 16). Raises UserError for no setting, or no value of it."""
     key, equals, text = change.partition("=")
-    if key not in SETTINGS or not equals:
+    if key not in schema or not equals:
         raise UserError("training.unknown_setting", key=key or change)
-    setting = SETTINGS[key]
-    if setting.spec.widget == "secret":  # other programs may read command lines
+    setting = schema[key]
+    if setting.is_secret:  # other programs may read command lines
         raise UserError("training.secret_here", key, variable=ENVIRONMENT[key][0], path=str(secrets_file()))
     if not text.strip() and not setting.optional and setting.kind != "text" and "" not in setting.choices:
         raise UserError("training.set_blank", key, key=key, label=setting.spec.label)
-    settings, problems = typed_values({key: text})
+    settings, problems = typed_values({key: text}, schema)
     for problem in problems:
         raise UserError(problem.code, key, **problem.values)
     return key, settings.get(key)

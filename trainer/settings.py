@@ -10,50 +10,16 @@ the part of the trainer that uses them; `Spec.tab` and `Spec.group` say where th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, cast, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.fields import FieldInfo
+from pydantic import Field
 
-Widget = Literal["", "model", "file", "folder", "rate", "percent", "lines", "blocks", "secret", "hidden"]
+from trainer.schema import SET, Form, Schema, Section, Spec
+
 Tab = Literal["source_model", "folders", "training", "advanced"]
-SET = "*"
-"""In `Spec.matters`: the other setting is on, no blank text and not zero (a blank number counts)."""
 FamilyKey = Literal["sd1", "sd2", "sdxl"]
 """A family of base models, named by the switches v2 and SDXL Model; see trainer/families."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a setting needs beyond type, bounds and default."""
-
-    label: str
-    """kohya_ss's own English words; never translated, the Japanese meaning stands under them."""
-    tab: Tab
-    group: str
-    """Heading on the page; its title is in texts under `groups`."""
-    widget: Widget = ""
-    """Blank: follows from the type."""
-    matters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Other setting, or "family" -> values (or SET) under which this one has a meaning; all must hold."""
-    suggestions: tuple[str, ...] = ()
-    """Offered values of a free text."""
-    flag: str = ""
-    """sd-scripts' option, where it is not the key. "-": none."""
-    required: bool = False
-    unbuilt: bool | tuple[str, ...] = False
-    """True: no effect yet, or the choices that have none. Preflight blocks when it is set to something."""
-    since: str = "0.1"
-
-
-class Section(BaseModel):
-    """Settings that one part of the trainer uses."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
-
-
 Switch = bool
 MOST_STEPS = 10_000_000
 """Of a run, and of everything that is counted in steps or epochs; real runs have some thousands."""
@@ -745,10 +711,8 @@ class Records(Section):
 # fmt: on
 
 
-class Settings(BaseModel):
-    """All settings of one run: nested sections in code, one flat object in JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Settings(Form):
+    """All settings of one run, under kohya_ss's keys."""
 
     model: Model = Model()
     folders: Folders = Folders()
@@ -764,115 +728,13 @@ class Settings(BaseModel):
     sampling: Sampling = Sampling()
     records: Records = Records()
 
-    @classmethod
-    def from_flat(cls, values: Mapping[str, Any]) -> Settings:
-        """Build from kohya_ss keys; absent keys take our defaults.
-
-        Raises pydantic.ValidationError (errors' `loc` ends with the key) for a bad value and
-        KeyError for a key that is no setting.
-        """
-        sections: dict[str, dict[str, Any]] = {}
-        for key, value in values.items():
-            sections.setdefault(SETTINGS[key].section, {})[key] = value
-        return cls.model_validate(sections)
-
-    def flat(self) -> dict[str, Any]:
-        """All values under kohya_ss's keys, in the order of declaration. Secrets are left out."""
-        return {
-            key: value
-            for section in type(self).model_fields
-            for key, value in getattr(self, section).model_dump().items()
-            if SETTINGS[key].spec.widget != "secret"
-        }
-
-    def replace(self, **values: Any) -> Settings:
-        """A copy with some values changed (checked like any other input)."""
-        return Settings.from_flat({**{key: self.get(key) for key in SETTINGS}, **values})
-
-    def get(self, key: str) -> Any:
-        """The value of a setting by its key."""
-        return getattr(getattr(self, SETTINGS[key].section), key)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One declared setting, as the form, the command line and the docs see it."""
-
-    key: str
-    section: str
-    spec: Spec
-    info: FieldInfo
-
-    @property
-    def default(self) -> Any:
-        """Value of a fresh form."""
-        return self.info.default
-
-    @property
-    def choices(self) -> tuple[Any, ...]:
-        """The only values allowed, or () where the value is free."""
-        return tuple(getattr(self.info.annotation, "__args__", ())) if self.kind == "choice" else ()
-
-    @property
-    def kind(self) -> Literal["switch", "int", "float", "text", "choice"]:
-        """Type of the value; int and float may be blank where `optional`."""
-        types = get_args(self.info.annotation) if self.optional else (self.info.annotation,)
-        kinds: dict[Any, Literal["switch", "int", "float", "text"]]
-        kinds = {bool: "switch", int: "int", float: "float", str: "text"}
-        return kinds.get(_plain(types[0]), "choice")
-
-    @property
-    def optional(self) -> bool:
-        """May be blank (None)."""
-        return type(None) in get_args(self.info.annotation)
-
-    def bound(self, name: Literal["ge", "gt", "le"]) -> float | None:
-        """A legal limit, or None."""
-        inner = get_args(get_args(self.info.annotation)[0]) if self.optional else ()
-        constraints = [part for info in inner if isinstance(info, FieldInfo) for part in info.metadata]
-        found = [
-            getattr(part, name)
-            for part in [*constraints, *self.info.metadata]
-            if getattr(part, name, None) is not None
-        ]
-        return found[-1] if found else None
-
-
-def _plain(annotation: Any) -> Any:
-    """The type inside `Annotated`."""
-    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
-
-
-def _declared() -> Iterator[Setting]:
-    for section, outer in Settings.model_fields.items():
-        for key, info in cast("type[Section]", outer.annotation).model_fields.items():
-            spec = next(part for part in info.metadata if isinstance(part, Spec))
-            yield Setting(key, section, spec, info)
-
-
-SETTINGS: dict[str, Setting] = {setting.key: setting for setting in _declared()}
-"""Every setting by key, in the order of declaration."""
-
 
 def family_key(values: Mapping[str, Any]) -> FamilyKey:
     """The family that the switches of a form name."""
     return "sdxl" if values.get("sdxl") else "sd2" if values.get("v2") else "sd1"
 
 
-DERIVED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {"family": family_key}
-"""Keys in `Spec.matters` that are no settings but follow from several."""
-
-
-def matters(key: str, values: Mapping[str, Any]) -> bool:
-    """Whether a setting has a meaning under these values (see `Spec.matters`)."""
-    return not idle_because(key, values)
-
-
-def idle_because(key: str, values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The other settings (or derived keys) that make this one idle; () when it counts."""
-
-    def holds(other: str, wanted: tuple[Any, ...]) -> bool:
-        value = DERIVED[other](values) if other in DERIVED else values.get(other, SETTINGS[other].default)
-        return (value is None or bool(value)) if wanted == (SET,) else value in wanted
-
-    return tuple(other for other, wanted in SETTINGS[key].spec.matters.items() if not holds(other, wanted))
+TRAINING = Schema(Settings, {"family": family_key})
+SETTINGS = TRAINING
+"""Every setting of a run by key, in the order of declaration."""
+matters, idle_because = TRAINING.matters, TRAINING.idle_because

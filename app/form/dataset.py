@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from app.form.values import typed
+from app.form.values import typed_values
 from app.paths import Roots
 from app.pictures import opened
 from app.texts import word
@@ -23,7 +23,7 @@ from trainer.errors import UserError
 from trainer.kohya import additional
 from trainer.messages import Language
 from trainer.preflight.pictures import impossible
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import Settings
 
 SHOWN = 10
 MOST_BUCKETS = 12
@@ -37,7 +37,7 @@ def dataset(
 
     Pictures outside `roots` (links, a dataset file that names them) count, but are not shown.
     """
-    known = {key: typed(key, raw) for key, raw in values.items() if key in SETTINGS}
+    known = typed_values(values)
     settings = additional.applied(Settings.from_flat(known))
     try:
         found, reg = scans(settings.folders, settings.captions)

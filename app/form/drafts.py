@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.files.whole_file import write_whole
-from trainer.settings import SETTINGS
+from trainer.schema import Schema
+from trainer.settings import TRAINING
 
 MOST_DRAFTS = 200
 
@@ -54,10 +55,6 @@ class Drafts:
             file.unlink(missing_ok=True)
 
 
-def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
+def without_secrets(values: Mapping[str, Any], schema: Schema[Any] = TRAINING) -> dict[str, Any]:
     """Values of known settings that may be written to disk."""
-    return {
-        key: value
-        for key, value in values.items()
-        if key in SETTINGS and SETTINGS[key].spec.widget != "secret"
-    }
+    return {key: value for key, value in values.items() if key in schema and not schema[key].is_secret}

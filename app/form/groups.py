@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from trainer.settings import SETTINGS
+from trainer.schema import Schema, Setting
+from trainer.settings import TRAINING
 
 
-def keys_of(tab: str, group: str, first: Iterable[str] = ()) -> list[str]:
+def keys_of(tab: str, group: str, first: Iterable[str] = (), schema: Schema[Any] = TRAINING) -> list[str]:
     """A group's settings, those named first in front."""
-    keys = [
-        key for key, setting in SETTINGS.items() if (setting.spec.tab, setting.spec.group) == (tab, group)
-    ]
+    keys = [key for key, setting in schema.items() if (setting.spec.tab, setting.spec.group) == (tab, group)]
     front = [key for key in first if key in keys]
     return front + [key for key in keys if key not in front]
 
@@ -27,7 +27,7 @@ LORA_MORE = tuple(
 """Settings of single LoRA types."""
 
 
-def fold_of(key: str) -> str:
+def fold_of(setting: Setting) -> str:
     """The fold-out that a setting lies in; "" where it is in plain view."""
-    group = SETTINGS[key].spec.group
-    return "lora_more" if key in LORA_MORE else group if group in FOLD_OUTS else ""
+    group = setting.spec.group
+    return "lora_more" if setting.key in LORA_MORE else group if group in FOLD_OUTS else ""

@@ -10,7 +10,8 @@ from app.form.groups import fold_of
 from app.form.values import plain
 from app.texts import group_words, word, words
 from trainer.messages import LANGUAGES, Language, texts
-from trainer.settings import SETTINGS
+from trainer.schema import Schema, Setting
+from trainer.settings import TRAINING
 
 PARTS = ("does", "usual", "too_much", "goes_with")
 
@@ -20,50 +21,49 @@ def help_of(key: str, language: Language) -> dict[str, str]:
     return texts(language).get("settings", {}).get(key, {})
 
 
-def fields(language: Language) -> dict[str, dict[str, Any]]:
+def fields(language: Language, schema: Schema[Any] = TRAINING) -> dict[str, dict[str, Any]]:
     """Label, place and help of every setting."""
     return {
         key: {
             "label": setting.spec.label,
             "tab": setting.spec.tab,
             "group": setting.spec.group,
-            "fold": fold_of(key),
+            "fold": fold_of(setting),
             "kind": setting.kind,
             "widget": setting.spec.widget,
-            "choices": choices(key, language),
+            "choices": choices(setting, language),
             "required": setting.spec.required,
-            "placeholder": placeholder(key, language),
-            "default": default_text(key, language),
+            "placeholder": placeholder(setting, language),
+            "default": default_text(setting, language),
             "meaning": help_of(key, language).get("meaning", "") if language == "ja" else "",
             "help": {part: help_of(key, language).get(part, "") for part in PARTS},
         }
-        for key, setting in SETTINGS.items()
+        for key, setting in schema.items()
     }
 
 
-def choices(key: str, language: Language) -> list[dict[str, str]]:
+def choices(setting: Setting, language: Language) -> list[dict[str, str]]:
     """The choices of a list, or the offered values of a free text, each with its words."""
-    setting = SETTINGS[key]
-    told = texts(language)["choices"].get(key, {})
+    told = texts(language)["choices"].get(setting.key, {})
     offered = [str(choice) for choice in setting.choices or setting.spec.suggestions]
     return [{"value": value, "words": told.get(value, "")} for value in offered]
 
 
-def placeholder(key: str, language: Language) -> str:
+def placeholder(setting: Setting, language: Language) -> str:
     """What an empty field says."""
-    spec = SETTINGS[key].spec
-    if f"empty.{key}" in words(language):
-        return word(language, f"empty.{key}")
+    spec, own = setting.spec, f"empty.{setting.key}"
+    if own in words(language):
+        return word(language, own)
     path = spec.widget in ("model", "file", "folder")
     return word(language, "empty.path" if spec.required else "empty.optional") if path else ""
 
 
-def default_text(key: str, language: Language) -> str:
+def default_text(setting: Setting, language: Language) -> str:
     """The default in words, as the help panel's foot shows it."""
-    default = SETTINGS[key].default
+    default = setting.default
     if isinstance(default, bool):
         return word(language, "on" if default else "off")
-    return plain(key, default) or word(language, "blank")
+    return plain(setting, default) or word(language, "blank")
 
 
 def folded(text: str) -> str:
@@ -73,10 +73,10 @@ def folded(text: str) -> str:
 
 
 @cache
-def _index() -> dict[str, tuple[str, str, str]]:
+def _index(schema: Schema[Any]) -> dict[str, tuple[str, str, str]]:
     """key -> (label, other names, all words of its help in every language), folded."""
     index = {}
-    for key, setting in SETTINGS.items():
+    for key, setting in schema.items():
         meanings = " ".join(help_of(key, language).get("meaning", "") for language in LANGUAGES)
         body = " ".join(help_of(key, language).get(part, "") for language in LANGUAGES for part in PARTS)
         groups = " ".join(group_words(language)[setting.spec.group]["title"] for language in LANGUAGES)
@@ -85,17 +85,19 @@ def _index() -> dict[str, tuple[str, str, str]]:
     return index
 
 
-def find(query: str, language: Language, most: int = 12) -> list[dict[str, str]]:
+def find(
+    query: str, language: Language, most: int = 12, schema: Schema[Any] = TRAINING
+) -> list[dict[str, str]]:
     """Settings in which every word of the query occurs, the best first: label, then key, then help."""
     wanted = folded(query).split()
     if not wanted:
         return []
     scored = []
-    for place, (key, parts) in enumerate(_index().items()):
+    for place, (key, parts) in enumerate(_index(schema).items()):
         if all(any(term in part for part in parts) for term in wanted):
             scored.append((sum(_score(term, *parts) for term in wanted), -place, key))
     return [
-        {"key": key, "label": SETTINGS[key].spec.label, "where": where(key, language)}
+        {"key": key, "label": schema[key].spec.label, "where": where(schema[key], language)}
         for _, _, key in sorted(scored, reverse=True)[:most]
     ]
 
@@ -110,7 +112,7 @@ def _score(term: str, label: str, names: str, body: str) -> int:
     return 30 * (term in label) or 20 * (term in names) or int(term in body)
 
 
-def where(key: str, language: Language) -> str:
+def where(setting: Setting, language: Language) -> str:
     """Tab and group of a setting in words."""
-    spec = SETTINGS[key].spec
+    spec = setting.spec
     return f"{words('en')['tab.' + spec.tab]} › {group_words(language)[spec.group]['title']}"

@@ -6,20 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from app.form import own_pictures
 from app.form import values as form
 from app.form.groups import fold_of
+from app.form.help_texts import default_text
+from app.form.marks import idle, problem_json
 from app.texts import duration, size, word
 from trainer.errors import UserError
-from trainer.families.table import FAMILIES
 from trainer.files.roots import Roots
 from trainer.messages import Language, say
 from trainer.plan import lr_schedule
 from trainer.plan.run import Plan
 from trainer.plan.sample_prompts import prompts
 from trainer.preflight.check import Checked, check_values
-from trainer.problems import Problem
-from trainer.settings import SET, SETTINGS, Settings, idle_because
+from trainer.settings import SETTINGS, Settings
 
 T = TypeVar("T")
 CURVE_POINTS = 160
@@ -43,19 +42,17 @@ def look(
     changed = form.changed(values)
     problems = [problem_json(problem, values, language) for problem in checked.problems]
     stopping = [problem for problem in problems if problem["blocks"]]
-    nearest = Settings.from_flat(
-        {key: form.typed(key, raw) for key, raw in values.items() if key in SETTINGS}
-    )
+    nearest = Settings.from_flat(form.typed_values(values))
     known = seconds(nearest, checked.plan) if seconds and checked.plan else None
     time = "" if known is None else takes(known, language)
     return {
-        "changed": {key: default_words(key, language) for key in changed},
+        "changed": {key: default_text(SETTINGS[key], language) for key in changed},
         "idle": idle(values, language),
         "problems": problems,
         "counts": {
             "changed": Counter(SETTINGS[key].spec.tab for key in changed),
             "stopping": Counter(problem["tab"] for problem in stopping if not problem["missing"]),
-            "folds": Counter(filter(None, map(fold_of, changed))),
+            "folds": Counter(filter(None, (fold_of(SETTINGS[key]) for key in changed))),
         },
         "ready": ready(stopping, language),
         "plan": plan_json(checked, nearest, language) if checked.plan else None,
@@ -65,72 +62,6 @@ def look(
         "total": len(SETTINGS),
         "legal": settings is not None,
     }
-
-
-def default_words(key: str, language: Language) -> str:
-    """The default as the reset mark shows it."""
-    default = SETTINGS[key].default
-    if isinstance(default, bool):
-        return word(language, "on" if default else "off")
-    return form.plain(key, default) or word(language, "blank")
-
-
-def idle(values: Mapping[str, Any], language: Language) -> dict[str, str]:
-    """Why a setting has no effect now, by key."""
-    known = {key: form.typed(key, raw) for key, raw in values.items() if key in SETTINGS}
-    found = {}
-    for key, setting in SETTINGS.items():
-        if others := idle_because(key, known):
-            found[key] = _idle_reason(key, others[0], known, language)
-        elif setting.spec.unbuilt is True:
-            found[key] = word(language, "idle.unbuilt")
-    return found
-
-
-def _idle_reason(key: str, other: str, known: Mapping[str, Any], language: Language) -> str:
-    wanted = SETTINGS[key].spec.matters[other]
-    if other == "family":
-        return word(language, "idle.for_family", titles=", ".join(FAMILIES[one].title for one in wanted))
-    label = SETTINGS[other].spec.label
-    if wanted in ((SET,), (True,)):
-        return word(language, "idle.only_with", label=label)
-    if wanted in ((False,), (0,), ("",)):
-        return word(language, "idle.only_without", label=label)
-    if len(wanted) > 3:
-        return word(language, "idle.not_with", label=label, value=form.plain(other, known.get(other)))
-    values = ", ".join(form.plain(other, value) for value in wanted)
-    return word(language, "idle.only_for", label=label, values=values)
-
-
-def problem_json(problem: Problem, values: Mapping[str, Any], language: Language) -> dict[str, Any]:
-    """A problem in words, with where it is and what its button does."""
-    setting = SETTINGS.get(problem.setting)
-    data = problem.as_json(language)
-    data["changes"] = {key: form.shown(SETTINGS[key], new) for key, new in data["changes"].items()}
-    data["button"] = fix_words(data["changes"], language)
-    if problem.setting == "train_data_dir" and problem.code in own_pictures.MENDED:
-        data["does"] = "list_pictures"
-        data["button"] = word(language, "fix.list_pictures", count=own_pictures.REPEATS)
-    data["label"] = setting.spec.label if setting else ""
-    data["tab"] = setting.spec.tab if setting else ""
-    data["missing"] = bool(
-        setting and setting.spec.required and problem.blocks and values.get(problem.setting) in ("", None)
-    )
-    return data
-
-
-def fix_words(changes: Mapping[str, Any], language: Language) -> str:
-    """The fix button: what it sets."""
-    if len(changes) != 1:
-        return word(language, "fix.several", count=len(changes)) if changes else ""
-    [(key, value)] = changes.items()
-    label = SETTINGS[key].spec.label
-    if isinstance(value, bool):
-        return word(language, "fix.turn_on" if value else "fix.turn_off", label=label)
-    if value in ("", None):
-        return word(language, "fix.clear", label=label)
-    text = form.plain(key, value)
-    return word(language, "fix.use", value=text if len(text) <= 48 else f"…{text[-46:]}", label=label)
 
 
 def ready(stopping: list[dict[str, Any]], language: Language) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from trainer.errors import UserError
 from trainer.files.job_folder import PROJECT
 from trainer.kohya import Imported
 from trainer.messages import Language
+from trainer.schema import Setting
 from trainer.settings import SETTINGS
 
 FOLDER = PROJECT / "presets"
@@ -71,16 +72,17 @@ def applied(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], language: Language) -> list[dict[str, str]]:
     """Settings that would change: key, label, old and new in words."""
 
-    def words(key: str, value: Any) -> str:
-        return word(language, "on" if value else "off") if isinstance(value, bool) else plain(key, value)
+    def words(setting: Setting, raw: Any) -> str:
+        value = typed(setting, raw)
+        return word(language, "on" if value else "off") if isinstance(value, bool) else plain(setting, value)
 
     return [
         {
             "key": key,
             "label": setting.spec.label,
-            "old": words(key, typed(key, old.get(key))),
-            "new": words(key, typed(key, new.get(key))),
+            "old": words(setting, old.get(key)),
+            "new": words(setting, new.get(key)),
         }
         for key, setting in SETTINGS.items()
-        if key in old and key in new and typed(key, old[key]) != typed(key, new[key])
+        if key in old and key in new and typed(setting, old[key]) != typed(setting, new[key])
     ]

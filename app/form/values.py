@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.kohya.fitting import fit
-from trainer.settings import SETTINGS, Setting
+from trainer.schema import Schema, Setting
+from trainer.settings import TRAINING
 
 
 def shown(setting: Setting, value: Any) -> Any:
@@ -19,34 +20,36 @@ def shown(setting: Setting, value: Any) -> Any:
     return value
 
 
-def shown_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def shown_values(values: Mapping[str, Any], schema: Schema[Any] = TRAINING) -> dict[str, Any]:
     """Values for all widgets; those that are absent take their default."""
-    return {key: shown(setting, values.get(key, setting.default)) for key, setting in SETTINGS.items()}
+    return {key: shown(setting, values.get(key, setting.default)) for key, setting in schema.items()}
 
 
-def typed(key: str, raw: Any) -> Any:
+def typed(setting: Setting, raw: Any) -> Any:
     """The value that a widget's content stands for (the nearest legal one)."""
-    return fit(key, raw, SETTINGS[key].default).value
+    return fit(setting, raw, setting.default).value
 
 
-def changed(raw: Mapping[str, Any]) -> list[str]:
+def typed_values(raw: Mapping[str, Any], schema: Schema[Any] = TRAINING) -> dict[str, Any]:
+    """The same of all widgets; what is none of theirs is left out."""
+    return {key: typed(schema[key], value) for key, value in raw.items() if key in schema}
+
+
+def changed(raw: Mapping[str, Any], schema: Schema[Any] = TRAINING) -> list[str]:
     """Keys whose content differs from the default, in the order of declaration."""
-    return [
-        key
-        for key, setting in SETTINGS.items()
-        if key in raw and not _same(raw[key], shown(setting, setting.default), key)
-    ]
+    return [key for key, setting in schema.items() if key in raw and not _is_default(setting, raw[key])]
 
 
-def _same(raw: Any, default: Any, key: str) -> bool:
+def _is_default(setting: Setting, raw: Any) -> bool:
+    default = shown(setting, setting.default)
     if raw in ("", None) and default in ("", None):
         return True
-    return raw == default or (typed(key, raw) == SETTINGS[key].default and _readable(key, raw))
+    return raw == default or (typed(setting, raw) == setting.default and _readable(setting, raw))
 
 
-def _readable(key: str, raw: Any) -> bool:
+def _readable(setting: Setting, raw: Any) -> bool:
     """Whether the content itself is that value, and not only replaced by it."""
-    result = fit(key, raw, SETTINGS[key].default)
+    result = fit(setting, raw, setting.default)
     return not result.attention and result.why != "kohya.not_whole"
 
 
@@ -61,10 +64,10 @@ def rate_text(value: float) -> str:
     return f"{mantissa:g}e{exponent}"
 
 
-def plain(key: str, value: Any) -> str:
+def plain(setting: Setting, value: Any) -> str:
     """A value for people: "" and None as they are seen by the caller's word for blank."""
     if value is None or value == "":
         return ""
     if isinstance(value, bool):
         return "✓" if value else "–"
-    return str(shown(SETTINGS[key], value))
+    return str(shown(setting, value))

@@ -80,7 +80,7 @@ def setting_rows(
     """Every setting with its value on both sides, in words."""
     rows = []
     for key, setting in SETTINGS.items():
-        if setting.spec.widget == "secret":
+        if setting.is_secret:
             continue
         a, b = left.get(key, setting.default), right.get(key, setting.default)
         pair = {"a": value_in_words(a, language), "b": value_in_words(b, language)}

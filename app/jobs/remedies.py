@@ -126,13 +126,14 @@ def title(changes: Mapping[str, Any], settings: Settings, language: Language) ->
 
 
 def _change_in_words(key: str, old: Any, new: Any, language: Language) -> str:
-    label = SETTINGS[key].spec.label
+    setting = SETTINGS[key]
+    label = setting.spec.label
     if isinstance(new, bool):
         return word(language, "remedy.turn_on" if new else "remedy.turn_off", label=label)
     if new in ("", None):
         return word(language, "remedy.clear", label=label)
-    before = values.plain(key, old) or word(language, "jobs_blank")
-    return word(language, "remedy.change", label=label, old=before, new=values.plain(key, new))
+    before = values.plain(setting, old) or word(language, "jobs_blank")
+    return word(language, "remedy.change", label=label, old=before, new=values.plain(setting, new))
 
 
 def memory_needed(settings: Settings, changes: Mapping[str, Any], roots: Roots | None = None) -> int:

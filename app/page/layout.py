@@ -115,7 +115,7 @@ def field_section(components: dict[str, Component], tab: str, group: str, first:
 
 def fold_out(components: dict[str, Component], i18n: gr.I18n, group: str) -> None:
     """The fields of a fold-out behind its title; their names stand beside the title."""
-    keys = [key for key in SETTINGS if fold_of(key) == group]
+    keys = [key for key, setting in SETTINGS.items() if fold_of(setting) == group]
     fold = gr.Accordion(i18n(f"g.{group}"), open=False, elem_classes="la-acc", elem_id=f"s-{group}")
     with fold, gr.Row(elem_classes="fields"):
         add_fields(components, keys)
@@ -124,8 +124,8 @@ def fold_out(components: dict[str, Component], i18n: gr.I18n, group: str) -> Non
 def accordion_css() -> str:
     """The names of a fold-out's fields, as text after its title (Gradio's titles are plain text)."""
     groups: dict[str, list[str]] = {}
-    for key, setting in SETTINGS.items():
-        groups.setdefault(fold_of(key), []).append(setting.spec.label)
+    for setting in SETTINGS.values():
+        groups.setdefault(fold_of(setting), []).append(setting.spec.label)
     return "\n".join(
         f"#s-{group} > button > span:first-child::after {{ content: {json.dumps(', '.join(labels))}; }}"
         for group, labels in groups.items()

@@ -9,7 +9,8 @@ import gradio as gr
 from gradio.components import Component
 
 from app.form.values import shown
-from trainer.settings import SETTINGS, Setting
+from trainer.schema import Schema, Setting
+from trainer.settings import TRAINING
 
 WIDE = {
     "pretrained_model_name_or_path": 3, "train_data_dir": 3, "reg_data_dir": 3, "dataset_config": 3,
@@ -67,7 +68,7 @@ def _text(setting: Setting, common: dict[str, Any]) -> gr.Textbox:
     return gr.Textbox(max_lines=1, html_attributes=attributes, **common)
 
 
-def add_fields(components: dict[str, Component], keys: Iterable[str]) -> None:
+def add_fields(components: dict[str, Component], keys: Iterable[str], schema: Schema[Any] = TRAINING) -> None:
     """Put the widgets of some settings here."""
     for key in keys:
-        components[key] = component_for(SETTINGS[key])
+        components[key] = component_for(schema[key])

@@ -14,7 +14,8 @@ from app.texts import TEXTS, group_words, script_words, words
 from trainer import messages
 from trainer.families.table import FAMILIES
 from trainer.messages import LANGUAGES, texts
-from trainer.settings import SET, SETTINGS
+from trainer.schema import SET
+from trainer.settings import SETTINGS
 
 APP = Path(values.__file__).parents[1]
 SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in (APP / "assets").glob("*.js")}

@@ -54,7 +54,10 @@ def test_pictures_without_a_numbered_folder_are_used_as_they_lie(open_page, root
 @pytest.mark.parametrize("language", ["en-US", pytest.param("ja-JP", marks=pytest.mark.long)])
 def test_one_setting_of_every_place_is_reached_from_the_search(open_page, language):
     page = open_page(language=language)
-    places = {(setting.spec.tab, setting.spec.group, fold_of(key)): key for key, setting in SETTINGS.items()}
+    places = {
+        (setting.spec.tab, setting.spec.group, fold_of(SETTINGS[key])): key
+        for key, setting in SETTINGS.items()
+    }
     for key in places.values():
         page.locator("#la-search").fill(key)
         hit = page.locator(f'#la-found [data-key="{key}"]')

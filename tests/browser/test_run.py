@@ -91,7 +91,7 @@ def tried(page: Page) -> None:
 def test_stop_in_the_middle_leaves_a_lora_that_can_be_used(open_page, root: Path, workspace: Path):
     page = open_page(language="ja-JP")
     out = workspace / "out"
-    values = {**SMALL, "max_train_steps": 4000, "output_name": "stopped", "sample_prompts": ""}
+    values = {**SMALL, "max_train_steps": 400_000, "output_name": "stopped", "sample_prompts": ""}
     fill_demo(page, root, out, **values)
     train(page)
     expect(title(page)).to_contain_text("学習中", timeout=LONG)

@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from trainer.settings import SETTINGS, Setting, Settings
+from trainer.schema import Setting
+from trainer.settings import SETTINGS, Settings
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=20).map(str.strip)
 ARGUMENTS = st.lists(

@@ -14,7 +14,7 @@ from pathlib import Path
 from trainer.files.whole_file import write_whole
 from trainer.settings import SETTINGS
 
-NAMES = tuple(key for key, setting in SETTINGS.items() if setting.spec.widget == "secret")
+NAMES = tuple(key for key, setting in SETTINGS.items() if setting.is_secret)
 ENVIRONMENT = {
     "wandb_api_key": ("WANDB_API_KEY",),
     "huggingface_token": ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),

@@ -35,7 +35,7 @@ OFF = {
 """Options that switch a part off, and the rate that says so here."""
 MOST_UNKNOWN = 3
 """Unknown options that are told one by one, with the name that was perhaps meant."""
-SECRETS = tuple(key for key, setting in SETTINGS.items() if setting.spec.widget == "secret")
+SECRETS = tuple(key for key, setting in SETTINGS.items() if setting.is_secret)
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _from_entries(
 
 def _own(name: str, value: Any, fix: Mapping[str, Any]) -> Mapping[str, Any] | Problem:
     """A setting of ours that sd-scripts has no option for, by its key."""
-    fitted = fit(name, value, SETTINGS[name].default)
+    fitted = fit(SETTINGS[name], value, SETTINGS[name].default)
     if fitted.attention:
         return block(SETTING, "preflight.parameter_value", fix, option=name, value=short(value))
     return {name: fitted.value}

@@ -49,7 +49,7 @@ class Draft:
         `raw` is already translated where the file's value (`was`) means something else here; `why`
         then says so. A value that cannot be kept is remembered, so that saving writes it back.
         """
-        fitted = fit(setting, raw, self.defaults[setting])
+        fitted = fit(SETTINGS[setting], raw, self.defaults[setting])
         kind: Kind = fitted.kind
         if kind == "taken" and why:
             kind = "converted"
@@ -58,7 +58,7 @@ class Draft:
         self.values[setting] = fitted.value
         if fitted.attention:
             self.replaced(setting, raw, fitted.value)
-        secret = SETTINGS[setting].spec.widget == "secret" and fitted.value
+        secret = SETTINGS[setting].is_secret and fitted.value
         shown = (HIDDEN, HIDDEN) if secret else (raw if was is None else was, fitted.value)
         attention = fitted.attention or bool(note)
         self.entries.append(
@@ -100,7 +100,7 @@ class Draft:
         self.entries.sort(key=lambda entry: places.get(entry.key.partition(" ")[0], len(places)))
         for setting in SETTINGS:
             if setting not in self.values:
-                value = fit(setting, self.defaults[setting], SETTINGS[setting].default).value
+                value = fit(SETTINGS[setting], self.defaults[setting], SETTINGS[setting].default).value
                 self.values[setting] = value
                 self.entries.append(
                     Entry(setting, "defaulted", setting, now=value, note=self.notes.get(setting, ""))

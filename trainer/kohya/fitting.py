@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.kohya.report import Kind
-from trainer.settings import SETTINGS, Setting
+from trainer.schema import Setting
 
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "none", "")
 SAME_CHOICES: dict[str, tuple[str, ...]] = {
@@ -36,12 +36,11 @@ class Fitted:
     attention: bool = False
 
 
-def fit(key: str, raw: Any, default: Any) -> Fitted:
-    """Make `raw` a legal value of the setting `key`; `default` stands in where that cannot be done.
+def fit(setting: Setting, raw: Any, default: Any) -> Fitted:
+    """Make `raw` a legal value of a setting; `default` stands in where that cannot be done.
 
     Never raises. 64.0 for an int and 1 for a float are taken as they are.
     """
-    setting = SETTINGS[key]
     if isinstance(raw, (dict, list, tuple)) or (isinstance(raw, float) and not math.isfinite(raw)):
         return Fitted(default, "converted", "kohya.wrong_type", attention=True)
     if raw is None or (isinstance(raw, str) and not raw.strip() and setting.kind != "choice"):

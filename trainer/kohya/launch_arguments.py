@@ -38,7 +38,9 @@ def read_launch_arguments(machine: Machine) -> LaunchArguments:
         return LaunchArguments(problems=(block(SETTING, "preflight.launch_quote"),))
     found = {name.replace("-", "_"): value for name, value in found.items()}
     values = {
-        name: fit(name, value, SETTINGS[name].default) for name, value in found.items() if name in LAUNCHER
+        name: fit(SETTINGS[name], value, SETTINGS[name].default)
+        for name, value in found.items()
+        if name in LAUNCHER
     }
     rank = found.get("machine_rank", 0)
     problems = [*_problems(found, loose)]

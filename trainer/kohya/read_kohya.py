@@ -152,14 +152,14 @@ def _old_names(draft: Draft, data: dict[str, Any]) -> None:
 def _old_switches(draft: Draft, data: dict[str, Any], age: Age) -> None:
     """Checkboxes that became choices."""
     if "use_8bit_adam" in data:
-        eight = fit("v2", data.pop("use_8bit_adam"), False).value
+        eight = fit(SETTINGS["v2"], data.pop("use_8bit_adam"), False).value
         if "optimizer" in data:
             draft.add("use_8bit_adam", "unknown", eight, setting="optimizer", why="kohya.newer_name_wins")
         else:
             name = "AdamW8bit" if eight else "AdamW"
             draft.take("optimizer", name, key="use_8bit_adam", was=eight, why="kohya.became_choice")
     if "use_wandb" in data:
-        wandb = fit("v2", data.pop("use_wandb"), False).value
+        wandb = fit(SETTINGS["v2"], data.pop("use_wandb"), False).value
         if "log_with" in data:
             draft.add("use_wandb", "unknown", wandb, setting="log_with", why="kohya.newer_name_wins")
         else:
@@ -167,7 +167,7 @@ def _old_switches(draft: Draft, data: dict[str, Any], age: Age) -> None:
                 "log_with", "wandb" if wandb else "", key="use_wandb", was=wandb, why="kohya.became_choice"
             )
     if "locon" in data:
-        locon = fit("v2", data.pop("locon"), False).value
+        locon = fit(SETTINGS["v2"], data.pop("locon"), False).value
         if "LoRA_type" in data:
             draft.add("locon", "unknown", locon, setting="LoRA_type", why="kohya.newer_name_wins")
         else:
@@ -179,7 +179,7 @@ def _old_switches(draft: Draft, data: dict[str, Any], age: Age) -> None:
     if data.get("LoRA_type") == "LoCon":
         draft.take("LoRA_type", "LyCORIS/LoCon", was=data.pop("LoRA_type"), why="kohya.locon")
     if age.before("v20.5.2") and "network_alpha" not in data and "network_dim" in data:
-        draft.defaults["network_alpha"] = fit("network_dim", data["network_dim"], 8).value
+        draft.defaults["network_alpha"] = fit(SETTINGS["network_dim"], data["network_dim"], 8).value
 
 
 def _rates(draft: Draft, data: dict[str, Any]) -> None:
@@ -229,7 +229,7 @@ def _cycles(draft: Draft, data: dict[str, Any], age: Age) -> None:
     """Before v24.0 a blank number of cycles was the number of epochs."""
     if data.get("lr_scheduler_num_cycles", 0) != "" or not age.before("v24.0"):
         return
-    epoch = fit("epoch", data.get("epoch", 1), 1).value
+    epoch = fit(SETTINGS["epoch"], data.get("epoch", 1), 1).value
     draft.take(
         "lr_scheduler_num_cycles",
         epoch,

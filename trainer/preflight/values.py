@@ -8,7 +8,8 @@ from typing import Any
 
 from trainer.kohya.fitting import Fitted, fit
 from trainer.problems import Problem, block, hint
-from trainer.settings import MOST_FACTOR, MOST_STEPS, SETTINGS, Setting, Settings, matters
+from trainer.schema import Form, Schema, Setting, Values
+from trainer.settings import MOST_FACTOR, MOST_STEPS, TRAINING
 
 CODES = {
     "kohya.not_a_number": "preflight.value_no_number",
@@ -26,23 +27,24 @@ REASONS = {
 """Settings that are refused for a reason of their own."""
 
 
-def typed(values: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
+def typed(values: Mapping[str, Any], schema: Schema[Values] = TRAINING) -> tuple[Values, list[Problem]]:
     """Settings from a form's values, every bad one replaced by its nearest legal one, and the problems."""
     problems: list[Problem] = []
     fitted: dict[str, Any] = {}
     for key, raw in values.items():
-        if key not in SETTINGS:
-            problems.append(_unknown(key))
+        if key not in schema:
+            problems.append(_unknown(key, schema))
             continue
-        result = fit(key, raw, SETTINGS[key].default)
+        setting = schema[key]
+        result = fit(setting, raw, setting.default)
         fitted[key] = result.value
         if result.attention or result.why == "kohya.not_whole":
-            problems.append(_bad_value(SETTINGS[key], raw, result))
-    return Settings.from_flat(fitted), problems
+            problems.append(_bad_value(setting, raw, result))
+    return schema.read(fitted), problems
 
 
-def _unknown(key: str) -> Problem:
-    near = difflib.get_close_matches(key, SETTINGS, n=1)
+def _unknown(key: str, schema: Schema[Any]) -> Problem:
+    near = difflib.get_close_matches(key, schema, n=1)
     if near:
         return hint("", "preflight.setting_unknown_near", key=key, near=near[0])
     return hint("", "preflight.setting_unknown", key=key)
@@ -99,12 +101,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def check_unbuilt(settings: Settings) -> Iterator[Problem]:
+def check_unbuilt(settings: Form, schema: Schema[Any] = TRAINING) -> Iterator[Problem]:
     """Settings that are set to something and have no effect yet: never ignored silently."""
     values = settings.flat()
-    for key, setting in SETTINGS.items():
+    for key, setting in schema.items():
         unbuilt, value = setting.spec.unbuilt, settings.get(key)
-        if not unbuilt or not matters(key, values):
+        if not unbuilt or not schema.matters(key, values):
             continue
         if key in REASONS and (value in unbuilt if isinstance(unbuilt, tuple) else value != setting.default):
             yield block(key, REASONS[key], {key: setting.default if unbuilt is True else "bf16"})

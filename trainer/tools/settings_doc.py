@@ -14,7 +14,8 @@ from trainer.families.table import FAMILIES
 from trainer.files.whole_file import write_whole
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.messages import LANGUAGES, Language, Message, say, texts
-from trainer.settings import SET, SETTINGS, Setting, Tab
+from trainer.schema import SET, Schema, Setting
+from trainer.settings import TRAINING, Tab
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 HELP_PARTS = ("does", "usual", "too_much", "goes_with")
@@ -37,16 +38,18 @@ def file_name(language: Language) -> str:
     return "settings.md" if language == "en" else f"settings.{language}.md"
 
 
-def page(language: Language) -> str:
+def page(language: Language, schema: Schema[Any] = TRAINING) -> str:
     """The whole page as Markdown."""
-    return "\n".join([*_head(language), *_body(language)]) + "\n"
+    return "\n".join([*_head(language, schema), *_body(language, schema)]) + "\n"
 
 
-def by_place() -> dict[Tab, dict[str, list[Setting]]]:
+def by_place(schema: Schema[Any] = TRAINING) -> dict[str, dict[str, list[Setting]]]:
     """Settings by tab and group. Groups stand in the order of texts/groups.en.json."""
     order = list(texts("en")["groups"])
-    places: dict[Tab, dict[str, list[Setting]]] = {tab: {} for tab in get_args(Tab)}
-    for setting in sorted(SETTINGS.values(), key=lambda setting: order.index(setting.spec.group)):
+    used = [setting.spec.tab for setting in schema.values()]
+    tabs = [tab for tab in dict.fromkeys([*get_args(Tab), *used]) if tab in used]
+    places: dict[str, dict[str, list[Setting]]] = {tab: {} for tab in tabs}
+    for setting in sorted(schema.values(), key=lambda setting: order.index(setting.spec.group)):
         places[setting.spec.tab].setdefault(setting.spec.group, []).append(setting)
     return places
 
@@ -55,12 +58,12 @@ def _words(language: Language, name: str, **values: Any) -> str:
     return say(Message(f"settings_doc.{name}", values), language).what
 
 
-def _head(language: Language) -> Iterator[str]:
+def _head(language: Language, schema: Schema[Any]) -> Iterator[str]:
     groups = texts(language)["groups"]
     yield f"# {_words(language, 'title')}\n"
     yield f"{_words(language, 'other_language')}\n"
-    yield f"{_words(language, 'intro', count=len(SETTINGS))}\n"
-    for tab, members in by_place().items():
+    yield f"{_words(language, 'intro', count=len(schema))}\n"
+    for tab, members in by_place(schema).items():
         yield f"- **{_words(language, f'tab_{tab}')}**"
         for group, settings in members.items():
             links = " · ".join(f"[{setting.spec.label}](#{setting.key})" for setting in settings)
@@ -68,18 +71,18 @@ def _head(language: Language) -> Iterator[str]:
     yield ""
 
 
-def _body(language: Language) -> Iterator[str]:
+def _body(language: Language, schema: Schema[Any]) -> Iterator[str]:
     groups = texts(language)["groups"]
-    for tab, members in by_place().items():
+    for tab, members in by_place(schema).items():
         yield f"## {_words(language, f'tab_{tab}')}\n"
         for group, settings in members.items():
             yield f"### {groups[group]['title']}\n"
             yield f"{groups[group]['about']}\n"
             for setting in settings:
-                yield from _entry(setting, language)
+                yield from _entry(setting, language, schema)
 
 
-def _entry(setting: Setting, language: Language) -> Iterator[str]:
+def _entry(setting: Setting, language: Language, schema: Schema[Any]) -> Iterator[str]:
     """One setting: heading, facts, when it counts, help, choices."""
     help_ = texts(language)["settings"][setting.key]
     meaning = f"（{help_['meaning']}）" if help_.get("meaning") else ""
@@ -89,7 +92,7 @@ def _entry(setting: Setting, language: Language) -> Iterator[str]:
     if setting.spec.unbuilt is True:
         yield f"{_words(language, 'unbuilt')}\n"
     if setting.spec.matters:
-        yield f"{_when(setting, language)}\n"
+        yield f"{_when(setting, language, schema)}\n"
     for part in HELP_PARTS:
         if help_[part]:
             yield f"- **{_words(language, _heading(setting, part))}:** {help_[part]}"
@@ -128,7 +131,7 @@ def _limits(setting: Setting, language: Language) -> str:
     return _words(language, name, low=_value(low, language), high=_value(most, language))
 
 
-def _when(setting: Setting, language: Language) -> str:
+def _when(setting: Setting, language: Language, schema: Schema[Any]) -> str:
     """Under which other settings this one counts."""
     conditions = []
     for other, wanted in setting.spec.matters.items():
@@ -137,7 +140,7 @@ def _when(setting: Setting, language: Language) -> str:
             conditions.append(_words(language, "for_family", titles=titles))
             continue
         values = _words(language, "or").join(_spaced(_value(value, language), language) for value in wanted)
-        label = SETTINGS[other].spec.label
+        label = schema[other].spec.label
         conditions.append(_words(language, "condition", label=label, values=values))
     return _words(language, "matters", conditions=_words(language, "and").join(conditions))
 
