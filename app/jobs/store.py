@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -328,8 +329,9 @@ class JobStore:
         job.queue_file.unlink(missing_ok=True)
 
         def ended(code: int) -> None:
-            if job.folder.path.exists():
-                job.folder.write_json(job.exit_file, {"code": code})
+            with suppress(OSError):  # a full disk, or the folder is gone: the job is then seen as lost
+                if job.folder.path.exists():
+                    job.folder.write_json(job.exit_file, {"code": code})
 
         try:
             identity = process.start(

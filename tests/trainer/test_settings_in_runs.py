@@ -56,7 +56,7 @@ def test_workers_read_ahead_and_live_on_over_epochs(tmp_path, monkeypatch):
             workers.append(options["num_workers"])
             super().__init__(*words, **options)
 
-    monkeypatch.setattr(batches, "DataLoader", Counted)
+    monkeypatch.setattr(batches.torch_data, "DataLoader", Counted)
     folder = image_folder(tmp_path / "img", 1)
     for persistent, begun in ((False, [1, 1]), (True, [1])):
         settings = short_settings(

@@ -68,6 +68,6 @@ def test_a_page_without_its_folder_of_jobs_works_and_makes_it_again(store: JobSt
     shutil.rmtree(store.root)
     assert store.jobs() == []
     assert store.current() is None
-    assert FormAnswers(store).start({"browser": BROWSER})["job"] is None
+    assert FormAnswers(store).start({"browser": BROWSER})["fresh"]
     with store.lock():
         assert store.root.is_dir()
