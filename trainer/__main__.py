@@ -81,6 +81,8 @@ def train(
     def prepared() -> str:
         if job is None:
             return str(JobFolder.create(default_workspace(), settings).path)
+        if JobFolder(job).is_held():
+            raise UserError("training.job_busy")
         job.mkdir(parents=True, exist_ok=True)
         JobFolder(job).write_settings(settings)
         return str(job)
@@ -117,8 +119,7 @@ def _run(folder: JobFolder, *, resume: bool = False) -> int:
     from trainer.jobs.run import run_job
 
     redact_streams()
-    _stop_on_signals(folder)
-    return run_job(folder, resume=resume, own_process=True)
+    return run_job(folder, resume=resume, own_process=True, begun=lambda: _stop_on_signals(folder))
 
 
 def _stop_on_signals(folder: JobFolder) -> None:

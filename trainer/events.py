@@ -41,6 +41,8 @@ class Phase:
     name: PhaseName
     done: int = 0
     total: int = 0
+    path: str = ""
+    """The file that is being written."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""Starts, finds and ends one process, the same way on Windows, Linux and macOS.
-
-A process is known by pid *and* start time: pids are used again, start times are not.
-"""
+"""Starts and ends one process, the same way on Windows, Linux and macOS."""
 
 from __future__ import annotations
 
@@ -9,54 +6,15 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from trainer.files.identity import Identity
+
 PASSWORD_VARIABLE = "LORA_ATELIER_PASSWORD"  # noqa: S105  # its name
 """May hold the page's password when it is started; no business of a trainer's."""
-SAME_START = 10.0
-"""Seconds by which two readings of one start time may differ (clocks are set while a machine runs)."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """One process of this machine, past or present. `started` is psutil's create_time (unix seconds)."""
-
-    pid: int
-    started: float
-
-    @classmethod
-    def own(cls) -> Identity:
-        """This process."""
-        return cls(os.getpid(), psutil.Process().create_time())
-
-    @classmethod
-    def from_json(cls, data: Any) -> Identity | None:
-        """Read {"pid", "started"}; None for anything else."""
-        try:
-            return cls(int(data["pid"]), float(data["started"]))
-        except (KeyError, TypeError, ValueError):
-            return None
-
-    def as_json(self) -> dict[str, float]:
-        """As plain data."""
-        return {"pid": self.pid, "started": self.started}
-
-    def find(self) -> psutil.Process | None:
-        """The living process, or None when it has ended."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < SAME_START
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except (psutil.Error, OSError, ValueError):
-            return None
-
-    def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self.find() is not None
 
 
 def start(
@@ -85,7 +43,7 @@ def start(
         )
     threading.Thread(target=lambda: ended(popen.wait()), name=f"wait-{popen.pid}", daemon=True).start()
     try:
-        return Identity(popen.pid, psutil.Process(popen.pid).create_time())
+        return Identity.of(popen.pid)
     except psutil.Error:  # it has ended already
         return Identity(popen.pid, 0.0)
 

@@ -18,6 +18,7 @@ from trainer.preflight import check
 from trainer.settings import SETTINGS, Settings
 
 MEMORY = "training.out_of_memory"
+NOT_FINITE = ("training.loss_not_finite", "training.gradient_not_finite", "training.weights_not_finite")
 LOWER = 1 / 3
 """What the learning rates are multiplied with after the loss has run away."""
 RATES = ("learning_rate", "unet_lr", "text_encoder_lr")
@@ -41,7 +42,7 @@ def remedies(code: str, setting: str, settings: Settings, roots: Roots | None = 
     """Ways out of a failure, the best first; [] where only the person can know. `roots`: as for `check`."""
     if code == MEMORY:
         return list(_less_memory(settings))
-    if code in ("training.loss_not_finite", "training.gradient_not_finite"):
+    if code in NOT_FINITE:
         return list(_calmer(settings))
     if code in OTHER_FAMILY:
         return [Remedy(OTHER_FAMILY[code], "again")]

@@ -23,10 +23,10 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from app.jobs import process
-from app.jobs.process import Identity
 from app.jobs.record import ENDS, JobRecord
 from trainer.errors import UserError
 from trainer.events import EventLog, Failed, Saved, Step, Stopped, parse
+from trainer.files.identity import Identity
 from trainer.files.job_folder import PROJECT, JobFolder, find_state
 from trainer.files.roots import Roots, is_link
 from trainer.settings import Settings
@@ -77,7 +77,7 @@ class Job:
             return "queued"
         last = self.last_event()
         if last is None or not isinstance(last[1], ENDS):
-            return "lost"
+            return "running" if self.folder.is_held() else "lost"
         return {"Finished": "finished", "Stopped": "stopped", "Failed": "failed"}[type(last[1]).__name__]  # type: ignore[return-value]  # the three ENDS
 
     def _ended(self) -> bool:

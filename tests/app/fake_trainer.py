@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 from PIL import Image, ImageDraw
 from safetensors.numpy import save
 
@@ -48,9 +47,7 @@ def main(verb: str, folder: Path) -> int:
         return try_out(folder)
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     wishes = dict(part.partition("=")[::2] for part in settings["training_comment"].split())
-    me = psutil.Process()
-    files = JobFolder(folder)
-    files.write_json(files.process_file, {"pid": me.pid, "started": me.create_time()})
+    JobFolder(folder).write_own_process()
     log = EventLog(folder / "events.jsonl")
     run = Run(folder, settings, wishes, log.emit)
     print(f"fake trainer: {verb}", flush=True)

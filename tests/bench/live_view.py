@@ -28,8 +28,7 @@ EACH = 0.2
 def made_up_job(workspace: Path) -> tuple[JobFolder, EventLog]:
     """A job in the middle of its run, with a log and a curve."""
     folder = JobFolder.create(workspace, Settings.from_flat({"output_name": "long", "unet_lr": 1e-4}))
-    me = psutil.Process()
-    folder.write_json(folder.process_file, {"pid": me.pid, "started": me.create_time()})
+    folder.write_own_process()
     log = EventLog(folder.events_file)
     log.emit(Phase("start"))
     log.emit(Started(TOTAL, 10, 1, "CPU", {}, 0, psutil.virtual_memory().total))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -10,14 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+from filelock import FileLock, Timeout
 
 from trainer.errors import UserError
-from trainer.events import EventLog
+from trainer.events import EventLog, Phase, Removed, Saved, Started, read_events
+from trainer.files.identity import Identity
+from trainer.files.own_files import OwnFiles
+from trainer.files.paths import is_plain_name
+from trainer.files.state_folder import LARGEST_SEED, read_about
 from trainer.files.whole_file import write_whole
 from trainer.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
+PATIENCE = 10.0
+"""Seconds to wait for a process that is about to end; readers of pictures outlive a killed one by five."""
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+"""What a disk answers that knows no locks (some network drives)."""
 
 
 def default_workspace() -> Path:
@@ -33,6 +42,17 @@ def find_state(place: Path) -> Path | None:
 def state_places(place: Path) -> tuple[Path, Path]:
     """Where a training state may stand that belongs at `place`: there, or moved aside for the next one."""
     return place, place.with_name(f".{place.name}.old")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """How a job was begun: what it keeps when it is continued."""
+
+    seed: int
+    name: str
+    """The LoRA's, without ending."""
+    first_step: int = 0
+    """Not 0 where it began in another run's training state."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +94,13 @@ class JobFolder:
 
     @property
     def process_file(self) -> Path:
-        """Which process works on this job: {"pid", "started"}."""
+        """Which process works on this job: trainer.files.identity."""
         return self.path / "process.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the process that works on this job."""
+        return self.path / "lock"
 
     @property
     def samples(self) -> Path:
@@ -96,6 +121,36 @@ class JobFolder:
         """Whether Stop was pressed."""
         return self.stop_file.exists()
 
+    def begun(self) -> Begun | None:
+        """How this job was begun, by its events or else by its own state; None for one that never was.
+
+        Raises UserError for a state that is damaged.
+        """
+        starts = [event for _, _, event in read_events(self.events_file) if isinstance(event, Started)]
+        if starts and (told := _as_told(starts[0], starts[-1])):
+            return told
+        state = find_state(self.safety_state)
+        about = read_about(state) if state else None
+        return Begun(about.seed, about.name) if about and about.name else None
+
+    def forget_old_stop(self) -> None:
+        """Take away the Stop of an earlier process; one pressed since it said its last word stays."""
+        try:
+            if self.stop_file.stat().st_mtime_ns < self.events_file.stat().st_mtime_ns:
+                self.stop_file.unlink()
+        except OSError:  # there is none
+            return
+
+    def own_files(self) -> OwnFiles:
+        """What earlier processes of this job have written, or were writing when they ended."""
+        own = OwnFiles()
+        for _, _, event in read_events(self.events_file):
+            if isinstance(event, (Saved, Phase)) and event.path:
+                own.add(Path(str(event.path)))
+            elif isinstance(event, Removed):
+                own.discard(Path(str(event.path)))
+        return own
+
     def settings(self) -> Settings:
         """The run's settings. Raises UserError where the file is missing or is none."""
         try:
@@ -109,8 +164,41 @@ class JobFolder:
 
     def write_own_process(self) -> None:
         """Say that this process works on the job."""
-        me = psutil.Process()
-        self.write_json(self.process_file, {"pid": me.pid, "started": me.create_time()})
+        self.write_json(self.process_file, Identity.own().as_json())
+
+    def hold(self, patience: float = PATIENCE) -> FileLock | None:
+        """Take the job for this process: while it keeps the answer, no other can.
+
+        The system lets go when this process ends, however it ends. None where the disk knows no locks.
+        Raises UserError where another process has the job and keeps it for `patience` seconds, OSError where
+        the folder cannot be written.
+        """
+        lock = FileLock(self.lock_file, timeout=patience)
+        try:
+            lock.acquire(poll_interval=0.2)
+        except Timeout:
+            raise UserError("training.job_busy") from None
+        except NotImplementedError:
+            return None
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return None
+            raise
+        return lock
+
+    def is_held(self) -> bool:
+        """Whether a process has the job."""
+        if not self.lock_file.exists():
+            return False
+        try:
+            lock = self.hold(0)
+        except UserError:
+            return True
+        except OSError:
+            return False
+        if lock:
+            lock.release()
+        return False
 
     def write_json(self, path: Path, data: Any) -> None:
         """Write a small JSON file whole."""
@@ -119,3 +207,13 @@ class JobFolder:
     def event_log(self) -> EventLog:
         """Open events.jsonl for appending."""
         return EventLog(self.events_file)
+
+
+def _as_told(first: Started, last: Started) -> Begun | None:
+    """Seed, name and first step of a run's first and last beginning; None where events say what none does."""
+    final = last.plan.get("final_name") if isinstance(last.plan, dict) else None
+    name = final.rpartition(".")[0] if isinstance(final, str) else ""
+    whole = type(last.seed) is int and type(first.first_step) is int
+    if not (whole and is_plain_name(name) and 0 <= last.seed <= LARGEST_SEED and first.first_step >= 0):
+        return None
+    return Begun(last.seed, name, first.first_step)

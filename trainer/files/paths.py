@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from trainer.settings import SETTINGS, Settings
 
 QUOTES = "\"'“”‘’「」"
 PATH_WIDGETS = ("model", "file", "folder")
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+"""What no name of a file may hold on one system or another."""
+LONGEST_FILE_NAME = 200
+"""Bytes of a name that still gets a number, an ending and the marks of a file being written."""
 
 
 def clean_path(text: str) -> str:
@@ -63,3 +68,9 @@ def cleaned(settings: Settings) -> Settings:
 def nearest_existing(path: Path) -> Path | None:
     """The path itself or the closest parent that exists; None for a drive that is not there."""
     return next((place for place in (path, *path.parents) if place.exists()), None)
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a text read from a file is a file's name and nothing that leads elsewhere."""
+    length = len(name.encode(errors="replace"))
+    return name.strip(". ") != "" and length <= LONGEST_FILE_NAME and not FORBIDDEN.search(name)

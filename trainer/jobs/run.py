@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -59,14 +60,40 @@ class Teller:
                 print(f"{self.log.path}: the disk is full; the last lines are missing", file=sys.stderr)
 
 
-def run_job(folder: JobFolder, *, resume: bool = False, own_process: bool = False) -> int:
+def run_job(
+    folder: JobFolder,
+    *,
+    resume: bool = False,
+    own_process: bool = False,
+    begun: Callable[[], None] = lambda: None,
+) -> int:
     """Train the job in this folder; returns the exit code. Every end is an event in the folder.
 
     `resume` continues from the job's own state; from the beginning where it has none yet. `own_process`:
-    this process does nothing else, so Stop before the first step may end it at once.
+    this process does nothing else, so Stop before the first step may end it at once. `begun` is called when
+    the job is ours: no other process trains it.
     """
     rank = processes.Rank.own()
     processes.hold_lifeline()
+    alone = not processes.has_lifeline() and rank.number == 0
+    try:
+        lock = folder.hold() if alone else None
+    except UserError as error:
+        return _refused(error)
+    except OSError as error:
+        return _cannot_begin(error)
+    if alone:
+        folder.forget_old_stop()
+    begun()
+    try:
+        return _run(folder, rank, resume=resume, own_process=own_process)
+    finally:
+        if lock:
+            lock.release()
+
+
+def _run(folder: JobFolder, rank: processes.Rank, *, resume: bool, own_process: bool) -> int:
+    """The job, which is ours alone now."""
     if rank.count == 1 and (machine := _machine(folder)):
         processes.choose_gpus(machine)
         if machine.num_processes > 1:
@@ -93,6 +120,12 @@ def run_job(folder: JobFolder, *, resume: bool = False, own_process: bool = Fals
     early.over()
     emit.last(last)
     return code
+
+
+def _refused(error: UserError) -> int:
+    """Another process trains this job: nothing in its folder is touched, only the terminal is told."""
+    print(error, file=sys.stderr)
+    return USER
 
 
 def _cannot_begin(error: OSError) -> int:

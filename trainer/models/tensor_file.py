@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from trainer.errors import UserError
 from trainer.files.safetensors_header import HeaderError, read_header
+from trainer.files.torch_file import refuse_bomb
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -107,7 +107,7 @@ class PickleFile:
         tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
         tensors = tensors if isinstance(tensors, dict) else {}
         self._tensors = {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
-        if any(_is_blown_up(tensor) for tensor in self._tensors.values()):
+        if any(is_blown_up(tensor) for tensor in self._tensors.values()):
             raise UserError("core.file_damaged", setting, path=str(path), name=path.name)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
 
@@ -118,27 +118,15 @@ class PickleFile:
 
 def _load_weights(path: Path) -> Any:
     """The zip format of today can stay on disk until a tensor is used, the older one cannot."""
+    refuse_bomb(path)
     with path.open("rb") as file:
         mmap = file.read(2) == b"PK"
-    if mmap:
-        _refuse_bomb(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd pickles, which are refused or read all the same
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
-def _refuse_bomb(path: Path) -> None:
-    """torch packs its files without compression: what is larger inside than outside was made to harm."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(part.file_size for part in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError("no zip file") from error
-    if unpacked > path.stat().st_size:
-        raise ValueError("larger inside than outside")
-
-
-def _is_blown_up(tensor: Tensor) -> bool:
+def is_blown_up(tensor: Tensor) -> bool:
     """Whether a tensor claims more numbers than the file has for it (each stored one may be told again)."""
     if tensor.layout != torch.strided:
         return True

@@ -30,9 +30,11 @@ def save_lora(
 ) -> None:
     """Write a LoRA file; .safetensors carries the metadata and its hashes, .ckpt and .pt cannot.
 
-    Either the whole file stands under `path` afterwards or none. Raises OSError (disk full, no right).
+    What `dtype` cannot hold is written in float32. Either the whole file stands under `path` afterwards or
+    none. Raises OSError (disk full, no right), UserError for weights that are no numbers.
     """
-    converted = {key: tensor.detach().cpu().to(dtype).contiguous() for key, tensor in tensors.items()}
+    refuse_no_numbers(tensors)
+    converted = {key: _converted(tensor.detach().cpu(), dtype) for key, tensor in tensors.items()}
     if path.suffix == ".safetensors":
         data: bytes | memoryview = safetensors.torch.save(converted, with_hashes(converted, metadata))
     else:
@@ -41,6 +43,19 @@ def save_lora(
         data = buffer.getbuffer()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, data, READABLE_BY_ALL)
+
+
+def refuse_no_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Raise UserError where weights have grown beyond all numbers: such a file only harms who loads it."""
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise UserError("training.weights_not_finite", "learning_rate")
+
+
+def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """In `dtype`, or in float32 where it would become infinite or nothing (an alpha of 100000 in fp16)."""
+    small = tensor.to(dtype)
+    lost = not bool(torch.isfinite(small).all()) or (bool(tensor.any()) and not bool(small.any()))
+    return (tensor.float() if lost else small).contiguous()
 
 
 def with_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:

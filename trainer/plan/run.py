@@ -214,11 +214,13 @@ def build_plan(
     model: ModelFacts | None = None,
     *,
     name: str = "",
+    first_step: int = 0,
 ) -> Plan:
     """The plan of a run with these pictures. Raises ValueError for a Max resolution that is no size.
 
     `reg_images` are repeated to match here; `model` makes sizes exact (else the family's usual ones);
-    `name` is the LoRA's name where a run that has one is continued.
+    `name` is the LoRA's name where a job that has one is continued; `first_step` is where a run begins that
+    resumes from a training state.
     """
     length, saving = settings.length, settings.saving
     pictures = with_matched(images, reg_images)
@@ -230,11 +232,11 @@ def build_plan(
     total, epochs, decided_by = run_length(length, steps_per_epoch)
     extension = f".{saving.save_model_as}"
     name = name or free_name(settings.folders.output_dir, settings.folders.output_name, extension)
-    saves = save_plans(saving, name, extension, steps_per_epoch, total)
+    saves = save_plans(saving, name, extension, steps_per_epoch, total, first_step)
     facts = model if model and model.unet else FULL_SIZE[named_by(settings.model).key]
     weights = lora_weights(settings.network, settings.optimizer, facts)
     lora_bytes = weights * BYTES[saving.save_precision] + 150_000
-    sample_steps, sample_times = sample_points(settings.sampling, steps_per_epoch, total)
+    sample_steps, sample_times = sample_points(settings.sampling, steps_per_epoch, total, first_step)
     per_sample = len(prompts(settings.sampling.sample_prompts))
     return Plan(
         images=len(once),
@@ -350,17 +352,20 @@ def run_length(length: Length, steps_per_epoch: int) -> tuple[int, int, DecidedB
     return length.epoch * steps_per_epoch, length.epoch, "epoch"
 
 
-def sample_points(sampling: Sampling, per_epoch: int, total: int) -> tuple[tuple[int, ...], int]:
+def sample_points(
+    sampling: Sampling, per_epoch: int, total: int, done: int = 0
+) -> tuple[tuple[int, ...], int]:
     """Steps after which sample pictures are drawn, and how many such steps there are.
 
     0 is before the first step. Epochs win over steps. Of more than `MOST_DRAWN` the first few are listed.
+    `done`: steps that another run has made already.
     """
     if not total or not prompts(sampling.sample_prompts):
         return (), 0
     epochs = sampling.sample_every_n_epochs
     every = epochs * per_epoch or sampling.sample_every_n_steps
-    points = range(every, total + 1, every) if every else range(0)
+    points = range(done // every * every + every, total + 1, every) if every else range(0)
     cut_short = epochs and total % per_epoch and -(-total // per_epoch) % epochs == 0
-    first, last = (0,) * sampling.sample_at_first, (total,) * bool(cut_short)
+    first, last = (0,) * (sampling.sample_at_first and not done), (total,) * bool(cut_short)
     most = MOST_DRAWN if len(points) < MOST_DRAWN else LISTED
     return (*first, *points[:most], *last), len(first) + len(points) + len(last)

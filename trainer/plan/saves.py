@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush, merge
@@ -42,22 +43,27 @@ def step_name(name: str, step: int) -> str:
     return f"{name}-step{step:08d}"
 
 
-def save_points(saving: Saving, per_epoch: int, total: int) -> tuple[range, range]:
-    """Steps at which files are saved by epochs, and by steps; the last step is not among them."""
+def save_points(saving: Saving, per_epoch: int, total: int, done: int = 0) -> tuple[range, range]:
+    """Steps at which files are saved by epochs, and by steps; the last step is not among them.
+
+    `done`: steps that another run has made already, and saved.
+    """
     by_epochs = saving.save_every_n_epochs * per_epoch
     by_steps = saving.save_every_n_steps
     return (
-        range(by_epochs, total, by_epochs) if by_epochs else range(0),
-        range(by_steps, total, by_steps) if by_steps else range(0),
+        range(done // by_epochs * by_epochs + by_epochs, total, by_epochs) if by_epochs else range(0),
+        range(done // by_steps * by_steps + by_steps, total, by_steps) if by_steps else range(0),
     )
 
 
-def save_plans(saving: Saving, name: str, ending: str, per_epoch: int, total: int) -> tuple[SavePlan, ...]:
+def save_plans(
+    saving: Saving, name: str, ending: str, per_epoch: int, total: int, done: int = 0
+) -> tuple[SavePlan, ...]:
     """The LoRA files in the order they are written. The last step gives the final file only.
 
     Of a run that would write more than `MOST_FILES` a few; the checks do not let it begin.
     """
-    epochs, steps = save_points(saving, per_epoch, total)
+    epochs, steps = save_points(saving, per_epoch, total, done)
     keep = saving.save_last_n_epochs * epochs.step
     keep_state = saving.save_last_n_epochs_state * epochs.step or keep
     by_epochs = (
@@ -116,20 +122,37 @@ def _most(lives: Iterable[tuple[int, int]]) -> int:
 
 
 def free_name(output_dir: str | Path, name: str, ending: str) -> str:
-    """`name`, or name-2, name-3 … where LoRA files of that name exist: nothing is ever overwritten.
+    """`name`, or name-2, name-3 … where files of that name exist: nothing is ever overwritten.
 
-    Files saved on the way (name-000001, name-step00000100) count too.
+    Only a job that is continued keeps the name that it has.
     """
+    there = _listed(output_dir)
+    candidates = (name, *(f"{name}-{number}" for number in range(2, len(there) + 3)))
+    return next(candidate for candidate in candidates if not _taken(candidate, ending, there))
+
+
+def taken_by(output_dir: str | Path, name: str, ending: str) -> str:
+    """A file or folder that stands in the way of a run of this name; "" where there is none."""
+    found = _taken(name, ending, _listed(output_dir))
+    return min(found, key=len, default="")
+
+
+def _listed(folder: str | Path) -> list[str]:
     try:
-        taken = (
-            {file.name.casefold() for file in Path(output_dir).iterdir()} if str(output_dir) else set[str]()
-        )
+        return [path.name for path in Path(folder).iterdir()] if str(folder) else []
     except OSError:
-        return name
-    candidates = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))
-    return next(candidate for candidate in candidates if not _is_taken(candidate, ending, taken))
+        return []
 
 
-def _is_taken(name: str, ending: str, taken: set[str]) -> bool:
-    form = re.compile(re.escape(name.casefold()) + r"(-\d{6}|-step\d{8})?" + re.escape(ending.casefold()))
-    return any(form.fullmatch(file) for file in taken)
+def _taken(name: str, ending: str, there: Iterable[str]) -> list[str]:
+    """What is there of what a run of this name could write: LoRA files and states, also of steps and epochs.
+
+    Windows and macOS know no capitals, and macOS no difference between two ways to write one letter.
+    """
+    point = r"(-\d{6,}|-step\d{8,})?"
+    form = re.compile(f"{re.escape(_folded(name))}{point}({re.escape(_folded(ending))}|-state)")
+    return [file for file in there if form.fullmatch(_folded(file))]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -29,6 +29,7 @@ from trainer.preflight import (
     limits,
     places,
     processes,
+    resume,
     saving,
     training,
 )
@@ -81,6 +82,7 @@ def check(settings: Settings, roots: Roots | None = None, most: int | None = Non
         *family.check(settings, datasets, model),
         *_check_folders(settings, datasets, pictures, reg),
         *saving.check(settings),
+        *resume.check(settings),
         *training.check(settings, datasets),
         *processes.check(settings.machine),
         *checks_pictures.check(datasets, [*pictures.images, *reg.images]),
@@ -143,8 +145,9 @@ def _plan(settings: Settings, pictures: FolderScan, reg: FolderScan, model: Mode
     """The plan, or None where there is nothing to plan with."""
     if not pictures.images or checks_pictures.impossible(datasets_of(settings)):
         return None
-    name = saving.name_in_state(settings.saving.resume)
-    return build_plan(settings, pictures.images, reg.images, model, name=name)
+    return build_plan(
+        settings, pictures.images, reg.images, model, first_step=resume.first_step(settings.saving)
+    )
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -12,16 +10,16 @@ from pathlib import Path
 
 from trainer.errors import UserError
 from trainer.files.hub import REPO, TYPES, VISIBILITIES, place_of
-from trainer.files.paths import nearest_existing
+from trainer.files.paths import FORBIDDEN, nearest_existing
 from trainer.files.reading import read_toml
 from trainer.files.secrets import read_secret
 from trainer.messages import say
 from trainer.plan.run import Plan
 from trainer.plan.sample_prompts import parse_lines, prompts
+from trainer.plan.saves import taken_by
 from trainer.problems import Problem, block, hint
 from trainer.settings import SETTINGS, Folders, Records, Sampling, Saving, Settings
 
-FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 RESERVED = {
     "con",
     "prn",
@@ -42,14 +40,15 @@ def check(settings: Settings) -> Iterator[Problem]:
     yield from check_name(settings.folders.output_name)
     yield from _check_logging(settings.folders, settings.records)
     yield from _check_samples(settings.sampling)
-    yield from _check_resume(settings.saving)
     yield from _check_hub(settings.saving)
 
 
 def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
     """Problems that follow from the plan: names in use, disk space."""
     if plan.final_name != plan.wanted_name:
-        yield hint("output_name", "preflight.name_exists", name=plan.wanted_name, used=plan.final_name)
+        ending = f".{settings.saving.save_model_as}"
+        found = taken_by(settings.folders.output_dir, settings.folders.output_name, ending)
+        yield hint("output_name", "preflight.name_exists", name=found, used=plan.final_name)
     if settings.folders.output_dir and (place := nearest_existing(Path(settings.folders.output_dir))):
         yield from _check_disk(place, plan)
 
@@ -169,19 +168,6 @@ def _check_samples(sampling: Sampling) -> Iterator[Problem]:
         yield hint("sample_every_n_steps", "preflight.sample_both", {"sample_every_n_steps": 0})
 
 
-def _check_resume(saving: Saving) -> Iterator[Problem]:
-    if not saving.resume:
-        return
-    place, fix = Path(saving.resume), {"resume": ""}
-    if not place.is_dir():
-        values = {"label": SETTINGS["resume"].spec.label, "path": saving.resume}
-        yield block("resume", "preflight.folder_not_found", fix, **values)
-    elif not (place / "state.json").is_file():
-        theirs = any((place / name).exists() for name in ("train_state.json", "optimizer.bin"))
-        code = "preflight.state_of_others" if theirs else "preflight.state_missing"
-        yield block("resume", code, fix, path=saving.resume)
-
-
 def _check_hub(saving: Saving) -> Iterator[Problem]:
     """Where files are sent to, and where a state comes from."""
     repo = saving.huggingface_repo_id
@@ -204,12 +190,3 @@ def _check_hub(saving: Saving) -> Iterator[Problem]:
             "resume_from_huggingface", "preflight.hub_state", fix, text=saving.resume_from_huggingface
         )
 
-
-def name_in_state(resume: str) -> str:
-    """The LoRA's name in the training state that a run continues from; "" where there is none."""
-    try:
-        about = json.loads((Path(resume) / "state.json").read_text(encoding="utf-8")) if resume else {}
-    except (OSError, ValueError, RecursionError):
-        return ""
-    name = about.get("name", "") if isinstance(about, dict) else ""
-    return name if isinstance(name, str) else ""

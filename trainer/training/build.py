@@ -19,11 +19,13 @@ from trainer.data.datasets import datasets_of, subset_of, with_matched
 from trainer.data.folders import TrainImage
 from trainer.distributed.collectives import Exchange
 from trainer.distributed.processes import Rank
-from trainer.events import Event, Notice, Phase, Started, read_events
+from trainer.events import Event, Notice, Phase
 from trainer.families.known import known_facts
 from trainer.files.hub import Uploader
-from trainer.files.job_folder import JobFolder, default_workspace
+from trainer.files.job_folder import Begun, JobFolder, default_workspace
+from trainer.files.own_files import OwnFiles
 from trainer.files.redact import redacted
+from trainer.files.state_folder import StateAbout, read_about
 from trainer.files.whole_file import sweep
 from trainer.messages import Message
 from trainer.models.load import LoadedModel, enable_gradient_checkpointing, load_model
@@ -40,12 +42,11 @@ from trainer.training.keeper import StateKeeper
 from trainer.training.loss import timestep_weights
 from trainer.training.metadata import RunFacts, build_metadata
 from trainer.training.optimizer import build_optimizer, describe, set_training
-from trainer.training.position import Position
+from trainer.training.position import Position, position_at
 from trainer.training.precision import Precision, pick_device, pick_precision
 from trainer.training.rng import seed_everything
 from trainer.training.sampling import SampleMaker, build_pipeline
 from trainer.training.saving import DTYPES, Saver
-from trainer.training.state import read_about
 from trainer.training.text_cache import CaptionEncoder
 
 Emit = Callable[[Event], None]
@@ -100,10 +101,11 @@ def build_parts(
     `again`: the job was begun before; without a state it starts anew under its name and with its seed.
     Raises UserError, and StopRequested when Stop is pressed.
     """
-    earlier = read_about(resume_from) if resume_from else begun_as(job, again=again)
+    begun = job.begun() if again else None
+    state = read_about(resume_from) if resume_from else None
     kind = pick_device()
     exchange = Exchange.joined(Rank.own(), kind)
-    seed = exchange.agree(lambda: _pick_seed(settings, earlier))
+    seed = exchange.agree(lambda: _pick_seed(settings, begun, state))
     seed_everything(seed)
     torch.set_num_threads(settings.machine.num_cpu_threads_per_process)
     precision = pick_precision(settings.machine.mixed_precision, kind)
@@ -113,12 +115,14 @@ def build_parts(
         notify(emit, precision.notice)
 
     output = Path(settings.folders.output_dir), settings.folders.output_name
-    for folder, start in ((job.path, ""), output) if exchange.is_main else ():
+    latents = default_workspace() / "latents", ""
+    for folder, start in ((job.path, ""), output, latents) if exchange.is_main else ():
         sweep(folder, start)
     emit(Phase("read_images"))
     pictures = read_images(settings)
     facts = known_facts(settings.model)
-    plan = build_plan(settings, *pictures, facts, name=earlier.get("name", ""))
+    first = begun.first_step if begun else state.step if state else 0
+    plan = build_plan(settings, *pictures, facts, name=begun.name if begun else "", first_step=first)
     data = build_data(settings, pictures, seed, plan.total_steps)
     emit(Phase("load_model"))
     model = load_base_model(settings, precision, emit)
@@ -148,7 +152,8 @@ def build_parts(
     prepared = accelerator.prepare(optimizer)
     lr_scheduler = build_lr_scheduler(settings.optimizer, optimizer, plan.total_steps)
     keeper = _build_keeper(settings, plan, seed, network, prepared, lr_scheduler, accelerator, job, emit)
-    start = keeper.restore(resume_from) if resume_from else Position()
+    done = keeper.restore(resume_from).step if resume_from else 0
+    start = position_at(done, plan.batches_per_epoch, plan.accumulation)
     exchange.same_start(network.parameters())
     return Parts(
         settings=settings,
@@ -163,7 +168,9 @@ def build_parts(
         optimizer=prepared,
         lr_scheduler=lr_scheduler,
         timestep_weights=_timestep_weights(settings, model),
-        saver=_build_saver(settings, plan, network, run_facts, keeper, emit),
+        saver=_build_saver(
+            settings, plan, network, run_facts, keeper, emit, job.own_files() if again else OwnFiles()
+        ),
         keeper=keeper,
         skipped=SkippedSteps(emit),
         start=start,
@@ -172,21 +179,13 @@ def build_parts(
     )
 
 
-def begun_as(job: JobFolder, *, again: bool) -> dict[str, Any]:
-    """Seed and name with which a job was begun; {} for a new one."""
-    told = (event for _, _, event in read_events(job.events_file) if isinstance(event, Started))
-    started = next(told, None) if again else None
-    if started is None:
-        return {}
-    name = str(started.plan.get("final_name", ""))
-    return {"seed": started.seed, "name": name[: name.rfind(".")] if "." in name else name}
-
-
-def _pick_seed(settings: Settings, earlier: dict[str, Any]) -> int:
-    """The seed of the run that is continued, "Seed", or (blank) any."""
-    if "seed" in earlier:
-        return int(earlier["seed"])
-    return secrets.randbelow(2**32) if settings.length.seed is None else settings.length.seed
+def _pick_seed(settings: Settings, begun: Begun | None, state: StateAbout | None) -> int:
+    """The seed with which the job was begun, "Seed", or (blank) that of the state, or any."""
+    if begun:
+        return begun.seed
+    if settings.length.seed is not None:
+        return settings.length.seed
+    return state.seed if state else secrets.randbelow(2**32)
 
 
 def notify(emit: Emit, message: Message) -> None:
@@ -319,9 +318,12 @@ def _cache_latents(
         stop_requested=job.stop_requested,
     )
     if store:
-        if cached.unkept:
-            unkept = {"count": cached.unkept, "folder": str(store.folder)}
-            emit(Notice("training.latents_not_kept", unkept, "warning"))
+        for code, count in (
+            ("training.latents_not_kept", cached.unkept),
+            ("training.latents_damaged", cached.damaged),
+        ):
+            if count:
+                emit(Notice(code, {"count": count, "folder": str(store.folder)}, "warning"))
         values = {
             "reused": len(cached.latents) - cached.encoded,
             "encoded": cached.encoded,
@@ -398,7 +400,13 @@ def _build_keeper(
 
 
 def _build_saver(
-    settings: Settings, plan: Plan, network: Network, facts: RunFacts, keeper: StateKeeper, emit: Emit
+    settings: Settings,
+    plan: Plan,
+    network: Network,
+    facts: RunFacts,
+    keeper: StateKeeper,
+    emit: Emit,
+    own: OwnFiles,
 ) -> Saver:
     return Saver(
         network=network,
@@ -412,6 +420,7 @@ def _build_saver(
         state_at_end=settings.saving.save_state or settings.saving.save_state_on_train_end,
         emit=emit,
         uploader=Uploader(settings.saving, emit),
+        own=own,
     )
 
 

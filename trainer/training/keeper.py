@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trainer.errors import UserError
 from trainer.events import Event, Notice, Saved
 from trainer.files.job_folder import find_state, state_places
+from trainer.files.state_folder import damaged, read_about
+from trainer.network.lora_file import refuse_no_numbers
 from trainer.network.network import Network
+from trainer.training.optimizer import class_name, set_training
 from trainer.training.position import Position
-from trainer.training.state import load_state, restore_random_states, save_state
+from trainer.training.state import READING, load_state, restore_random_states, save_state
+
+MOST_PER_WEIGHT = 64
+"""Bytes that an optimizer's file may have for each weight; the most demanding ones need 20."""
+SPARE = 50_000_000
 
 
 @dataclass
@@ -54,21 +65,26 @@ class StateKeeper:
     def save_good(self) -> None:
         """The run fails: keep what was learned up to the last complete step, if that is possible."""
         if self.good and self.every_seconds and self.good.step > max(self.saved, self.first):
-            with suppress(OSError, MemoryError, RuntimeError):
+            with suppress(OSError, MemoryError, RuntimeError, UserError):
                 self.save(self.safety_folder, self.good, "safety")
 
     def save(self, folder: Path, position: Position, kind: str) -> None:
-        """Write a state folder. `kind`: "state" (the person asked for it) or "safety" (rolling)."""
+        """Write a state folder. `kind`: "state" (the person asked for it) or "safety" (rolling).
+
+        Raises UserError for weights that are no numbers: an older state stays.
+        """
+        weights = self.network.state()
+        refuse_no_numbers(weights)
         save_state(
             folder,
             position,
-            network=self.network.state(),
+            network=weights,
             optimizer={
                 "optimizer": self.optimizer.state_dict(),
                 "lr_scheduler": self.lr_scheduler.state_dict(),
                 "scaler": self.scaler.state_dict() if self.scaler else {},
             },
-            facts=self.facts,
+            facts={**self.facts, "made_for": self._made_for()},
         )
         if kind == "safety":
             self.saved = position.step
@@ -86,22 +102,78 @@ class StateKeeper:
             self.emit(Notice("training.safety_failed", {"error": str(error)}, "warning"))
 
     def restore(self, place: Path) -> Position:
-        """Put network, optimizer, schedule and random states back. Raises UserError where they do not fit."""
+        """Put network, optimizer, schedule and random states back.
+
+        Rates and schedule are those of the settings, at the state's place in them. Raises UserError for a
+        state that is damaged or does not fit these settings.
+        """
         folder = find_state(place)
         if folder is None:
             raise UserError("training.no_state", "resume", path=str(place))
-        position, network, kept, states = load_state(folder)
+        weights = sum(weight.numel() for weight in self.network.parameters())
+        position, network, kept, states = load_state(folder, weights * MOST_PER_WEIGHT + SPARE)
+        if reason := self._misfit(network, kept["optimizer"]["param_groups"]):
+            if read_about(folder).facts.get("made_for") == self._made_for():
+                raise damaged(folder)  # it says that it fits, and does not
+            raise UserError("training.state_misfit", "resume", path=str(folder), reason=reason)
         try:
-            self.network.restore(network)
-            self.optimizer.load_state_dict(kept["optimizer"])
-            self.lr_scheduler.load_state_dict(kept["lr_scheduler"])
-            if self.scaler and kept["scaler"]:
-                self.scaler.load_state_dict(kept["scaler"])
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise UserError("training.state_misfit", "resume", path=str(folder), reason=str(error)) from error
-        restore_random_states(states)
+            self._take_over(network, copy.deepcopy(kept))
+            self._try_a_step()
+            self._take_over(network, kept)
+            restore_random_states(states)
+        except READING as error:
+            raise damaged(folder) from error
         self.first = position.step
         return position
+
+    def _made_for(self) -> dict[str, str]:
+        """What a state must fit, in short: the optimizer's class, and the sizes of all weights by group."""
+        sizes = {name: [*tensor.shape] for name, tensor in self.network.state().items()}
+        groups = [[group["name"], len(group["params"])] for group in self.optimizer.param_groups]
+        digest = hashlib.sha256(json.dumps([sizes, groups]).encode()).hexdigest()
+        return {"optimizer": class_name(self.optimizer), "sizes": digest}
+
+    def _misfit(self, network: Mapping[str, Tensor], groups: Sequence[Mapping[str, Any]]) -> str:
+        """What of a state is not as in this run; "" where all is."""
+        own = self.network.state()
+        for name in sorted(own.keys() ^ network.keys()):
+            return name
+        for name, tensor in own.items():
+            if tensor.shape != network[name].shape:
+                return f"{name}: {tuple(network[name].shape)}, {tuple(tensor.shape)}"
+        theirs = [(group.get("name"), len(group["params"])) for group in groups]
+        ours = [(group["name"], len(group["params"])) for group in self.optimizer.param_groups]
+        return "" if theirs == ours else f"{theirs}, {ours}"
+
+    def _take_over(self, network: Mapping[str, Tensor], kept: Mapping[str, Any]) -> None:
+        """Weights, optimizer, schedule and scaler, with the rates of this run."""
+        schedule = self.lr_scheduler
+        base_rates = [group.get("initial_lr") for group in self.optimizer.param_groups]
+        self.network.restore(network)
+        self.optimizer.load_state_dict(kept["optimizer"])
+        schedule.last_epoch = kept["lr_scheduler"]["last_epoch"]
+        schedule._step_count = schedule.last_epoch + 1  # noqa: SLF001  # as its own load_state_dict does
+        for group, rate, factor in zip(
+            self.optimizer.param_groups, base_rates, schedule.lr_lambdas, strict=True
+        ):
+            if rate is not None:  # Adafactor may find its own
+                group["initial_lr"] = rate
+                group["lr"] = rate * factor(schedule.last_epoch)
+        if self.scaler and kept["scaler"]:
+            self.scaler.load_state_dict(kept["scaler"])
+
+    def _try_a_step(self) -> None:
+        """Have the optimizer use what it was given, with gradients of 0: what it cannot use shows here.
+
+        Raises whatever it raises, and ValueError for weights that are no numbers (any more).
+        """
+        set_training(self.optimizer, True)
+        for weight in self.network.parameters():
+            weight.grad = torch.zeros_like(weight)
+        getattr(self.optimizer, "optimizer", self.optimizer).step()  # accelerate wraps it
+        self.optimizer.zero_grad(set_to_none=True)
+        if not all(bool(weight.isfinite().all()) for weight in self.network.state().values()):
+            raise ValueError("no numbers")
 
     def forget(self) -> None:
         """Remove the rolling state: the run is complete."""

@@ -5,18 +5,19 @@ drawn follows from the picture's content alone, so latents are the same in every
 the disk, whatever the batch size.
 
 On disk each picture has a small file in a folder of ours, never beside the pictures. It knows the
-content it was made from, so a picture that was edited is encoded again.
+content it was made from, so a picture that was edited is encoded again; and it knows its own numbers by a
+hash, so what a power cut or a bad disk has left of them is noticed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -27,11 +28,14 @@ from torch import Tensor
 from trainer.data.buckets import Fit, Size
 from trainer.data.pixels import fitted, to_input
 from trainer.errors import StopRequested, UserError
+from trainer.files.whole_file import partial_of
 
 FORMAT = "1"
 """Part of every file's name on disk; raised when latents of older versions no longer fit."""
 NAMES: tuple[str, ...] = ("latents", "flipped")
 """Tensors in a file."""
+Lack = Literal["missing", "stale", "damaged"]
+"""Why a picture's latents on disk are not used: none there, another picture, not as they were written."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class CachedLatents:
     """How many were made now; the others came from disk."""
     stale: int = 0
     """How many of those were on disk from a picture that has changed since."""
+    damaged: int = 0
+    """How many of those were on disk, but not as they were written."""
     unkept: int = 0
     """How many of those could not be written to disk."""
 
@@ -89,34 +95,44 @@ class Store:
         key = "\0".join((FORMAT, self.vae, str(picture.resolve()), str(fit.bucket), str(fit.resized)))
         return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
 
-    def load(self, picture: Path, fit: Fit, *, flip: bool) -> tuple[list[Tensor] | None, bool]:
-        """Latents ([plain] or [plain, mirrored]) or None, and whether they were of another content."""
+    def load(self, picture: Path, fit: Fit, *, flip: bool) -> list[Tensor] | Lack:
+        """Latents ([plain] or [plain, mirrored]), or why there are none to be used."""
         path = self.path(picture, fit)
         names = NAMES[: 1 + flip]
         try:
             with safe_open(path, framework="pt") as file:
-                if self.check_content and file.metadata()["content"] != content_hash(picture):
-                    return None, True
+                notes = file.metadata()
+                if self.check_content and notes["content"] != content_hash(picture):
+                    return "stale"
                 found = [file.get_tensor(name) for name in names if name in file.keys()]  # noqa: SIM118  # no mapping
+        except FileNotFoundError:
+            return "missing"
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-            return None, False
+            return "damaged"
+        if len(found) < len(names):
+            return "missing"
+        sums = [notes.get(f"hash_{name}") for name in names]
+        if None in sums:  # of a version that wrote none: they may be right, but nobody can tell
+            return "missing"
         shape = (4, fit.bucket[1] // 8, fit.bucket[0] // 8)
-        fits = len(found) == len(names) and all(tensor.shape == shape for tensor in found)
-        return (found if fits else None), False
+        sound = all(tensor.shape == shape for tensor in found) and sums == [*map(numbers_hash, found)]
+        return found if sound else "damaged"
 
     def save(self, picture: Path, fit: Fit, latents: Sequence[Tensor]) -> bool:
         """Write a picture's latents, whole or not at all. Says whether it worked: a full disk ends no run.
 
         Not forced onto the disk file by file: what a power cut damages is noticed and made anew.
         """
+        notes = {"content": content_hash(picture), "picture": picture.name}
         tensors: dict[str, Tensor] = dict(
             zip(NAMES, (tensor.contiguous() for tensor in latents), strict=False)
         )
+        notes |= {f"hash_{name}": numbers_hash(tensor) for name, tensor in tensors.items()}
         path = self.path(picture, fit)
-        part = path.with_suffix(f".{os.getpid()}.part")
+        part = partial_of(path)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(save(tensors, {"content": content_hash(picture), "picture": picture.name}))
+            part.write_bytes(save(tensors, notes))
             part.replace(path)
         except OSError:
             with suppress(OSError):
@@ -143,12 +159,14 @@ def cache_latents(
     """
     flips = [flip] * len(pictures) if isinstance(flip, bool) else list(flip)
     done: dict[int, list[Tensor]] = {}
-    stale = unkept = 0
+    lacks: Counter[Lack] = Counter()
+    unkept = 0
     for index, (path, fit) in enumerate(pictures if store else ()):
-        found, is_stale = store.load(path, fit, flip=flips[index]) if store else (None, False)
-        stale += is_stale
-        if found:
+        found = store.load(path, fit, flip=flips[index]) if store else "missing"
+        if isinstance(found, list):
             done[index] = found
+        else:
+            lacks[found] += 1
     reused = len(done)
     progress(reused, len(pictures))
     missing = [(index, (fit.bucket, flips[index])) for index, (_, fit) in enumerate(pictures)]
@@ -163,7 +181,8 @@ def cache_latents(
         progress(len(done), len(pictures))
     plain = [done[index][0] for index in range(len(pictures))]
     mirrored = [done[index][-1] for index in range(len(pictures))] if any(flips) else []
-    return CachedLatents(plain, mirrored, len(pictures) - reused, stale, unkept)
+    counts = len(pictures) - reused, lacks["stale"], lacks["damaged"], unkept
+    return CachedLatents(plain, mirrored, *counts)
 
 
 def _batches(missing: Sequence[tuple[int, tuple[Size, bool]]], batch_size: int) -> list[list[int]]:
@@ -192,6 +211,12 @@ def _noise(picture: Path, fit: Fit) -> Tensor:
     """(4, H/8, W/8): which sample of the VAE's distribution a picture gets; follows from its content."""
     generator = torch.Generator().manual_seed(int(content_hash(picture)[:15], 16))
     return torch.randn((4, fit.bucket[1] // 8, fit.bucket[0] // 8), generator=generator)
+
+
+def numbers_hash(tensor: Tensor) -> str:
+    """Hash of a tensor's numbers, as they stand in a file."""
+    data = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
+    return hashlib.blake2b(data.tobytes(), digest_size=16).hexdigest()
 
 
 def content_hash(picture: Path) -> str:

@@ -58,6 +58,8 @@ def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable
         raise StopRequested
     emit(Phase("train", position.step, plan.total_steps))
     set_training(parts.optimizer, True)
+    if position.step < plan.total_steps and exchange.is_main:
+        parts.saver.save_due(position, missing=True)
 
     groups = groups_from(position, plan.batches_per_epoch, parts.accumulation_steps, plan.total_steps)
     for group, batches in parts.data.loaded(groups, exchange.share):

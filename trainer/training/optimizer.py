@@ -124,10 +124,15 @@ def _import(module: str) -> Any:
         return importlib.import_module(module)
 
 
+def class_name(optimizer: Optimizer) -> str:
+    """Its class: `torch.optim.adamw.AdamW`."""
+    kind = type(getattr(optimizer, "optimizer", optimizer))  # accelerate wraps it
+    return f"{kind.__module__}.{kind.__name__}"
+
+
 def describe(optimizer: Optimizer, chosen: schema.Optimizer) -> str:
     """Class and extra arguments, as LoRA files name them: `torch.optim.adamw.AdamW(weight_decay=0.1)`."""
-    kind = type(getattr(optimizer, "optimizer", optimizer))  # accelerate wraps it
     arguments = {**MAKERS[chosen.optimizer].fixed, **extra_arguments(chosen)}
     arguments.pop("nesterov", None)
     text = ",".join(f"{key}={value}" for key, value in arguments.items())
-    return f"{kind.__module__}.{kind.__name__}" + (f"({text})" if text else "")
+    return class_name(optimizer) + (f"({text})" if text else "")

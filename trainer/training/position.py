@@ -15,6 +15,12 @@ class Position:
     batch: int = 0
 
 
+def position_at(step: int, batches_per_epoch: int, accumulate: int) -> Position:
+    """Where a run stands after so many steps, by its epochs as they are now."""
+    epochs, steps = divmod(step, -(-batches_per_epoch // accumulate)) if batches_per_epoch else (0, 0)
+    return Position(step, epochs + 1, steps * accumulate)
+
+
 @dataclass(frozen=True)
 class Group:
     """The batches of one optimizer step, and where the run stands after it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from trainer.events import Event, Notice, Phase, Removed, Saved
 from trainer.files.hub import Uploader
+from trainer.files.own_files import OwnFiles
 from trainer.network.lora_file import save_lora
 from trainer.network.network import Network
 from trainer.plan.run import Plan
@@ -39,11 +40,17 @@ class Saver:
     """"Save training state at end of training"."""
     emit: Callable[[Event], None]
     uploader: Uploader
+    own: OwnFiles = field(default_factory=OwnFiles)
 
-    def save_due(self, position: Position) -> None:
-        """Save what the plan wants saved after this step (not the final file)."""
+    def save_due(self, position: Position, *, missing: bool = False) -> None:
+        """Save what the plan wants saved after this step (not the final file).
+
+        `missing`: only what is not there. A run that continues where a full disk or a power cut has ended it
+        may stand behind a step whose files were never written.
+        """
         for save in self.plan.saves:
-            if save.step == position.step and save.name != self.plan.final_name:
+            due = save.step == position.step and save.name != self.plan.final_name
+            if due and not (missing and self._is_there(save.name)):
                 self._save(position, save.name, state=self.with_state)
         for save in self.plan.saves:
             if save.gone_at == position.step:
@@ -51,8 +58,24 @@ class Saver:
             if save.state_gone_at == position.step and self.with_state:
                 self._remove(self._state_of(save.name))
 
+    def _is_there(self, name: str) -> bool:
+        """Whether a planned file stands where this job has put it, with its state."""
+        planned = [self.output_dir / name, *([self._state_of(name)] if self.with_state else [])]
+        return all((path := self.own.placed(place)) and path.exists() for place in planned)
+
     def _state_of(self, name: str) -> Path:
+        """Where the state beside a LoRA file is meant to be."""
         return self.output_dir / f"{name.removesuffix(self.extension)}-state"
+
+    def _begin(self, planned: Path) -> Path:
+        """Where to write: a file of others that stands there by now stays. Told before it is written."""
+        path = self.own.place_for(planned)
+        if path != planned:
+            values = {"name": planned.name, "used": path.name}
+            self.emit(Notice("training.name_taken", values, "warning"))
+        self.own.add(path)
+        self.emit(Phase("save", path=str(path)))
+        return path
 
     def save_final(self, position: Position) -> Path:
         """Save the finished LoRA."""
@@ -71,10 +94,11 @@ class Saver:
         self.uploader.wait()
         return path
 
-    def _remove(self, path: Path) -> None:
+    def _remove(self, planned: Path) -> None:
         """Remove an older file or state of this run ("Save last N …")."""
         self.uploader.wait()
-        if not path.exists():
+        path = self.own.placed(planned)
+        if not path or not path.exists():
             return
         try:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -82,16 +106,17 @@ class Saver:
             values = {"name": path.name, "error": error.strerror or str(error)}
             self.emit(Notice("training.not_removed", values, "warning"))
             return
+        self.own.discard(path)
         self.emit(Removed(str(path)))
 
     def _save(self, position: Position, name: str, *, state: bool = False, final: bool = False) -> Path:
-        path = self.output_dir / name
-        self.emit(Phase("save"))
+        path = self._begin(self.output_dir / name)
         save_lora(path, self.network.state_dict(), self.metadata(position), self.dtype)
         self.emit(Saved(position.step, position.epoch, str(path), path.stat().st_size, final=final))
         self.uploader.send(path)
         if state:
-            self.keeper.save(self._state_of(name), position, "state")
-            self.uploader.send_state(self._state_of(name))
+            folder = self._begin(self._state_of(name))
+            self.keeper.save(folder, position, "state")
+            self.uploader.send_state(folder)
         self.emit(Phase("train", position.step, self.plan.total_steps))
         return path

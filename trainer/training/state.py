@@ -1,30 +1,45 @@
 """The training state: what is needed to continue a run as if it had never stopped.
 
-A state is a folder: `network.safetensors` (LoRA weights, float32), `optimizer.pt` (optimizer, gradient
-scaler), `random.pt` (random states), `state.json` (position, settings, versions). It is written beside its
-final place and moved there whole. The base model is not in it.
+Its files are told in trainer.files.state_folder. It is written beside its final place and moved there whole.
+The base model is not in it.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
+import pickle
 import random
 import shutil
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
-from trainer.errors import UserError
 from trainer.files.job_folder import state_places
+from trainer.files.state_folder import (
+    ABOUT,
+    FORMAT,
+    NETWORK,
+    OPTIMIZER,
+    RANDOM,
+    check_files,
+    damaged,
+    read_about,
+)
 from trainer.files.whole_file import partial_of, write_whole
+from trainer.models.tensor_file import is_blown_up
 from trainer.training.position import Position
 
-FORMAT = 1
+NUMPY_KEYS = 624
+"""Numbers in the random state of numpy's Mersenne Twister."""
 
 
 def random_states() -> dict[str, Any]:
@@ -60,7 +75,7 @@ def save_state(
     folder: Path,
     position: Position,
     *,
-    network: dict[str, torch.Tensor],
+    network: dict[str, Tensor],
     optimizer: dict[str, Any],
     facts: dict[str, Any],
 ) -> None:
@@ -74,10 +89,10 @@ def save_state(
     partial.mkdir(parents=True)
     about = {"format": FORMAT, "position": asdict(position), **facts}
     try:
-        write_whole(partial / "network.safetensors", save(network))
-        write_whole(partial / "optimizer.pt", _saved(optimizer))
-        write_whole(partial / "random.pt", _saved(random_states()))
-        write_whole(partial / "state.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
+        write_whole(partial / NETWORK, save(network))
+        write_whole(partial / OPTIMIZER, _saved(optimizer))
+        write_whole(partial / RANDOM, _saved(random_states()))
+        write_whole(partial / ABOUT, json.dumps(about, ensure_ascii=False, indent=1).encode())
         _replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -100,26 +115,103 @@ def _replace_folder(new: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """The state's own description. Raises UserError for a folder that holds no state of ours."""
-    try:
-        about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise UserError("training.state_version", "resume", path=str(folder), format=about["format"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError("training.no_state", "resume", path=str(folder)) from error
-    return about
+def load_state(
+    folder: Path, most_bytes: int | None = None
+) -> tuple[Position, dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    """Position, network, optimizer and random states of a state folder; nothing in it is ever executed.
 
-
-def load_state(folder: Path) -> tuple[Position, dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:
-    """Position, network, optimizer and random states of a state folder; nothing in it is ever executed."""
+    `most_bytes` is how large the optimizer's file may be. Raises UserError for a state that is missing, of
+    another version, or not as `save_state` writes it.
+    """
     about = read_about(folder)
+    check_files(folder)
+    if most_bytes is not None and (folder / OPTIMIZER).stat().st_size > most_bytes:
+        raise damaged(folder)
     try:
-        return (
-            Position(**about["position"]),
-            load_file(folder / "network.safetensors"),
-            torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"),
-            torch.load(folder / "random.pt", weights_only=True, map_location="cpu"),
-        )
-    except Exception as error:
-        raise UserError("training.state_damaged", "resume", path=str(folder)) from error
+        network = _checked_network(load_file(folder / NETWORK))
+        optimizer = _checked_optimizer(_loaded(folder / OPTIMIZER), about.step)
+        random_ = _checked_random(_loaded(folder / RANDOM))
+    except READING as error:
+        raise damaged(folder) from error
+    return Position(about.step, about.epoch, about.batch), network, optimizer, random_
+
+
+READING = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError, OverflowError,
+    ArithmeticError, RecursionError, SafetensorError, pickle.UnpicklingError,
+)  # fmt: skip
+"""What reading and using a file of a stranger may end in."""
+
+
+def _loaded(path: Path) -> Any:
+    """What torch.save wrote, once `check_files` has looked at it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd pickles, which are refused
+        return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def _checked_network(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights are fractions. Raises TypeError."""
+    if not all(tensor.is_floating_point() for tensor in tensors.values()):
+        raise TypeError("weights")
+    return tensors
+
+
+def _checked_optimizer(kept: Any, step: int) -> dict[str, Any]:
+    """{"optimizer", "lr_scheduler", "scaler"} of plain values. Raises TypeError, ValueError, LookupError."""
+    _only_plain(kept)
+    optimizer, schedule, scaler = kept["optimizer"], kept["lr_scheduler"], kept["scaler"]
+    if not all(isinstance(part, dict) for part in (kept, optimizer, schedule, scaler)):
+        raise TypeError("parts")
+    state, groups = optimizer["state"], optimizer["param_groups"]
+    if not (isinstance(state, dict) and isinstance(groups, list)):
+        raise TypeError("optimizer")
+    if not all(isinstance(entries, dict) for entries in [*state.values(), *groups]):
+        raise TypeError("entries")
+    numbers = [number for group in groups for number in group["params"]]
+    if any(type(number) is not int for number in [*numbers, *state]) or not set(state) <= set(numbers):
+        raise TypeError("parameters")
+    done = schedule["last_epoch"]
+    if type(done) is not int or not 0 <= done <= step:
+        raise ValueError("schedule")
+    if not all(type(value) in (int, float) and 0 <= value < math.inf for value in scaler.values()):
+        raise ValueError("scaler")
+    return kept
+
+
+def _checked_random(states: Any) -> dict[str, Any]:
+    """`random_states()` of a run. Raises TypeError, ValueError, LookupError.
+
+    numpy takes a position beyond its numbers and would read what lies behind them.
+    """
+    _only_plain(states)
+    _, internal, gauss = states["python"]
+    _, keys, position, has_gauss, cached = states["numpy"]
+    whole = all(type(number) is int for number in (position, has_gauss))
+    real = type(cached) is float and math.isfinite(cached) and (gauss is None or math.isfinite(gauss))
+    if not (whole and real and 0 <= position <= NUMPY_KEYS and has_gauss in (0, 1)):
+        raise ValueError("random states")
+    if internal.dtype != torch.int64 or keys.dtype != torch.int64 or keys.shape != (NUMPY_KEYS,):
+        raise TypeError("random states")
+    if not all(isinstance(kept, Tensor) for kept in (states["torch"], *states["cuda"])):
+        raise TypeError("random states")
+    return states
+
+
+def _only_plain(content: Any) -> None:
+    """Raise TypeError for anything but dicts, lists, tensors as large as they say, numbers and texts."""
+    waiting, seen = [content], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:  # what is told twice is looked at once
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+        elif isinstance(value, Tensor):
+            if is_blown_up(value) or value.is_meta:
+                raise TypeError("a tensor that is not there")
+        elif not isinstance(value, str | int | float | bool | None):
+            raise TypeError(type(value).__name__)

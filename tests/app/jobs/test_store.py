@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.jobs.process import Identity
 from app.jobs.store import Job, JobStore
 from tests.app.conftest import FAKE, wait_for, wait_until
 from trainer.events import Finished, Saved, Stopped, read_events
+from trainer.files.identity import Identity
 from trainer.settings import Settings
 
 MakeSettings = Callable[..., Settings]
@@ -205,6 +205,36 @@ def test_a_reused_pid_is_not_the_job(store: JobStore, settings: MakeSettings):
     job.folder.write_json(job.folder.process_file, {"pid": me.pid, "started": me.create_time() - 3600})
     assert job.state == "lost"
     assert Identity(me.pid, me.create_time()).alive()
+
+
+@pytest.mark.parametrize("seconds", [-3600, -30, 30, 3600])
+def test_a_job_lives_on_when_the_clock_is_set(
+    store: JobStore, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, seconds: float
+):
+    """Summer time, a wrong time zone, a server that sets the clock: the queue begins nothing beside it."""
+    job = store.start(settings("seconds=0.05", max_train_steps=100_000))
+    wait_for(lambda: job.record().step >= 1)
+    told = json.loads(job.folder.process_file.read_text())
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: real(self) + seconds)
+    assert job.state == "running"
+    waiting = store.start(settings())
+    assert store.tend() is None
+    assert waiting.state == "queued"
+    assert json.loads(job.folder.process_file.read_text()) == told
+    store.remove(waiting)
+    waiting.stop()
+
+
+def test_a_trainer_that_the_page_cannot_see_is_known_by_its_lock(store: JobStore, settings: MakeSettings):
+    """It runs in a container or on another machine, on the same disk."""
+    job = store.start(settings("crash=3"))
+    wait_until(job, "lost")
+    lock = job.folder.hold()
+    assert lock
+    assert job.state == "running"
+    lock.release()
+    assert job.state == "lost"
 
 
 def test_a_torn_line_does_not_swallow_the_next(store: JobStore, settings: MakeSettings):

@@ -269,6 +269,36 @@ def test_nothing_is_overwritten(tmp_path):
     assert found.saves[0].name == "cat-4-000001.safetensors"
 
 
+@pytest.mark.parametrize(
+    "there",
+    [
+        "cat-state",
+        "CAT-step00000003-state",
+        "cat-000001-state",
+        "cat-1000000.safetensors",
+        "cat-step123456789.ckpt",
+    ],
+)
+def test_states_and_large_numbers_count_as_taken(tmp_path, there):
+    (tmp_path / there).mkdir()
+    assert free_name(tmp_path, "cat", ".ckpt" if there.endswith("ckpt") else ".safetensors") == "cat-2"
+
+
+def test_one_letter_written_in_two_ways_is_one_name(tmp_path):
+    (tmp_path / "か\u3099-000001.safetensors").touch()
+    assert free_name(tmp_path, "が", ".safetensors") == "が-2"
+
+
+def test_a_run_from_a_state_writes_and_draws_what_comes_after_it():
+    settings = Settings.from_flat(
+        {"save_every_n_steps": 10, "save_every_n_epochs": 1, "epoch": 2, "sample_every_n_steps": 20,
+         "sample_at_first": True, "sample_prompts": "a"}
+    )  # fmt: skip
+    found = build_plan(settings, pictures(5), first_step=50)
+    assert (found.total_steps, [save.step for save in found.saves]) == (100, [60, 70, 80, 90, 100])
+    assert found.sample_steps == (60, 80, 100)
+
+
 def test_other_names_do_not_count_as_taken(tmp_path):
     for name in ("cat-red.safetensors", "cats.safetensors", "cat-00001.safetensors", "mycat.safetensors"):
         (tmp_path / name).touch()

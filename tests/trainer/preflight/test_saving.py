@@ -20,26 +20,12 @@ def test_an_existing_name_is_kept_and_the_new_one_told(tmp_path):
     assert problem.values == {"name": "cat.safetensors", "used": "cat-2.safetensors"}
 
 
-def test_a_continued_run_keeps_its_name(tmp_path):
-    (tmp_path / "out/cat-000001-state").mkdir(parents=True)
-    (tmp_path / "out/cat-000001.safetensors").touch()
-    (tmp_path / "out/cat-000001-state/state.json").write_text('{"name": "cat"}')
-    settings = sound_settings(tmp_path, resume=str(tmp_path / "out/cat-000001-state"))
-    found = check(settings)
-    assert found.problems == ()
-    assert found.plan is not None
-    assert found.plan.final_name == "cat.safetensors"
-
-
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [("", "preflight.state_missing"), ("train_state.json", "preflight.state_of_others")],
-)
-def test_states_that_cannot_be_continued_are_refused(tmp_path, content, code):
-    (tmp_path / "state").mkdir()
-    if content:
-        (tmp_path / "state" / content).write_text("{}")
-    expect(sound_settings(tmp_path, resume=str(tmp_path / "state")), code, setting="resume", blocks=True)
+@pytest.mark.parametrize("there", ["cat.safetensors", "cat-000003.safetensors", "cat-state"])
+def test_what_is_said_to_exist_exists(tmp_path, there):
+    settings = sound_settings(tmp_path)
+    (tmp_path / "out" / there).mkdir(parents=True)
+    problem = expect(settings, "preflight.name_exists", setting="output_name", blocks=False)
+    assert problem.values == {"name": there, "used": "cat-2.safetensors"}
 
 
 def test_a_file_in_place_of_the_output_folder_is_told(tmp_path):

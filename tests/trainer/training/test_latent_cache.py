@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tests.trainer.made import picture
 from trainer.data.buckets import BucketRule, Fit
@@ -170,13 +172,53 @@ def test_another_vae_size_or_mirror_needs_latents_of_its_own(vae, pictures, tmp_
     assert cache_latents(vae, pictures, batch_size=2, store=store).encoded == 0
 
 
-def test_damaged_files_are_made_anew(vae, pictures, tmp_path):
+def data_of(content: bytes) -> int:
+    """Where the numbers begin in a .safetensors file."""
+    return 8 + int.from_bytes(content[:8], "little")
+
+
+def flipped_bit(content: bytes) -> bytes:
+    data = bytearray(content)
+    data[-5] ^= 1
+    return bytes(data)
+
+
+DAMAGE = {
+    "cut short": lambda content: content[:100],
+    "numbers cut short": lambda content: content[:-7],
+    "zeros behind the header": lambda content: content[: data_of(content)].ljust(len(content), b"\0"),
+    "zeros at the end": lambda content: content[:-400].ljust(len(content), b"\0"),
+    "all zeros": lambda content: bytes(len(content)),
+    "empty": lambda content: b"",
+    "one bit": flipped_bit,
+    "numbers moved": lambda content: content[: data_of(content)] + content[data_of(content) :][::-1],
+}
+
+
+@pytest.mark.parametrize("trusting", [False, True])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_files_are_noticed_and_made_anew(vae, pictures, tmp_path, damage, trusting):
+    """As a power cut or a bad disk leaves them; "Skip cache check" is about the pictures, not about this."""
+    store = Store(tmp_path / "cache", "v", check_content=not trusting)
+    before = cache_latents(vae, pictures, batch_size=2, flip=True, store=store)
+    for path, fit in pictures[:3]:
+        place = store.path(path, fit)
+        place.write_bytes(DAMAGE[damage](place.read_bytes()))
+    after = cache_latents(vae, pictures, batch_size=2, flip=True, store=store)
+    assert (after.encoded, after.damaged, after.stale) == (3, 3, 0)
+    assert equal(before.latents + before.flipped, after.latents + after.flipped)
+    assert cache_latents(vae, pictures, batch_size=2, flip=True, store=store).encoded == 0
+
+
+def test_files_of_a_version_without_hashes_are_made_anew(vae, pictures, tmp_path):
     store = Store(tmp_path / "cache", "v")
     before = cache_latents(vae, pictures, batch_size=2, store=store)
     for path in (tmp_path / "cache").iterdir():
-        path.write_bytes(path.read_bytes()[:100])
+        with safe_open(path, "pt") as file:
+            kept, notes = {"latents": file.get_tensor("latents")}, file.metadata()
+        save_file(kept, path, {key: text for key, text in notes.items() if not key.startswith("hash")})
     after = cache_latents(vae, pictures, batch_size=2, store=store)
-    assert after.encoded == 5
+    assert (after.encoded, after.damaged) == (5, 0)
     assert equal(before.latents, after.latents)
 
 

@@ -1,0 +1,157 @@
+"""One process at a time has a job, whatever becomes of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.trainer.runs import short_settings
+from trainer.errors import UserError
+from trainer.events import Phase, Removed, Saved, Started
+from trainer.files.job_folder import PROJECT, JobFolder
+from trainer.jobs.run import USER, run_job
+
+HOLDER = """
+import sys
+from pathlib import Path
+from trainer.files.job_folder import JobFolder
+lock = JobFolder(Path(sys.argv[1])).hold()
+print("held", flush=True)
+input()
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> JobFolder:
+    return JobFolder.create(tmp_path, short_settings(tmp_path))
+
+
+def holder(job: JobFolder) -> subprocess.Popen[str]:
+    """Another process that has the job."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(job.path)],
+        cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_job_that_is_held_is_held_until_its_process_is_gone(job: JobFolder):
+    assert not job.is_held()
+    with holder(job) as process:
+        assert job.is_held()
+        with pytest.raises(UserError):
+            job.hold(0)
+        process.kill()
+    assert not job.is_held()
+    lock = job.hold(0)
+    assert lock
+    lock.release()
+
+
+def test_a_second_trainer_refuses_and_touches_nothing(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("trainer.files.job_folder.JobFolder.hold.__defaults__", (0.1,))
+    with holder(job) as process:
+        before = {path.name: path.read_bytes() for path in job.path.iterdir() if path.name != "lock"}
+        for resume in (True, False):
+            assert run_job(job, resume=resume) == USER
+            assert "Another process" in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in job.path.iterdir() if path.name != "lock"} == before
+        process.kill()
+
+
+def test_the_settings_of_a_job_at_work_are_not_replaced(job: JobFolder, tmp_path: Path):
+    config = tmp_path / "config.json"
+    config.write_bytes(job.settings_file.read_bytes())
+    before = job.settings_file.read_bytes()
+    with holder(job) as process:
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer", "train", config, "--set", "seed=9", "--job", job.path],
+            cwd=PROJECT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        process.kill()
+    assert done.returncode == USER
+    assert "Another process" in done.stderr
+    assert job.settings_file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "error", [NotImplementedError(), OSError(errno.ENOSYS, "x"), OSError(errno.ENOLCK, "x")]
+)
+def test_a_disk_that_knows_no_locks_stops_no_run(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def acquire(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    assert job.hold() is None
+    assert not job.is_held()
+
+
+def test_an_old_stop_is_forgotten_and_a_new_one_is_not(job: JobFolder):
+    log = job.event_log()
+    log.emit(Phase("start"))
+    log.close()
+    said = job.events_file.stat().st_mtime_ns
+    for at, stays in ((said - 10**9, False), (said + 10**9, True)):
+        job.stop_file.touch()
+        os.utime(job.stop_file, ns=(at, at))
+        job.forget_old_stop()
+        assert job.stop_requested() == stays
+
+
+def test_a_job_knows_what_it_has_written(job: JobFolder, tmp_path: Path):
+    out = tmp_path / "out"
+    log = job.event_log()
+    log.emit(Saved(1, 0, str(out / "a.safetensors"), 1))
+    log.emit(Saved(2, 0, str(out / "b.safetensors"), 1))
+    log.emit(Removed(str(out / "a.safetensors")))
+    log.emit(Phase("save", path=str(out / "c-state")))
+    log.close()
+    out.mkdir()
+    for name in ("a.safetensors", "b.safetensors", "d.safetensors", "v1.0-state", "d-2.safetensors"):
+        (out / name).touch()
+    own = job.own_files()
+    places = {
+        "a.safetensors": "a-2.safetensors",
+        "b.safetensors": "b.safetensors",
+        "c-state": "c-state",
+        "d.safetensors": "d-3.safetensors",
+        "v1.0-state": "v1.0-2-state",
+        "e.ckpt": "e.ckpt",
+    }
+    assert {name: own.place_for(out / name).name for name in places} == places
+    own.add(out / "d-3.safetensors")
+    assert own.placed(out / "d.safetensors") == out / "d-3.safetensors"
+
+
+@pytest.mark.parametrize(
+    "started",
+    [
+        *(
+            Started(3, 1, 1, "cpu", {"final_name": name})
+            for name in ("../models/x.safetensors", "a/b.ckpt", ".safetensors", "", "C:x.ckpt", 7)
+        ),
+        Started(3, 1, "x", "cpu", {"final_name": "x.safetensors"}),  # pyright: ignore[reportArgumentType]
+        Started(3, 1, -1, "cpu", {"final_name": "x.safetensors"}),
+        Started(3, 1, 1, "cpu", [1]),  # pyright: ignore[reportArgumentType]
+        Started(3, 1, 1, "cpu", {"final_name": "x.safetensors"}, -4),
+    ],
+)
+def test_events_of_a_stranger_begin_nothing(job: JobFolder, started: Started):
+    log = job.event_log()
+    log.emit(started)
+    log.emit(Saved(1, 0, [7], 1))  # pyright: ignore[reportArgumentType]
+    log.close()
+    assert job.begun() is None
+    assert job.own_files().placed(Path("x")) is None

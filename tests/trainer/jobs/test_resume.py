@@ -1,0 +1,129 @@
+"""A run that begins in a training state is a new run; a job that is continued is the old one."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.trainer.runs import events, run, short_settings
+from trainer.events import Finished, Notice, Saved, Started, Step
+from trainer.files.job_folder import JobFolder
+from trainer.jobs.run import run_job
+from trainer.preflight.check import check
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Output folder of a run of four steps with files and states at the second and at the end."""
+    folder = tmp_path_factory.mktemp("finished")
+    _, code = run(folder, max_train_steps=4, save_every_n_steps=2, save_state=True)
+    assert code == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below, by its hash."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def resumed(folder: Path, **changes: Any) -> tuple[JobFolder, set[str]]:
+    """Train on from the state of step 2; the job and the names of the files that it says it saved."""
+    values = {"resume": str(folder / "out" / "mascot-step00000002-state"), "max_train_steps": 4, **changes}
+    job, code = run(folder, **values)
+    assert code == 0, job.events_file.read_text()
+    return job, {Path(event.path).name for event in events(job) if isinstance(event, Saved)}
+
+
+@pytest.mark.parametrize("name", ["mascot", "other"])
+def test_resume_leaves_every_file_that_is_there_and_does_what_the_checks_say(
+    tmp_path: Path, out: Path, name: str
+):
+    (out / "other-000007.ckpt").write_text("of another program")
+    before = contents(out)
+    values = {"output_name": name, "save_every_n_steps": 1, "save_state": True, "max_train_steps": 4}
+    settings = short_settings(tmp_path, **values, resume=str(out / "mascot-step00000002-state"))
+    told = check(settings)
+    assert told.plan is not None
+    job, saved = resumed(tmp_path, **values)
+    assert {key: value for key, value in contents(out).items() if key in before} == before
+    assert {file for file in saved if not file.endswith("-state")} == {save.name for save in told.plan.saves}
+    assert events(job)[-1] == Finished(4, str(out / told.plan.final_name))
+    used = "mascot-2" if name == "mascot" else "other"
+    assert told.plan.final_name == f"{used}.safetensors"
+    assert ("preflight.name_exists" in [problem.code for problem in told.problems]) == (name == "mascot")
+    whole, again = load_file(out / "mascot.safetensors"), load_file(out / told.plan.final_name)
+    assert all(torch.equal(whole[key], again[key]) for key in whole), "the same steps with the same chance"
+
+
+def test_the_name_in_a_state_leads_to_no_file_in_another_folder(tmp_path: Path, out: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mascot.safetensors").write_text("of somebody else")
+    job, saved = resumed(tmp_path, output_dir=str(elsewhere), output_name="fresh")
+    assert saved == {"fresh.safetensors"}
+    assert (elsewhere / "mascot.safetensors").read_text() == "of somebody else"
+    assert [event.first_step for event in events(job) if isinstance(event, Started)] == [2]
+
+
+def test_a_resumed_run_that_is_continued_keeps_its_own_name_and_seed(tmp_path: Path, out: Path):
+    """Stopped before it had a state of its own, it begins in the other run's state again."""
+    job = JobFolder.create(
+        tmp_path,
+        short_settings(
+            tmp_path, seed=None, output_name="fresh", max_train_steps=3, resume=str(out / "mascot-state")
+        ).replace(resume=str(out / "mascot-step00000002-state")),
+    )
+    assert run_job(job) == 0
+    first = next(event for event in events(job) if isinstance(event, Started))
+    assert run_job(job, resume=True) == 0
+    last = [event for event in events(job) if isinstance(event, Started)][-1]
+    assert first.seed == 1, "the state's, where none is set"
+    assert (last.seed, last.plan["final_name"], last.first_step) == (first.seed, "fresh.safetensors", 2)
+    assert [event.step for event in events(job) if isinstance(event, Step)] == [3, 3]
+    assert {path.name for path in out.iterdir()} >= {"fresh.safetensors", "mascot.safetensors"}
+    assert not list(out.glob("fresh-2*"))
+
+
+def test_continue_replaces_only_what_the_job_itself_has_written(tmp_path: Path):
+    """While the job stood still, another run has taken the names of the files that were to come."""
+    from trainer.training.build import build_parts
+    from trainer.training.loop import train
+
+    settings = short_settings(tmp_path, max_train_steps=4, save_every_n_steps=1, save_state=True)
+    job, log = JobFolder.create(tmp_path, settings), []
+    log_file = job.event_log()
+
+    def emit(event: object) -> None:
+        log.append(event)
+        log_file.emit(event)  # pyright: ignore[reportArgumentType]
+
+    parts = build_parts(settings, job, emit)
+    emit(Started(4, 1, parts.seed, "cpu", parts.plan.as_json()))
+    train(parts, emit, lambda: sum(isinstance(event, Step) for event in log) == 2)
+    log_file.close()
+    out = tmp_path / "out"
+    theirs = ["mascot-step00000003.safetensors", "mascot.safetensors"]
+    for name in theirs:
+        (out / name).write_text("of another run")
+    (out / "mascot-state").mkdir()
+    (out / "mascot-state" / "state.json").write_text("of another run")
+    before = {name: text for name, text in contents(out).items() if "0002" not in name}
+    assert run_job(job, resume=True) == 0
+    assert {name: text for name, text in contents(out).items() if name in before} == before
+    assert events(job)[-1] == Finished(4, str(out / "mascot-2.safetensors"))
+    assert load_file(out / "mascot-step00000003-2.safetensors")
+    assert (out / "mascot-2-state" / "state.json").is_file()
+    taken = [event.values["name"] for event in events(job) if isinstance(event, Notice)]
+    assert taken == [*theirs, "mascot-state"]

@@ -1,0 +1,113 @@
+"""A training state on disk, read like every foreign file: nothing in it is used unchecked. Loads no torch.
+
+A state is a folder: `network.safetensors` (LoRA weights as they are), `optimizer.pt` (optimizer, schedule,
+gradient scaler), `random.pt` (random states), `state.json` (position, seed, name, settings and facts).
+trainer.training.state writes it and reads the tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import UserError
+from trainer.files.paths import is_plain_name
+from trainer.files.reading import decode, parse_json, read_bytes
+from trainer.files.safetensors_header import read_header
+from trainer.files.torch_file import check_plain
+
+FORMAT = 1
+NETWORK, OPTIMIZER, RANDOM, ABOUT = "network.safetensors", "optimizer.pt", "random.pt", "state.json"
+MOST_BYTES = 20_000_000
+"""Of state.json, which names every picture; 100,000 pictures take 8 MB."""
+MOST_RANDOM = 1_000_000
+"""Of random.pt, which has 17 kB and a little for each graphics card."""
+MOST_STEPS = 10**9
+LARGEST_SEED = 2**32 - 1
+Plain = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class StateAbout:
+    """What a state says about itself."""
+
+    step: int
+    """Optimizer steps done."""
+    epoch: int
+    """The epoch (from 1) and the batch in it (from 0) that come next."""
+    batch: int
+    seed: int
+    name: str
+    """The LoRA's name in the run that wrote it; "" where it is not told."""
+    settings: Mapping[str, Plain]
+    """The run's settings, flat; a state of another version may lack some or have others."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else the run noted: versions, pictures, files."""
+
+
+def read_about(folder: Path) -> StateAbout:
+    """The state's own description. Raises UserError for a folder that holds no state of ours."""
+    place = folder / ABOUT
+    if not place.is_file():
+        raise UserError("training.no_state", "resume", path=str(folder))
+    try:
+        found = parse_json(decode(read_bytes(place, MOST_BYTES), place.name), place.name)
+    except UserError as error:
+        raise damaged(folder) from error
+    number = found.get("format")
+    if type(number) is int and number != FORMAT:
+        raise UserError("training.state_version", "resume", path=str(folder), format=number)
+    try:
+        return _about(found)
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(folder) from error
+
+
+def damaged(folder: Path) -> UserError:
+    """That a state cannot be used, in words."""
+    return UserError("training.state_damaged", "resume", path=str(folder))
+
+
+def _about(found: Mapping[str, Any]) -> StateAbout:
+    """Raises KeyError, TypeError or ValueError for what no state of ours says."""
+    if found["format"] is not FORMAT:
+        raise ValueError("format")
+    position, settings, name = found["position"], found.get("settings", {}), found.get("name", "")
+    if not (isinstance(position, dict) and isinstance(settings, dict) and isinstance(name, str)):
+        raise TypeError("kinds")
+    if name and not is_plain_name(name):
+        raise ValueError("name")
+    if not all(isinstance(value, Plain) for value in settings.values()):
+        raise TypeError("settings")
+    return StateAbout(
+        step=_whole(position["step"], 0, MOST_STEPS),
+        epoch=_whole(position["epoch"], 1, MOST_STEPS),
+        batch=_whole(position["batch"], 0, MOST_STEPS),
+        seed=_whole(found["seed"], 0, LARGEST_SEED),
+        name=name,
+        settings=settings,
+        facts={key: value for key, value in found.items() if key not in ("position", "settings")},
+    )
+
+
+def _whole(value: Any, least: int, most: int) -> int:
+    """A whole number within limits; True is none."""
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError("number")
+    return value
+
+
+def check_files(folder: Path) -> None:
+    """Look at the tensors' files without reading them. Raises UserError for what no run of ours writes."""
+    try:
+        if not all((folder / name).is_file() for name in (NETWORK, OPTIMIZER, RANDOM)):
+            raise damaged(folder)
+        read_header(folder / NETWORK)
+        check_plain(folder / OPTIMIZER)
+        check_plain(folder / RANDOM)
+        if (folder / RANDOM).stat().st_size > MOST_RANDOM:
+            raise damaged(folder)
+    except (OSError, ValueError) as error:
+        raise damaged(folder) from error
