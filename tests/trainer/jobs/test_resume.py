@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from tests.trainer.runs import events, run, short_settings
-from trainer.events import Finished, Notice, Saved, Started, Step
+from trainer.events import Event, Finished, Notice, Saved, Started, Step
 from trainer.files.job_folder import JobFolder
+from trainer.files.state_folder import read_about
 from trainer.jobs.run import run_job
 from trainer.preflight.check import check
 
@@ -96,23 +97,31 @@ def test_a_resumed_run_that_is_continued_keeps_its_own_name_and_seed(tmp_path: P
     assert not list(out.glob("fresh-2*"))
 
 
-def test_continue_replaces_only_what_the_job_itself_has_written(tmp_path: Path):
-    """While the job stood still, another run has taken the names of the files that were to come."""
+def begun(job: JobFolder, *, until: int) -> None:
+    """Train a job up to a step and stop it there, as the page would."""
     from trainer.training.build import build_parts
     from trainer.training.loop import train
 
+    log = job.event_log()
+    steps: list[Step] = []
+
+    def emit(event: Event) -> None:
+        steps.extend([event] if isinstance(event, Step) else [])
+        log.emit(event)
+
+    parts = build_parts(job.settings(), job, emit)
+    emit(Started(parts.plan.total_steps, 1, parts.seed, "cpu", parts.plan.as_json()))
+    try:
+        train(parts, emit, lambda: len(steps) == until)
+    finally:
+        log.close()
+
+
+def test_continue_replaces_only_what_the_job_itself_has_written(tmp_path: Path):
+    """While the job stood still, another run has taken the names of the files that were to come."""
     settings = short_settings(tmp_path, max_train_steps=4, save_every_n_steps=1, save_state=True)
-    job, log = JobFolder.create(tmp_path, settings), []
-    log_file = job.event_log()
-
-    def emit(event: object) -> None:
-        log.append(event)
-        log_file.emit(event)  # pyright: ignore[reportArgumentType]
-
-    parts = build_parts(settings, job, emit)
-    emit(Started(4, 1, parts.seed, "cpu", parts.plan.as_json()))
-    train(parts, emit, lambda: sum(isinstance(event, Step) for event in log) == 2)
-    log_file.close()
+    job = JobFolder.create(tmp_path, settings)
+    begun(job, until=2)
     out = tmp_path / "out"
     theirs = ["mascot-step00000003.safetensors", "mascot.safetensors"]
     for name in theirs:
@@ -127,3 +136,23 @@ def test_continue_replaces_only_what_the_job_itself_has_written(tmp_path: Path):
     assert (out / "mascot-2-state" / "state.json").is_file()
     taken = [event.values["name"] for event in events(job) if isinstance(event, Notice)]
     assert taken == [*theirs, "mascot-state"]
+
+
+@pytest.mark.parametrize("lacks", ["all", "lora", "state"])
+def test_a_planned_file_that_could_not_be_written_is_written_by_continue(tmp_path: Path, lacks: str):
+    """The disk was full at the save of step 2, and the job's own state of that step was kept elsewhere."""
+    values = {"max_train_steps": 3, "save_every_n_steps": 1, "save_last_n_steps": 5, "save_state": True}
+    assert run(tmp_path / "whole", **values)[1] == 0
+    job = JobFolder.create(tmp_path, short_settings(tmp_path, **values))
+    out = tmp_path / "out"
+    begun(job, until=2)
+    for path in out.glob("mascot-step00000002*"):
+        is_state = path.is_dir()
+        if lacks == "all" or (lacks == "state") == is_state:
+            shutil.rmtree(path) if is_state else path.unlink()
+    assert run_job(job, resume=True) == 0
+    assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole/out").iterdir()}
+    for name in ("mascot-step00000002.safetensors", "mascot.safetensors"):
+        whole, ours = load_file(tmp_path / "whole" / "out" / name), load_file(out / name)
+        assert all(torch.equal(whole[key], ours[key]) for key in whole), name
+    assert read_about(out / "mascot-step00000002-state").step == 2

@@ -113,3 +113,48 @@ def test_what_is_no_lora_is_refused(tmp_path: Path) -> None:
             load_lora(tmp_path / name)
         assert error.value.setting == "network_weights"
         assert str(error.value)
+
+
+BEYOND_HALF = {
+    "a large alpha": {"lora_unet_x.alpha": torch.tensor(65_520.0)},
+    "the largest alpha": {"lora_unet_x.alpha": torch.tensor(100_000.0)},
+    "an alpha near nothing": {"lora_unet_x.alpha": torch.tensor(1e-9)},
+    "one large weight": {"lora_unet_x.lora_up.weight": torch.tensor([[1.0, -70_000.0]] * 4)},
+    "weights near nothing": {"lora_unet_x.lora_up.weight": torch.full((4, 2), 1e-9)},
+}
+
+
+@pytest.mark.parametrize("case", BEYOND_HALF)
+@pytest.mark.parametrize("ending", [".safetensors", ".ckpt"])
+def test_what_half_precision_cannot_hold_is_kept_in_full(tmp_path: Path, case: str, ending: str) -> None:
+    path = tmp_path / f"x{ending}"
+    tensors = {**TENSORS, **BEYOND_HALF[case]}
+    save_lora(path, tensors, {}, torch.float16)
+    read, _ = load_lora(path)
+    for key, tensor in tensors.items():
+        if key in BEYOND_HALF[case]:
+            assert torch.equal(read[key], tensor), key
+        else:
+            assert torch.equal(read[key], tensor.half()), key
+
+
+def test_bf16_holds_large_alphas_and_zeros_stay_small(tmp_path: Path) -> None:
+    tensors = {**TENSORS, **BEYOND_HALF["the largest alpha"], "lora_unet_x.lora_up.weight": torch.zeros(4, 2)}
+    save_lora(tmp_path / "x.safetensors", tensors, {}, torch.bfloat16)
+    assert {tensor.dtype for tensor in load_lora(tmp_path / "x.safetensors")[0].values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("ending", [".safetensors", ".ckpt"])
+def test_what_is_no_number_is_not_saved_and_the_last_file_stays(
+    tmp_path: Path, number: float, ending: str
+) -> None:
+    path = tmp_path / f"x{ending}"
+    save_lora(path, TENSORS, {})
+    before = path.read_bytes()
+    spoiled = {**TENSORS, "lora_unet_x.lora_up.weight": torch.tensor([[1.0, number]] * 4)}
+    with pytest.raises(UserError) as caught:
+        save_lora(path, spoiled, {}, torch.float16)
+    assert caught.value.message.code == "training.weights_not_finite"
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

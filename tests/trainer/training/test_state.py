@@ -23,6 +23,7 @@ from trainer.preflight import resume
 from trainer.settings import Settings
 from trainer.training.build import Parts, build_parts
 from trainer.training.loop import train
+from trainer.training.position import Position
 from trainer.training.rng import seed_everything
 from trainer.training.state import load_state, random_states
 
@@ -280,3 +281,30 @@ def test_a_state_of_another_version_says_so(state: Path):
     with pytest.raises(UserError) as caught:
         load_state(state)
     assert caught.value.message.code == "training.state_version"
+
+
+def test_weights_that_are_no_numbers_replace_no_state_and_no_file(run: tuple[Settings, Parts, Path]):
+    _, parts, folder = run
+    place = Position(2, 1, 2)
+    parts.keeper.restore(folder)
+    parts.keeper.save(parts.keeper.safety_folder, place, "safety")
+    out = folder.parent
+    before = read((out, parts.keeper.safety_folder))
+    next(iter(parts.network.parameters())).data[0] = torch.inf
+    parts.keeper.mark(Position(3, 1, 3))
+    for save in (
+        lambda: parts.keeper.save(parts.keeper.safety_folder, place, "safety"),
+        lambda: parts.saver.save_final(place),
+        lambda: parts.saver.save_stopped(place),
+    ):
+        with pytest.raises(UserError) as caught:
+            save()
+        assert caught.value.message.code == "training.weights_not_finite"
+    parts.keeper.save_good()
+    assert read((out, parts.keeper.safety_folder)) == before
+    parts.keeper.restore(parts.keeper.safety_folder)
+
+
+def read(folders: tuple[Path, ...]) -> dict[Path, bytes]:
+    """Every file below, with its content."""
+    return {path: path.read_bytes() for home in folders for path in home.rglob("*") if path.is_file()}
