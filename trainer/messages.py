@@ -75,13 +75,23 @@ def _singular(found: re.Match[str]) -> str:
 
 
 def say(message: Message, language: Language = "en") -> Said:
-    """The message in words, and messages among its values. KeyError for a code that the texts lack."""
+    """The message in words, and messages among its values. KeyError for a code that the texts lack.
+
+    Several messages in one value stand there as plain data, as events hold them: {"code", "values"}.
+    """
     parts = texts(language)["messages"][message.code]
-    values = {
-        name: say(value, language).what if isinstance(value, Message) else value
-        for name, value in message.values.items()
-    }
+    values = {name: _in_words(value, language) for name, value in message.values.items()}
     filled = {name: str(text).format_map(values) for name, text in parts.items()}
     if language == "en":
         filled = {name: ONE.sub(_singular, text) for name, text in filled.items()}
     return Said(**filled, stop="。" if language == "ja" else ".")
+
+
+def _in_words(value: Any, language: Language) -> Any:
+    """Messages in words, one after the other; any other value as it is."""
+    if isinstance(value, Message):
+        return say(value, language).what
+    if not (isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value)):
+        return value
+    said = (say(Message(str(one["code"]), one.get("values", {})), language).what for one in value)
+    return ("、" if language == "ja" else ", ").join(said)

@@ -729,6 +729,20 @@ class Settings(Form):
     records: Records = Records()
 
 
+FIXED_BY_STATE = (
+    "v2", "v_parameterization", "sdxl", "LoRA_type", "LyCORIS_preset", "dim_from_weights", "network_dim",
+    "network_alpha", "conv_dim", "conv_alpha", "unit", "factor", "decompose_both", "use_cp", "use_tucker",
+    "use_scalar", "bypass_mode", "dora_wd", "train_norm", "constrain", "rescaled", "train_on_input",
+    "block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas", "optimizer", "optimizer_args",
+)  # fmt: skip
+"""What a run that goes on from a training state cannot change, beside the base model.
+
+The state has weights and an optimizer that mean something only under these. Every other setting may change
+and counts from the next step: rates, schedule, length, pictures, saving, samples … But a part or a block with
+a rate of 0 has nothing in the state, so it stays at 0.
+"""
+
+
 def family_key(values: Mapping[str, Any]) -> FamilyKey:
     """The family that the switches of a form name."""
     return "sdxl" if values.get("sdxl") else "sd2" if values.get("v2") else "sd1"

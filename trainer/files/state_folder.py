@@ -33,6 +33,7 @@ Plain = str | int | float | bool | None
 class StateAbout:
     """What a state says about itself."""
 
+    folder: Path
     step: int
     """Optimizer steps done."""
     epoch: int
@@ -60,7 +61,7 @@ def read_about(folder: Path) -> StateAbout:
     if type(number) is int and number != FORMAT:
         raise UserError("training.state_version", "resume", path=str(folder), format=number)
     try:
-        return _about(found)
+        return _about(folder, found)
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(folder) from error
 
@@ -70,7 +71,7 @@ def damaged(folder: Path) -> UserError:
     return UserError("training.state_damaged", "resume", path=str(folder))
 
 
-def _about(found: Mapping[str, Any]) -> StateAbout:
+def _about(folder: Path, found: Mapping[str, Any]) -> StateAbout:
     """Raises KeyError, TypeError or ValueError for what no state of ours says."""
     if found["format"] is not FORMAT:
         raise ValueError("format")
@@ -82,6 +83,7 @@ def _about(found: Mapping[str, Any]) -> StateAbout:
     if not all(isinstance(value, Plain) for value in settings.values()):
         raise TypeError("settings")
     return StateAbout(
+        folder=folder,
         step=_whole(position["step"], 0, MOST_STEPS),
         epoch=_whole(position["epoch"], 1, MOST_STEPS),
         batch=_whole(position["batch"], 0, MOST_STEPS),

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -18,12 +18,14 @@ from trainer.events import Event, EventLog, Failed, Finished, Phase, Saved, Star
 from trainer.files.job_folder import JobFolder, find_state
 from trainer.files.redact import redacted, secret_values
 from trainer.files.roots import Roots
+from trainer.files.state_folder import read_about
 from trainer.jobs import console
 from trainer.jobs.quiet import quiet_libraries
 from trainer.jobs.stopping import EarlyStop
 from trainer.kohya import additional
 from trainer.kohya.launch_arguments import read_launch_arguments
 from trainer.preflight import check, places
+from trainer.preflight import resume as resume_checks
 from trainer.settings import Machine, Settings
 
 DONE, BUG, USER, STOPPED = 0, 1, 2, 3
@@ -184,12 +186,12 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     emit(Phase("start"))
     asked = folder.settings()
     roots = Roots.of_environment()
-    checked = check.check(asked, roots)
+    own = find_state(folder.safety_state) if resume else None
+    checked = check.check(asked, roots, continues=read_about(own) if own else None)
     settings = additional.applied(asked, places.may_read(roots))
     settings = settings.replace(num_processes=processes.Rank.own().count)
-    for problem in checked.problems:
-        if problem.blocks:
-            raise UserError(problem.code, problem.setting, **problem.values)
+    _refuse(checked.problems)
+    state = own or _state_to_begin_in(folder, settings, checked)
     quiet_libraries()
     from trainer.jobs.tracking import Tracking, build_tracking
     from trainer.training.build import build_parts
@@ -200,7 +202,7 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
 
     if checked.plan:
         try_out(settings.optimizer, checked.plan.total_steps, pick_device())
-    parts = build_parts(settings, folder, emit, _state_to_resume(folder, settings, resume), again=resume)
+    parts = build_parts(settings, folder, emit, state, again=resume)
     plan = parts.plan
     emit(
         Started(
@@ -226,14 +228,23 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     return Finished(ended.position.step, str(ended.path)), DONE
 
 
-def _state_to_resume(folder: JobFolder, settings: Settings, resume: bool) -> Path | None:
-    """The state to start from: the job's own, or that of "Resume from saved training state"."""
-    if resume and (own := find_state(folder.safety_state)):
-        return own
+def _refuse(problems: Iterable[check.Problem]) -> None:
+    """Raise UserError for the first problem that stops a run."""
+    for problem in problems:
+        if problem.blocks:
+            raise UserError(problem.code, problem.setting, **problem.values)
+
+
+def _state_to_begin_in(folder: JobFolder, settings: Settings, checked: check.Checked) -> Path | None:
+    """The state of "Resume from …", if any. One of the hub can be looked at only when it is here."""
     if settings.saving.resume_from_huggingface:
         from trainer.files.hub import download_state
 
-        return download_state(settings.saving.resume_from_huggingface, folder.path / "downloaded")
+        state = download_state(settings.saving.resume_from_huggingface, folder.path / "downloaded")
+        about = read_about(state)
+        _refuse(resume_checks.differences(about, settings))
+        _refuse(resume_checks.check_plan(about, checked.plan) if checked.plan else ())
+        return state
     if settings.saving.resume:
         return find_state(Path(settings.saving.resume)) or Path(settings.saving.resume)
     return None

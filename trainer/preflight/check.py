@@ -18,6 +18,7 @@ from trainer.families.facts import ModelFacts
 from trainer.families.known import known_facts
 from trainer.files.paths import clean_paths, cleaned
 from trainer.files.roots import Roots
+from trainer.files.state_folder import StateAbout
 from trainer.kohya import additional
 from trainer.plan.run import Plan, build_plan
 from trainer.preflight import (
@@ -62,11 +63,18 @@ class Checked:
         return any(problem.blocks for problem in self.problems)
 
 
-def check(settings: Settings, roots: Roots | None = None, most: int | None = None) -> Checked:
+def check(
+    settings: Settings,
+    roots: Roots | None = None,
+    most: int | None = None,
+    *,
+    continues: StateAbout | None = None,
+) -> Checked:
     """Problems (those that stop the run first) and plan of these settings.
 
     Where strict `roots` are given and something leads out of them, nothing else is looked at.
-    `most`: how many captions and masks are looked into that were not before (None: all).
+    `most`: how many captions and masks are looked into that were not before (None: all). `continues` is the
+    own state of a job that is continued; a new run may begin in that of the settings.
     """
     if outside := places.check(settings, roots):
         return Checked(outside, outside=True)
@@ -82,20 +90,22 @@ def check(settings: Settings, roots: Roots | None = None, most: int | None = Non
         *family.check(settings, datasets, model),
         *_check_folders(settings, datasets, pictures, reg),
         *saving.check(settings),
-        *resume.check(settings),
+        *(resume.differences(continues, settings) if continues else resume.check(settings)),
         *training.check(settings, datasets),
         *processes.check(settings.machine),
         *checks_pictures.check(datasets, [*pictures.images, *reg.images]),
         *checks_pictures.check_masks(settings.images, datasets, pictures),
         *captions.check(settings, datasets, [*pictures.images, *reg.images], most),
     ]
-    plan = _plan(settings, pictures, reg, model)
+    state = continues or resume.about_to_resume(settings.saving)
+    plan = _plan(settings, pictures, reg, model, state)
     if not plan:
         planned = _plan_after_fixes(settings, problems, roots)
         return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), *planned)
     problems += [dataset_file.of_file(problem, *datasets) for problem in limits.check(settings, plan, model)]
     problems += training.check_plan(settings, datasets, plan)
     problems += saving.check_plan(settings, plan)
+    problems += () if continues else resume.check_plan(state, plan)
     return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan)
 
 
@@ -137,17 +147,22 @@ def _plan_after_fixes(
     if places.check(fixed, roots):
         return None, ()
     pictures, reg = scans(fixed.folders, fixed.captions)
-    plan = _plan(fixed, pictures, reg, known_facts(fixed.model))
+    plan = _plan(fixed, pictures, reg, known_facts(fixed.model), resume.about_to_resume(fixed.saving))
     return plan, tuple(fixes) if plan else ()
 
 
-def _plan(settings: Settings, pictures: FolderScan, reg: FolderScan, model: ModelFacts | None) -> Plan | None:
+def _plan(
+    settings: Settings,
+    pictures: FolderScan,
+    reg: FolderScan,
+    model: ModelFacts | None,
+    state: StateAbout | None,
+) -> Plan | None:
     """The plan, or None where there is nothing to plan with."""
     if not pictures.images or checks_pictures.impossible(datasets_of(settings)):
         return None
-    return build_plan(
-        settings, pictures.images, reg.images, model, first_step=resume.first_step(settings.saving)
-    )
+    done = state.step if state else 0
+    return build_plan(settings, pictures.images, reg.images, model, first_step=done)
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:

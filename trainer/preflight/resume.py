@@ -1,18 +1,30 @@
-"""Checks of "Resume from saved training state": whether there is a state, and whether it is sound."""
+"""Checks of training states: whether there is one, and whether the settings go with it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from trainer.errors import UserError
+from trainer.families.known import PATH, is_hub_id, source
+from trainer.families.table import named_by
 from trainer.files.job_folder import find_state
 from trainer.files.state_folder import StateAbout, check_files, damaged, read_about
+from trainer.lora.blocks import block_rates
+from trainer.plan.memory import trains_text_encoder, trains_unet
+from trainer.plan.run import Plan
+from trainer.plan.state_facts import file_mark, shown
 from trainer.problems import Problem, block, from_error
-from trainer.settings import SETTINGS, Saving, Settings
+from trainer.settings import BLOCKWISE, FIXED_BY_STATE, SETTINGS, Saving, Settings, matters
 
 THEIRS = ("train_state.json", "optimizer.bin")
 """Files of a state that sd-scripts (accelerate) writes."""
+PARTS = {"unet_lr": trains_unet, "text_encoder_lr": trains_text_encoder}
+PLUS = ("loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+BLOCK_RATES = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold")
 
 
 def check(settings: Settings) -> Iterator[Problem]:
@@ -29,23 +41,117 @@ def check(settings: Settings) -> Iterator[Problem]:
             code = "preflight.state_of_others" if theirs else "preflight.state_missing"
             yield block("resume", code, fix, path=settings.saving.resume)
         else:
-            read_about(state)
+            about = read_about(state)
             check_files(state)
+            yield from differences(about, settings)
     except UserError as error:
         yield from_error(error, fix)
     except OSError:  # its folder may not be looked into
         yield from_error(damaged(place), fix)
 
 
-def first_step(saving: Saving) -> int:
-    """Steps that the state to begin in has made already; 0 where there is none that can be read."""
-    about = _about(saving)
-    return about.step if about else 0
+def check_plan(about: StateAbout | None, plan: Plan) -> Iterator[Problem]:
+    """Whether the state leaves anything to do."""
+    if about and about.step >= plan.total_steps > 0:
+        key = plan.decided_by
+        more = plan.total_steps if key == "max_train_steps" else plan.epochs
+        done = about.step if key == "max_train_steps" else -(-about.step // max(1, plan.steps_per_epoch))
+        values = {"done": f"{about.step:,}", "total": f"{plan.total_steps:,}"}
+        values["label"] = SETTINGS[key].spec.label
+        yield block(key, "preflight.resume_done", {key: done + more}, **values)
 
 
-def _about(saving: Saving) -> StateAbout | None:
+def about_to_resume(saving: Saving) -> StateAbout | None:
+    """What the state says that a new run begins in; None where there is none that can be read (yet)."""
+    is_local = saving.resume and not saving.resume_from_huggingface
     try:
-        state = find_state(Path(saving.resume)) if saving.resume else None
+        state = find_state(Path(saving.resume)) if is_local else None
         return read_about(state) if state else None
     except (UserError, OSError):
         return None
+
+
+def differences(about: StateAbout, settings: Settings) -> Iterator[Problem]:
+    """Settings that must be those of the run that wrote the state, and are not.
+
+    Raises UserError for a state that names what is no setting's value.
+    """
+    then = _settings_then(about)
+    yield from _other_model(about, then, settings)
+    for key in FIXED_BY_STATE:
+        old, new = then.get(key), settings.get(key)
+        counts = any(matters(key, values.flat()) for values in (then, settings))
+        if key in about.settings and counts and not _same(old, new):
+            values = {"label": SETTINGS[key].spec.label, "old": shown(old), "new": shown(new)}
+            yield block(key, "preflight.resume_fixed", {key: old}, **values)
+    if about.settings:
+        yield from _other_parts(then, settings)
+        yield from _other_groups(then, settings)
+
+
+def _settings_then(about: StateAbout) -> Settings:
+    """The settings of the run that wrote the state; what a version did not have yet has its default."""
+    known = {key: value for key, value in about.settings.items() if key in SETTINGS}
+    try:
+        return Settings.from_flat(known)
+    except ValidationError as error:
+        bad = {str(one["loc"][-1]) for one in error.errors() if one["loc"]}
+    if bad & {*FIXED_BY_STATE, *PARTS, "learning_rate"}:
+        raise damaged(about.folder)
+    return Settings.from_flat({key: value for key, value in known.items() if key not in bad})
+
+
+def _same(old: Any, new: Any) -> bool:
+    texts = isinstance(old, str) and isinstance(new, str)
+    return "".join(old.split()) == "".join(new.split()) if texts else old == new
+
+
+def _other_model(about: StateAbout, then: Settings, settings: Settings) -> Iterator[Problem]:
+    """Another base model. One that has only been moved is the same."""
+    (old, key), (new, setting) = source(then.model), source(settings.model)
+    if not old or not new or old == new:
+        return
+    marks = about.facts.get("files")
+    mark = marks.get(PATH) if isinstance(marks, dict) else None
+    here = file_mark(new)
+    moved = Path(old).name == Path(new).name and (not mark or not here or mark[:1] == here[:1])
+    if not moved:
+        there = is_hub_id(old) or Path(old).exists()
+        fix = {"model_list": then.model.model_list, key: old} if there else None
+        yield block(setting, "preflight.resume_model", fix, old=Path(old).name, new=Path(new).name)
+
+
+def _other_parts(then: Settings, settings: Settings) -> Iterator[Problem]:
+    """A part that was trained must be trained on; one that was not has nothing in the state."""
+    for key, trains in PARTS.items():
+        was, now = trains(then.optimizer), trains(settings.optimizer)
+        if was != now:
+            code = "preflight.resume_part_off" if was else "preflight.resume_part_on"
+            fix = {key: then.get(key), "learning_rate": then.optimizer.learning_rate}
+            yield block(key, code, fix, label=SETTINGS[key].spec.label)
+
+
+def _other_groups(then: Settings, settings: Settings) -> Iterator[Problem]:
+    """Rates may change, but not whether lora_up or a block has one of its own."""
+    for key in PLUS:
+        old, new = ((one.get(key) or one.optimizer.loraplus_lr_ratio) for one in (then, settings))
+        if bool(old) != bool(new):
+            fix = {name: then.get(name) for name in ("loraplus_lr_ratio", *PLUS)}
+            values = {"label": SETTINGS[key].spec.label, "old": shown(old), "new": shown(new)}
+            yield block(key, "preflight.resume_fixed", fix, **values)
+            return
+    if _blocks(then) != _blocks(settings):
+        values = {"label": SETTINGS[BLOCK_RATES[0]].spec.label}
+        fix = {key: then.get(key) for key in BLOCK_RATES}
+        yield block(BLOCK_RATES[0], "preflight.resume_blocks", fix, **values)
+
+
+def _blocks(settings: Settings) -> list[bool] | None:
+    """Which blocks learn, where they have rates of their own."""
+    if settings.network.LoRA_type not in BLOCKWISE:
+        return None
+    try:
+        rates = block_rates(settings.network, named_by(settings.model).blocks)
+    except UserError:  # told by the checks of these settings
+        return None
+    return None if rates is None else [rate > 0 for rate in rates]

@@ -145,6 +145,8 @@ def _check_schedule(optimizer: Optimizer) -> Iterator[Problem]:
         yield block("lr_scheduler", "core.adafactor_schedule_only", {"lr_scheduler": "constant"})
     elif has_warmup and (name in NO_WARMUP or optimizer.lr_scheduler_type):
         yield hint("lr_warmup", "preflight.warmup_unused", warmup, name=optimizer.lr_scheduler_type or name)
+    elif has_warmup and optimizer.optimizer == "DAdaptSGD":
+        yield block("lr_warmup", "preflight.warmup_from_zero", warmup, name=optimizer.optimizer)
 
 
 def _check_schedule_args(optimizer: Optimizer) -> Iterator[Problem]:

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version as metadata_version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from trainer.network.network import Network, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
 from trainer.plan.run import Plan, build_plan
 from trainer.plan.sample_prompts import prompts
+from trainer.plan.state_facts import changes, facts_of
 from trainer.settings import Settings
 from trainer.training import latent_cache
 from trainer.training.batches import Batch, TrainingData
@@ -124,6 +124,8 @@ def build_parts(
     first = begun.first_step if begun else state.step if state else 0
     plan = build_plan(settings, *pictures, facts, name=begun.name if begun else "", first_step=first)
     data = build_data(settings, pictures, seed, plan.total_steps)
+    if begun and state and (changed := changes(state, settings, data.images)):
+        emit(Notice("training.continued_changed", {"changes": changed}, "warning"))
     emit(Phase("load_model"))
     model = load_base_model(settings, precision, emit)
     network = _build_network(settings, model, emit)
@@ -151,7 +153,9 @@ def build_parts(
     )
     prepared = accelerator.prepare(optimizer)
     lr_scheduler = build_lr_scheduler(settings.optimizer, optimizer, plan.total_steps)
-    keeper = _build_keeper(settings, plan, seed, network, prepared, lr_scheduler, accelerator, job, emit)
+    name = plan.final_name.removesuffix(f".{settings.saving.save_model_as}")
+    notes = {"seed": seed, "name": name, "settings": settings.flat(), **facts_of(settings, data.images)}
+    keeper = _build_keeper(settings, notes, network, prepared, lr_scheduler, accelerator, job, emit)
     done = keeper.restore(resume_from).step if resume_from else 0
     start = position_at(done, plan.batches_per_epoch, plan.accumulation)
     exchange.same_start(network.parameters())
@@ -376,8 +380,7 @@ def _timestep_weights(settings: Settings, model: LoadedModel) -> Callable[[Tenso
 
 def _build_keeper(
     settings: Settings,
-    plan: Plan,
-    seed: int,
+    facts: dict[str, Any],
     network: Network,
     optimizer: Any,
     lr_scheduler: Any,
@@ -385,14 +388,12 @@ def _build_keeper(
     job: JobFolder,
     emit: Emit,
 ) -> StateKeeper:
-    versions = {name: metadata_version(name) for name in ("torch", "diffusers", "transformers", "peft")}
-    name = plan.final_name.removesuffix(f".{settings.saving.save_model_as}")
     return StateKeeper(
         network=network,
         optimizer=optimizer,
         lr_scheduler=lr_scheduler,
         scaler=accelerator.scaler,
-        facts={"seed": seed, "name": name, "settings": settings.flat(), "versions": versions},
+        facts=facts,
         safety_folder=job.safety_state,
         every_seconds=settings.saving.safety_state_minutes * 60,
         emit=emit,

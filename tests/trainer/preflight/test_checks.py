@@ -9,6 +9,7 @@ import pytest
 from tests.trainer.found import expect
 from tests.trainer.made import sound_settings
 from trainer.preflight.check import check
+from trainer.preflight.training import ONE_RATE
 
 
 def rule(*name: Any, **values: Any) -> Any:
@@ -82,6 +83,7 @@ def rule(*name: Any, **values: Any) -> Any:
         rule("preflight.relative_step", "optimizer", False, optimizer="Adafactor"),
         rule("preflight.schedule_adafactor", "lr_scheduler", True, lr_scheduler="adafactor", lr_warmup=0),
         rule("preflight.warmup_unused", "lr_warmup", False, lr_scheduler="constant"),
+        rule("preflight.warmup_from_zero", "lr_warmup", True, optimizer="DAdaptSGD", **ONE_RATE),
         rule("preflight.warmup_long", "lr_warmup_steps", False, lr_warmup_steps=500),
         rule("preflight.warmup_long", "lr_warmup", False, lr_warmup=100),
         rule("preflight.alpha", "network_alpha", False, network_dim=8, network_alpha=16),

@@ -1,0 +1,118 @@
+"""What a training state notes about its run, and what is different when a job goes on. Loads no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from trainer.data.folders import TrainImage
+from trainer.files.state_folder import StateAbout
+from trainer.settings import SETTINGS, Settings
+
+PACKAGES = ("torch", "diffusers", "transformers", "peft")
+FILES = ("pretrained_model_name_or_path", "vae", "dataset_config")
+"""Settings whose files decide what is learned."""
+MOST_PICTURES = 100_000
+"""Pictures that are noted one by one; of larger sets only their number is."""
+MOST_FILES = 1000
+"""Files of a model's folder that are looked at."""
+
+Change = Mapping[str, Any]
+"""A message as plain data: {"code", "values"}."""
+
+
+def facts_of(settings: Settings, images: Sequence[TrainImage]) -> dict[str, Any]:
+    """Versions, and what marks pictures, captions and files: plain data for state.json."""
+    by_path = {str(image.path): image for image in images}
+    few = len(by_path) <= MOST_PICTURES
+    return {
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "picture_count": len(by_path),
+        "pictures": {_short(path): _marks(image) for path, image in by_path.items()} if few else {},
+        "files": {key: mark for key in FILES if (mark := file_mark(str(settings.get(key))))},
+    }
+
+
+def changes(about: StateAbout, settings: Settings, images: Sequence[TrainImage]) -> list[Change]:
+    """What is not as it was when the state was written, each as a message; [] where all is."""
+    now = facts_of(settings, images)
+    return [*_settings(about, settings), *_pictures(about.facts, now), *_files(about.facts, now)]
+
+
+def _settings(about: StateAbout, settings: Settings) -> Iterator[Change]:
+    for key, value in settings.flat().items():
+        old = about.settings.get(key, value)
+        if old != value:
+            values = {"label": SETTINGS[key].spec.label, "old": shown(old), "new": shown(value)}
+            yield {"code": "changed.setting", "values": values}
+
+
+def _pictures(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    count, old, new = then.get("picture_count"), then.get("pictures"), now["pictures"]
+    if isinstance(old, dict) and old and new:
+        both = [(str(old[name]), new[name]) for name in old.keys() & new.keys()]
+        counts = {
+            "changed.pictures_new": len(new.keys() - old.keys()),
+            "changed.pictures_gone": len(old.keys() - new.keys()),
+            "changed.pictures_other": sum(was[:16] != mark[:16] for was, mark in both),
+            "changed.captions_other": sum(was[16:] != mark[16:] for was, mark in both),
+        }
+        yield from ({"code": code, "values": {"count": found}} for code, found in counts.items() if found)
+    elif isinstance(count, int) and count != now["picture_count"]:
+        values = {"old": count, "new": now["picture_count"]}
+        yield {"code": "changed.picture_count", "values": values}
+
+
+def _files(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    old, versions = then.get("files"), then.get("versions")
+    old, versions = (part if isinstance(part, dict) else {} for part in (old, versions))
+    for key, mark in now["files"].items():
+        if old.get(key, mark) != mark:
+            yield {"code": "changed.file", "values": {"label": SETTINGS[key].spec.label}}
+    for name, found in now["versions"].items():
+        if (was := versions.get(name, found)) != found:
+            yield {"code": "changed.version", "values": {"name": name, "old": was, "new": found}}
+
+
+def shown(value: Any) -> str:
+    """A setting's value in a sentence of either language."""
+    if isinstance(value, bool):
+        return "ON" if value else "OFF"
+    return f"{value:g}" if isinstance(value, float) else str(value or "–")[:80]
+
+
+def file_mark(path: str) -> list[int]:
+    """Bytes and time of a file, or of all files of a folder; [] where there is none."""
+    place = Path(path) if path else None
+    try:
+        if place is None or not place.exists():
+            return []
+        files = islice(place.rglob("*"), MOST_FILES) if place.is_dir() else [place]
+        stats = [file.stat() for file in files if file.is_file()]
+    except (OSError, ValueError):
+        return []
+    return [sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
+
+
+def _marks(image: TrainImage) -> str:
+    """16 letters for the picture's file and as many for its caption."""
+    try:
+        stat = image.path.stat()
+    except OSError:
+        return _short("") + _short(image.caption)
+    return _short(f"{stat.st_size} {stat.st_mtime_ns}") + _short(image.caption)
+
+
+def _short(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
