@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trainer.runs import events, run, short_settings
-from trainer.events import Event, Finished, Notice, Saved, Started, Step
+from tests.trainer.runs import DEMO, events, run, short_settings
+from trainer.events import Event, Failed, Finished, Notice, Phase, Saved, Started, Step
 from trainer.files.job_folder import JobFolder
 from trainer.files.state_folder import read_about
-from trainer.jobs.run import run_job
+from trainer.jobs.run import USER, run_job
 from trainer.preflight.check import check
 
 
@@ -97,8 +97,8 @@ def test_a_resumed_run_that_is_continued_keeps_its_own_name_and_seed(tmp_path: P
     assert not list(out.glob("fresh-2*"))
 
 
-def begun(job: JobFolder, *, until: int) -> None:
-    """Train a job up to a step and stop it there, as the page would."""
+def begun(job: JobFolder, *, until: int, state: Path | None = None) -> None:
+    """Train so many steps of a job and stop it there, as the page would."""
     from trainer.training.build import build_parts
     from trainer.training.loop import train
 
@@ -109,8 +109,8 @@ def begun(job: JobFolder, *, until: int) -> None:
         steps.extend([event] if isinstance(event, Step) else [])
         log.emit(event)
 
-    parts = build_parts(job.settings(), job, emit)
-    emit(Started(parts.plan.total_steps, 1, parts.seed, "cpu", parts.plan.as_json()))
+    parts = build_parts(job.settings(), job, emit, state)
+    emit(Started(parts.plan.total_steps, 1, parts.seed, "cpu", parts.plan.as_json(), parts.start.step))
     try:
         train(parts, emit, lambda: len(steps) == until)
     finally:
@@ -156,3 +156,73 @@ def test_a_planned_file_that_could_not_be_written_is_written_by_continue(tmp_pat
         whole, ours = load_file(tmp_path / "whole" / "out" / name), load_file(out / name)
         assert all(torch.equal(whole[key], ours[key]) for key in whole), name
     assert read_about(out / "mascot-step00000002-state").step == 2
+
+
+def test_a_resumed_run_with_other_rates_uses_them_from_its_first_step(tmp_path: Path, out: Path):
+    job, _ = resumed(
+        tmp_path, output_name="fresh", unet_lr=1e-5, text_encoder_lr=3e-5, lr_scheduler="linear", lr_warmup=0
+    )
+    rates = [event.lr for event in events(job) if isinstance(event, Step)]
+    assert [rate["unet"] for rate in rates] == pytest.approx([0.5e-5, 0.25e-5])
+    assert [rate["text_encoder"] for rate in rates] == pytest.approx([1.5e-5, 0.75e-5])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "Lion"}, {"network_dim": 8}, {"max_train_steps": 2}], ids=str
+)
+@pytest.mark.parametrize("hub", [False, True])
+def test_what_a_state_fixes_is_said_before_anything_is_loaded(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], hub: bool
+):
+    state = out / "mascot-step00000002-state"
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_words, **_options: str(out))
+    place = {"resume_from_huggingface": f"me/loras/{state.name}"} if hub else {"resume": str(state)}
+    job, code = run(tmp_path, **{"max_train_steps": 4, **place, **changes})
+    last = events(job)[-1]
+    assert code == USER
+    assert isinstance(last, Failed)
+    assert [last.setting] == list(changes)
+    assert [event.name for event in events(job) if isinstance(event, Phase)] == ["start"]
+
+
+def test_continue_says_in_one_notice_what_has_changed(tmp_path: Path):
+    shutil.copytree(DEMO / "pictures", tmp_path / "img")
+    values = {"train_data_dir": str(tmp_path / "img"), "max_train_steps": 4, "save_every_n_epochs": 1}
+    job = JobFolder.create(tmp_path, short_settings(tmp_path, **values))
+    begun(job, until=2)
+    pictures = sorted((tmp_path / "img").rglob("*.png"))
+    for path in pictures[3:]:
+        path.unlink()
+    pictures[0].with_suffix(".txt").write_text("something else")
+    job.write_settings(job.settings().replace(train_batch_size=40))
+    assert run_job(job, resume=True) == 0
+    told = [event for event in events(job) if isinstance(event, Notice)]
+    assert [(event.code, event.level) for event in told] == [("training.continued_changed", "warning")]
+    codes = [change["code"] for change in told[0].values["changes"]]
+    assert codes == ["changed.setting", "changed.pictures_gone", "changed.captions_other"]
+    assert [event.step for event in events(job) if isinstance(event, Step)] == [1, 2, 3, 4]
+    epochs = [event.epoch for event in events(job) if isinstance(event, Step)]
+    assert epochs[2:] == [3, 4], "a step is an epoch now"
+
+
+def test_continue_needs_only_the_own_state(tmp_path: Path, out: Path):
+    """The state in which the job has begun is gone by now."""
+    begins = out / "mascot-step00000002-state"
+    values = {"output_name": "fresh", "max_train_steps": 4, "resume": str(begins)}
+    job = JobFolder.create(tmp_path, short_settings(tmp_path, **values))
+    begun(job, until=1, state=begins)
+    shutil.rmtree(begins)
+    assert run_job(job, resume=True) == 0
+    assert [event.step for event in events(job) if isinstance(event, Step)] == [3, 4]
+    whole, ours = load_file(out / "mascot.safetensors"), load_file(out / "fresh.safetensors")
+    assert all(torch.equal(whole[key], ours[key]) for key in whole)
+
+
+def test_a_job_goes_on_with_its_own_optimizer_only(tmp_path: Path):
+    job = JobFolder.create(tmp_path, short_settings(tmp_path, max_train_steps=3))
+    begun(job, until=1)
+    job.write_settings(job.settings().replace(optimizer="Lion"))
+    assert run_job(job, resume=True) == USER
+    last = events(job)[-1]
+    assert isinstance(last, Failed)
+    assert (last.code, last.setting) == ("preflight.resume_fixed", "optimizer")
