@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from trainer.errors import UserError
-from trainer.events import EventLog, Phase, Removed, Saved, Started, read_events
+from trainer.events import EventLog, Finished, Phase, Removed, Saved, Started, read_events
 from trainer.files.identity import Identity
 from trainer.files.own_files import OwnFiles
 from trainer.files.paths import is_plain_name
@@ -132,6 +133,19 @@ class JobFolder:
         state = find_state(self.safety_state)
         about = read_about(state) if state else None
         return Begun(about.seed, about.name) if about and about.name else None
+
+    def forget_state(self) -> None:
+        """Remove the rolling state: the run is complete, and has said so."""
+        for folder in state_places(self.safety_state):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def finished_file(self) -> Path | None:
+        """The LoRA of a job that is complete, where it still stands."""
+        last = None
+        for _, _, event in read_events(self.events_file):
+            last = event
+        path = Path(str(last.path)) if isinstance(last, Finished) else None
+        return path if path and path.is_file() else None
 
     def forget_old_stop(self) -> None:
         """Take away the Stop of an earlier process; one pressed since it said its last word stays."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -30,12 +32,25 @@ def write_whole(path: Path, data: bytes | memoryview, mode: int | None = None) -
             os.fsync(file.fileno())
         if mode is not None:
             partial.chmod(mode)
-        partial.replace(path)
+        patiently(lambda: partial.replace(path))
     except OSError as error:
         error.filename = str(path)
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def patiently(act: Callable[[], object]) -> None:
+    """Do what Windows refuses while another program has the file open, a scanner for viruses say."""
+    for patience in (0.1, 0.3, 1.0, 0.0):
+        try:
+            act()
+        except PermissionError:  # noqa: PERF203  # four times at most
+            if not patience:
+                raise
+            time.sleep(patience)
+        else:
+            return
 
 
 def sweep(folder: Path, start: str = "") -> None:

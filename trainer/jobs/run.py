@@ -84,10 +84,12 @@ def run_job(
         return _refused(error)
     except OSError as error:
         return _cannot_begin(error)
-    if alone:
-        folder.forget_old_stop()
-    begun()
     try:
+        if alone and resume and (done := folder.finished_file()):
+            return _refused(UserError("training.job_finished", path=str(done)))
+        if alone:
+            folder.forget_old_stop()
+        begun()
         return _run(folder, rank, resume=resume, own_process=own_process)
     finally:
         if lock:
@@ -121,11 +123,13 @@ def _run(folder: JobFolder, rank: processes.Rank, *, resume: bool, own_process: 
         last, code = _explain(error)
     early.over()
     emit.last(last)
+    if isinstance(last, Finished) and rank.number == 0:
+        folder.forget_state()
     return code
 
 
 def _refused(error: UserError) -> int:
-    """Another process trains this job: nothing in its folder is touched, only the terminal is told."""
+    """It is being trained, or is complete: nothing in its folder is touched, only the terminal is told."""
     print(error, file=sys.stderr)
     return USER
 

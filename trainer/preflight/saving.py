@@ -189,4 +189,3 @@ def _check_hub(saving: Saving) -> Iterator[Problem]:
         yield block(
             "resume_from_huggingface", "preflight.hub_state", fix, text=saving.resume_from_huggingface
         )
-

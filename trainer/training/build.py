@@ -33,7 +33,7 @@ from trainer.plan.lr_schedule import build_lr_scheduler
 from trainer.plan.run import Plan, build_plan
 from trainer.plan.sample_prompts import prompts
 from trainer.plan.state_facts import changes, facts_of
-from trainer.settings import Settings
+from trainer.settings import Machine, Settings
 from trainer.training import latent_cache
 from trainer.training.batches import Batch, TrainingData
 from trainer.training.compiling import compile_unet
@@ -41,7 +41,7 @@ from trainer.training.grad_scaling import SkippedSteps
 from trainer.training.keeper import StateKeeper
 from trainer.training.loss import timestep_weights
 from trainer.training.metadata import RunFacts, build_metadata
-from trainer.training.optimizer import build_optimizer, describe, set_training
+from trainer.training.optimizer import build_optimizer, describe, finished_weights
 from trainer.training.position import Position, position_at
 from trainer.training.precision import Precision, pick_device, pick_precision
 from trainer.training.rng import seed_everything
@@ -131,16 +131,7 @@ def build_parts(
     network = _build_network(settings, model, emit)
     if settings.machine.gradient_checkpointing:
         enable_gradient_checkpointing(model)
-    machine = settings.machine
-    not_compiled = compile_unet(
-        model.unet,
-        backend=machine.dynamo_backend,
-        mode=machine.dynamo_mode,
-        fullgraph=machine.dynamo_use_fullgraph,
-        dynamic=machine.dynamo_use_dynamic,
-    )
-    if not_compiled:
-        notify(emit, not_compiled)
+    _compile(settings.machine, model, emit)
     optimizer = _build_optimizer(settings, network, device, emit)
     cached = (
         _cache_latents(settings, model, data, device, job, emit) if settings.images.cache_latents else None
@@ -181,6 +172,19 @@ def build_parts(
         exchange=exchange,
         sampler=_build_sampler(settings, plan, model, captions, network, optimizer, accelerator, job, emit),
     )
+
+
+def _compile(machine: Machine, model: LoadedModel, emit: Emit) -> None:
+    """Compile the UNet where the settings say so; that it cannot be is only told."""
+    not_compiled = compile_unet(
+        model.unet,
+        backend=machine.dynamo_backend,
+        mode=machine.dynamo_mode,
+        fullgraph=machine.dynamo_use_fullgraph,
+        dynamic=machine.dynamo_use_dynamic,
+    )
+    if not_compiled:
+        notify(emit, not_compiled)
 
 
 def _pick_seed(settings: Settings, begun: Begun | None, state: StateAbout | None) -> int:
@@ -440,15 +444,13 @@ def _build_sampler(  # a sampler is made of many parts
     def inference() -> Iterator[None]:
         training, vae_home = model.unet.training, model.vae.device
         network.eval()
-        set_training(optimizer, False)
         model.unet.eval()
         move(model.vae, accelerator.device)
         try:
-            with accelerator.autocast():
+            with accelerator.autocast(), finished_weights(optimizer):
                 yield
         finally:
             network.train()
-            set_training(optimizer, True)
             model.unet.train(training)
             move(model.vae, vae_home)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from trainer.errors import UserError
 from trainer.events import Event, Notice, Saved
-from trainer.files.job_folder import find_state, state_places
+from trainer.files.job_folder import find_state
 from trainer.files.state_folder import damaged, read_about
 from trainer.network.lora_file import refuse_no_numbers
 from trainer.network.network import Network
@@ -174,8 +173,3 @@ class StateKeeper:
         self.optimizer.zero_grad(set_to_none=True)
         if not all(bool(weight.isfinite().all()) for weight in self.network.state().values()):
             raise ValueError("no numbers")
-
-    def forget(self) -> None:
-        """Remove the rolling state: the run is complete."""
-        for folder in state_places(self.safety_folder):
-            shutil.rmtree(folder, ignore_errors=True)

@@ -91,7 +91,6 @@ def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable
     parts.skipped.tell()
     final = parts.saver.save_final(position)
     parts.sampler.draw_due(position.step)
-    parts.keeper.forget()
     return Ended(position, final, stopped=False)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +97,27 @@ def set_training(optimizer: Optimizer, training: bool) -> None:
     switch = getattr(optimizer, "train" if training else "eval", None)
     if switch is not None:
         switch()
+
+
+@contextmanager
+def finished_weights(optimizer: Optimizer) -> Iterator[None]:
+    """Inside, the weights are those that a file or a sample picture is made of; afterwards exactly as before.
+
+    Only schedule-free optimizers tell the two apart. Their own way back is not exact to the last bit.
+    """
+    if not hasattr(getattr(optimizer, "optimizer", optimizer), "eval"):  # accelerate wraps it
+        yield
+        return
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    kept = [weight.detach().clone() for weight in weights]
+    set_training(optimizer, False)
+    try:
+        yield
+    finally:
+        set_training(optimizer, True)
+        with torch.no_grad():
+            for weight, values in zip(weights, kept, strict=True):
+                weight.copy_(values)
 
 
 def adapted_rate(group: Mapping[str, Any]) -> float:

@@ -16,6 +16,7 @@ from trainer.network.lora_file import save_lora
 from trainer.network.network import Network
 from trainer.plan.run import Plan
 from trainer.training.keeper import StateKeeper
+from trainer.training.optimizer import finished_weights
 from trainer.training.position import Position
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -111,7 +112,9 @@ class Saver:
 
     def _save(self, position: Position, name: str, *, state: bool = False, final: bool = False) -> Path:
         path = self._begin(self.output_dir / name)
-        save_lora(path, self.network.state_dict(), self.metadata(position), self.dtype)
+        with finished_weights(self.keeper.optimizer):
+            weights = self.network.state_dict()
+        save_lora(path, weights, self.metadata(position), self.dtype)
         self.emit(Saved(position.step, position.epoch, str(path), path.stat().st_size, final=final))
         self.uploader.send(path)
         if state:

@@ -34,7 +34,7 @@ from trainer.files.state_folder import (
     damaged,
     read_about,
 )
-from trainer.files.whole_file import partial_of, write_whole
+from trainer.files.whole_file import partial_of, patiently, write_whole
 from trainer.models.tensor_file import is_blown_up
 from trainer.training.position import Position
 
@@ -108,10 +108,12 @@ def _saved(content: dict[str, Any]) -> memoryview:
 def _replace_folder(new: Path, place: Path) -> None:
     """Put a finished folder in its place; at any moment `find_state` finds the old or the new one."""
     _, old = state_places(place)
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
+    if (place / ABOUT).is_file():
+        shutil.rmtree(old, ignore_errors=True)
+        patiently(lambda: place.rename(old))
+    else:  # what may stand there is no state, and the old one is all there is
+        shutil.rmtree(place, ignore_errors=True)
+    patiently(lambda: new.rename(place))
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -88,6 +88,7 @@ def test_a_resumed_run_that_is_continued_keeps_its_own_name_and_seed(tmp_path: P
     )
     assert run_job(job) == 0
     first = next(event for event in events(job) if isinstance(event, Started))
+    (out / "fresh.safetensors").unlink()
     assert run_job(job, resume=True) == 0
     last = [event for event in events(job) if isinstance(event, Started)][-1]
     assert first.seed == 1, "the state's, where none is set"
@@ -226,3 +227,11 @@ def test_a_job_goes_on_with_its_own_optimizer_only(tmp_path: Path):
     last = events(job)[-1]
     assert isinstance(last, Failed)
     assert (last.code, last.setting) == ("preflight.resume_fixed", "optimizer")
+
+
+def test_a_job_that_is_complete_is_not_begun_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    job, _ = run(tmp_path, max_train_steps=1)
+    before = {**contents(tmp_path / "out"), **contents(job.path)}
+    assert run_job(job, resume=True) == USER
+    assert "mascot.safetensors" in capsys.readouterr().err
+    assert {**contents(tmp_path / "out"), **contents(job.path)} == before

@@ -19,7 +19,7 @@ from trainer.plan.optimizer_args import ONE_RATE_ONLY
 from trainer.settings import Network as NetworkSettings
 from trainer.settings import Optimizer
 from trainer.training.keeper import StateKeeper
-from trainer.training.optimizer import MAKERS, build_optimizer, set_training
+from trainer.training.optimizer import MAKERS, build_optimizer, finished_weights, set_training
 from trainer.training.position import Position
 
 NAMES = [name for name in MAKERS if not name.startswith("Paged")]
@@ -29,9 +29,10 @@ class Learning:
     """A small LoRA with an optimizer, learning from gradients that are the same each time."""
 
     def __init__(self, folder: Path, chosen: Optimizer) -> None:
-        torch.manual_seed(0)
+        model = fresh_model()
+        torch.manual_seed(0)  # making the first model draws
         sizes = NetworkSettings(block_dims=",".join(["0"] * 12 + ["2"] + ["0"] * 12))
-        self.network: Network = build_network(fresh_model(), sizes, train_text_encoder=False)
+        self.network: Network = build_network(model, sizes, train_text_encoder=False)
         rate = chosen.learning_rate if chosen.unet_lr is None else chosen.unet_lr
         groups = self.network.groups(unet_lr=rate, text_encoder_lr=0)
         self.optimizer, _ = build_optimizer(chosen, groups, torch.device("cpu"))
@@ -131,3 +132,22 @@ def test_a_restored_optimizer_shares_nothing_with_the_first(tmp_path: Path, stat
     moments = copy.deepcopy(again.optimizer.state_dict()["state"][0])
     again.learn(range(4, 5))
     assert not torch.equal(moments["exp_avg"], again.optimizer.state_dict()["state"][0]["exp_avg"])
+
+
+@pytest.mark.parametrize("name", ["AdamWScheduleFree", "SGDScheduleFree", "RAdamScheduleFree", "AdamW"])
+def test_files_get_the_finished_weights_and_training_goes_on_undisturbed(tmp_path: Path, name: str):
+    one, other = (Learning(tmp_path, chosen(name)) for _ in range(2))
+    for learning in (one, other):
+        learning.learn(range(7))  # RAdam moves nothing before
+    with finished_weights(one.optimizer):
+        finished = one.weights()
+    set_training(other.optimizer, False)
+    assert all(torch.equal(tensor, finished[key]) for key, tensor in other.weights().items())
+    before = Learning(tmp_path, chosen(name))
+    before.learn(range(7))
+    assert all(torch.equal(tensor, one.weights()[key]) for key, tensor in before.weights().items())
+    free = any(not torch.equal(tensor, finished[key]) for key, tensor in one.weights().items())
+    assert free == ("Free" in name)
+    before.learn(range(7, 9))
+    one.learn(range(7, 9))
+    assert all(torch.equal(tensor, one.weights()[key]) for key, tensor in before.weights().items())

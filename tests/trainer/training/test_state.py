@@ -8,6 +8,7 @@ import resource
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.trainer.runs import short_settings
 from trainer.errors import UserError
-from trainer.files.job_folder import JobFolder
+from trainer.files.job_folder import JobFolder, find_state
+from trainer.files.whole_file import write_whole
 from trainer.messages import LANGUAGES, say
 from trainer.preflight import resume
 from trainer.settings import Settings
@@ -308,3 +310,58 @@ def test_weights_that_are_no_numbers_replace_no_state_and_no_file(run: tuple[Set
 def read(folders: tuple[Path, ...]) -> dict[Path, bytes]:
     """Every file below, with its content."""
     return {path: path.read_bytes() for home in folders for path in home.rglob("*") if path.is_file()}
+
+
+def test_at_any_moment_of_replacing_a_state_one_of_the_two_is_there(
+    run: tuple[Settings, Parts, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The process ends before each renaming and removing in turn, also where it had ended before."""
+    keeper, place = run[1].keeper, tmp_path / "state"
+    keeper.restore(run[2])
+    keeper.save(place, Position(2, 1, 1), "state")
+    for moment in range(8):
+        ends_at(monkeypatch, moment)
+        with suppress(KeyboardInterrupt):
+            keeper.save(place, Position(3 + moment, 1, 1), "state")
+        monkeypatch.undo()
+        found = find_state(place)
+        assert found, moment
+        assert load_state(found)[0].step in range(2, 4 + moment)
+    keeper.save(place, Position(20, 1, 1), "state")
+    assert load_state(place)[0].step == 20
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def ends_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
+    """End in place of the renaming or removing of a folder that comes after `moment` others."""
+    left = [moment]
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*words: Any, **options: Any) -> Any:
+            if Path(str(words[0])).is_dir():
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+            return real(*words, **options)
+
+        return act
+
+    monkeypatch.setattr(Path, "rename", counted(Path.rename))
+    monkeypatch.setattr("trainer.training.state.shutil.rmtree", counted(shutil.rmtree))
+
+
+def test_a_file_that_another_program_holds_for_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Windows: a scanner for viruses has just opened it."""
+    refusals, real = [0], Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        refusals[0] += 1
+        if refusals[0] <= 2:
+            raise PermissionError(13, "used by another process")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    write_whole(tmp_path / "x", b"new")
+    assert (tmp_path / "x").read_bytes() == b"new"
