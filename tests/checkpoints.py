@@ -19,8 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from trainer.models.load import LoadedModel, Prediction, build_noise_scheduler, load_tokenizer
+from trainer.models.load import load_tokenizer
+from trainer.models.parts import Readers
+from trainer.models.schedule import Ddpm, Prediction
+from trainer.models.sd import StableDiffusion
 from trainer.models.single_file import Family, shipped_config
+from trainer.settings import Captions
 
 TINY_UNET: dict[Family, dict[str, Any]] = {
     "sd1": {"block_out_channels": [32, 64, 64, 64], "cross_attention_dim": 48},
@@ -44,7 +48,9 @@ TINY_TEXT = {
 }
 
 
-def random_model(family: Family = "sd1", *, full: bool = False, v_prediction: bool = False) -> LoadedModel:
+def random_model(
+    family: Family = "sd1", *, full: bool = False, v_prediction: bool = False
+) -> StableDiffusion:
     """A model of random weights, as `load_model` would give it. Draws from torch's global generator."""
     unet: Any = UNet2DConditionModel.from_config(
         {**shipped_config(family, "unet"), **({} if full else TINY_UNET[family])}
@@ -56,19 +62,23 @@ def random_model(family: Family = "sd1", *, full: bool = False, v_prediction: bo
         config = {**shipped_config(family, part), **({} if full else TINY_TEXT[part])}
         texts.append(kind(CLIPTextConfig(**config)))
     prediction: Prediction = "v_prediction" if v_prediction else "epsilon"
-    for module in (unet, vae, *texts):
-        module.requires_grad_(False).eval()
-    return LoadedModel(
-        family, prediction, unet, vae, texts, [load_tokenizer(family, i) for i in range(len(texts))],
-        build_noise_scheduler(prediction), "random",
-    )  # fmt: skip
+    return model_of(unet, vae, texts, family, prediction)
 
 
-def write_checkpoint(path: Path, model: LoadedModel, dtype: torch.dtype = torch.float32) -> Path:
+def model_of(
+    unet: Any, vae: Any, texts: list[Any], family: Family = "sd1", prediction: Prediction = "epsilon"
+) -> StableDiffusion:
+    """A model of these parts."""
+    tokenizers = [load_tokenizer(family, index) for index in range(len(texts))]
+    readers = Readers(lambda: texts, lambda: vae, lambda: unet)
+    return StableDiffusion(readers, family, Ddpm(prediction), tokenizers, Captions(), "random")
+
+
+def write_checkpoint(path: Path, model: StableDiffusion, dtype: torch.dtype = torch.float32) -> Path:
     """Write a model as one file in the original layout: .safetensors, or .ckpt as torch saves it."""
     tensors = {
-        f"model.diffusion_model.{_unet_name(name, model.unet)}": tensor
-        for name, tensor in model.unet.state_dict().items()
+        f"model.diffusion_model.{_unet_name(name, model.denoiser)}": tensor
+        for name, tensor in model.denoiser.state_dict().items()
     }
     for name, tensor in model.vae.state_dict().items():
         key = f"first_stage_model.{_renamed(name, VAE_NAMES)}"
@@ -138,7 +148,7 @@ def _renamed(name: str, names: Names) -> str:
     return name
 
 
-def _text_tensors(model: LoadedModel) -> dict[str, Tensor]:
+def _text_tensors(model: StableDiffusion) -> dict[str, Tensor]:
     if model.family == "sd1":
         return _as_clip("cond_stage_model.transformer.", model.text_encoders[0])
     if model.family == "sd2":  # real files hold a last layer that is never used

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from tests.parity.drawn import Drawn
 from trainer.data.buckets import BucketRule
 from trainer.data.picture_files import read_header
 from trainer.data.pixels import Pixels, fitted, to_input
-from trainer.training.latent_cache import encode
+from trainer.models.base import BaseModel
 
 
-def latents_of(vae: AutoencoderKL, rule: BucketRule, drawn: Sequence[Drawn], root: Path) -> Tensor:
+def latents_of(model: BaseModel, rule: BucketRule, drawn: Sequence[Drawn], root: Path) -> Tensor:
     """(B, 4, h, w) of a recorded micro-batch; torch's generator must stand where it stood then."""
-    return encode(vae, torch.stack([torch.from_numpy(to_input(picture(rule, one, root))) for one in drawn]))
+    pixels = [torch.from_numpy(to_input(picture(rule, one, root))) for one in drawn]
+    return model.encode_latents(torch.stack(pixels))
 
 
 def picture(rule: BucketRule, drawn: Drawn, root: Path) -> Pixels:

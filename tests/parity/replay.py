@@ -33,6 +33,7 @@ from trainer.data.buckets import BucketRule
 from trainer.data.datasets import bucket_rule
 from trainer.kohya import from_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.models.base import Framing
 from trainer.models.load import enable_gradient_checkpointing
 from trainer.network.lora_file import DTYPES, load_lora, save_lora
 from trainer.network.network import build_network
@@ -66,6 +67,7 @@ BF16_BOUNDS = {
     "d_max_rel": 0.1,
     "noise_max_abs": 0.0,
 }
+NO_FRAMING = Framing([], [], (0, 0))
 FINDS_RATE = ("Prodigy", "DAdapt", "Adafactor")
 """These hardly move in a few steps: their rates and `d` are compared instead of the final weights."""
 
@@ -132,7 +134,8 @@ def build_run(recording: Recording) -> Parts:
     accelerator = Accelerator(cpu=True, mixed_precision=builders._autocast_name(precision))
     model = builders.load_base_model(settings, precision, _ignore)
     if settings.machine.xformers == "none" and precision.dtype != torch.float32:
-        model.unet.set_attn_processor(AttnProcessor())  # PyTorch's own way rounds at other places
+        denoiser: Any = model.denoiser
+        denoiser.set_attn_processor(AttnProcessor())  # PyTorch's own way rounds at other places
     network = build_network(
         model,
         settings.network,
@@ -160,7 +163,6 @@ def build_run(recording: Recording) -> Parts:
         captions=builders.caption_encoder(settings, model, device, learning=learning),
         optimizer=accelerator.prepare(optimizer),
         lr_scheduler=build_lr_scheduler(settings.optimizer, optimizer, int(args["max_train_steps"])),
-        timestep_weights=builders._timestep_weights(settings, model),
         saver=nothing,
         keeper=nothing,
         sampler=nothing,
@@ -244,8 +246,8 @@ def _micro_step(
     parts.network.next_batch()
     latents = _latents(parts, recording, batch, drawn if images else None, figures)
     with parts.accelerator.autocast():
-        text_embeds = parts.captions(batch["captions"])
-    figures.see("hidden_max_abs", text_embeds.detach(), recording.step(index, "text_hidden_states"))
+        conditioning = parts.captions(batch["captions"])
+    figures.see("hidden_max_abs", conditioning.embeds.detach(), recording.step(index, "text_hidden_states"))
     noise, timesteps = loop.draw_noise(parts, latents)
     recorded = recording.step(index, "timesteps").flatten()
     if draw:
@@ -255,15 +257,16 @@ def _micro_step(
         noise, timesteps = recording.step(index, "noise").to(latents.dtype), recorded
 
     def listen(noisy_latents: Tensor, *inputs: Any) -> Tensor:
-        pred = type(parts.model).predict_noise(parts.model, noisy_latents, *inputs)
-        figures.see("noisy_max_abs", noisy_latents, recording.step(index, "noisy_latents"))
+        pred = type(parts.model).predict(parts.model, noisy_latents, *inputs)
+        seen = noisy_latents.to(parts.model.dtype)
+        figures.see("noisy_max_abs", seen, recording.step(index, "noisy_latents"))
         figures.see("pred_max_abs", pred.detach(), recording.step(index, "model_pred"))
         return pred
 
-    listener: Any = listen
-    parts.model.predict_noise = listener
-    ours = Batch(tuple(batch["captions"]), torch.tensor(batch["loss_weights"]), (), ())
-    loss = loop.batch_loss(parts, ours, latents, text_embeds, noise, timesteps)
+    model: Any = parts.model
+    model.predict = listen
+    ours = Batch(tuple(batch["captions"]), torch.tensor(batch["loss_weights"]), (), (), NO_FRAMING)
+    loss = loop.batch_loss(parts, ours, latents, conditioning, noise, timesteps)
     figures.see("loss_max_abs", loss.detach(), batch["loss"])
     parts.accelerator.backward(loss / parts.accumulation_steps)
 
@@ -277,13 +280,13 @@ def _latents(
 ) -> Tensor:
     """The recorded latents; with `drawn` those that our pictures and VAE give."""
     index = batch["index"]
-    latents = recording.step(index, "latents").to(parts.model.unet.dtype)
+    latents = recording.step(index, "latents").to(parts.model.dtype)
     if batch["latents_were_cached"]:
         return latents  # drawn by the VAE before the run, from a generator state that is not recorded
     if drawn is None:
-        torch.randn(latents.shape, dtype=parts.model.vae.dtype)  # where the VAE draws
+        torch.randn(latents.shape, dtype=next(parts.model.vae.parameters()).dtype)  # where the VAE draws
         return latents
-    ours = latents_of(parts.model.vae, bucket_rule(parts.settings.images), drawn, recording.root)
+    ours = latents_of(parts.model, bucket_rule(parts.settings.images), drawn, recording.root)
     ours = ours.to(latents.dtype)  # half the digits in the reference's bf16 runs; ours keep them all
     figures.see("latents_max_abs", ours, latents)
     return ours
@@ -320,7 +323,7 @@ def _verdict(parts: Parts, recording: Recording, figures: Figures) -> dict[str, 
         figures.largest["lora_rel"] = _norm(written[key].float() - theirs[key] for key in moved) / max(
             _norm(theirs[key] - start[key] for key in moved), 1e-30
         )
-    bounds = dict(BF16_BOUNDS if parts.model.unet.dtype == torch.bfloat16 else BOUNDS)
+    bounds = dict(BF16_BOUNDS if parts.model.dtype == torch.bfloat16 else BOUNDS)
     if parts.settings.optimizer.optimizer.startswith(FINDS_RATE):
         bounds.pop("lora_rel")
     within = all(figures.largest.get(name, 0.0) <= bound for name, bound in bounds.items())

@@ -8,16 +8,16 @@ from typing import Any
 
 from torch import Tensor
 
-from trainer.models.load import LoadedModel
+from trainer.models.sd import StableDiffusion
 
 
-def apply_with_lycoris(model: LoadedModel, tensors: Mapping[str, Tensor]) -> int:
+def apply_with_lycoris(model: StableDiffusion, tensors: Mapping[str, Tensor]) -> int:
     """Let LyCORIS itself put a file's weights into UNet and text encoder; returns how many modules it has."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lycoris import LycorisNetwork, create_lycoris_from_weights
     count = 0
-    homes: list[tuple[str, Any]] = [("lora_unet", model.unet)]
+    homes: list[tuple[str, Any]] = [("lora_unet", model.denoiser)]
     homes += [("lora_te_text_model", encoder) for encoder in model.text_encoders]
     for prefix, home in homes:
         mine = {key: tensor for key, tensor in tensors.items() if key.startswith(prefix)}

@@ -8,14 +8,15 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from trainer.models.load import Family, LoadedModel
-from trainer.models.single_file import shipped_config
+from tests.checkpoints import model_of
+from trainer.models.sd import StableDiffusion
+from trainer.models.single_file import Family, shipped_config
 
 
-def full_size(family: Family) -> LoadedModel:
+def full_size(family: Family) -> StableDiffusion:
     """Real sizes without memory."""
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel.from_config(shipped_config(family, "unet"))
         text = CLIPTextModel(CLIPTextConfig(**shipped_config(family, "text_encoder")))
     empty: Any = None
-    return LoadedModel(family, "epsilon", unet, empty, [text], [], empty, "")
+    return model_of(unet, empty, [text], family)

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.trainer.runs import events
+from tests.trainer.tiny import FRAMING, predict
 from trainer.events import Sampled, Step
 from trainer.files.job_folder import JobFolder, default_workspace
 from trainer.jobs.run import run_job
-from trainer.models.load import LoadedModel
+from trainer.models.base import Conditioning
 from trainer.plan.lr_schedule import rates
 from trainer.preflight.check import check
 from trainer.settings import Settings
@@ -68,38 +69,37 @@ def batches(settings: Settings, _folder: Path) -> Seen:
     }
 
 
-def base_model(settings: Settings) -> LoadedModel:
+def base_model(settings: Settings) -> Any:
     return builders.load_base_model(settings, Precision(torch.float32, autocast=False), quiet)
 
 
 def schedule(settings: Settings, _folder: Path) -> list[float]:
     """How much of the picture is left at each timestep."""
-    return base_model(settings).noise_scheduler.alphas_cumprod.tolist()
+    return base_model(settings).schedule.alphas_cumprod.tolist()
 
 
 def told_of_captions(settings: Settings, _folder: Path) -> Seen:
     """What the UNet is told of a short and of a long caption."""
     encoder = builders.caption_encoder(settings, base_model(settings), CPU, learning=False)
     long = ", ".join(f"part {number} of it" for number in range(60))
-    return {"short": encoder(["a (red:1.5) cat"]), "long": encoder([long])}
+    return {"short": encoder(["a (red:1.5) cat"]).embeds, "long": encoder([long]).embeds}
 
 
 def noise_and_loss(settings: Settings, _folder: Path) -> Seen:
     """Noise, timesteps and the loss of one batch, with a model that answers with half of what it sees."""
     model: Any = base_model(settings)
-    model.predict_noise = lambda latents, _timesteps, _text: latents * 0.5
+    model.predict = lambda latents, *_told: latents * 0.5
     parts: Any = SimpleNamespace(
         settings=settings,
         model=model,
         accelerator=SimpleNamespace(autocast=nullcontext),
-        timestep_weights=builders._timestep_weights(settings, model),
     )
     torch.manual_seed(3)
     builders.seed_everything(3)
     latents = torch.randn(2, 4, 8, 8) + 0.5
     noise, timesteps = loop.draw_noise(parts, latents)
-    batch = Batch(("a", "b"), torch.ones(2), (0, 1), (False, False))
-    loss = loop.batch_loss(parts, batch, latents, torch.zeros(2, 77, 8), noise, timesteps)
+    batch = Batch(("a", "b"), torch.ones(2), (0, 1), (False, False), FRAMING)
+    loss = loop.batch_loss(parts, batch, latents, Conditioning(torch.zeros(2, 77, 8)), noise, timesteps)
     return {"noise": noise, "timesteps": timesteps, "loss": round(float(loss), 5)}
 
 
@@ -130,9 +130,9 @@ def answer(settings: Settings, _folder: Path) -> torch.Tensor:
             weight.add_(torch.randn_like(weight), alpha=0.3)
     network.train()
     builders.seed_everything(5)
-    noisy, text = torch.randn(1, 4, 8, 8), torch.randn(1, 77, model.unet.config["cross_attention_dim"])
+    noisy, text = torch.randn(1, 4, 8, 8), torch.randn(1, 77, model.denoiser.config["cross_attention_dim"])
     with torch.no_grad():
-        return model.predict_noise(noisy, torch.tensor([500]), text)
+        return predict(model, noisy, torch.tensor([500]), text)
 
 
 def curve(settings: Settings, _folder: Path) -> list[float]:
@@ -145,8 +145,8 @@ def built(settings: Settings, folder: Path) -> Seen:
     parts = builders.build_parts(settings, JobFolder.create(folder, settings), quiet)
     return {
         "threads": torch.get_num_threads(),
-        "checkpointing": parts.model.unet.is_gradient_checkpointing,
-        "unet": parts.model.unet.dtype,
+        "checkpointing": parts.model.denoiser.is_gradient_checkpointing,
+        "unet": parts.model.denoiser.dtype,
         "vae": parts.model.vae.dtype,
         "cached": parts.cached is not None,
         "on_disk": len(list((default_workspace() / "latents").glob("*"))),

@@ -11,23 +11,25 @@ from torch.utils.data import DataLoader
 from tests.trainer.looks import base_model, quiet
 from tests.trainer.made import image_folder, picture
 from tests.trainer.runs import short_settings
+from tests.trainer.tiny import predict
 from trainer.files.hub import Uploader
 from trainer.files.job_folder import JobFolder
-from trainer.training import batches, compiling, latent_cache
+from trainer.models.schedule import Ddpm, signal_to_noise
+from trainer.models.sd import StableDiffusion
+from trainer.training import batches, compiling
 from trainer.training import build as builders
-from trainer.training.loss import signal_to_noise
 from trainer.training.position import Position, groups_from
 
 
 def test_vae_batch_size_is_how_many_are_encoded_at_once(tmp_path, monkeypatch):
     sizes: list[int] = []
-    plain = latent_cache.encode
+    plain = StableDiffusion.encode_latents
 
-    def counted(vae: Any, pixels: torch.Tensor, *more: Any) -> torch.Tensor:
+    def counted(model: Any, pixels: torch.Tensor, *more: Any) -> torch.Tensor:
         sizes.append(len(pixels))
-        return plain(vae, pixels, *more)
+        return plain(model, pixels, *more)
 
-    monkeypatch.setattr(latent_cache, "encode", counted)
+    monkeypatch.setattr(StableDiffusion, "encode_latents", counted)
     settings = short_settings(
         tmp_path, train_data_dir=str(image_folder(tmp_path / "img", 6)), vae_batch_size=3, train_batch_size=1
     )
@@ -72,10 +74,9 @@ def test_workers_read_ahead_and_live_on_over_epochs(tmp_path, monkeypatch):
 
 def test_scale_v_prediction_loss_weighs_a_velocity_like_noise(tmp_path):
     settings = short_settings(tmp_path, scale_v_pred_loss_like_noise_pred=True)
-    model = base_model(settings)
-    model.prediction_type = "v_prediction"
-    weights = builders._timestep_weights(settings, model)(torch.tensor([10, 900]))
-    snr = signal_to_noise(model.noise_scheduler)[[10, 900]].clamp(max=1000)
+    schedule = Ddpm("v_prediction", settings.noise, settings.loss)
+    weights = schedule.weights(torch.tensor([10, 900]))
+    snr = signal_to_noise(schedule.scheduler)[[10, 900]].clamp(max=1000)
     assert torch.allclose(weights, snr / (snr + 1))
 
 
@@ -91,20 +92,20 @@ def test_dynamo_settings_reach_torch_compile(tmp_path, monkeypatch):
     assert asked == [{"backend": "inductor", "mode": "max-autotune", "fullgraph": True, "dynamic": True}]
 
 
-def test_a_compiled_unet_answers_the_same(tmp_path):
+def test_a_compiled_denoiser_answers_the_same(tmp_path):
     model = base_model(short_settings(tmp_path))
     inputs = (
         torch.randn(1, 4, 8, 8),
         torch.tensor([500]),
-        torch.randn(1, 77, model.unet.config["cross_attention_dim"]),
+        torch.randn(1, 77, model.denoiser.config["cross_attention_dim"]),
     )
     with torch.no_grad():
-        plain = model.predict_noise(*inputs)
+        plain = predict(model, *inputs)
         torch._dynamo.utils.counters.clear()
-        told = compiling.compile_unet(
-            model.unet, backend="eager", mode="default", fullgraph=False, dynamic=False
+        told = compiling.compile_denoiser(
+            model.denoiser, backend="eager", mode="default", fullgraph=False, dynamic=False
         )
-        compiled = model.predict_noise(*inputs)
+        compiled = predict(model, *inputs)
     assert told is None
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0
     assert torch.allclose(plain, compiled, atol=1e-5)

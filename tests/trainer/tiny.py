@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from tests.checkpoints import random_model
-from trainer.models.load import LoadedModel
+from tests.checkpoints import model_of, random_model
+from trainer.models.base import BaseModel, Conditioning, Framing
+from trainer.models.sd import StableDiffusion
 
 STEPS = torch.tensor([500])
+FRAMING = Framing([(64, 64)], [(0, 0)], (64, 64))
 
 
 @cache
-def base_model() -> LoadedModel:
+def base_model() -> StableDiffusion:
     torch.manual_seed(0)
     return random_model("sd1")
 
 
-def fresh_model() -> LoadedModel:
+def fresh_model() -> StableDiffusion:
     """The same tiny model with a UNet and text encoders of its own."""
     model = base_model()
     encoders = copy.deepcopy(model.text_encoders)
-    return dataclasses.replace(model, unet=copy.deepcopy(model.unet), text_encoders=encoders)
+    return model_of(copy.deepcopy(model.denoiser), model.vae, encoders)
+
+
+def predict(model: BaseModel, latents: Tensor, steps: Tensor, embeds: Tensor) -> Tensor:
+    """What the denoiser answers to (B, 4, h, w) latents with these text embeddings."""
+    return model.predict(latents, steps, Conditioning(embeds), FRAMING)
 
 
 @torch.no_grad()
-def answer(model: LoadedModel) -> tuple[Tensor, Tensor]:
+def answer(model: StableDiffusion) -> tuple[Tensor, Tensor]:
     """Text embeddings and noise for fixed input."""
     generator = torch.Generator().manual_seed(1)
     latents = torch.randn(1, 4, 8, 8, generator=generator)
     ids = torch.randint(0, 49408, (1, 77), generator=generator)
     embeds = model.text_encoders[0](ids).last_hidden_state
-    return embeds, model.predict_noise(latents, STEPS, embeds)
+    return embeds, predict(model, latents, STEPS, embeds)
 
 
 def gap(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> float:

@@ -70,6 +70,18 @@ class Fit:
         """Left and top of the middle crop."""
         return self.spare[0] // 2, self.spare[1] // 2
 
+    def bars(self, width: int, height: int, *, flip: bool = False) -> Size:
+        """Width of the bars left of and above a picture of this size, were it fitted inside its bucket.
+
+        This is what the reference tells SDXL of the crop, though the picture is scaled to cover the bucket
+        and cut on the other axis; `flip`: as it tells it of the mirrored picture.
+        """
+        across, down = self.bucket
+        ratio = width / height
+        inside = (down * ratio, down) if across / down > ratio else (across, across / ratio)
+        left, top = (across - inside[0]) // 2, (down - inside[1]) // 2
+        return int(across - (left + inside[0]) if flip else left), int(top)
+
 
 @dataclass(frozen=True)
 class BucketRule:

@@ -177,17 +177,25 @@ def load_mask(path: Path, *, see_through: bool) -> NDArray[np.uint8] | None:
 
 
 def fitted_mask(
-    mask: NDArray[np.uint8] | None, fit: Fit, *, corner: tuple[int, int] | None = None, flip: bool = False
+    mask: NDArray[np.uint8] | None,
+    fit: Fit,
+    factor: int,
+    *,
+    corner: tuple[int, int] | None = None,
+    flip: bool = False,
 ) -> NDArray[np.float32]:
-    """(bucket height / 8, bucket width / 8), 0 to 1: scaled, cropped and flipped like its picture."""
-    width, height = fit.bucket
+    """(bucket height / factor, bucket width / factor), 0 to 1: scaled, cropped and flipped like its picture.
+
+    `factor`: pixels of a picture's side per one of its latents'.
+    """
+    width, height = fit.bucket[0] // factor, fit.bucket[1] // factor
     if mask is None:
-        return np.ones((height // 8, width // 8), np.float32)
+        return np.ones((height, width), np.float32)
     left, top = fit.center if corner is None else corner
     grey = np.repeat(mask[..., None], 3, axis=2)
     part = crop(resize(grey, fit.resized), fit.bucket, left, top)[..., 0]
     part = part[:, ::-1] if flip else part
-    blocks = part[: height // 8 * 8, : width // 8 * 8].reshape(height // 8, 8, width // 8, 8)
+    blocks = part[: height * factor, : width * factor].reshape(height, factor, width, factor)
     return np.ascontiguousarray(blocks.mean((1, 3), dtype=np.float32) / np.float32(255))
 
 

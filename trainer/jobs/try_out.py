@@ -127,7 +127,6 @@ class Easel:
 
     model: Any
     network: Any
-    pipeline: Any
     encode: Callable[[str], Any]
     sampler: str
     inference: Callable[[], AbstractContextManager[Any]]
@@ -142,7 +141,6 @@ class Easel:
         from trainer.network.network import build_network
         from trainer.training.build import caption_encoder, load_base_model
         from trainer.training.precision import pick_device, pick_precision
-        from trainer.training.sampling import build_pipeline
 
         torch.set_num_threads(settings.machine.num_cpu_threads_per_process)
         device = pick_device()
@@ -153,12 +151,9 @@ class Easel:
         )
         network = build_network(model, trial.network)
         network.eval()
-        for module in (model.unet, model.vae, *model.text_encoders):
-            module.to(device)  # type: ignore[arg-type]  # diffusers' own `.to` confuses type checkers
+        for module in (model.denoiser, model.vae, *model.text_encoders):
+            module.to(device)
         captions = caption_encoder(settings, model, device, learning=False)
-        pipeline = build_pipeline(
-            model.unet, model.vae, model.text_encoders[0], model.tokenizers[0], model.noise_scheduler
-        )
 
         def inference() -> AbstractContextManager[Any]:
             return torch.autocast(device.type, precision.dtype) if precision.autocast else nullcontext()
@@ -166,7 +161,7 @@ class Easel:
         def encode(text: str) -> Any:
             return captions.encode([text])
 
-        return cls(model, network, pipeline, encode, settings.sampling.sample_sampler, inference, file)
+        return cls(model, network, encode, settings.sampling.sample_sampler, inference, file)
 
     def load(self, file: str) -> None:
         """Take another LoRA file of the same shape. Raises UserError."""
@@ -191,14 +186,14 @@ class Easel:
 
     def draw(self, prompt: SamplePrompt, seed: int, strength: float, each: Callable[[], bool]) -> bytes:
         """A picture as PNG. `each` is called at every denoising step; when it is true: InterruptedError."""
-        from trainer.training.sampling import as_png, build_sampler, draw
+        from trainer.training.sampling import as_png, draw
 
         with self.at(strength), self.inference():
             image = draw(
-                self.pipeline,
+                self.model,
                 prompt,
                 self.encode,
-                sampler=build_sampler(prompt.sampler or self.sampler, self.pipeline.scheduler),
+                sampler=prompt.sampler or self.sampler,
                 seed=seed,
                 interrupted=each,
             )

@@ -8,48 +8,40 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from trainer.families.family import Family
+from trainer.families.table import SD1, SDXL
+from trainer.families.unet import UNET
 from trainer.models.tensor_file import TensorFile
 
-Family = Literal["sd1", "sd2", "sdxl"]
 Weights = dict[str, Tensor]
 CONFIGS = Path(__file__).parent / "configs"
 
-UNET = "model.diffusion_model."
 VAE = "first_stage_model."
-TEXT = {"sd1": "cond_stage_model.transformer.", "sd2": "cond_stage_model.model."}
-SDXL_TEXT = ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model.")
 HEAD_SIZE = 64  # of SD2 and SDXL; SD1 has 8 heads at every level instead
 
 
 def shipped_config(family: Family, part: str) -> dict[str, Any]:
-    """Configuration of the full-size model, e.g. ("sd1", "unet")."""
-    return json.loads((CONFIGS / family / f"{part}.json").read_text(encoding="utf-8"))
+    """Configuration of the full-size model, e.g. its "unet"."""
+    return json.loads((CONFIGS / family.key / f"{part}.json").read_text(encoding="utf-8"))
 
 
-def detect_family(names: Iterable[str]) -> Family | None:
-    """Family of a one-file checkpoint by its tensor names; None where it is none."""
-    prefixes = {".".join(name.split(".")[:2]) for name in names}
-    if "model.diffusion_model" not in prefixes:
-        return None
-    if "conditioner.embedders" in prefixes:
-        return "sdxl"
-    if "cond_stage_model.model" in prefixes:
-        return "sd2"
-    return "sd1" if "cond_stage_model.transformer" in prefixes else None
+def unet_config(file: TensorFile, family: Family) -> dict[str, Any]:
+    """UNet configuration; sizes from the tensors."""
+    return {**shipped_config(family, "unet"), **_unet_sizes(file.shapes, family)}
 
 
 def read_unet(file: TensorFile, family: Family, dtype: torch.dtype) -> tuple[dict[str, Any], Weights]:
     """UNet configuration and weights under diffusers' names."""
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-    config = {**shipped_config(family, "unet"), **_unet_sizes(file.shapes, family)}
+    config = unet_config(file, family)
     return config, convert_ldm_unet_checkpoint(_read(file, UNET, dtype, keep_prefix=True), config)
 
 
@@ -76,12 +68,11 @@ def read_text_encoders(
     file: TensorFile, family: Family, dtype: torch.dtype
 ) -> list[tuple[dict[str, Any], Weights]]:
     """Configuration and weights of each text encoder, names without a leading `text_model.`."""
-    if family == "sdxl":
-        first = _read_clip(file, SDXL_TEXT[0], shipped_config(family, "text_encoder"), dtype)
-        return [first, _read_open_clip(file, SDXL_TEXT[1], shipped_config(family, "text_encoder_2"), dtype)]
-    config = shipped_config(family, "text_encoder")
-    read = _read_clip if family == "sd1" else _read_open_clip
-    return [read(file, TEXT[family], config, dtype)]
+    readers = {"clip": _read_clip, "open_clip": _read_open_clip}
+    return [
+        readers[encoder.layout](file, encoder.checkpoint, shipped_config(family, encoder.part), dtype)
+        for encoder in family.text_encoders
+    ]
 
 
 def _read(file: TensorFile, prefix: str, dtype: torch.dtype, *, keep_prefix: bool = False) -> Weights:
@@ -101,9 +92,9 @@ def _unet_sizes(shapes: Mapping[str, tuple[int, ...]], family: Family) -> dict[s
         "in_channels": shapes[f"{UNET}input_blocks.0.0.weight"][1],
         "cross_attention_dim": shapes[keys[0]][1],
     }
-    if family != "sd1":
+    if family is not SD1:
         sizes["attention_head_dim"] = [width // HEAD_SIZE or 1 for width in channels]
-    if family == "sdxl":
+    if family is SDXL:
         sizes["projection_class_embeddings_input_dim"] = shapes[f"{UNET}label_emb.0.0.weight"][1]
     return sizes
 

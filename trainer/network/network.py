@@ -23,7 +23,7 @@ from trainer.lora.shapes import by_module
 from trainer.lora.target import LoraTarget, Part
 from trainer.lora.types import algorithm_of, is_lycoris, rank_of
 from trainer.messages import Message
-from trainer.models.load import LoadedModel
+from trainer.models.base import BaseModel
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.network.adapters.build import make_adapter
 from trainer.network.lora_file import load_lora
@@ -194,7 +194,7 @@ def _group(name: str, adapters: Sequence[Adapter], rate: float, plus: float) -> 
 
 
 def build_network(
-    model: LoadedModel,
+    model: BaseModel,
     network: schema.Network,
     *,
     train_unet: bool = True,
@@ -229,13 +229,13 @@ def build_network(
 
 
 def _adapters(
-    model: LoadedModel, targets: Sequence[LoraTarget], network: schema.Network, mode: Mode
+    model: BaseModel, targets: Sequence[LoraTarget], network: schema.Network, mode: Mode
 ) -> list[Adapter]:
     """The adapters in the model, in the order of `targets`: PEFT's layers for plain LoRA, else our own."""
     homes: dict[tuple[Part, int], nn.Module] = {
         ("text_encoder", i): encoder for i, encoder in enumerate(model.text_encoders)
     }
-    homes["unet", 0] = model.unet
+    homes["unet", 0] = model.denoiser
     if algorithm_of(network) != "lora" or is_lycoris(network):
         return [
             make_adapter(

@@ -27,11 +27,11 @@ from trainer.lora.types import (
     rank_of,
 )
 from trainer.messages import Message
-from trainer.models.load import LoadedModel
+from trainer.models.base import BaseModel
 
 
 def plan_targets(
-    model: LoadedModel,
+    model: BaseModel,
     network: schema.Network,
     *,
     train_unet: bool = True,
@@ -55,9 +55,7 @@ def plan_targets(
     return [_sized_as(target, modules[target.name]) for target in targets if target.name in modules]
 
 
-def reader_notices(
-    model: LoadedModel, targets: Sequence[LoraTarget], network: schema.Network
-) -> list[Message]:
+def reader_notices(model: BaseModel, targets: Sequence[LoraTarget], network: schema.Network) -> list[Message]:
     """What to know about reading the file elsewhere.
 
     diffusers gives all attention layers of a part one alpha, and does not take SD2's proj_in and proj_out in
@@ -78,7 +76,7 @@ def reader_notices(
     notices = []
     if len(alphas) > len({part for part, _ in alphas}):
         notices.append(Message("core.several_alphas"))
-    if model.family == "sd2" and any(target.as_convolution for target in targets):
+    if model.family.linear_as_convolution and any(target.as_convolution for target in targets):
         notices.append(Message("core.sd2_shapes"))
     return notices
 
@@ -107,7 +105,7 @@ def _sized_as(target: LoraTarget, entries: Mapping[str, Tensor]) -> LoraTarget:
 
 
 def _text_targets(
-    model: LoadedModel, encoder: int, network: schema.Network, *, everything: bool
+    model: BaseModel, encoder: int, network: schema.Network, *, everything: bool
 ) -> Iterator[LoraTarget]:
     """The attention and MLP projections of a text encoder."""
     prefix = "lora_te" if len(model.text_encoders) == 1 else f"lora_te{encoder + 1}"
@@ -121,12 +119,12 @@ def _text_targets(
             yield LoraTarget(name, "text_encoder", path, dim, alpha, encoder, algorithm=algorithm)
 
 
-def _unet_targets(model: LoadedModel, network: schema.Network, *, everything: bool) -> Iterator[LoraTarget]:
+def _unet_targets(model: BaseModel, network: schema.Network, *, everything: bool) -> Iterator[LoraTarget]:
     """Linear layers and convolutions, and with "Train Norm" the norms, in the reference's order."""
     blocks = blocks_of(model)
     size = _lycoris_size(network) if is_lycoris(network) else _kohya_size(network, blocks)
     algorithm, norms = algorithm_of(network), is_lycoris(network) and (network.train_norm or everything)
-    for path, module in sorted(model.unet.named_modules(), key=lambda item: _reference_order(item[0])):
+    for path, module in sorted(model.denoiser.named_modules(), key=lambda item: _reference_order(item[0])):
         is_norm = isinstance(module, (nn.GroupNorm, nn.LayerNorm))
         kind, block = module_kind(path), blocks.index(path)
         if kind is None or not (isinstance(module, (nn.Linear, nn.Conv2d)) or (norms and is_norm)):
@@ -134,7 +132,7 @@ def _unet_targets(model: LoadedModel, network: schema.Network, *, everything: bo
         wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
         dim, alpha = size(kind, block, wide)
         if dim > 0 or everything:
-            projection = model.family == "sd2" and path.endswith(("proj_in", "proj_out"))
+            projection = model.family.linear_as_convolution and path.endswith(("proj_in", "proj_out"))
             yield LoraTarget(
                 kohya_name("lora_unet", path),
                 "unet",

@@ -22,6 +22,7 @@ from trainer.data.buckets import Fit, Size, epoch_batches, epoch_rng
 from trainer.data.datasets import Dataset, Subset, fit_of, mask_files, subset_of
 from trainer.data.folders import TrainImage
 from trainer.errors import UserError
+from trainer.models.base import Framing
 from trainer.training.position import Group
 
 
@@ -35,10 +36,11 @@ class Batch:
     images: tuple[int, ...]
     """Which pictures, as indices into the run's list."""
     flipped: tuple[bool, ...]
+    framing: Framing
     pixels: Tensor | None = None
     """(B, 3, H, W), -1 to 1; None where latents are cached."""
     masks: Tensor | None = None
-    """(B, 1, H/8, W/8), 0 to 1: what of the pictures is learned ("Masked loss"); None: all."""
+    """(B, 1, h, w), 0 to 1: what of the pictures is learned ("Masked loss"); None: all."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class TrainingData(torch_data.Dataset[Batch]):
     accumulate: int = 1
     """Batches per step; with `total_steps` it counts where captions grow with the steps."""
     total_steps: int = 0
+    latent_factor: int = 8
+    """Pixels of a picture's side per one of its latents' (and of its mask's)."""
     workers: int = 0
     """"Max num workers for DataLoader"."""
     persistent: bool = False
@@ -128,7 +132,23 @@ class TrainingData(torch_data.Dataset[Batch]):
         if any(subset.masked for subset in subsets):
             masks = torch.stack([self._mask(*view) for view in views])
         weights = torch.tensor([self._loss_weight(index) for index in indices])
-        return Batch(texts, weights, indices, flipped, pixels, masks)
+        framing = self._framing(indices, flipped)
+        return Batch(texts, weights, indices, flipped, framing, pixels, masks)
+
+    def _framing(self, indices: Sequence[int], flipped: Sequence[bool]) -> Framing:
+        """Sizes and crops of pictures of one bucket."""
+        images, target = [self.images[index] for index in indices], self.fits[indices[0]].bucket
+        corners = [
+            self._corner(index, image, flip)
+            for index, image, flip in zip(indices, images, flipped, strict=True)
+        ]
+        return Framing([(image.width, image.height) for image in images], corners, target)
+
+    def _corner(self, index: int, image: TrainImage, flip: bool) -> Size:
+        fit = self.fits[index]
+        if self.datasets[image.subset[0]].rule.enable or not self.with_pixels:
+            return fit.bars(image.width, image.height, flip=flip)
+        return (fit.bucket[0] if flip else 0), 0  # as the reference, which leaves the crop at 0 there
 
     def _caption(self, index: int, subset: Subset, rng: random.Random, epoch: int, step: int) -> str:
         return subset.captions.process(
@@ -158,7 +178,7 @@ class TrainingData(torch_data.Dataset[Batch]):
         if subset_of(self.datasets, image).masked:
             mask = pictures.load_mask(own or image.path, see_through=own is None)
         return torch.from_numpy(
-            pictures.fitted_mask(mask, self.fits[index], corner=drawn[0], flip=flip)[None]
+            pictures.fitted_mask(mask, self.fits[index], self.latent_factor, corner=drawn[0], flip=flip)[None]
         )
 
     def loaded(

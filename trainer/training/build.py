@@ -20,6 +20,7 @@ from trainer.distributed.collectives import Exchange
 from trainer.distributed.processes import Rank
 from trainer.events import Event, Notice, Phase
 from trainer.families.known import known_facts
+from trainer.families.table import named_by
 from trainer.files.hub import Uploader
 from trainer.files.job_folder import Begun, JobFolder, default_workspace
 from trainer.files.own_files import OwnFiles
@@ -27,7 +28,8 @@ from trainer.files.redact import redacted
 from trainer.files.state_folder import StateAbout, read_about
 from trainer.files.whole_file import sweep
 from trainer.messages import Message
-from trainer.models.load import LoadedModel, enable_gradient_checkpointing, load_model
+from trainer.models.base import BaseModel
+from trainer.models.load import enable_gradient_checkpointing, open_model
 from trainer.network.network import Network, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
 from trainer.plan.run import Plan, build_plan
@@ -36,16 +38,15 @@ from trainer.plan.state_facts import changes, facts_of
 from trainer.settings import Machine, Settings
 from trainer.training import latent_cache
 from trainer.training.batches import Batch, TrainingData
-from trainer.training.compiling import compile_unet
+from trainer.training.compiling import compile_denoiser
 from trainer.training.grad_scaling import SkippedSteps
 from trainer.training.keeper import StateKeeper
-from trainer.training.loss import timestep_weights
 from trainer.training.metadata import RunFacts, build_metadata
 from trainer.training.optimizer import build_optimizer, describe, finished_weights
 from trainer.training.position import Position, position_at
 from trainer.training.precision import Precision, pick_device, pick_precision
 from trainer.training.rng import seed_everything
-from trainer.training.sampling import SampleMaker, build_pipeline
+from trainer.training.sampling import SampleMaker
 from trainer.training.saving import DTYPES, Saver
 from trainer.training.text_cache import CaptionEncoder
 
@@ -60,14 +61,13 @@ class Parts:
     plan: Plan
     seed: int
     accelerator: Accelerator
-    model: LoadedModel
+    model: BaseModel
     network: Network
     data: TrainingData
     cached: latent_cache.CachedLatents | None
     captions: CaptionEncoder
     optimizer: torch.optim.Optimizer
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler
-    timestep_weights: Callable[[Tensor], Tensor]
     saver: Saver
     keeper: StateKeeper
     sampler: SampleMaker
@@ -86,11 +86,11 @@ class Parts:
         return self.settings.length.gradient_accumulation_steps * self.exchange.rank.count
 
     def encode_pictures(self, batch: Batch) -> Tensor:
-        """Latents (B, 4, H/8, W/8) of a batch, cached or made now."""
+        """Latents (B, C, h, w) of a batch, cached or made now."""
         if self.cached is not None:
             return self.cached.batch(batch.images, batch.flipped).to(self.device)
         assert batch.pixels is not None  # noqa: S101  # for the type checker: pixels are there when nothing is cached
-        return latent_cache.encode(self.model.vae, batch.pixels.to(self.device))
+        return self.model.encode_latents(batch.pixels)
 
 
 def build_parts(
@@ -162,7 +162,6 @@ def build_parts(
         captions=captions,
         optimizer=prepared,
         lr_scheduler=lr_scheduler,
-        timestep_weights=_timestep_weights(settings, model),
         saver=_build_saver(
             settings, plan, network, run_facts, keeper, emit, job.own_files() if again else OwnFiles()
         ),
@@ -174,10 +173,10 @@ def build_parts(
     )
 
 
-def _compile(machine: Machine, model: LoadedModel, emit: Emit) -> None:
-    """Compile the UNet where the settings say so; that it cannot be is only told."""
-    not_compiled = compile_unet(
-        model.unet,
+def _compile(machine: Machine, model: BaseModel, emit: Emit) -> None:
+    """Compile the denoiser where the settings say so; that it cannot be is only told."""
+    not_compiled = compile_denoiser(
+        model.denoiser,
         backend=machine.dynamo_backend,
         mode=machine.dynamo_mode,
         fullgraph=machine.dynamo_use_fullgraph,
@@ -232,6 +231,7 @@ def build_data(
         total_steps=total_steps,
         workers=settings.images.max_data_loader_n_workers,
         persistent=settings.images.persistent_data_loader_workers,
+        latent_factor=named_by(settings.model).latents.factor,
     )
 
 
@@ -240,19 +240,10 @@ def caches_latents(settings: Settings) -> bool:
     return settings.images.cache_latents or settings.images.cache_latents_to_disk
 
 
-def load_base_model(settings: Settings, precision: Precision, emit: Emit) -> LoadedModel:
-    """The base model that the settings name, on the CPU. Raises UserError."""
-    chosen = settings.model
-    quick = chosen.model_list not in {"", "custom"}
-    model = load_model(
-        chosen.model_list if quick else chosen.pretrained_model_name_or_path,
-        v2=chosen.v2,
-        sdxl=chosen.sdxl,
-        v_parameterization=chosen.v_parameterization,
-        vae=chosen.vae,
-        dtype=precision.dtype,
-        zero_terminal_snr=settings.noise.zero_terminal_snr,
-        vae_dtype=torch.float32 if chosen.sdxl_no_half_vae else precision.dtype,
+def load_base_model(settings: Settings, precision: Precision, emit: Emit) -> BaseModel:
+    """The base model that the settings name, opened. Raises UserError."""
+    model = open_model(
+        settings.model, settings.captions, settings.noise, settings.loss, dtype=precision.dtype
     )
     for notice in model.notices:
         notify(emit, notice)
@@ -267,7 +258,7 @@ def base_rates(settings: Settings) -> tuple[float, float]:
     return unet, text_encoder
 
 
-def _build_network(settings: Settings, model: LoadedModel, emit: Emit) -> Network:
+def _build_network(settings: Settings, model: BaseModel, emit: Emit) -> Network:
     unet_lr, text_encoder_lr = base_rates(settings)
     half = {"full_fp16": torch.float16, "full_bf16": torch.bfloat16}
     full = [dtype for key, dtype in half.items() if settings.get(key)]
@@ -302,7 +293,7 @@ def _build_optimizer(
 
 def _cache_latents(
     settings: Settings,
-    model: LoadedModel,
+    model: BaseModel,
     data: TrainingData,
     device: torch.device,
     job: JobFolder,
@@ -313,11 +304,9 @@ def _cache_latents(
     store = None
     if chosen.cache_latents_to_disk:
         folder = default_workspace() / "latents"
-        store = latent_cache.Store(
-            folder, latent_cache.fingerprint(model.vae), check_content=not chosen.skip_cache_check
-        )
+        store = latent_cache.Store(folder, model.latent_space(), check_content=not chosen.skip_cache_check)
     cached = latent_cache.cache_latents(
-        model.vae,
+        model,
         [(image.path, fit) for image, fit in zip(data.images, data.fits, strict=True)],
         batch_size=chosen.vae_batch_size or min(dataset.batch_size for dataset in data.datasets),
         flip=[subset_of(data.datasets, image).flip_aug for image in data.images],
@@ -341,9 +330,9 @@ def _cache_latents(
     return cached
 
 
-def _place(model: LoadedModel, device: torch.device, *, keep_vae: bool) -> None:
+def _place(model: BaseModel, device: torch.device, *, keep_vae: bool) -> None:
     """Put the model where it trains; the VAE only while pictures are encoded in the loop."""
-    modules: list[torch.nn.Module] = [model.unet, *model.text_encoders]
+    modules: list[torch.nn.Module] = [model.denoiser, *model.text_encoders]
     for module in modules:
         module.to(device)
     move(model.vae, device if keep_vae else torch.device("cpu"))
@@ -355,31 +344,10 @@ def move(module: torch.nn.Module, device: torch.device) -> None:
 
 
 def caption_encoder(
-    settings: Settings, model: LoadedModel, device: torch.device, *, learning: bool
+    settings: Settings, model: BaseModel, device: torch.device, *, learning: bool
 ) -> CaptionEncoder:
     """Texts as the settings want them encoded ("Clip skip", "Max Token Length", …)."""
-    captions = settings.captions
-    return CaptionEncoder(
-        model,
-        device,
-        clip_skip=captions.clip_skip,
-        max_token_length=captions.max_token_length,
-        weighted=captions.weighted_captions,
-        pad=not captions.no_token_padding,
-        learning=learning,
-    )
-
-
-def _timestep_weights(settings: Settings, model: LoadedModel) -> Callable[[Tensor], Tensor]:
-    loss = settings.loss
-    return timestep_weights(
-        model.noise_scheduler,
-        prediction_type=model.prediction_type,
-        min_snr_gamma=loss.min_snr_gamma,
-        scale_v_pred_loss_like_noise_pred=loss.scale_v_pred_loss_like_noise_pred,
-        v_pred_like_loss=loss.v_pred_like_loss,
-        debiased_estimation_loss=loss.debiased_estimation_loss,
-    )
+    return CaptionEncoder(model, device, pad=not settings.captions.no_token_padding, learning=learning)
 
 
 def _build_keeper(
@@ -432,7 +400,7 @@ def _build_saver(
 def _build_sampler(  # a sampler is made of many parts
     settings: Settings,
     plan: Plan,
-    model: LoadedModel,
+    model: BaseModel,
     captions: CaptionEncoder,
     network: Network,
     optimizer: torch.optim.Optimizer,
@@ -442,23 +410,20 @@ def _build_sampler(  # a sampler is made of many parts
 ) -> SampleMaker:
     @contextmanager
     def inference() -> Iterator[None]:
-        training, vae_home = model.unet.training, model.vae.device
+        training, vae_home = model.denoiser.training, next(model.vae.parameters()).device
         network.eval()
-        model.unet.eval()
+        model.denoiser.eval()
         move(model.vae, accelerator.device)
         try:
             with accelerator.autocast(), finished_weights(optimizer):
                 yield
         finally:
             network.train()
-            model.unet.train(training)
+            model.denoiser.train(training)
             move(model.vae, vae_home)
 
-    pipeline = build_pipeline(
-        model.unet, model.vae, model.text_encoders[0], model.tokenizers[0], model.noise_scheduler
-    )
     return SampleMaker(
-        pipeline=pipeline,
+        model=model,
         prompts=prompts(settings.sampling.sample_prompts),
         steps=frozenset(plan.sample_steps),
         sampler=settings.sampling.sample_sampler,

@@ -1,4 +1,4 @@
-""" "Dynamo backend": the UNet compiled by torch, where torch can."""
+""" "Dynamo backend": the denoiser compiled by torch, where torch can."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 from trainer.messages import Message
 
 
-def compile_unet(
-    unet: nn.Module, *, backend: str, mode: str, fullgraph: bool, dynamic: bool
+def compile_denoiser(
+    denoiser: nn.Module, *, backend: str, mode: str, fullgraph: bool, dynamic: bool
 ) -> Message | None:
-    """Have torch compile the UNet at its first use; a message where this backend does not run here.
+    """Have torch compile the denoiser at its first use; a message where this backend does not run here.
 
     What cannot be compiled of it runs as it is, unless "Dynamo use fullgraph" forbids that.
     """
@@ -31,7 +31,7 @@ def compile_unet(
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         return Message("training.not_compiled", {"backend": backend, "reason": reason})
     torch._dynamo.config.suppress_errors = not fullgraph  # noqa: SLF001  # its documented switch
-    unet.compile(**options)
+    denoiser.compile(**options)
     return None
 
 

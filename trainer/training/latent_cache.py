@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -29,7 +28,10 @@ from trainer.data.buckets import Fit, Size
 from trainer.data.pixels import fitted, to_input
 from trainer.errors import StopRequested, UserError
 from trainer.files.whole_file import partial_of
+from trainer.models.base import BaseModel
 
+Shape = tuple[int, int, int]
+"""Channels, height and width of latents."""
 FORMAT = "1"
 """Part of every file's name on disk; raised when latents of older versions no longer fit."""
 NAMES: tuple[str, ...] = ("latents", "flipped")
@@ -40,7 +42,7 @@ Lack = Literal["missing", "stale", "damaged"]
 
 @dataclass(frozen=True)
 class CachedLatents:
-    """Latents of all pictures, (4, H/8, W/8) each, float32, scaled for the UNet."""
+    """Latents of all pictures, (C, h, w) each, float32, as the denoiser reads them."""
 
     latents: list[Tensor]
     flipped: list[Tensor] = field(default_factory=list)
@@ -55,7 +57,7 @@ class CachedLatents:
     """How many of those could not be written to disk."""
 
     def batch(self, indices: Sequence[int], flipped: Sequence[bool] = ()) -> Tensor:
-        """(B, 4, H/8, W/8) of some pictures; all must be of one size."""
+        """(B, C, h, w) of some pictures; all must be of one size."""
         flips = flipped or [False] * len(indices)
         return torch.stack(
             [
@@ -65,38 +67,23 @@ class CachedLatents:
         )
 
 
-@torch.no_grad()
-def encode(vae: AutoencoderKL, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Latents (B, 4, H/8, W/8) of pictures (B, 3, H, W) in -1 … 1, scaled for the UNet.
-
-    `noise` (shape of the latents) picks the sample from the VAE's distribution; without it torch's
-    global generator does. Raises UserError where the VAE's answer is not a number (SDXL's in float16).
-    """
-    posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
-    drawn = posterior.sample() if noise is None else posterior.mean + posterior.std * noise.to(posterior.mean)
-    latents = (drawn.float() * vae.config["scaling_factor"]).contiguous()  # noise is drawn in this layout
-    if not torch.isfinite(latents).all():
-        raise UserError("latents.not_finite", "sdxl_no_half_vae")
-    return latents
-
-
 @dataclass(frozen=True)
 class Store:
     """The folder of latents on disk."""
 
     folder: Path
-    vae: str
-    """Fingerprint of the VAE."""
+    space: str
+    """Names the latents (BaseModel.latent_space): those of another space are worth nothing."""
     check_content: bool = True
     """False ("Skip cache check"): files are trusted without looking at the picture."""
 
     def path(self, picture: Path, fit: Fit) -> Path:
         """The file of a picture in this bucket."""
-        key = "\0".join((FORMAT, self.vae, str(picture.resolve()), str(fit.bucket), str(fit.resized)))
+        key = "\0".join((FORMAT, self.space, str(picture.resolve()), str(fit.bucket), str(fit.resized)))
         return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
 
-    def load(self, picture: Path, fit: Fit, *, flip: bool) -> list[Tensor] | Lack:
-        """Latents ([plain] or [plain, mirrored]), or why there are none to be used."""
+    def load(self, picture: Path, fit: Fit, shape: Shape, *, flip: bool) -> list[Tensor] | Lack:
+        """Latents ([plain] or [plain, mirrored]) of this shape, or why there are none to be used."""
         path = self.path(picture, fit)
         names = NAMES[: 1 + flip]
         try:
@@ -114,7 +101,6 @@ class Store:
         sums = [notes.get(f"hash_{name}") for name in names]
         if None in sums:  # of a version that wrote none: they may be right, but nobody can tell
             return "missing"
-        shape = (4, fit.bucket[1] // 8, fit.bucket[0] // 8)
         sound = all(tensor.shape == shape for tensor in found) and sums == [*map(numbers_hash, found)]
         return found if sound else "damaged"
 
@@ -142,7 +128,7 @@ class Store:
 
 
 def cache_latents(
-    vae: AutoencoderKL,
+    model: BaseModel,
     pictures: Sequence[tuple[Path, Fit]],
     *,
     batch_size: int,
@@ -162,7 +148,8 @@ def cache_latents(
     lacks: Counter[Lack] = Counter()
     unkept = 0
     for index, (path, fit) in enumerate(pictures if store else ()):
-        found = store.load(path, fit, flip=flips[index]) if store else "missing"
+        shape = model.latent_shape(fit.bucket)
+        found = store.load(path, fit, shape, flip=flips[index]) if store else "missing"
         if isinstance(found, list):
             done[index] = found
         else:
@@ -173,7 +160,7 @@ def cache_latents(
     for batch in _batches([one for one in missing if one[0] not in done], batch_size):
         if stop_requested():
             raise StopRequested
-        encoded = _encode_batch(vae, [pictures[index] for index in batch], flips[batch[0]])
+        encoded = _encode_batch(model, [pictures[index] for index in batch], flips[batch[0]])
         for index, latents in zip(batch, encoded, strict=True):
             done[index] = latents
             if store:
@@ -197,20 +184,20 @@ def _batches(missing: Sequence[tuple[int, tuple[Size, bool]]], batch_size: int) 
     ]
 
 
-def _encode_batch(vae: AutoencoderKL, pictures: Sequence[tuple[Path, Fit]], flip: bool) -> list[list[Tensor]]:
+def _encode_batch(model: BaseModel, pictures: Sequence[tuple[Path, Fit]], flip: bool) -> list[list[Tensor]]:
     """For each picture [plain] or [plain, mirrored] latents on the CPU."""
     pixels = torch.stack([torch.from_numpy(to_input(fitted(path, fit))) for path, fit in pictures])
-    noise = torch.stack([_noise(path, fit) for path, fit in pictures])
-    versions = [encode(vae, pixels, noise).cpu()]
+    noise = torch.stack([_noise(path, model.latent_shape(fit.bucket)) for path, fit in pictures])
+    versions = [model.encode_latents(pixels, noise).cpu()]
     if flip:
-        versions.append(encode(vae, pixels.flip(-1), noise).cpu())
+        versions.append(model.encode_latents(pixels.flip(-1), noise).cpu())
     return [[version[number].clone() for version in versions] for number in range(len(pictures))]
 
 
-def _noise(picture: Path, fit: Fit) -> Tensor:
-    """(4, H/8, W/8): which sample of the VAE's distribution a picture gets; follows from its content."""
+def _noise(picture: Path, shape: Shape) -> Tensor:
+    """Of this shape: which sample of the VAE's distribution a picture gets; follows from its content."""
     generator = torch.Generator().manual_seed(int(content_hash(picture)[:15], 16))
-    return torch.randn((4, fit.bucket[1] // 8, fit.bucket[0] // 8), generator=generator)
+    return torch.randn(shape, generator=generator)
 
 
 def numbers_hash(tensor: Tensor) -> str:
@@ -229,13 +216,4 @@ def content_hash(picture: Path) -> str:
     except OSError as error:
         values = {"path": str(picture), "error": str(error)}
         raise UserError("pictures.unreadable", "train_data_dir", **values) from error
-    return digest.hexdigest()
-
-
-def fingerprint(vae: AutoencoderKL) -> str:
-    """Hash of a VAE's weights and number format: latents of one VAE are worth nothing to another."""
-    digest = hashlib.blake2b(f"{vae.dtype} {vae.config['scaling_factor']}".encode(), digest_size=16)
-    for name, tensor in sorted(vae.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

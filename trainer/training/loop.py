@@ -15,10 +15,11 @@ from torch import Tensor
 
 from trainer.errors import StopRequested, UserError
 from trainer.events import Event, Phase, Step
-from trainer.training import loss as losses
+from trainer.models.base import Conditioning
 from trainer.training import noise as noises
 from trainer.training.batches import Batch
 from trainer.training.build import Parts
+from trainer.training.loss import PLAIN_LOSSES, distance
 from trainer.training.memory import bytes_in_use
 from trainer.training.optimizer import adapted_rate, set_training
 from trainer.training.position import Group, Position, groups_from
@@ -106,56 +107,41 @@ def learn_from(parts: Parts, group: Group, batches: Sequence[Batch]) -> float:
 def micro_step(parts: Parts, batch: Batch) -> float:
     """Add one batch's gradients to the LoRA; returns the batch's loss.
 
-    The order of the random draws is the reference's: VAE, text encoder, noise, timesteps, UNet.
+    The order of the random draws is the reference's: VAE, text encoder, noise, timesteps, denoiser.
     """
     parts.network.next_batch()
-    latents = parts.encode_pictures(batch)  # (B, 4, H/8, W/8)
+    latents = parts.encode_pictures(batch)  # (B, C, h, w)
     with parts.accelerator.autocast():
-        text_embeds = parts.captions(batch.captions)  # (B, 77·n, D)
+        conditioning = parts.captions(batch.captions)
     noise, timesteps = draw_noise(parts, latents)
-    loss = batch_loss(parts, batch, latents, text_embeds, noise, timesteps)
+    loss = batch_loss(parts, batch, latents, conditioning, noise, timesteps)
     parts.accelerator.backward(loss / parts.accumulation_steps)
     return float(loss.detach())
 
 
 def draw_noise(parts: Parts, latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Noise (B, 4, H/8, W/8) and timesteps (B,) for latents, as "Noise" says."""
-    chosen = parts.settings.noise
-    kind = chosen.noise_offset_type
-    noise = noises.draw_noise(
-        latents,
-        noise_offset=0.0 if kind == "Multires" else chosen.noise_offset,
-        noise_offset_random_strength=chosen.noise_offset_random_strength,
-        adaptive_noise_scale=chosen.adaptive_noise_scale,
-        multires_noise_iterations=0 if kind == "Original" else chosen.multires_noise_iterations,
-        multires_noise_discount=chosen.multires_noise_discount,
-    )
-    timesteps = noises.draw_timesteps(len(latents), chosen.min_timestep, chosen.max_timestep)
-    return noise, timesteps.to(latents.device)
+    """Noise (B, C, h, w) and timesteps (B,) for latents, as "Noise" says."""
+    noise = noises.draw_noise(latents, parts.settings.noise)
+    return noise, parts.model.schedule.draw(latents).to(latents.device)
 
 
 def batch_loss(
-    parts: Parts, batch: Batch, latents: Tensor, text_embeds: Tensor, noise: Tensor, timesteps: Tensor
+    parts: Parts,
+    batch: Batch,
+    latents: Tensor,
+    conditioning: Conditioning,
+    noise: Tensor,
+    timesteps: Tensor,
 ) -> Tensor:
-    """Mean loss of a batch: add the noise, ask the UNet which it was, score the answer."""
-    model, loss = parts.model, parts.settings.loss
-    chosen = parts.settings.noise
-    noisy_latents = noises.add_noise(
-        model.noise_scheduler,
-        latents,
-        noise,
-        timesteps,
-        ip_noise_gamma=chosen.ip_noise_gamma,
-        ip_noise_gamma_random_strength=chosen.ip_noise_gamma_random_strength,
-    )
+    """Mean loss of a batch: add the noise, ask the denoiser which it was, score the answer."""
+    schedule, loss = parts.model.schedule, parts.settings.loss
+    noisy = schedule.add_noise(latents, noises.disturbed(noise, parts.settings.noise), timesteps)
     with parts.accelerator.autocast():
-        noise_pred = model.predict_noise(noisy_latents.to(model.unet.dtype), timesteps, text_embeds)
-    target = losses.target_for(model.noise_scheduler, model.prediction_type, latents, noise, timesteps)
-    threshold = losses.huber_threshold(
-        timesteps, model.noise_scheduler.alphas_cumprod, loss.huber_schedule, loss.huber_c, loss.huber_scale
-    )
-    scores = losses.distance(noise_pred, target, loss.loss_type, threshold, batch.masks)  # (B,)
-    return (scores * batch.loss_weights.to(scores) * parts.timestep_weights(timesteps)).mean()
+        answer = parts.model.predict(noisy, timesteps, conditioning, batch.framing)
+    target = schedule.target(latents, noise, timesteps)
+    threshold = None if loss.loss_type in PLAIN_LOSSES else schedule.huber_threshold(timesteps)
+    scores = distance(answer, target, loss.loss_type, threshold, batch.masks)  # (B,)
+    return (scores * batch.loss_weights.to(scores) * schedule.weights(timesteps)).mean()
 
 
 def change_weights(parts: Parts) -> float:

@@ -1,7 +1,7 @@
-"""The noise the model learns to remove, and how much of it.
+"""The noise the model learns to remove.
 
 All draws come from the global generators of torch and `random`, in the reference trainer's order: noise →
-strength of the offset → offset → levels of the pyramid → timesteps → input perturbation.
+strength of the offset → offset → levels of the pyramid → timesteps (the schedule's) → input perturbation.
 """
 
 from __future__ import annotations
@@ -10,36 +10,31 @@ import random
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler
 from torch import Tensor
 
+from trainer import settings as schema
 
-def draw_noise(
-    latents: Tensor,
-    *,
-    noise_offset: float = 0.0,
-    noise_offset_random_strength: bool = False,
-    adaptive_noise_scale: float = 0.0,
-    multires_noise_iterations: int = 0,
-    multires_noise_discount: float = 0.3,
-) -> Tensor:
+
+def draw_noise(latents: Tensor, noise: schema.Noise) -> Tensor:
     """Noise for latents (B, C, h, w), with the tab's "Noise offset" or "Multires" added."""
-    noise = torch.randn_like(latents)
-    if noise_offset:
-        strength = noise_offset
-        if noise_offset_random_strength:
-            strength = torch.rand(1, device=latents.device) * noise_offset
-        noise = offset_noise(noise, latents, strength, adaptive_noise_scale)
-    if multires_noise_iterations:
-        noise = pyramid_noise(noise, multires_noise_iterations, multires_noise_discount or 0.3)
-    return noise
+    kind = noise.noise_offset_type
+    drawn = torch.randn_like(latents)
+    if noise.noise_offset and kind != "Multires":
+        strength: float | Tensor = noise.noise_offset
+        if noise.noise_offset_random_strength:
+            strength = torch.rand(1, device=latents.device) * noise.noise_offset
+        drawn = offset_noise(drawn, latents, strength, noise.adaptive_noise_scale)
+    if noise.multires_noise_iterations and kind != "Original":
+        discount = noise.multires_noise_discount or 0.3
+        drawn = pyramid_noise(drawn, noise.multires_noise_iterations, discount)
+    return drawn
 
 
 def offset_noise(noise: Tensor, latents: Tensor, strength: float | Tensor, adaptive_scale: float) -> Tensor:
-    """Shift each channel by one random value, so that the whole picture learns to be dark or bright.
+    """Shift each channel of noise (B, C, h, w) by one random value.
 
-    https://www.crosslabs.org/blog/diffusion-with-offset-noise; `adaptive_scale` makes the shift stronger
-    (or weaker, below 0) where the channel's mean is far from 0.
+    So the whole picture learns to be dark or bright: https://www.crosslabs.org/blog/diffusion-with-offset-noise.
+    `adaptive_scale` makes the shift stronger (or weaker, below 0) where the channel's mean is far from 0.
     """
     if adaptive_scale:
         mean = latents.mean(dim=(2, 3), keepdim=True).abs()
@@ -49,8 +44,9 @@ def offset_noise(noise: Tensor, latents: Tensor, strength: float | Tensor, adapt
 
 
 def pyramid_noise(noise: Tensor, iterations: int, discount: float) -> Tensor:
-    """Add noise of ever coarser resolutions, level i weighing discount**i; scaled back to deviation 1.
+    """Add noise of ever coarser resolutions to (B, C, h, w), level i weighing discount**i.
 
+    Scaled back to deviation 1.
     https://wandb.ai/johnowhitaker/multires_noise/reports/Multi-Resolution-Noise-for-Diffusion-Model-Training--VmlldzozNjYyOTU2
     """
     batch, channels, height, width = noise.shape
@@ -65,26 +61,14 @@ def pyramid_noise(noise: Tensor, iterations: int, discount: float) -> Tensor:
     return total / total.std()
 
 
-def draw_timesteps(count: int, min_timestep: int = 0, max_timestep: int = 1000) -> Tensor:
-    """How noisy each picture gets: (count,) whole numbers from min up to, not including, max; on the CPU."""
-    if min_timestep < max_timestep:
-        return torch.randint(min_timestep, max_timestep, (count,))
-    return torch.full((count,), min(max_timestep, 999))
+def disturbed(noise: Tensor, settings: schema.Noise) -> Tensor:
+    """ "IP noise gamma" (arXiv 2301.11706): the noise that the input gets; the target keeps its own.
 
-
-def add_noise(
-    noise_scheduler: DDPMScheduler,
-    latents: Tensor,
-    noise: Tensor,
-    timesteps: Tensor,
-    *,
-    ip_noise_gamma: float = 0.0,
-    ip_noise_gamma_random_strength: bool = False,
-) -> Tensor:
-    """Noisy latents. `ip_noise_gamma` disturbs the input, not the target (arXiv 2301.11706)."""
-    if ip_noise_gamma:
-        strength: float | Tensor = ip_noise_gamma
-        if ip_noise_gamma_random_strength:
-            strength = torch.rand(1, device=latents.device) * ip_noise_gamma
-        noise = noise + strength * torch.randn_like(latents)
-    return noise_scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]  # a tensor is meant
+    (B, C, h, w), as `noise`, which stays as it is.
+    """
+    if not settings.ip_noise_gamma:
+        return noise
+    strength: float | Tensor = settings.ip_noise_gamma
+    if settings.ip_noise_gamma_random_strength:
+        strength = torch.rand(1, device=noise.device) * settings.ip_noise_gamma
+    return noise + strength * torch.randn_like(noise)

@@ -1,7 +1,7 @@
 """Sample pictures while it trains ("Sample images config").
 
-diffusers' own pipeline and schedulers make the pictures, from text embeddings of our own encoding, so that
-"Clip skip" means the same in training and in samples. Drawing a sample leaves the random state of the
+diffusers' own pipeline and schedulers make the pictures, from texts of our own encoding, so that "Clip skip"
+means the same in training and in samples. Drawing a sample leaves the random state of the
 training untouched.
 """
 
@@ -15,43 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline, schedulers
 from PIL.Image import Image
-from torch import Tensor
 
 from trainer.events import Event, Notice, Phase, Sampled
 from trainer.files.whole_file import write_whole
+from trainer.models.base import BaseModel, Conditioning
 from trainer.plan.sample_prompts import SamplePrompt
-
-# kohya's name -> diffusers' class and what makes it that sampler. The beta schedule comes from the model.
-SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True, "steps_offset": 1}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "dpm_2": ("KDPM2DiscreteScheduler", {}),
-    "dpm_2_a": ("KDPM2AncestralDiscreteScheduler", {}),
-    "dpmsolver": (
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"},
-    ),
-    "dpmsolver++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
-    "dpmsingle": ("DPMSolverSinglestepScheduler", {}),
-}
-SAMPLERS |= {f"k_{name}": SAMPLERS[name] for name in ("lms", "euler", "euler_a", "dpm_2", "dpm_2_a")}
-
-
-def build_sampler(name: str, noise_scheduler: Any) -> Any:
-    """The diffusers scheduler for "Sample sampler", on the model's own betas and prediction type."""
-    class_name, options = SAMPLERS[name]
-    config = noise_scheduler.config
-    shared = {
-        key: config[key]
-        for key in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
-    }
-    return getattr(schedulers, class_name)(**shared, **options)
 
 
 @contextmanager
@@ -63,17 +32,17 @@ def random_state_kept() -> Iterator[None]:
 
 
 def draw(
-    pipeline: Any,
+    model: BaseModel,
     prompt: SamplePrompt,
-    encode: Callable[[str], Tensor],
+    encode: Callable[[str], Conditioning],
     *,
-    sampler: Any,
+    sampler: str,
     seed: int,
     interrupted: Callable[[], bool],
 ) -> Image:
     """One picture for one prompt line.
 
-    `encode` turns a text into embeddings (1, 77·n, D), all of one length. Raises InterruptedError when
+    `encode` says what the denoiser is told of a text, all of one length. Raises InterruptedError when
     `interrupted()` turns true between two denoising steps.
     """
 
@@ -82,20 +51,23 @@ def draw(
             raise InterruptedError
         return tensors
 
-    pipeline.scheduler = sampler
+    pipeline = model.pipeline()
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = model.schedule.sampler(sampler)
     with random_state_kept(), torch.no_grad():
         torch.manual_seed(seed)
-        result = pipeline(
-            prompt_embeds=encode(prompt.prompt),
-            negative_prompt_embeds=encode(prompt.negative),
+        latents = pipeline(
+            **model.prompt(encode(prompt.prompt), encode(prompt.negative)),
             width=prompt.width,
             height=prompt.height,
             num_inference_steps=prompt.steps,
             guidance_scale=prompt.scale,
             generator=torch.Generator("cpu").manual_seed(seed),
             callback_on_step_end=look_for_stop,
-        )
-    return result.images[0]
+            output_type="latent",
+        ).images
+        [pixels] = pipeline.image_processor.postprocess(model.decode_latents(latents), output_type="pil")
+    return pixels
 
 
 def as_png(image: Image) -> bytes:
@@ -105,27 +77,11 @@ def as_png(image: Image) -> bytes:
     return buffer.getvalue()
 
 
-def build_pipeline(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, noise_scheduler: Any) -> Any:
-    """diffusers' pipeline around the parts that are being trained (nothing is copied)."""
-    pipeline = StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=build_sampler("ddim", noise_scheduler),
-        safety_checker=None,  # type: ignore[arg-type]  # diffusers allows None here
-        feature_extractor=None,  # type: ignore[arg-type]  # see above
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
 @dataclass(frozen=True)
 class SampleMaker:
     """Draws the sample pictures of a run when the plan wants them; a failure is a notice, never the end."""
 
-    pipeline: Any
+    model: BaseModel
     prompts: Sequence[SamplePrompt]
     steps: frozenset[int]
     """Steps after which samples are drawn; 0 is before the first."""
@@ -133,7 +89,7 @@ class SampleMaker:
     """"Sample sampler"."""
     seed: int
     """For prompts without a seed of their own."""
-    encode: Callable[[str], Tensor]
+    encode: Callable[[str], Conditioning]
     inference: Callable[[], AbstractContextManager[None]]
     """Inside, network and optimizer are as in use, not as in training."""
     folder: Path
@@ -158,10 +114,10 @@ class SampleMaker:
     def _draw(self, step: int, index: int, prompt: SamplePrompt) -> None:
         seed = self.seed + index if prompt.seed is None else prompt.seed
         image = draw(
-            self.pipeline,
+            self.model,
             prompt,
             self.encode,
-            sampler=build_sampler(prompt.sampler or self.sampler, self.pipeline.scheduler),
+            sampler=prompt.sampler or self.sampler,
             seed=seed,
             interrupted=self.interrupted,
         )

@@ -54,6 +54,7 @@ def test_transparent_parts_are_left_out_and_the_mask_follows_the_mirror(tmp_path
     flipped = pixels.fitted_mask(
         pixels.load_mask(tmp_path / "img" / "1_cat" / "a.png", see_through=True),
         BucketRule((64, 64)).fit(64, 64),
+        8,
         flip=True,
     )
     assert (flipped == batch.masks[0, 0].numpy()[:, ::-1]).all()
@@ -91,8 +92,8 @@ def test_a_mask_is_cropped_where_its_picture_is():
     mask = np.zeros((64, 128), np.uint8)
     mask[:, 64:] = 255
     fit = BucketRule((64, 64), enable=False).fit(128, 64)
-    assert pixels.fitted_mask(mask, fit, corner=(0, 0)).max() == 0
-    assert pixels.fitted_mask(mask, fit, corner=(64, 0)).min() == 1
+    assert pixels.fitted_mask(mask, fit, 8, corner=(0, 0)).max() == 0
+    assert pixels.fitted_mask(mask, fit, 8, corner=(64, 0)).min() == 1
 
 
 @pytest.mark.parametrize("loss_type", ["l2", "l1", "huber"])

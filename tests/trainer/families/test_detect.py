@@ -262,7 +262,7 @@ def test_a_whole_model_has_the_same_layers_in_both_layouts(tmp_path, family):
     facts = read_model(write_checkpoint(tmp_path / "m.safetensors", model))
     unet, text = (
         {name: tuple(tensor.shape) for name, tensor in part.state_dict().items()}
-        for part in (model.unet, model.text_encoders[0])
+        for part in (model.denoiser, model.text_encoders[0])
     )
     assert facts.layers == diffusers_layers(
         unet, {f".{name}": shape for name, shape in text.items()}, FAMILIES[family]

@@ -16,10 +16,10 @@ from tests.checkpoints import random_model
 from tests.trainer.foreign import apply_with_lycoris
 from tests.trainer.full_size import full_size
 from tests.trainer.references import reference
-from tests.trainer.tiny import STEPS, answer, base_model, fresh_model, gap
+from tests.trainer.tiny import STEPS, answer, base_model, fresh_model, gap, predict
 from trainer.families.facts import FULL_SIZE
 from trainer.lora.types import PRESETS
-from trainer.models.load import LoadedModel
+from trainer.models.sd import StableDiffusion
 from trainer.network.adapters.change import WeightChange
 from trainer.network.lora_file import load_lora, save_lora
 from trainer.network.network import Network, build_network
@@ -118,7 +118,7 @@ def test_it_starts_as_the_base_model_and_every_weight_gets_a_gradient(values: di
     for _ in range(batches):
         network.next_batch()
         embeds = model.text_encoders[0](torch.ones(1, 77, dtype=torch.long)).last_hidden_state
-        model.predict_noise(torch.ones(1, 4, 8, 8), STEPS, embeds).pow(2).mean().backward()
+        predict(model, torch.ones(1, 4, 8, 8), STEPS, embeds).pow(2).mean().backward()
     without = [
         f"{adapter.target.name} {name}"
         for adapter in network.adapters
@@ -129,9 +129,9 @@ def test_it_starts_as_the_base_model_and_every_weight_gets_a_gradient(values: di
     assert not any(parameter.grad is not None for parameter in base_weights(model, network))
 
 
-def base_weights(model: LoadedModel, network: Network) -> list[Any]:
+def base_weights(model: StableDiffusion, network: Network) -> list[Any]:
     own = {id(weight) for weight in network.parameters()}
-    every = [*model.unet.parameters(), *model.text_encoders[0].parameters()]
+    every = [*model.denoiser.parameters(), *model.text_encoders[0].parameters()]
     return [weight for weight in every if id(weight) not in own]
 
 
@@ -171,7 +171,7 @@ def test_lokr_of_a_convolution_is_what_lycoris_makes_of_it(values: dict[str, Any
     network = build_network(model, chosen, train_text_encoder=False)
     shake(network)
     for adapter in network.adapters:
-        module = model.unet.get_submodule(adapter.target.module_path)
+        module = model.denoiser.get_submodule(adapter.target.module_path)
         if not isinstance(module, torch.nn.Conv2d) or module.kernel_size == (1, 1):
             continue
         assert isinstance(adapter, WeightChange)
@@ -200,14 +200,14 @@ def test_ia3_is_what_peft_makes_of_it() -> None:
         other: Any = fresh_model()
         targets = r".*attn[12]\.(to_k|to_v|to_q|to_out\.0)"
         config = IA3Config(target_modules=targets, feedforward_modules=targets if on_input else [])
-        inject_adapter_in_model(config, other.unet)
+        inject_adapter_in_model(config, other.denoiser)
         for target in network.targets:
-            factor = other.unet.get_submodule(target.module_path).ia3_l["default"]
+            factor = other.denoiser.get_submodule(target.module_path).ia3_l["default"]
             factor.data = (1 + tensors[f"{target.name}.weight"]).reshape(factor.shape)
             assert int(tensors[f"{target.name}.on_input"]) == on_input
-        embeds = torch.ones(1, 77, int(model.unet.config["cross_attention_dim"]))
-        ours = model.predict_noise(torch.ones(1, 4, 8, 8), STEPS, embeds)
-        theirs = other.predict_noise(torch.ones(1, 4, 8, 8), STEPS, embeds)
+        embeds = torch.ones(1, 77, int(model.denoiser.config["cross_attention_dim"]))
+        ours = predict(model, torch.ones(1, 4, 8, 8), STEPS, embeds)
+        theirs = predict(other, torch.ones(1, 4, 8, 8), STEPS, embeds)
         assert (ours - theirs).abs().max() < 1e-4
 
 
@@ -295,7 +295,7 @@ def test_a_file_made_by_lycoris_is_a_start(
     algo: str, kind: str, more: dict[str, Any], tmp_path: Path
 ) -> None:
     other = fresh_model()
-    tensors = made_by_lycoris(other.unet, algo, more)
+    tensors = made_by_lycoris(other.denoiser, algo, more)
     path = tmp_path / "lycoris.safetensors"
     save_lora(path, tensors, {})
     ours = fresh_model()

@@ -142,7 +142,7 @@ def test_a_half_precision_text_encoder_gets_the_sum_of_all_gradients_in_full_dig
     text_encoder.to(torch.bfloat16).requires_grad_(True)
     captions = CaptionEncoder(model, torch.device("cpu"), learning=True)
     with torch.autocast("cpu", torch.bfloat16):
-        embeds = captions(["a cat"])
+        embeds = captions(["a cat"]).embeds
         embeds.retain_grad()
         torch.stack([(embeds.to(torch.bfloat16) * 2.0**-power).sum() for power in (0, 12)]).sum().backward()
     assert embeds.grad is not None

@@ -12,20 +12,22 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.checkpoints import random_model, write_checkpoint
+from tests.trainer.tiny import predict
 from trainer.errors import UserError
 from trainer.messages import say
-from trainer.models.load import LoadedModel, load_model, load_tokenizer
+from trainer.models.load import load_model, load_tokenizer
+from trainer.models.sd import StableDiffusion
 from trainer.models.single_file import Family
 
 
 @pytest.fixture(scope="module")
-def sd1() -> LoadedModel:
+def sd1() -> StableDiffusion:
     torch.manual_seed(0)
     return random_model("sd1")
 
 
 @pytest.fixture(scope="module")
-def sd1_file(sd1: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sd1_file(sd1: StableDiffusion, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("models") / "tiny.safetensors", sd1)
 
 
@@ -36,8 +38,8 @@ def assert_same(ours: nn.Module, theirs: nn.Module) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def assert_same_model(ours: LoadedModel, theirs: LoadedModel) -> None:
-    assert_same(ours.unet, theirs.unet)
+def assert_same_model(ours: StableDiffusion, theirs: StableDiffusion) -> None:
+    assert_same(ours.denoiser, theirs.denoiser)
     assert_same(ours.vae, theirs.vae)
     assert len(ours.text_encoders) == len(theirs.text_encoders)
     for mine, other in zip(ours.text_encoders, theirs.text_encoders, strict=True):
@@ -59,32 +61,30 @@ def test_one_file_gives_back_the_model_it_was_written_from(family: Family, tmp_p
     assert loaded.family == family
 
 
-def test_the_loaded_model_answers_like_the_original(sd1: LoadedModel, sd1_file: Path) -> None:
+def test_the_loaded_model_answers_like_the_original(sd1: StableDiffusion, sd1_file: Path) -> None:
     loaded = load_model(str(sd1_file))
     latents, text = torch.randn(1, 4, 8, 8), torch.randint(0, 49408, (1, 77))
     embeds = loaded.text_encoders[0](text).last_hidden_state
     assert torch.equal(embeds, sd1.text_encoders[0](text).last_hidden_state)
     steps = torch.tensor([400])
-    assert torch.equal(
-        loaded.predict_noise(latents, steps, embeds), sd1.predict_noise(latents, steps, embeds)
-    )
-    assert not any(weight.requires_grad for weight in loaded.unet.parameters())
+    assert torch.equal(predict(loaded, latents, steps, embeds), predict(sd1, latents, steps, embeds))
+    assert not any(weight.requires_grad for weight in loaded.denoiser.parameters())
 
 
-def test_ckpt_is_read_like_safetensors(sd1: LoadedModel, tmp_path: Path) -> None:
+def test_ckpt_is_read_like_safetensors(sd1: StableDiffusion, tmp_path: Path) -> None:
     assert_same_model(load_model(str(write_checkpoint(tmp_path / "tiny.ckpt", sd1))), sd1)
 
 
-def test_diffusers_folder_is_read(sd1: LoadedModel, tmp_path: Path) -> None:
-    sd1.unet.save_pretrained(tmp_path / "unet")
+def test_diffusers_folder_is_read(sd1: StableDiffusion, tmp_path: Path) -> None:
+    sd1.denoiser.save_pretrained(tmp_path / "unet")
     sd1.vae.save_pretrained(tmp_path / "vae")
     sd1.text_encoders[0].save_pretrained(tmp_path / "text_encoder")
     (tmp_path / "model_index.json").write_text("{}")
     assert_same_model(load_model(str(tmp_path)), sd1)
 
 
-def test_a_folder_that_predicts_something_else_is_told(sd1: LoadedModel, tmp_path: Path) -> None:
-    sd1.unet.save_pretrained(tmp_path / "unet")
+def test_a_folder_that_predicts_something_else_is_told(sd1: StableDiffusion, tmp_path: Path) -> None:
+    sd1.denoiser.save_pretrained(tmp_path / "unet")
     sd1.vae.save_pretrained(tmp_path / "vae")
     sd1.text_encoders[0].save_pretrained(tmp_path / "text_encoder")
     (tmp_path / "scheduler").mkdir()
@@ -95,12 +95,12 @@ def test_a_folder_that_predicts_something_else_is_told(sd1: LoadedModel, tmp_pat
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_weights_come_in_the_wanted_format(dtype: torch.dtype, sd1: LoadedModel, sd1_file: Path) -> None:
-    model = load_model(str(sd1_file), dtype=dtype, vae_dtype=torch.float32)
-    assert {weight.dtype for weight in model.unet.parameters()} == {dtype}
+def test_weights_come_in_the_wanted_format(dtype: torch.dtype, sd1: StableDiffusion, sd1_file: Path) -> None:
+    model = load_model(str(sd1_file), dtype=dtype, sdxl_no_half_vae=True)
+    assert {weight.dtype for weight in model.denoiser.parameters()} == {dtype}
     assert {weight.dtype for weight in model.text_encoders[0].parameters()} == {dtype}
     assert {weight.dtype for weight in model.vae.parameters()} == {torch.float32}
-    assert torch.equal(model.unet.conv_in.weight, sd1.unet.conv_in.weight.to(dtype))
+    assert torch.equal(model.denoiser.conv_in.weight, sd1.denoiser.conv_in.weight.to(dtype))
 
 
 def test_loading_draws_no_random_numbers(sd1_file: Path) -> None:
@@ -111,7 +111,7 @@ def test_loading_draws_no_random_numbers(sd1_file: Path) -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_a_vae_of_its_own_is_used(sd1: LoadedModel, sd1_file: Path, tmp_path: Path) -> None:
+def test_a_vae_of_its_own_is_used(sd1: StableDiffusion, sd1_file: Path, tmp_path: Path) -> None:
     torch.manual_seed(9)
     other = random_model("sd1").vae
     other.save_pretrained(tmp_path / "vae")
@@ -138,7 +138,7 @@ def test_another_family_is_refused_with_the_setting_to_change(
 
 def test_inpainting_model_is_refused(tmp_path: Path) -> None:
     model = random_model("sd1")
-    model.unet.conv_in = nn.Conv2d(9, 32, 3, padding=1)
+    model.denoiser.conv_in = nn.Conv2d(9, 32, 3, padding=1)
     with pytest.raises(UserError) as error:
         load_model(str(write_checkpoint(tmp_path / "inpaint.safetensors", model)))
     assert "inpainting" in says(error)

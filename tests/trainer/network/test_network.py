@@ -12,9 +12,10 @@ from torch import Tensor
 
 from tests.trainer.full_size import full_size
 from tests.trainer.references import reference
-from tests.trainer.tiny import STEPS, answer, fresh_model, gap
+from tests.trainer.tiny import STEPS, answer, fresh_model, gap, predict
 from trainer.errors import UserError
-from trainer.models.load import LoadedModel, enable_gradient_checkpointing, load_tokenizer
+from trainer.models.load import enable_gradient_checkpointing, load_tokenizer
+from trainer.models.sd import StableDiffusion
 from trainer.models.single_file import Family
 from trainer.network.lora_file import load_lora, save_lora
 from trainer.network.network import Network, build_network
@@ -33,7 +34,7 @@ def pairs(network: Network) -> list[LoraPair]:
 
 
 @pytest.fixture
-def model() -> LoadedModel:
+def model() -> StableDiffusion:
     return fresh_model()
 
 
@@ -76,7 +77,7 @@ def test_order_and_blocks_equal_the_reference() -> None:
     assert blocks == recorded["block_index"]
 
 
-def test_it_starts_as_the_base_model_with_random_downs_and_zero_ups(model: LoadedModel) -> None:
+def test_it_starts_as_the_base_model_with_random_downs_and_zero_ups(model: StableDiffusion) -> None:
     before = answer(model)
     torch.manual_seed(7)
     network = build_network(model, settings())
@@ -89,24 +90,26 @@ def test_it_starts_as_the_base_model_with_random_downs_and_zero_ups(model: Loade
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
 
 
-def test_only_the_lora_learns_and_stays_float32_on_a_bf16_model(model: LoadedModel) -> None:
-    unet: Any = model.unet
+def test_only_the_lora_learns_and_stays_float32_on_a_bf16_model(model: StableDiffusion) -> None:
+    unet: Any = model.denoiser
     unet.to(torch.bfloat16)
     network = build_network(model, settings())
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
-    learning = [weight for weight in model.unet.parameters() if weight.requires_grad]
+    learning = [weight for weight in model.denoiser.parameters() if weight.requires_grad]
     assert len(learning) == len(network.parameters("unet")) == 2 * 192
     assert len(network.parameters("text_encoder")) == 2 * 72
 
 
 @pytest.mark.parametrize(("unet", "text_encoder"), [(True, False), (False, True)])
-def test_a_part_that_is_not_trained_gets_no_lora(unet: bool, text_encoder: bool, model: LoadedModel) -> None:
+def test_a_part_that_is_not_trained_gets_no_lora(
+    unet: bool, text_encoder: bool, model: StableDiffusion
+) -> None:
     network = build_network(model, settings(), train_unet=unet, train_text_encoder=text_encoder)
     prefix = "lora_unet_" if unet else "lora_te_"
     assert all(key.startswith(prefix) for key in network.state_dict())
 
 
-def test_nothing_to_train_is_told(model: LoadedModel) -> None:
+def test_nothing_to_train_is_told(model: StableDiffusion) -> None:
     with pytest.raises(UserError) as error:
         build_network(model, settings(), train_unet=False, train_text_encoder=False)
     assert str(error.value)
@@ -117,8 +120,8 @@ def loaded_in_diffusers(path: Path) -> tuple[Tensor, Tensor]:
     fresh = fresh_model()
     text_encoder: Any = fresh.text_encoders[0]
     pipeline = StableDiffusionPipeline(
-        vae=fresh.vae, text_encoder=text_encoder, tokenizer=load_tokenizer(fresh.family), unet=fresh.unet,
-        scheduler=fresh.noise_scheduler, safety_checker=None, feature_extractor=None,  # pyright: ignore[reportArgumentType]
+        vae=fresh.vae, text_encoder=text_encoder, tokenizer=load_tokenizer(fresh.family), unet=fresh.denoiser,
+        scheduler=fresh.schedule.scheduler, safety_checker=None, feature_extractor=None,  # pyright: ignore[reportArgumentType]
         requires_safety_checker=False,
     )  # fmt: skip
     pipeline.load_lora_weights(str(path))
@@ -131,7 +134,7 @@ def loaded_in_diffusers(path: Path) -> tuple[Tensor, Tensor]:
     "values", [{}, {"LoRA_type": "Kohya LoCon", "conv_dim": 4, "conv_alpha": 2}], ids=["LoRA", "LoCon"]
 )
 def test_diffusers_reads_the_file_and_gives_the_live_models_output(
-    values: dict[str, Any], precision: torch.dtype, model: LoadedModel, tmp_path: Path
+    values: dict[str, Any], precision: torch.dtype, model: StableDiffusion, tmp_path: Path
 ) -> None:
     before = answer(model)
     network = build_network(model, settings(**values))
@@ -143,7 +146,7 @@ def test_diffusers_reads_the_file_and_gives_the_live_models_output(
     assert gap(loaded_in_diffusers(tmp_path / "x.safetensors"), live) < tolerance
 
 
-def test_a_file_gives_back_the_network(model: LoadedModel, tmp_path: Path) -> None:
+def test_a_file_gives_back_the_network(model: StableDiffusion, tmp_path: Path) -> None:
     network = build_network(model, settings())
     shake(network)
     live = answer(model)
@@ -155,7 +158,7 @@ def test_a_file_gives_back_the_network(model: LoadedModel, tmp_path: Path) -> No
     assert metadata["ss_a"] == "b"
 
 
-def test_network_weights_are_the_start_and_stay_untouched(model: LoadedModel, tmp_path: Path) -> None:
+def test_network_weights_are_the_start_and_stay_untouched(model: StableDiffusion, tmp_path: Path) -> None:
     path = tmp_path / "start.safetensors"
     network = build_network(model, settings())
     shake(network)
@@ -167,7 +170,7 @@ def test_network_weights_are_the_start_and_stay_untouched(model: LoadedModel, tm
     assert path.read_bytes() == content
 
 
-def test_another_rank_is_told_and_dim_from_weights_takes_it(model: LoadedModel, tmp_path: Path) -> None:
+def test_another_rank_is_told_and_dim_from_weights_takes_it(model: StableDiffusion, tmp_path: Path) -> None:
     path = tmp_path / "start.safetensors"
     dims = ",".join(["2"] * 6 + ["6"] * 19)
     save_lora(path, build_network(model, settings(block_dims=dims, network_alpha=3)).state_dict(), {})
@@ -182,7 +185,7 @@ def test_another_rank_is_told_and_dim_from_weights_takes_it(model: LoadedModel, 
     assert network.state_dict().keys() == load_lora(path)[0].keys()
 
 
-def test_a_file_for_another_model_is_told(model: LoadedModel, tmp_path: Path) -> None:
+def test_a_file_for_another_model_is_told(model: StableDiffusion, tmp_path: Path) -> None:
     save_lora(tmp_path / "x.safetensors", {"lora_other.lora_down.weight": torch.zeros(1)}, {})
     for dim_from_weights in (False, True):
         chosen = settings(network_weights=str(tmp_path / "x.safetensors"), dim_from_weights=dim_from_weights)
@@ -191,7 +194,7 @@ def test_a_file_for_another_model_is_told(model: LoadedModel, tmp_path: Path) ->
         assert error.value.message.code == "core.weights_fit_nothing"
 
 
-def test_block_dims_and_alphas_size_each_block(model: LoadedModel) -> None:
+def test_block_dims_and_alphas_size_each_block(model: StableDiffusion) -> None:
     dims = [str(1 + i % 3) for i in range(25)]
     alphas = [str(0.5 + i) for i in range(25)]
     chosen = settings(block_dims=",".join(dims), block_alphas=",".join(alphas))
@@ -203,7 +206,7 @@ def test_block_dims_and_alphas_size_each_block(model: LoadedModel) -> None:
             assert scale == pytest.approx(float(alphas[pair.target.block]) / int(dims[pair.target.block]))
 
 
-def test_block_dim_0_and_block_rate_0_leave_the_block_out(model: LoadedModel) -> None:
+def test_block_dim_0_and_block_rate_0_leave_the_block_out(model: StableDiffusion) -> None:
     no_mid = build_network(model, settings(block_dims=",".join(["2"] * 12 + ["0"] + ["2"] * 12)))
     assert not any("mid_block" in target.name for target in no_mid.targets)
     rates = settings(down_lr_weight="0,0.1,0.1,0.1,0.2,1,1,1,1,1,1,1", block_lr_zero_threshold="0.1")
@@ -214,7 +217,7 @@ def test_block_dim_0_and_block_rate_0_leave_the_block_out(model: LoadedModel) ->
     assert {4, 12, 24} <= blocks
 
 
-def test_block_weights_give_each_block_its_rate(model: LoadedModel) -> None:
+def test_block_weights_give_each_block_its_rate(model: StableDiffusion) -> None:
     network = build_network(model, settings(down_lr_weight="linear", mid_lr_weight="0.5"))
     groups = network.groups(unet_lr=1e-3, text_encoder_lr=1e-4)
     rates = {group["name"]: group["lr"] for group in groups}
@@ -225,7 +228,7 @@ def test_block_weights_give_each_block_its_rate(model: LoadedModel) -> None:
     assert sum(len(group["params"]) for group in groups) == len(network.parameters())
 
 
-def test_what_other_programs_misread_is_said(model: LoadedModel) -> None:
+def test_what_other_programs_misread_is_said(model: StableDiffusion) -> None:
     def codes(family: Family, **values: Any) -> list[str]:
         chosen = model if family == "sd1" else full_size(family)
         network = settings(**values)
@@ -241,7 +244,7 @@ def test_what_other_programs_misread_is_said(model: LoadedModel) -> None:
     assert codes("sd1", LoRA_type="LyCORIS/LoCon", dora_wd=True) == ["core.dora_readers"]
 
 
-def test_groups_are_text_encoder_then_unet_without_those_of_rate_0(model: LoadedModel) -> None:
+def test_groups_are_text_encoder_then_unet_without_those_of_rate_0(model: StableDiffusion) -> None:
     network = build_network(model, settings())
     both = network.groups(unet_lr=1e-3, text_encoder_lr=1e-4)
     assert [(group["name"], group["lr"], len(group["params"])) for group in both] == [
@@ -251,7 +254,7 @@ def test_groups_are_text_encoder_then_unet_without_those_of_rate_0(model: Loaded
     assert [group["name"] for group in network.groups(unet_lr=1e-3, text_encoder_lr=0)] == ["unet"]
 
 
-def test_lora_plus_lets_the_ups_learn_faster(model: LoadedModel) -> None:
+def test_lora_plus_lets_the_ups_learn_faster(model: StableDiffusion) -> None:
     network = build_network(model, settings())
     groups = network.groups(unet_lr=1e-3, text_encoder_lr=1e-4, unet_plus=4)
     assert [(group["name"], group["lr"]) for group in groups] == [
@@ -263,7 +266,7 @@ def test_lora_plus_lets_the_ups_learn_faster(model: LoadedModel) -> None:
     assert {id(weight) for weight in groups[2]["params"]} == ups
 
 
-def test_disabled_network_answers_like_the_base_model(model: LoadedModel) -> None:
+def test_disabled_network_answers_like_the_base_model(model: StableDiffusion) -> None:
     before = answer(model)
     network = build_network(model, settings())
     shake(network)
@@ -276,14 +279,14 @@ def test_disabled_network_answers_like_the_base_model(model: LoadedModel) -> Non
     assert not any(weight.requires_grad for weight in network.parameters("text_encoder"))
 
 
-def train_step(model: LoadedModel, optimizer: torch.optim.Optimizer) -> None:
+def train_step(model: StableDiffusion, optimizer: torch.optim.Optimizer) -> None:
     embeds = model.text_encoders[0](torch.ones(1, 77, dtype=torch.long)).last_hidden_state
-    model.predict_noise(torch.ones(1, 4, 8, 8), STEPS, embeds).pow(2).mean().backward()
+    predict(model, torch.ones(1, 4, 8, 8), STEPS, embeds).pow(2).mean().backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
-def test_a_frozen_text_encoder_no_longer_changes(model: LoadedModel) -> None:
+def test_a_frozen_text_encoder_no_longer_changes(model: StableDiffusion) -> None:
     network = build_network(model, settings())
     optimizer = torch.optim.AdamW(network.groups(unet_lr=1e-2, text_encoder_lr=1e-2))
     train_step(model, optimizer)
@@ -296,13 +299,13 @@ def test_a_frozen_text_encoder_no_longer_changes(model: LoadedModel) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # transformers renames it in version 6
-def test_gradient_checkpointing_gives_the_same_gradients(model: LoadedModel) -> None:
+def test_gradient_checkpointing_gives_the_same_gradients(model: StableDiffusion) -> None:
     network = build_network(model, settings())
     shake(network)
     gradients = []
     for _ in range(2):
         embeds = model.text_encoders[0](torch.ones(1, 77, dtype=torch.long)).last_hidden_state
-        model.predict_noise(torch.ones(1, 4, 8, 8), STEPS, embeds).pow(2).mean().backward()
+        predict(model, torch.ones(1, 4, 8, 8), STEPS, embeds).pow(2).mean().backward()
         gradients.append([weight.grad for weight in network.parameters()])
         for weight in network.parameters():
             weight.grad = None
@@ -313,7 +316,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(model: LoadedModel) -> 
         assert torch.allclose(plain, checkpointed, rtol=1e-4, atol=1e-7)
 
 
-def test_scale_weight_norms_limits_each_modules_change(model: LoadedModel) -> None:
+def test_scale_weight_norms_limits_each_modules_change(model: StableDiffusion) -> None:
     network = build_network(model, settings())
     shake(network)
     pairs(network)[0].up.data.zero_()
@@ -336,7 +339,7 @@ def test_scale_weight_norms_limits_each_modules_change(model: LoadedModel) -> No
     assert all(a == b for a, b in untouched)
 
 
-def test_dropouts_change_training_and_not_samples(model: LoadedModel) -> None:
+def test_dropouts_change_training_and_not_samples(model: StableDiffusion) -> None:
     for values in ({"network_dropout": 0.5}, {"rank_dropout": 0.5}, {"module_dropout": 0.5}):
         fresh = fresh_model()
         network = build_network(fresh, settings(**values))
@@ -352,12 +355,12 @@ def test_dropouts_change_training_and_not_samples(model: LoadedModel) -> None:
         assert gap(answer(fresh), first) > 1e-3, values
 
 
-def test_a_dropped_module_gets_no_gradient(model: LoadedModel) -> None:
+def test_a_dropped_module_gets_no_gradient(model: StableDiffusion) -> None:
     network = build_network(model, settings(module_dropout=0.5))
     shake(network)
     torch.manual_seed(0)
     embeds = model.text_encoders[0](torch.ones(1, 77, dtype=torch.long)).last_hidden_state
-    model.predict_noise(torch.ones(1, 4, 8, 8), STEPS, embeds).sum().backward()
+    predict(model, torch.ones(1, 4, 8, 8), STEPS, embeds).sum().backward()
     dropped = sum(weight.grad is None for weight in network.parameters())
     assert 0.3 < dropped / len(network.parameters()) < 0.7
 
@@ -373,7 +376,7 @@ def test_rank_dropout_leaves_out_whole_ranks_and_strengthens_the_rest() -> None:
     assert many.mean().item() == pytest.approx(1.0, abs=0.02)
 
 
-def test_network_dropout_thins_the_rank_activations_not_the_input(model: LoadedModel) -> None:
+def test_network_dropout_thins_the_rank_activations_not_the_input(model: StableDiffusion) -> None:
     network = build_network(model, settings(network_dropout=0.9))
     assert any(Dropouts(network=0.9))
     pair = pairs(network)[0]

@@ -14,12 +14,15 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tests.checkpoints import model_of
 from tests.trainer.made import picture
 from trainer.data.buckets import BucketRule, Fit
 from trainer.data.picture_files import read_header
 from trainer.data.pixels import fitted, to_input
 from trainer.errors import StopRequested, UserError
-from trainer.training.latent_cache import Store, cache_latents, encode, fingerprint
+from trainer.models.parts import fingerprint
+from trainer.models.sd import StableDiffusion
+from trainer.training.latent_cache import Store, cache_latents
 
 RULE = BucketRule((64, 64), True, 32, 128, 32)
 
@@ -44,6 +47,12 @@ def tiny_vae() -> AutoencoderKL:
     )
 
 
+@pytest.fixture(scope="module")
+def model(vae: AutoencoderKL) -> StableDiffusion:
+    """A model that has this VAE and no other part."""
+    return model_of(None, vae, [])
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[tuple[Path, Fit]]:
     sizes = [(64, 64), (96, 48), (64, 64), (80, 80), (48, 96)]
@@ -60,10 +69,10 @@ def equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_latents_are_a_sample_scaled_for_the_unet(vae):
+def test_latents_are_a_sample_scaled_for_the_unet(vae, model):
     pixels = torch.rand(2, 3, 64, 32) * 2 - 1
     torch.manual_seed(5)
-    found = encode(vae, pixels)
+    found = model.encode_latents(pixels)
     torch.manual_seed(5)
     posterior = vae.encode(pixels).latent_dist
     expected = (posterior.mean + posterior.std * torch.randn(2, 4, 8, 4)) * vae.config["scaling_factor"]
@@ -72,28 +81,28 @@ def test_latents_are_a_sample_scaled_for_the_unet(vae):
     assert not torch.allclose(found, posterior.mean * vae.config["scaling_factor"])
 
 
-def test_latents_lie_in_memory_like_recorded_ones(vae):
+def test_latents_lie_in_memory_like_recorded_ones(model):
     """Noise like them is drawn in the order in which they lie, so the order must not vary."""
-    assert encode(vae, torch.rand(2, 3, 64, 96)).is_contiguous()
+    assert model.encode_latents(torch.rand(2, 3, 64, 96)).is_contiguous()
 
 
-def test_given_noise_picks_the_sample_and_draws_nothing(vae):
+def test_given_noise_picks_the_sample_and_draws_nothing(vae, model):
     before = torch.get_rng_state()
     noise = torch.zeros(1, 4, 8, 8)
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    found = encode(vae, pixels, noise)
+    found = model.encode_latents(pixels, noise)
     assert torch.allclose(found, vae.encode(pixels).latent_dist.mean * vae.config["scaling_factor"])
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_an_answer_that_is_no_number_is_told(vae):
+def test_an_answer_that_is_no_number_is_told(model):
     with pytest.raises(UserError) as caught:
-        encode(vae, torch.full((1, 3, 64, 64), float("nan")))
+        model.encode_latents(torch.full((1, 3, 64, 64), float("nan")))
     assert caught.value.setting == "sdxl_no_half_vae"
 
 
-def test_memory_holds_each_picture_in_its_bucket(vae, pictures):
-    cached = cache_latents(vae, pictures, batch_size=2)
+def test_memory_holds_each_picture_in_its_bucket(model, pictures):
+    cached = cache_latents(model, pictures, batch_size=2)
     shapes = [tuple(latents.shape) for latents in cached.latents]
     assert shapes == [(4, fit.bucket[1] // 8, fit.bucket[0] // 8) for _, fit in pictures]
     assert (cached.encoded, cached.flipped) == (5, [])
@@ -101,21 +110,21 @@ def test_memory_holds_each_picture_in_its_bucket(vae, pictures):
     assert torch.equal(batch[1], cached.latents[2])
 
 
-def test_latents_do_not_depend_on_batch_size_order_or_the_generator(vae, pictures):
-    one = cache_latents(vae, pictures, batch_size=1).latents
+def test_latents_do_not_depend_on_batch_size_order_or_the_generator(model, pictures):
+    one = cache_latents(model, pictures, batch_size=1).latents
     torch.manual_seed(99)
-    other = cache_latents(vae, pictures[::-1], batch_size=4).latents[::-1]
+    other = cache_latents(model, pictures[::-1], batch_size=4).latents[::-1]
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(one, other, strict=True))
 
 
-def test_caching_leaves_the_global_generator_alone(vae, pictures):
+def test_caching_leaves_the_global_generator_alone(model, pictures):
     before = torch.get_rng_state()
-    cache_latents(vae, pictures, batch_size=2, flip=True)
+    cache_latents(model, pictures, batch_size=2, flip=True)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_flipped_latents_are_those_of_the_mirrored_picture(vae, pictures):
-    cached = cache_latents(vae, pictures[:1], batch_size=1, flip=True)
+def test_flipped_latents_are_those_of_the_mirrored_picture(vae, model, pictures):
+    cached = cache_latents(model, pictures[:1], batch_size=1, flip=True)
     path, fit = pictures[0]
     mirrored = torch.from_numpy(to_input(fitted(path, fit, flip=True)))[None]
     mean = vae.encode(mirrored).latent_dist.mean[0] * vae.config["scaling_factor"]
@@ -125,11 +134,11 @@ def test_flipped_latents_are_those_of_the_mirrored_picture(vae, pictures):
     assert not torch.equal(cached.batch([0], [True]), cached.batch([0], [False]))
 
 
-def test_the_disk_gives_the_same_latents_without_encoding(vae, pictures, tmp_path):
+def test_the_disk_gives_the_same_latents_without_encoding(vae, model, pictures, tmp_path):
     store = Store(tmp_path / "cache", fingerprint(vae))
-    plain = cache_latents(vae, pictures, batch_size=2, flip=True)
-    first = cache_latents(vae, pictures, batch_size=2, flip=True, store=store)
-    again = cache_latents(vae, pictures, batch_size=3, flip=True, store=store)
+    plain = cache_latents(model, pictures, batch_size=2, flip=True)
+    first = cache_latents(model, pictures, batch_size=2, flip=True, store=store)
+    again = cache_latents(model, pictures, batch_size=3, flip=True, store=store)
     assert (first.encoded, again.encoded, again.stale) == (5, 0, 0)
     assert equal(plain.latents + plain.flipped, first.latents + first.flipped)
     assert equal(first.latents + first.flipped, again.latents + again.flipped)
@@ -137,39 +146,39 @@ def test_the_disk_gives_the_same_latents_without_encoding(vae, pictures, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such modes there")
-def test_files_on_disk_can_be_read_by_others_and_leave_no_parts(vae, pictures, tmp_path):
-    cache_latents(vae, pictures, batch_size=2, store=Store(tmp_path / "cache", "v"))
+def test_files_on_disk_can_be_read_by_others_and_leave_no_parts(model, pictures, tmp_path):
+    cache_latents(model, pictures, batch_size=2, store=Store(tmp_path / "cache", "v"))
     files = list((tmp_path / "cache").iterdir())
     assert all(path.suffix == ".safetensors" for path in files)
     mask = (tmp_path / "img" / "0.png").stat().st_mode
     assert all(stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(mask) for path in files)
 
 
-def test_a_changed_picture_is_noticed_and_encoded_again(vae, pictures, tmp_path):
+def test_a_changed_picture_is_noticed_and_encoded_again(model, pictures, tmp_path):
     store = Store(tmp_path / "cache", "v")
-    before = cache_latents(vae, pictures, batch_size=2, store=store)
+    before = cache_latents(model, pictures, batch_size=2, store=store)
     picture(pictures[0][0], (64, 64), "L")
-    after = cache_latents(vae, pictures, batch_size=2, store=store)
+    after = cache_latents(model, pictures, batch_size=2, store=store)
     assert (after.encoded, after.stale) == (1, 1)
     assert not torch.equal(before.latents[0], after.latents[0])
     assert equal(before.latents[1:], after.latents[1:])
 
 
-def test_skip_cache_check_trusts_the_disk(vae, pictures, tmp_path):
-    before = cache_latents(vae, pictures, batch_size=2, store=Store(tmp_path / "cache", "v"))
+def test_skip_cache_check_trusts_the_disk(model, pictures, tmp_path):
+    before = cache_latents(model, pictures, batch_size=2, store=Store(tmp_path / "cache", "v"))
     picture(pictures[0][0], (64, 64), "L")
     trusting = Store(tmp_path / "cache", "v", check_content=False)
-    assert equal(cache_latents(vae, pictures, batch_size=2, store=trusting).latents, before.latents)
+    assert equal(cache_latents(model, pictures, batch_size=2, store=trusting).latents, before.latents)
 
 
-def test_another_vae_size_or_mirror_needs_latents_of_its_own(vae, pictures, tmp_path):
+def test_another_vae_size_or_mirror_needs_latents_of_its_own(model, pictures, tmp_path):
     store = Store(tmp_path / "cache", "one")
-    cache_latents(vae, pictures, batch_size=2, store=store)
-    assert cache_latents(vae, pictures, batch_size=2, store=Store(tmp_path / "cache", "two")).encoded == 5
+    cache_latents(model, pictures, batch_size=2, store=store)
+    assert cache_latents(model, pictures, batch_size=2, store=Store(tmp_path / "cache", "two")).encoded == 5
     smaller = [(path, Fit((32, 32), (64, 64))) for path, _ in pictures]
-    assert cache_latents(vae, smaller, batch_size=2, store=store).encoded == 5
-    assert cache_latents(vae, pictures, batch_size=2, flip=True, store=store).encoded == 5
-    assert cache_latents(vae, pictures, batch_size=2, store=store).encoded == 0
+    assert cache_latents(model, smaller, batch_size=2, store=store).encoded == 5
+    assert cache_latents(model, pictures, batch_size=2, flip=True, store=store).encoded == 5
+    assert cache_latents(model, pictures, batch_size=2, store=store).encoded == 0
 
 
 def data_of(content: bytes) -> int:
@@ -197,34 +206,34 @@ DAMAGE = {
 
 @pytest.mark.parametrize("trusting", [False, True])
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_files_are_noticed_and_made_anew(vae, pictures, tmp_path, damage, trusting):
+def test_damaged_files_are_noticed_and_made_anew(model, pictures, tmp_path, damage, trusting):
     """As a power cut or a bad disk leaves them; "Skip cache check" is about the pictures, not about this."""
     store = Store(tmp_path / "cache", "v", check_content=not trusting)
-    before = cache_latents(vae, pictures, batch_size=1, flip=True, store=store)
+    before = cache_latents(model, pictures, batch_size=1, flip=True, store=store)
     for path, fit in pictures[:3]:
         place = store.path(path, fit)
         place.write_bytes(DAMAGE[damage](place.read_bytes()))
-    after = cache_latents(vae, pictures, batch_size=1, flip=True, store=store)
+    after = cache_latents(model, pictures, batch_size=1, flip=True, store=store)
     assert (after.encoded, after.damaged, after.stale) == (3, 3, 0)
     assert equal(before.latents + before.flipped, after.latents + after.flipped)
-    assert cache_latents(vae, pictures, batch_size=1, flip=True, store=store).encoded == 0
+    assert cache_latents(model, pictures, batch_size=1, flip=True, store=store).encoded == 0
 
 
-def test_files_of_a_version_without_hashes_are_made_anew(vae, pictures, tmp_path):
+def test_files_of_a_version_without_hashes_are_made_anew(model, pictures, tmp_path):
     store = Store(tmp_path / "cache", "v")
-    before = cache_latents(vae, pictures, batch_size=2, store=store)
+    before = cache_latents(model, pictures, batch_size=2, store=store)
     for path in (tmp_path / "cache").iterdir():
         with safe_open(path, "pt") as file:
             kept, notes = {"latents": file.get_tensor("latents")}, file.metadata()
         save_file(kept, path, {key: text for key, text in notes.items() if not key.startswith("hash")})
-    after = cache_latents(vae, pictures, batch_size=2, store=store)
+    after = cache_latents(model, pictures, batch_size=2, store=store)
     assert (after.encoded, after.damaged) == (5, 0)
     assert equal(before.latents, after.latents)
 
 
-def test_a_place_that_cannot_be_written_is_no_reason_to_stop(vae, pictures, tmp_path):
+def test_a_place_that_cannot_be_written_is_no_reason_to_stop(model, pictures, tmp_path):
     (tmp_path / "cache").write_text("a file in the way")
-    cached = cache_latents(vae, pictures, batch_size=2, store=Store(tmp_path / "cache", "v"))
+    cached = cache_latents(model, pictures, batch_size=2, store=Store(tmp_path / "cache", "v"))
     assert cached.encoded == 5
 
 
@@ -234,11 +243,11 @@ def test_fingerprints_tell_vaes_apart(vae):
     assert fingerprint(vae) != fingerprint(deepcopy(vae).to(torch.bfloat16))
 
 
-def test_stop_is_seen_between_batches_and_progress_told(vae, pictures):
+def test_stop_is_seen_between_batches_and_progress_told(model, pictures):
     told: list[tuple[int, int]] = []
     with pytest.raises(StopRequested):
         cache_latents(
-            vae,
+            model,
             pictures,
             batch_size=1,
             progress=lambda done, total: told.append((done, total)),
@@ -247,7 +256,7 @@ def test_stop_is_seen_between_batches_and_progress_told(vae, pictures):
     assert told == [(0, 5), (1, 5), (2, 5)]
 
 
-def test_pictures_of_one_bucket_are_encoded_together(vae, pictures, monkeypatch):
+def test_pictures_of_one_bucket_are_encoded_together(vae, model, pictures, monkeypatch):
     sizes: list[int] = []
     real = vae.encode
 
@@ -256,5 +265,5 @@ def test_pictures_of_one_bucket_are_encoded_together(vae, pictures, monkeypatch)
         return real(pixels)
 
     monkeypatch.setattr(vae, "encode", counting)
-    cache_latents(vae, pictures, batch_size=8)
+    cache_latents(model, pictures, batch_size=8)
     assert sorted(sizes) == [1, 4]  # one tall picture, four that fit 64 × 64 or were cropped to it

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.trainer.references import reference
-from trainer.models.load import build_noise_scheduler
 from trainer.settings import Noise
-from trainer.training import loop
-from trainer.training.noise import add_noise, draw_noise, draw_timesteps, offset_noise, pyramid_noise
+from trainer.training.noise import disturbed, draw_noise, offset_noise, pyramid_noise
 
 LATENTS = torch.zeros(2, 4, 8, 8)
 
@@ -44,23 +40,23 @@ def test_pyramid_noise_equals_the_reference_draw_for_draw(case: dict) -> None:
 def test_without_settings_it_is_plain_noise() -> None:
     expected = plain_noise()
     seeded()
-    assert torch.equal(draw_noise(LATENTS), expected)
+    assert torch.equal(draw_noise(LATENTS, Noise()), expected)
 
 
 def test_noise_offset_shifts_whole_channels() -> None:
     plain = plain_noise()
     seeded()
-    shift = draw_noise(LATENTS, noise_offset=0.1) - plain
+    shift = draw_noise(LATENTS, Noise(noise_offset=0.1)) - plain
     assert shift.std(dim=(2, 3)).max() < 1e-6
     assert shift[0, 0, 0, 0] != shift[0, 1, 0, 0]
     torch.manual_seed(1)
-    many = draw_noise(torch.zeros(400, 4, 1, 1), noise_offset=0.5).std().item()
+    many = draw_noise(torch.zeros(400, 4, 1, 1), Noise(noise_offset=0.5)).std().item()
     assert many == pytest.approx((1 + 0.5**2) ** 0.5, rel=0.06)
 
 
 def test_random_strength_stays_below_the_offset_and_is_drawn_before_it() -> None:
     seeded()
-    noise = draw_noise(LATENTS, noise_offset=0.2, noise_offset_random_strength=True)
+    noise = draw_noise(LATENTS, Noise(noise_offset=0.2, noise_offset_random_strength=True))
     seeded()
     plain, strength = torch.randn_like(LATENTS), torch.rand(1) * 0.2
     assert torch.equal(noise, plain + strength * torch.randn(2, 4, 1, 1))
@@ -80,7 +76,9 @@ def test_adaptive_noise_scale_follows_the_brightness_of_the_latents() -> None:
 def test_multires_adds_coarse_noise_and_keeps_the_deviation() -> None:
     seeded()
     latents = torch.zeros(1, 4, 64, 64)
-    noise = draw_noise(latents, multires_noise_iterations=6, multires_noise_discount=0.8)
+    noise = draw_noise(
+        latents, Noise(noise_offset_type="Multires", multires_noise_iterations=6, multires_noise_discount=0.8)
+    )
     assert noise.std().item() == pytest.approx(1.0, abs=1e-4)
     coarse = torch.nn.functional.avg_pool2d(noise, 16).std().item()
     assert coarse > 3 * torch.nn.functional.avg_pool2d(plain_noise(latents), 16).std().item()
@@ -90,7 +88,10 @@ def test_multires_discount_0_means_the_guides_0_3() -> None:
     drawn = []
     for discount in (0.0, 0.3, 0.8):
         seeded()
-        drawn.append(draw_noise(LATENTS, multires_noise_iterations=3, multires_noise_discount=discount))
+        chosen = Noise(
+            noise_offset_type="Multires", multires_noise_iterations=3, multires_noise_discount=discount
+        )
+        drawn.append(draw_noise(LATENTS, chosen))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[1], drawn[2])
 
@@ -102,66 +103,27 @@ def test_noise_offset_type_both_adds_the_offset_and_then_the_pyramid() -> None:
         multires_noise_iterations=3,
         multires_noise_discount=0.5,
     )
-    parts: Any = SimpleNamespace(settings=SimpleNamespace(noise=chosen))
     seeded()
-    noise, _ = loop.draw_noise(parts, LATENTS)
+    noise = draw_noise(LATENTS, chosen)
     seeded()
     shifted = torch.randn_like(LATENTS) + 0.2 * torch.randn(2, 4, 1, 1)
     assert torch.equal(noise, pyramid_noise(shifted, 3, 0.5))
 
 
-def test_timesteps_stay_in_their_range() -> None:
-    seeded()
-    steps = draw_timesteps(4000, 100, 110)
-    assert set(steps.tolist()) == set(range(100, 110))
-    assert draw_timesteps(4000).max() <= 999
-    assert draw_timesteps(3, 500, 500).tolist() == [500, 500, 500]
-    assert draw_timesteps(1, 1000, 1000).tolist() == [999]
-
-
-def test_more_noise_at_later_timesteps() -> None:
-    scheduler = build_noise_scheduler("epsilon")
-    latents, noise = torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
-    noisy = add_noise(scheduler, latents, noise, torch.tensor([0, 999]))
-    assert noisy[0].mean() > 0.99
-    assert noisy[1].mean() < 0.1
-
-
-def test_ip_noise_gamma_disturbs_the_input_only() -> None:
-    scheduler: Any = build_noise_scheduler("epsilon")
-    noise, steps = plain_noise(), torch.tensor([500, 500])
+def test_ip_noise_gamma_disturbs_a_copy() -> None:
+    noise = plain_noise()
     before = noise.clone()
     seeded()
-    disturbed = add_noise(scheduler, LATENTS, noise, steps, ip_noise_gamma=0.1)
+    changed = disturbed(noise, Noise(ip_noise_gamma=0.1))
     seeded()
-    extra = 0.1 * torch.randn_like(LATENTS)
-    assert torch.equal(disturbed, scheduler.add_noise(LATENTS, noise + extra, steps))
+    assert torch.equal(changed, noise + 0.1 * torch.randn_like(LATENTS))
     assert torch.equal(noise, before)
+    assert disturbed(noise, Noise()) is noise
 
 
 def test_ip_noise_gamma_random_strength_is_drawn_first() -> None:
-    scheduler: Any = build_noise_scheduler("epsilon")
-    noise, steps = plain_noise(), torch.tensor([500, 500])
-    seeded()
-    disturbed = add_noise(
-        scheduler, LATENTS, noise, steps, ip_noise_gamma=0.1, ip_noise_gamma_random_strength=True
-    )
-    seeded()
-    extra = torch.rand(1) * 0.1 * torch.randn_like(LATENTS)
-    assert torch.equal(disturbed, scheduler.add_noise(LATENTS, noise + extra, steps))
-
-
-def test_noise_schedule_equals_the_reference() -> None:
-    recorded = reference("noise_schedule")
-    steps = torch.tensor(recorded["timesteps"])
-    plain = build_noise_scheduler("epsilon").alphas_cumprod[steps]
-    zero = build_noise_scheduler("epsilon", zero_terminal_snr=True).alphas_cumprod[steps]
-    assert plain.tolist() == recorded["alphas_cumprod"]
-    assert zero.tolist() == pytest.approx(recorded["zero_terminal_alphas_cumprod"], rel=1e-6, abs=1e-7)
-
-
-def test_zero_terminal_snr_leaves_nothing_of_the_picture_at_the_end() -> None:
-    scheduler = build_noise_scheduler("v_prediction", zero_terminal_snr=True)
     noise = plain_noise()
-    noisy = add_noise(scheduler, torch.ones_like(LATENTS), noise, torch.tensor([999, 999]))
-    assert torch.allclose(noisy, noise, atol=1e-6)
+    seeded()
+    changed = disturbed(noise, Noise(ip_noise_gamma=0.1, ip_noise_gamma_random_strength=True))
+    seeded()
+    assert torch.equal(changed, noise + torch.rand(1) * 0.1 * torch.randn_like(LATENTS))

@@ -10,9 +10,10 @@ import torch
 
 from tests.trainer.runs import DEMO
 from trainer.models.load import load_model
+from trainer.models.samplers import SAMPLERS
 from trainer.plan.sample_prompts import SamplePrompt
 from trainer.settings import SamplerName
-from trainer.training.sampling import SAMPLERS, build_pipeline, build_sampler, draw
+from trainer.training.sampling import draw
 from trainer.training.text_cache import CaptionEncoder
 
 PROMPT = SamplePrompt("a red circle on a white background", width=128, height=128, scale=4.0, steps=8)
@@ -23,17 +24,13 @@ def drawn():
     """A function that draws the prompt with a sampler; (128, 128, 3) uint8."""
     model = load_model(str(DEMO / "model"))
     captions = CaptionEncoder(model, torch.device("cpu"), learning=False)
-    pipeline = build_pipeline(
-        model.unet, model.vae, model.text_encoders[0], model.tokenizers[0], model.noise_scheduler
-    )
 
     def make(sampler: str, seed: int = 1, interrupted=lambda: False) -> np.ndarray:
-        scheduler = build_sampler(sampler, model.noise_scheduler)
         image = draw(
-            pipeline,
+            model,
             PROMPT,
             lambda text: captions.encode([text]),
-            sampler=scheduler,
+            sampler=sampler,
             seed=seed,
             interrupted=interrupted,
         )

@@ -1,0 +1,124 @@
+"""Diffusers folders, on disk or from the hub, and their parts."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from trainer.errors import UserError, is_out_of_memory
+from trainer.families.family import Family
+from trainer.models.parts import Readers
+
+SETTING = "pretrained_model_name_or_path"
+Config = dict[str, Any]
+
+
+KINDS = {False: CLIPTextModel, True: CLIPTextModelWithProjection}
+"""Text encoders by whether they give a pooled vector."""
+
+
+def folder_readers(folder: Path, family: Family, dtype: torch.dtype, vae_dtype: torch.dtype) -> Readers:
+    """The parts of a diffusers folder, in these number formats.
+
+    Raises UserError for a configuration of silly sizes.
+    """
+    for part in folder.glob("*/config.json"):
+        _check_sizes(read_json(part), part)
+    texts = [(KINDS[encoder.projected], encoder.part) for encoder in family.text_encoders]
+    return Readers(
+        text_encoders=lambda: [folder_part(kind, folder, name, dtype) for kind, name in texts],
+        vae=lambda: folder_part(AutoencoderKL, folder, "vae", vae_dtype),
+        denoiser=lambda: folder_part(UNet2DConditionModel, folder, "unet", dtype),
+    )
+
+
+def read_json(path: Path) -> Config:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")).items())
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError("core.folder_damaged", SETTING, path=str(path), reason=str(error)[:300]) from error
+
+
+LAYERS = ("layers_per_block", "num_hidden_layers", "transformer_layers_per_block")
+MOST_LAYERS = 200
+LARGEST_SIZE = 1_000_000
+
+
+def _check_sizes(config: Config, path: Path) -> None:
+    """Refuse a configuration that asks for more layers or larger ones than any model has."""
+    waiting: list[tuple[str, Any]] = [*config.items()]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, list) and len(value) <= MOST_LAYERS:
+            waiting += [(key, inner) for inner in value]
+        most = MOST_LAYERS if key in LAYERS else LARGEST_SIZE
+        too_many = isinstance(value, list) and len(value) > MOST_LAYERS
+        if too_many or (isinstance(value, int) and abs(value) > most):
+            reason = f"{key} = {str(value)[:60]}"
+            raise UserError("core.folder_damaged", SETTING, path=str(path), reason=reason)
+
+
+def folder_part(
+    kind: Any, folder: Path, subfolder: str | None, dtype: torch.dtype, setting: str = SETTING
+) -> Any:
+    """One part of a diffusers folder; half-size weights are taken where the full ones are missing."""
+    where = folder / subfolder if subfolder else folder
+    names = [path.name for path in where.glob("*.safetensors")] + [path.name for path in where.glob("*.bin")]
+    variant = "fp16" if names and all(".fp16." in name for name in names) else None
+    options = {"torch_dtype": dtype} if hasattr(kind, "load_config") else {"dtype": dtype}
+    try:
+        return kind.from_pretrained(
+            folder, subfolder=subfolder or "", local_files_only=True, variant=variant, **options
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError("core.folder_damaged", setting, path=str(where), reason=str(error)[:300]) from error
+
+
+def model_folder(source: str, setting: str = SETTING, needs: str = "model_index.json") -> Path:
+    """The diffusers folder meant by a path or a hub id (fetched where it is not here yet)."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (path / needs).is_file() and not (path / "unet").is_dir() and not (path / "vae").is_dir():
+            raise UserError("core.not_a_model_folder", setting, path=str(path))
+        return path
+    if not source or source.count("/") != 1 or source.startswith((".", "/", "~")) or "\\" in source:
+        raise UserError("core.file_missing", setting, path=source)
+    return _from_hub(source, setting)
+
+
+HUB_FILES = ("*.json", "*.txt", "*.safetensors")
+HUB_LEFT_OUT = (
+    "*.fp16.*",
+    "*non_ema*",
+    "*ema*pruned*",
+    "safety_checker/*",
+    "v1-5*",
+    "v2-1*",
+    "sd_xl*",
+    "*openvino*",
+)
+
+
+def _from_hub(repository: str, setting: str) -> Path:
+    """The folder of a hub id: the copy fetched before, else it is fetched now."""
+    from huggingface_hub import snapshot_download
+
+    options = {"allow_patterns": list(HUB_FILES), "ignore_patterns": list(HUB_LEFT_OUT)}
+    try:
+        return Path(snapshot_download(repository, local_files_only=True, **options))
+    except OSError:
+        pass
+    try:
+        return Path(snapshot_download(repository, **options))
+    except (OSError, ValueError) as error:
+        offline = os.environ.get("HF_HUB_OFFLINE", "") not in {"", "0"}
+        code = "core.hub_offline" if offline else "core.hub_failed"
+        raise UserError(code, setting, name=repository, reason=type(error).__name__) from error

@@ -1,0 +1,110 @@
+"""Stable Diffusion 1.x and 2.x: one text encoder, and the UNet is told nothing but the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from trainer import settings as schema
+from trainer.errors import UserError
+from trainer.families.family import Family
+from trainer.messages import Message
+from trainer.models.base import Conditioning, Framing, Size
+from trainer.models.clip import encode_text, tokenize
+from trainer.models.parts import Parts, fingerprint
+from trainer.models.schedule import Ddpm
+
+
+@dataclass
+class StableDiffusion(Parts):
+    """See BaseModel."""
+
+    family: Family
+    schedule: Ddpm
+    tokenizers: Sequence[CLIPTokenizer]
+    captions: schema.Captions
+    """How captions are read: "Clip skip", "Max Token Length", …"""
+    source: str = ""
+    vae_source: str = ""
+    notices: tuple[Message, ...] = ()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """See BaseModel."""
+        return self.denoiser.dtype
+
+    def latent_shape(self, bucket: Size) -> tuple[int, int, int]:
+        """See BaseModel."""
+        space, (width, height) = self.family.latents, bucket
+        return space.channels, height // space.factor, width // space.factor
+
+    def latent_space(self) -> str:
+        """See BaseModel."""
+        return f"{self.family.latents.key} {fingerprint(self.vae)}"
+
+    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+        """See BaseModel: (B, 77, D), or (B, 75·n + 2, D) for n chunks.
+
+        float32, so that in training with half the digits the sum of all cross attentions' gradients keeps
+        its digits on the way into the text encoder.
+        """
+        reading, [encoder] = self.captions, self.text_encoders
+        tokens = tokenize(
+            self.tokenizers[0],
+            captions,
+            reading.max_token_length,
+            weighted=reading.weighted_captions,
+            pad=not reading.no_token_padding,
+        )
+        return Conditioning(encode_text(encoder, tokens.to(encoder.device), reading.clip_skip).float())
+
+    @torch.no_grad()
+    def encode_latents(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+        """See BaseModel."""
+        posterior = self.vae.encode(pixels.to(self.vae.device, self.vae.dtype)).latent_dist
+        if noise is None:
+            drawn = posterior.sample()
+        else:
+            drawn = posterior.mean + posterior.std * noise.to(posterior.mean)
+        # contiguous: noise like them is drawn in the order in which they lie in memory
+        latents = (drawn.float() * self.family.latents.scale).contiguous()
+        if not torch.isfinite(latents).all():  # SDXL's VAE in float16
+            raise UserError("latents.not_finite", "sdxl_no_half_vae")
+        return latents
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """See BaseModel."""
+        latents = latents.to(self.vae.device, self.vae.dtype)
+        return self.vae.decode(latents / self.family.latents.scale, return_dict=False)[0]
+
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, framing: Framing
+    ) -> Tensor:
+        """See BaseModel; nothing is told of the framing."""
+        del framing
+        return self.denoiser(noisy.to(self.dtype), timesteps, conditioning.embeds).sample
+
+    def prompt(self, prompt: Conditioning, negative: Conditioning) -> dict[str, Any]:
+        """See BaseModel."""
+        return {"prompt_embeds": prompt.embeds, "negative_prompt_embeds": negative.embeds}
+
+    def pipeline(self) -> Any:
+        """See BaseModel."""
+        nothing: Any = None  # diffusers allows it for all of these
+        return StableDiffusionPipeline(
+            vae=nothing,
+            text_encoder=nothing,
+            tokenizer=nothing,
+            unet=self.denoiser,
+            scheduler=self.schedule.sampler("ddim"),
+            safety_checker=nothing,
+            feature_extractor=nothing,
+            requires_safety_checker=False,
+        )
