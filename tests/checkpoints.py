@@ -19,14 +19,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from trainer.families.table import FAMILIES, SD1, SD2
 from trainer.models.load import load_tokenizer
 from trainer.models.parts import Readers
 from trainer.models.schedule import Ddpm, Prediction
 from trainer.models.sd import StableDiffusion
-from trainer.models.single_file import Family, shipped_config
-from trainer.settings import Captions
+from trainer.models.single_file import shipped_config
+from trainer.settings import Captions, FamilyKey
 
-TINY_UNET: dict[Family, dict[str, Any]] = {
+TINY_UNET: dict[FamilyKey, dict[str, Any]] = {
     "sd1": {"block_out_channels": [32, 64, 64, 64], "cross_attention_dim": 48},
     "sd2": {
         "block_out_channels": [64, 64, 64, 64],
@@ -49,27 +50,29 @@ TINY_TEXT = {
 
 
 def random_model(
-    family: Family = "sd1", *, full: bool = False, v_prediction: bool = False
+    key: FamilyKey = "sd1", *, full: bool = False, v_prediction: bool = False
 ) -> StableDiffusion:
     """A model of random weights, as `load_model` would give it. Draws from torch's global generator."""
+    family = FAMILIES[key]
     unet: Any = UNet2DConditionModel.from_config(
-        {**shipped_config(family, "unet"), **({} if full else TINY_UNET[family])}
+        {**shipped_config(family, "unet"), **({} if full else TINY_UNET[key])}
     )
     vae: Any = AutoencoderKL.from_config({**shipped_config(family, "vae"), **({} if full else TINY_VAE)})
-    kinds = [CLIPTextModel, CLIPTextModelWithProjection][: 2 if family == "sdxl" else 1]
     texts = []
-    for kind, part in zip(kinds, ("text_encoder", "text_encoder_2"), strict=False):
-        config = {**shipped_config(family, part), **({} if full else TINY_TEXT[part])}
+    for encoder in family.text_encoders:
+        kind = CLIPTextModelWithProjection if encoder.projected else CLIPTextModel
+        config = {**shipped_config(family, encoder.part), **({} if full else TINY_TEXT[encoder.part])}
         texts.append(kind(CLIPTextConfig(**config)))
     prediction: Prediction = "v_prediction" if v_prediction else "epsilon"
-    return model_of(unet, vae, texts, family, prediction)
+    return model_of(unet, vae, texts, key, prediction)
 
 
 def model_of(
-    unet: Any, vae: Any, texts: list[Any], family: Family = "sd1", prediction: Prediction = "epsilon"
+    unet: Any, vae: Any, texts: list[Any], key: FamilyKey = "sd1", prediction: Prediction = "epsilon"
 ) -> StableDiffusion:
     """A model of these parts."""
-    tokenizers = [load_tokenizer(family, index) for index in range(len(texts))]
+    family = FAMILIES[key]
+    tokenizers = [load_tokenizer(encoder) for encoder in family.text_encoders]
     readers = Readers(lambda: texts, lambda: vae, lambda: unet)
     return StableDiffusion(readers, family, Ddpm(prediction), tokenizers, Captions(), "random")
 
@@ -149,9 +152,9 @@ def _renamed(name: str, names: Names) -> str:
 
 
 def _text_tensors(model: StableDiffusion) -> dict[str, Tensor]:
-    if model.family == "sd1":
+    if model.family is SD1:
         return _as_clip("cond_stage_model.transformer.", model.text_encoders[0])
-    if model.family == "sd2":  # real files hold a last layer that is never used
+    if model.family is SD2:  # real files hold a last layer that is never used
         return _as_open_clip("cond_stage_model.model.", model.text_encoders[0], spare_layer=True)
     first = _as_clip("conditioner.embedders.0.transformer.", model.text_encoders[0])
     return first | _as_open_clip("conditioner.embedders.1.model.", model.text_encoders[1])

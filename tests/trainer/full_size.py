@@ -9,14 +9,17 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from tests.checkpoints import model_of
+from trainer.families.table import FAMILIES
 from trainer.models.sd import StableDiffusion
-from trainer.models.single_file import Family, shipped_config
+from trainer.models.single_file import shipped_config
+from trainer.settings import FamilyKey
 
 
-def full_size(family: Family) -> StableDiffusion:
+def full_size(key: FamilyKey) -> StableDiffusion:
     """Real sizes without memory."""
+    family = FAMILIES[key]
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel.from_config(shipped_config(family, "unet"))
         text = CLIPTextModel(CLIPTextConfig(**shipped_config(family, "text_encoder")))
     empty: Any = None
-    return model_of(unet, empty, [text], family)
+    return model_of(unet, empty, [text], key)

@@ -15,7 +15,7 @@ USED = {
     code
     for path in TRAINER.rglob("*.py")
     for code in re.findall(r'"(core\.[a-z0-9_]+)"', path.read_text(encoding="utf-8"))
-} | {f"core.model_is_{family}" for family in ("sd1", "sd2", "sdxl")}
+}
 WRITTEN = {code for code in texts("en")["messages"] if code.startswith("core.")}
 
 

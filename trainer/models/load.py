@@ -16,7 +16,7 @@ from trainer import settings as schema
 from trainer.errors import UserError, is_out_of_memory
 from trainer.families.detect import facts_of, read_model
 from trainer.families.facts import ModelFacts, ModelUnreadableError
-from trainer.families.family import Family
+from trainer.families.family import Family, TextEncoder
 from trainer.families.known import source as source_of
 from trainer.families.table import named_by
 from trainer.families.verdict import verdict
@@ -65,7 +65,7 @@ def open_model(
         readers,
         family=family,
         schedule=Ddpm(prediction, noise, loss),
-        tokenizers=[load_tokenizer(text.pad) for text in family.text_encoders],
+        tokenizers=[load_tokenizer(text) for text in family.text_encoders],
         captions=captions or schema.Captions(),
         source=source,
         vae_source=model.vae,
@@ -81,9 +81,9 @@ def load_model(source: str, *, dtype: torch.dtype = torch.float32, **model: Any)
     return opened
 
 
-def load_tokenizer(pad: str) -> CLIPTokenizer:
-    """CLIP's tokenizer (ships with us), filling up with this token."""
-    return CLIPTokenizer.from_pretrained(CONFIGS / "clip_tokenizer", pad_token=pad)
+def load_tokenizer(encoder: TextEncoder) -> CLIPTokenizer:
+    """CLIP's tokenizer (ships with us), filling up as this text encoder knows it."""
+    return CLIPTokenizer.from_pretrained(CONFIGS / "clip_tokenizer", pad_token=encoder.pad)
 
 
 def load_vae(source: str, family: Family, dtype: torch.dtype) -> AutoencoderKL:

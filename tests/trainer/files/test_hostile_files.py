@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from tests.trainer.made import SD1, image_folder, model_file, sound_settings
 from trainer.data.folders import scan_folder
 from trainer.errors import UserError
+from trainer.families import table
 from trainer.files.safetensors_header import HeaderError, read_header
 from trainer.kohya import read as read_settings
 from trainer.lora.info import describe
@@ -116,7 +117,7 @@ def test_a_lying_header_is_believed_by_no_one(tmp_path: Path, lie: str):
         refused(lambda: open_tensor_file(path))
         refused(lambda: load_lora(path))
         refused(lambda: load_model(str(path)))
-        refused(lambda: load_vae(str(path), "sd1", torch.float32))
+        refused(lambda: load_vae(str(path), table.SD1, torch.float32))
         refused(lambda: describe(path))
         refused(lambda: read_settings(path))
 
@@ -188,7 +189,7 @@ def test_code_in_a_pickle_is_not_run(tmp_path: Path, ending: str, packed: bool):
         path.write_bytes(pickle.dumps(content))
     for call in (open_tensor_file, load_lora, lambda path: load_model(str(path))):
         refused(lambda call=call: call(path))
-    refused(lambda: load_vae(str(path), "sd1", torch.float32))
+    refused(lambda: load_vae(str(path), table.SD1, torch.float32))
     refused(lambda: read_settings(path))
     check.check(sound_settings(tmp_path / "run", pretrained_model_name_or_path=str(path)))
     assert not made.exists()

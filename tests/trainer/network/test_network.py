@@ -14,13 +14,13 @@ from tests.trainer.full_size import full_size
 from tests.trainer.references import reference
 from tests.trainer.tiny import STEPS, answer, fresh_model, gap, predict
 from trainer.errors import UserError
-from trainer.models.load import enable_gradient_checkpointing, load_tokenizer
+from trainer.models.load import enable_gradient_checkpointing
 from trainer.models.sd import StableDiffusion
-from trainer.models.single_file import Family
 from trainer.network.lora_file import load_lora, save_lora
 from trainer.network.network import Network, build_network
 from trainer.network.peft_layer import Dropouts, LoraPair, drop_ranks
 from trainer.network.targets import plan_targets, reader_notices
+from trainer.settings import FamilyKey
 from trainer.settings import Network as Settings
 
 
@@ -54,7 +54,7 @@ def shake(network: Network, seed: int = 3) -> None:
     ],
 )
 def test_full_size_keys_and_shapes_equal_the_reference(
-    family: Family, values: dict[str, Any], recorded: str
+    family: FamilyKey, values: dict[str, Any], recorded: str
 ) -> None:
     model = full_size(family)
     network = build_network(model, settings(**values))
@@ -120,7 +120,7 @@ def loaded_in_diffusers(path: Path) -> tuple[Tensor, Tensor]:
     fresh = fresh_model()
     text_encoder: Any = fresh.text_encoders[0]
     pipeline = StableDiffusionPipeline(
-        vae=fresh.vae, text_encoder=text_encoder, tokenizer=load_tokenizer(fresh.family), unet=fresh.denoiser,
+        vae=fresh.vae, text_encoder=text_encoder, tokenizer=fresh.tokenizers[0], unet=fresh.denoiser,
         scheduler=fresh.schedule.scheduler, safety_checker=None, feature_extractor=None,  # pyright: ignore[reportArgumentType]
         requires_safety_checker=False,
     )  # fmt: skip
@@ -229,7 +229,7 @@ def test_block_weights_give_each_block_its_rate(model: StableDiffusion) -> None:
 
 
 def test_what_other_programs_misread_is_said(model: StableDiffusion) -> None:
-    def codes(family: Family, **values: Any) -> list[str]:
+    def codes(family: FamilyKey, **values: Any) -> list[str]:
         chosen = model if family == "sd1" else full_size(family)
         network = settings(**values)
         return [notice.code for notice in reader_notices(chosen, plan_targets(chosen, network), network)]
