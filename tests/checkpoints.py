@@ -21,7 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from trainer.families.table import FAMILIES, SD1, SD2
 from trainer.models.load import load_tokenizer
-from trainer.models.parts import Readers
+from trainer.models.parts import CPU, Readers
 from trainer.models.schedule import Ddpm, Prediction
 from trainer.models.sd import StableDiffusion
 from trainer.models.single_file import shipped_config
@@ -68,13 +68,18 @@ def random_model(
 
 
 def model_of(
-    unet: Any, vae: Any, texts: list[Any], key: FamilyKey = "sd1", prediction: Prediction = "epsilon"
+    unet: Any,
+    vae: Any,
+    texts: list[Any],
+    key: FamilyKey = "sd1",
+    prediction: Prediction = "epsilon",
+    device: torch.device = CPU,
 ) -> StableDiffusion:
     """A model of these parts."""
     family = FAMILIES[key]
     tokenizers = [load_tokenizer(encoder) for encoder in family.text_encoders]
     readers = Readers(lambda: texts, lambda: vae, lambda: unet)
-    return StableDiffusion(readers, family, Ddpm(prediction), tokenizers, Captions(), "random")
+    return StableDiffusion(readers, family, Ddpm(prediction), tokenizers, Captions(), "random", device=device)
 
 
 def write_checkpoint(path: Path, model: StableDiffusion, dtype: torch.dtype = torch.float32) -> Path:

@@ -22,4 +22,4 @@ def full_size(key: FamilyKey) -> StableDiffusion:
         unet: Any = UNet2DConditionModel.from_config(shipped_config(family, "unet"))
         text = CLIPTextModel(CLIPTextConfig(**shipped_config(family, "text_encoder")))
     empty: Any = None
-    return model_of(unet, empty, [text], key)
+    return model_of(unet, empty, [text], key, device=torch.device("meta"))

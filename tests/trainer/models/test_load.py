@@ -150,7 +150,7 @@ def test_a_lora_file_is_called_a_lora_file(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load_model(str(tmp_path / "lora.safetensors"))
     assert error.value.message.code == "base_model.is_lora"
-    assert "LoRA file" in says(error)
+    assert "is a LoRA" in says(error)
 
 
 def test_a_file_cut_short_is_refused_and_says_how_much_is_missing(sd1_file: Path, tmp_path: Path) -> None:
