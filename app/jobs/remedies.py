@@ -11,7 +11,6 @@ from app.form import values
 from app.jobs.store import Job
 from app.texts import size, word
 from trainer.errors import UserError
-from trainer.families.table import FAMILIES
 from trainer.files.roots import Roots
 from trainer.messages import Language
 from trainer.preflight import check
@@ -24,7 +23,6 @@ LOWER = 1 / 3
 RATES = ("learning_rate", "unet_lr", "text_encoder_lr")
 LARGE_DIM = 32
 SIDES = (1024, 768, 640, 512, 448, 384)
-OTHER_FAMILY = {f"core.model_is_{key}": family.switches for key, family in FAMILIES.items()}
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,6 @@ def remedies(code: str, setting: str, settings: Settings, roots: Roots | None = 
         return list(_less_memory(settings))
     if code in NOT_FINITE:
         return list(_calmer(settings))
-    if code in OTHER_FAMILY:
-        return [Remedy(OTHER_FAMILY[code], "again")]
     if code == "latents.not_finite":
         return [Remedy({"sdxl_no_half_vae": True}, "again")]
     if setting == "resume" and settings.saving.resume:

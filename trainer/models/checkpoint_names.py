@@ -56,7 +56,7 @@ def denoiser_paths(names: Iterable[str], family: Family) -> dict[str, str]:
 
     marked = {name: torch.empty(0) for name in names if name.startswith(UNET)}
     owner = {id(mark): name for name, mark in marked.items()}
-    converted = convert_ldm_unet_checkpoint(dict(marked), shipped_config(family.key, "unet"))
+    converted = convert_ldm_unet_checkpoint(dict(marked), shipped_config(family, "unet"))
     return {
         path.removesuffix(WEIGHT): owner[id(mark)]
         for path, mark in converted.items()

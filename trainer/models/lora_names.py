@@ -46,7 +46,7 @@ def _unet_paths(key: FamilyKey) -> dict[str, str]:
 
     family = FAMILIES[key]
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(shipped_config(key, "unet"))
+        unet = UNet2DConditionModel.from_config(shipped_config(family, "unet"))
     paths = [path for path, module in unet.named_modules() if getattr(module, "weight", None) is not None]  # pyright: ignore[reportAttributeAccessIssue]  # from_config is typed as a tuple
     return {f"lora_unet_{path.replace('.', '_')}": path for path in paths} | {
         family.lora_key(path): path for path in paths

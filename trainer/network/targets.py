@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from trainer import settings as schema
 from trainer.families.family import Blocks
 from trainer.families.layers import LayerKind, module_kind
-from trainer.families.table import FAMILIES
 from trainer.lora.blocks import block_rates, sizes_of
 from trainer.lora.shapes import by_module
 from trainer.lora.target import LoraTarget
@@ -81,9 +80,9 @@ def reader_notices(model: BaseModel, targets: Sequence[LoraTarget], network: sch
     return notices
 
 
-def blocks_of(model: LoadedModel) -> Blocks:
-    """The blocks of the model's UNet."""
-    return FAMILIES[model.family].blocks
+def blocks_of(model: BaseModel) -> Blocks:
+    """The blocks of the model's denoiser."""
+    return model.family.blocks
 
 
 def kohya_name(prefix: str, path: str) -> str:

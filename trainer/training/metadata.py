@@ -55,7 +55,7 @@ class RunFacts:
     images: Sequence[TrainImage]
     """Training and regularisation pictures, the latter as often as they are matched."""
     model: Any
-    """The LoadedModel: `source`, `vae_source`."""
+    """The BaseModel: `source`, `vae_source`."""
     seed: int
     targets: Sequence[Any] = ()
     """The network's LoraTargets: true ranks and alphas where they do not stand in the settings."""

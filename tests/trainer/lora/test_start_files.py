@@ -68,7 +68,7 @@ def diffusers_form(file: Path, into: Path) -> Path:
     model = load_base_model(
         short_settings(into.parent), Precision(torch.float32, autocast=False), lambda _: None
     )
-    parts = {"unet": model.unet, "text_encoder": model.text_encoders[0]}
+    parts = {"unet": model.denoiser, "text_encoder": model.text_encoders[0]}
     prefixes = {"unet": "lora_unet", "text_encoder": "lora_te"}
     paths = {
         kohya_name(prefixes[part], path): f"{part}.{path}"
