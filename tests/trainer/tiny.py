@@ -24,9 +24,13 @@ def base_model() -> StableDiffusion:
 
 def fresh_model() -> StableDiffusion:
     """The same tiny model with a UNet and text encoders of its own."""
-    model = base_model()
+    return copied(base_model())
+
+
+def copied(model: StableDiffusion) -> StableDiffusion:
+    """A model whose UNet and text encoders are copies; the VAE is shared."""
     encoders = copy.deepcopy(model.text_encoders)
-    return model_of(copy.deepcopy(model.denoiser), model.vae, encoders)
+    return model_of(copy.deepcopy(model.denoiser), model.vae, encoders, model.family.key)
 
 
 def predict(model: BaseModel, latents: Tensor, steps: Tensor, embeds: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 from collections import Counter
 from pathlib import Path
@@ -16,7 +15,7 @@ from tests.checkpoints import random_model
 from tests.trainer.foreign import apply_with_lycoris
 from tests.trainer.full_size import full_size
 from tests.trainer.references import reference
-from tests.trainer.tiny import STEPS, answer, base_model, fresh_model, gap, predict
+from tests.trainer.tiny import STEPS, answer, base_model, copied, fresh_model, gap, predict
 from trainer.families.facts import FULL_SIZE
 from trainer.lora.types import PRESETS
 from trainer.models.sd import StableDiffusion
@@ -99,7 +98,7 @@ def test_lycoris_reads_the_file_with_the_same_effect(values: dict[str, Any], tmp
 
 def test_lycoris_reads_a_file_for_sd2() -> None:
     base = random_model("sd2")
-    model, other = copy.deepcopy(base), copy.deepcopy(base)
+    model, other = copied(base), copied(base)
     network = build_network(model, settings(LoRA_type="LyCORIS/LoHa"))
     shake(network)
     network.eval()
