@@ -62,7 +62,7 @@ class Ddpm:
 
     def sampler(self, name: str) -> Any:
         """See NoiseSchedule."""
-        return build_sampler(name, self.scheduler.config)
+        return build_sampler(name, self.scheduler)
 
 
 def build_noise_scheduler(prediction_type: Prediction, *, zero_terminal_snr: bool = False) -> DDPMScheduler:
