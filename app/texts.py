@@ -114,6 +114,8 @@ def log_line(event: Event, language: Language) -> tuple[str, str]:
         return "info", word(language, "log.saved", name=base_name(event.path), size=size(event.size))
     if isinstance(event, Removed):
         return "info", word(language, "log.removed", name=base_name(event.path))
+    if isinstance(event, Finished) and not event.step:  # a tool has no steps
+        return "info", word(language, "log.done")
     if isinstance(event, Finished):
         return "info", word(language, "log.finished", steps=number(event.step))
     if isinstance(event, Stopped):

@@ -20,7 +20,7 @@ import typer
 from trainer import kohya
 from trainer.distributed.processes import Rank
 from trainer.errors import UserError
-from trainer.files.job_folder import JobFolder, default_workspace
+from trainer.files.job_folder import TRAIN, JobFolder, default_workspace
 from trainer.files.secrets import ENVIRONMENT, secrets_file
 from trainer.kohya import additional
 from trainer.messages import Language, Message, say
@@ -113,13 +113,18 @@ def resume(folder: Annotated[Path, typer.Argument(help="A job folder.")]) -> Non
     raise typer.Exit(_run(JobFolder(folder), resume=True))
 
 
-def _run(folder: JobFolder, *, resume: bool = False) -> int:
+def _run(folder: JobFolder, *, resume: bool = False, quiet: bool = False) -> int:
+    """Do what a job's folder asks for; `quiet`: without a word on the terminal."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads leave the processor to others
     from trainer.files.redact import redact_streams
     from trainer.jobs.run import run_job
+    from trainer.jobs.run_tool import run_tool
 
     redact_streams()
-    return run_job(folder, resume=resume, own_process=True, begun=lambda: _stop_on_signals(folder))
+    if folder.told()["kind"] == TRAIN:
+        return run_job(folder, resume=resume, own_process=True, begun=lambda: _stop_on_signals(folder))
+    _stop_on_signals(folder)
+    return run_tool(folder, resume=resume, listen=(lambda _event: None) if quiet else None)
 
 
 def _stop_on_signals(folder: JobFolder) -> None:
@@ -222,6 +227,20 @@ def extract(
     from trainer.tools.extract import extract as write
 
     print(write(lora, rank, output))
+
+
+@app.command(
+    "tool",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def tool_(
+    words: Annotated[list[str] | None, typer.Argument(metavar="NAME …", help="A tool, its settings.")] = None,
+) -> None:
+    """Use a tool on pictures or LoRA files: prepare, merge, resize, verify …; without a name: list them."""
+    from trainer.jobs.tool_command import command
+
+    raise typer.Exit(command(words or [], language(), _run))
 
 
 @app.command("try")

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 Level = Literal["info", "warning", "error"]
-PhaseName = Literal["start", "load_model", "read_images", "cache_latents", "train", "sample", "save", "end"]
+PhaseName = Literal[
+    "start", "load_model", "read_images", "cache_latents", "train", "sample", "save", "end", "work"
+]
+"""What a process is busy with; "work" is a tool's."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,11 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
-Widget = Literal["", "model", "file", "folder", "rate", "percent", "lines", "blocks", "secret", "hidden"]
+Widget = Literal[
+    "", "model", "file", "folder", "rate", "percent", "lines", "blocks", "secret", "hidden",
+    "lora", "picture", "shares", "new_file", "new_model", "new_folder",
+]  # fmt: skip
+"""The last six are the tools': a LoRA file, a picture, LoRA files with strengths, and what is written."""
 SET = "*"
 """In `Spec.matters`: the other setting is on, no blank text and not zero (a blank number counts)."""
 Derived = Mapping[str, Callable[[Mapping[str, Any]], Any]]
@@ -155,8 +159,10 @@ Values = TypeVar("Values", bound=Form)
 class Schema(Mapping[str, Setting], Generic[Values]):
     """A form as a value: its settings by key, and what they have to do with each other."""
 
-    def __init__(self, form: type[Values], derived: Derived | None = None) -> None:
+    def __init__(self, form: type[Values], derived: Derived | None = None, name: str = "") -> None:
+        """`name`: the tool whose form it is; blank for training."""
         self.form = form
+        self.name = name
         self.derived = derived or {}
         self._settings = settings_of(form)
 
@@ -179,6 +185,10 @@ class Schema(Mapping[str, Setting], Generic[Values]):
     def __hash__(self) -> int:
         """By the form."""
         return hash(self.form)
+
+    def told(self, key: str, table: Mapping[str, Any]) -> dict[str, Any]:
+        """What a table of texts says under a key; a tool may say it in its own words, under "tool.key"."""
+        return table.get(f"{self.name}.{key}", table.get(key, {}))
 
     def read(self, values: Mapping[str, Any]) -> Values:
         """The form's values. Raises as `Form.from_flat`."""

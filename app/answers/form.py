@@ -113,6 +113,8 @@ class FormAnswers:
             job = self.store.get(str(request["job"]))
             if job is None:
                 raise UserError("page.no_job")
+            if job.tool:
+                return {"tool": job.kind, "values": form.shown_values(job.settings(), job.tool.schema)}
             values = form.shown_values(job.settings())
             return {"values": values, "path": "", "name": job.name, "carried": {}, "report": None}
         may_read = preset_files.may_read(self.roots)

@@ -55,9 +55,10 @@ class RunAnswers:
         return {"done": True}
 
     @question
-    def jobs(self, _request: Request) -> Answer:
+    def jobs(self, request: Request) -> Answer:
         """All runs, newest first, a line each."""
-        return {"jobs": [glance(job) for job in self.store.jobs()]}
+        language = language_of(request.get("lang"))
+        return {"jobs": [glance(job, language) for job in self.store.jobs()]}
 
     @question
     def show(self, request: Request) -> Answer:

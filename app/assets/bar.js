@@ -6,7 +6,7 @@ function paintBar() {
   const bar = page.look?.bar;
   const train = $("[data-act=train]");
   const stop = $("[data-act=stop]");
-  const onRun = ["run", "jobs"].some((tab) => $(`#t-${tab}-button`)?.getAttribute("aria-selected") === "true");
+  const onRun = ["tools", "run", "jobs"].some((tab) => $(`#t-${tab}-button`)?.getAttribute("aria-selected") === "true");
   train.setAttribute("aria-disabled", String(!bar || bar.state !== "ready"));
   train.classList.toggle("p", !onRun);
   stop.setAttribute("aria-disabled", String(!busy()));

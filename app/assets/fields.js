@@ -205,8 +205,8 @@ function paintField(block, key) {
   box.replaceChildren(...problems.map((problem) => problemBox(problem)));
 }
 
-/** A problem in full, with its button. */
-function problemBox(problem) {
+/** A problem in full, with its button; `press` mends it. */
+function problemBox(problem, press = mend) {
   return el(
     "div",
     { class: problem.blocks ? "prob" : "prob w", role: problem.blocks ? "alert" : "note" },
@@ -217,20 +217,20 @@ function problemBox(problem) {
       el("p", {}, el("b", {}, rich(problem.what))),
       problem.why && el("p", {}, rich(problem.why)),
       !problem.button && problem.fix ? el("p", {}, rich(problem.fix)) : null,
-      problem.button && el("div", { class: "acts" }, fixButton(problem, problem.button)),
+      problem.button && el("div", { class: "acts" }, fixButton(problem, problem.button, press)),
       problem.does && el("p", { class: "or" }, w("or_by_hand"), rich(problem.fix)),
     ),
   );
 }
 
-function fixButton(problem, text) {
+function fixButton(problem, text, press) {
   return el(
     "button",
     {
       type: "button",
       class: problem.blocks ? "btn p s" : "btn s",
       title: problem.button,
-      onclick: () => mend(problem),
+      onclick: () => press(problem),
     },
     problem.blocks ? icon("check", true) : null,
     text,

@@ -124,6 +124,7 @@ async function loadPath(path) {
 async function useJob(job, changes = {}, key = "") {
   const answer = job && (await ask("load", { job }));
   if (!answer) return;
+  if (answer.tool) return useTool(answer.tool, answer.values);
   took({ ...answer, values: { ...answer.values, ...changes } });
   if (key) goTo(key);
   else openTab("training");

@@ -127,7 +127,7 @@ function showJobs(element) {
             "span",
             { style: "min-width:0" },
             el("b", { class: "ell" }, job.name),
-            el("span", { class: "sub sm" }, facts(job)),
+            el("span", { class: "sub sm" }, [job.tool, facts(job)].filter(Boolean).join(comma())),
           ),
           status(job),
         );
@@ -233,7 +233,7 @@ function showJobs(element) {
           tag("B"),
           b.name,
         )
-      : el("h2", {}, a.name);
+      : el("h2", {}, [a.tool, a.name].filter(Boolean).join(": "));
     const buttons = b
       ? [
           el("button", { class: "btn s", type: "button", onclick: () => useJob(a.id) }, w("jobs_use_a")),
@@ -281,7 +281,8 @@ function showJobs(element) {
         el(
           "div",
           { class: "stack" },
-          viewCard(w("samples"), w("by_step"), samples(a, b)),
+          a.tool ? null : viewCard(w("samples"), w("by_step"), samples(a, b)),
+          b ? null : findingsCard(a.outcome),
           b ? null : lossCard,
           !b && a.outcome?.try ? tryIt(a) : null,
           b ? null : viewCard(w("files"), "", files(a)),
@@ -290,7 +291,7 @@ function showJobs(element) {
         el(
           "div",
           { class: "stack" },
-          viewCard(b ? "" : w("jobs_settings"), b ? "" : base(), settings(b)),
+          viewCard(b ? "" : w("jobs_settings"), b || a.tool ? "" : base(), settings(b)),
           b ? lossCard : null,
         ),
       ),

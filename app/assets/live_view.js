@@ -11,6 +11,7 @@ function showRun(element) {
   let state = "none";
   let parts = null;
   let queue = "";
+  let tool = "";
   let drawn = "";
   let data = empty();
   let kept = [];
@@ -42,6 +43,7 @@ function showRun(element) {
     }
     const before = state;
     state = answer.state;
+    tool = answer.tool || "";
     Object.assign(cursor, { job: answer.job, key: answer.key });
     if (state === "none") return nothing();
     now = answer.now;
@@ -203,7 +205,11 @@ function showRun(element) {
       );
     }
     actions.push(
-      el("button", { class: "btn q2", type: "button", onclick: () => useJob(cursor.job) }, w("outcome.again")),
+      el(
+        "button",
+        { class: "btn q2", type: "button", onclick: () => useJob(cursor.job) },
+        w(outcome.tool ? "tools_again" : "outcome.again"),
+      ),
     );
     const facts = sentences(outcome.facts, outcome.why);
     const banner = el(
@@ -220,6 +226,7 @@ function showRun(element) {
     );
     const left = [],
       right = [];
+    if (outcome.tool) return toolEnded(v, outcome, banner);
     if (outcome.remedies?.length) left.push(...remedies(outcome));
     else if (outcome.fix || outcome.setting)
       left.push(
@@ -251,6 +258,22 @@ function showRun(element) {
         { class: "g2" },
         el("div", { class: "stack" }, left, v.logCard),
         el("div", { class: "stack" }, right, v.lossCard),
+      ),
+    ];
+  }
+  /** What a tool has made and found, or what is to be changed before it can. */
+  function toolEnded(v, outcome, banner) {
+    const change = outcome.fix ? viewCard(w("what_to_change"), "", el("p", { class: "fix" }, rich(outcome.fix))) : null;
+    const inside_ = outcome.lora?.rows ? [insideCard(outcome)] : [];
+    const works = outcome.lora?.readers ? [viewCard(w("works_with"), "", inside().verdicts(outcome.lora.readers))] : [];
+    const right = outcome.file ? [v.filesCard, ...works, ...inside_] : [];
+    return [
+      banner,
+      el(
+        "div",
+        { class: "g2" },
+        el("div", { class: "stack" }, change, findingsCard(outcome), v.logCard),
+        el("div", { class: "stack" }, v.queueCard, right),
       ),
     ];
   }
@@ -414,7 +437,8 @@ function showRun(element) {
   function top() {
     const v = view;
     if (!v.title) return;
-    set(v.sub, `${now.name}${comma()}${w("started_at", { time: time(now.started) })}`);
+    const name = [tool, now.name].filter(Boolean).join(": ");
+    set(v.sub, `${name}${comma()}${w("started_at", { time: time(now.started) })}`);
     set(v.title, runTitle());
     set(v.leftLabel, now.left === null ? "" : w("ready_in"));
     set(v.left, now.left === null ? "" : span(now.left));
@@ -451,6 +475,7 @@ function showRun(element) {
     phases(v);
   }
   function phases(v) {
+    if (tool) return;
     const before = now.phases.filter(([name]) => name !== "train" && name !== "start");
     const busyNow = state === "running" ? now.phase : "";
     const rows = before.map(([name, seconds]) =>
@@ -558,6 +583,8 @@ function showRun(element) {
     return { x: [step, ...rest.map(([at]) => at)], y: [rateNow, ...rest.map(([, value]) => value)] };
   }
   function samples() {
+    view.samplesCard.hidden = Boolean(tool);
+    if (tool) return;
     const key = JSON.stringify([parts.samples, parts.sample_steps, now.total, view.kind, root.clientWidth < 700]);
     if (key === drawn) return;
     drawn = key;

@@ -1,6 +1,6 @@
 // The job to look at: one question for all who show it (the bar, the live view), asked again and again.
 
-const run = { state: "none", job: "", now: null, queue: [], failures: 0 };
+const run = { state: "none", job: "", tool: "", now: null, queue: [], failures: 0 };
 const busy = () => run.state === "running" || run.state === "queued";
 /** The live view once it is there: {root, cursor, take(answer), away(text)}. Without it a glance will do. */
 let runView = null;
@@ -30,8 +30,8 @@ async function askRun() {
 }
 
 function hearRun(answer) {
-  const { state, job, now = null, queue } = answer;
-  Object.assign(run, { state, job, now, queue });
+  const { state, job, tool = "", now = null, queue } = answer;
+  Object.assign(run, { state, job, tool, now, queue });
   try {
     // A glance has no parts: the view that was mounted meanwhile asks for itself.
     if (runView && !answer.glance) runView.take(answer);
@@ -64,9 +64,9 @@ function filesChanged() {
 function runTitle() {
   const { state, now } = run;
   if (state === "queued") return w("phase.queued");
-  if (now.stopping) return w("phase.stopping");
+  if (now.stopping) return w(run.tool ? "phase.stopping_tool" : "phase.stopping");
   const values = { step: number(now.step), total: number(now.total), done: number(now.done), of: number(now.of) };
-  if (["cache_latents", "sample"].includes(now.phase)) values.total = number(now.of);
+  if (["cache_latents", "sample", "work"].includes(now.phase)) values.total = number(now.of);
   if (now.phase === "sample") values.done = number(Math.min(now.of, now.done + 1));
   return w(`phase.${now.phase}`, values) || now.phase;
 }

@@ -91,5 +91,12 @@ const sampleGrid = (root, steps, rows, latest, side = "132px") => {
 
 // A card's heading; what stands beside it is no part of its name.
 const cardHead = (title, note) => el("div", { class: "ch" }, el("h3", {}, title), note ? el("small", {}, note) : null);
+/** What a tool has told, as a card; null where it told nothing. */
+const findingsCard = (outcome) => {
+  const row = ([level, text]) =>
+    el("li", { class: level }, icon(level === "info" ? "info" : level === "error" ? "error" : "alert"), rich(text));
+  const { findings } = outcome || {};
+  return findings?.length ? viewCard(w("tools_found"), "", el("ul", { class: "findings" }, findings.map(row))) : null;
+};
 // A card of the views.
 const viewCard = (title, note, ...body) => el("section", { class: "card" }, title ? cardHead(title, note) : null, body);

@@ -126,4 +126,4 @@ new MutationObserver(() => {
   });
 }).observe(document.documentElement, { childList: true, subtree: true });
 
-window.atelier = { connect, useJob, heard, written, goTo, openTab, write, page, run, showRun, showJobs };
+window.atelier = { connect, useJob, heard, written, goTo, openTab, write, page, run, showRun, showJobs, showTools };

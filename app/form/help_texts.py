@@ -16,9 +16,9 @@ from trainer.settings import TRAINING
 PARTS = ("does", "usual", "too_much", "goes_with")
 
 
-def help_of(key: str, language: Language) -> dict[str, str]:
+def help_of(key: str, language: Language, schema: Schema[Any] = TRAINING) -> dict[str, str]:
     """The help of a setting: `meaning` (of the label, Japanese only) and PARTS."""
-    return texts(language).get("settings", {}).get(key, {})
+    return schema.told(key, texts(language)["tool_settings" if schema.name else "settings"])
 
 
 def fields(language: Language, schema: Schema[Any] = TRAINING) -> dict[str, dict[str, Any]]:
@@ -31,20 +31,20 @@ def fields(language: Language, schema: Schema[Any] = TRAINING) -> dict[str, dict
             "fold": fold_of(setting),
             "kind": setting.kind,
             "widget": setting.spec.widget,
-            "choices": choices(setting, language),
+            "choices": choices(setting, language, schema),
             "required": setting.spec.required,
             "placeholder": placeholder(setting, language),
             "default": default_text(setting, language),
-            "meaning": help_of(key, language).get("meaning", "") if language == "ja" else "",
-            "help": {part: help_of(key, language).get(part, "") for part in PARTS},
+            "meaning": help_of(key, language, schema).get("meaning", "") if language == "ja" else "",
+            "help": {part: help_of(key, language, schema).get(part, "") for part in PARTS},
         }
         for key, setting in schema.items()
     }
 
 
-def choices(setting: Setting, language: Language) -> list[dict[str, str]]:
+def choices(setting: Setting, language: Language, schema: Schema[Any] = TRAINING) -> list[dict[str, str]]:
     """The choices of a list, or the offered values of a free text, each with its words."""
-    told = texts(language)["choices"].get(setting.key, {})
+    told = schema.told(setting.key, texts(language)["tool_choices" if schema.name else "choices"])
     offered = [str(choice) for choice in setting.choices or setting.spec.suggestions]
     return [{"value": value, "words": told.get(value, "")} for value in offered]
 

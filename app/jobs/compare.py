@@ -9,9 +9,11 @@ from app.form import presets
 from app.jobs.live import sample_prompts, sample_row, short
 from app.jobs.outcome import files_of, outcome
 from app.jobs.store import Job, JobStore
+from app.jobs.tool_outcome import title_of
 from app.texts import word
 from trainer.messages import Language
-from trainer.settings import SETTINGS
+from trainer.schema import Schema
+from trainer.settings import SETTINGS, TRAINING
 
 POINTS = 400
 
@@ -27,22 +29,28 @@ def show_jobs(
     if not shown:
         return {"runs": [], "rows": [], "differ": 0, "settings": len(SETTINGS)}
     values = [job.settings() for job in shown]
+    tool = shown[-1].tool
+    schema = tool.schema if tool else TRAINING
     if len(values) == 1:
-        values.insert(0, base_settings(against, values[0]))
-    rows = setting_rows(values[0], values[1], language)
+        values.insert(0, _defaults(schema) if tool else base_settings(against, values[0]))
+    rows = setting_rows(values[0], values[1], language, schema)
     differing = [row for row in rows if row["differs"]]
     return {
         "runs": [detail(job, language) for job in shown],
         "rows": rows if everything else differing,
         "differ": len(differing),
-        "settings": len(SETTINGS),
-        "bases": [[card["name"], card["title"]] for card in presets.cards(language)],
+        "settings": len(schema),
+        "bases": [] if tool else [[card["name"], card["title"]] for card in presets.cards(language)],
     }
+
+
+def _defaults(schema: Schema[Any]) -> dict[str, Any]:
+    return {key: setting.default for key, setting in schema.items()}
 
 
 def base_settings(preset: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """What a run is compared with: the defaults, or a preset with the run's own paths and names."""
-    defaults = {key: setting.default for key, setting in SETTINGS.items()}
+    defaults = _defaults(TRAINING)
     if preset not in presets.names():
         return defaults
     values = presets.read(preset).settings.flat()
@@ -57,6 +65,7 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
     return {
         "id": job.id,
         "name": job.name,
+        "tool": title_of(job.kind, language),
         "state": state,
         "created": job.created,
         "seconds": round(record.elapsed(running=state == "running")),
@@ -75,11 +84,14 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
 
 
 def setting_rows(
-    left: Mapping[str, Any], right: Mapping[str, Any], language: Language
+    left: Mapping[str, Any],
+    right: Mapping[str, Any],
+    language: Language,
+    schema: Schema[Any] = TRAINING,
 ) -> list[dict[str, Any]]:
     """Every setting with its value on both sides, in words."""
     rows = []
-    for key, setting in SETTINGS.items():
+    for key, setting in schema.items():
         if setting.is_secret:
             continue
         a, b = left.get(key, setting.default), right.get(key, setting.default)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from app.jobs.record import JobRecord
 from app.jobs.store import Job
 from app.texts import base_name
+from trainer.files.job_folder import TRAIN
 
 LORA_ENDINGS = (".safetensors", ".ckpt", ".pt")
 MADE = re.compile(r"(?P<stem>.+)-rank\d+(-\d+)?\.safetensors")
@@ -33,12 +34,15 @@ def result_file(job: Job, record: JobRecord, name: str) -> Path | None:
     """A LoRA file of a job by its file name: one that the job says it wrote, or a smaller one
     taken out of it, in its Output folder.
     """
-    folder = Path(str(job.settings().get("output_dir") or "")).expanduser()
-    if not folder.is_absolute():
-        return None
-    own = (Path(file.path) for file in record.lora_files() if base_name(file.path) == name)
-    smaller = (path for path in made(job, record) if path.name == name)
-    found = next((inside(path, folder) for path in (*own, *smaller)), None)
+    own = [Path(file.path) for file in record.lora_files() if base_name(file.path) == name]
+    if job.kind != TRAIN:
+        found = inside(own[-1], own[-1].parent) if own else None
+    else:
+        folder = Path(str(job.settings().get("output_dir") or "")).expanduser()
+        if not folder.is_absolute():
+            return None
+        smaller = [path for path in made(job, record) if path.name == name]
+        found = next((inside(path, folder) for path in (*own, *smaller)), None)
     served = found and found.name.lower().endswith(LORA_ENDINGS) and job.store.may_use(found)
     return found if served else None
 

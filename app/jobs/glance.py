@@ -8,19 +8,22 @@ from typing import Any
 from urllib.parse import quote
 
 from app.jobs.store import Job
+from app.jobs.tool_outcome import title_of
 from trainer.events import Started, parse
+from trainer.messages import Language
 
 HEAD = 256 << 10
 
 
-def glance(job: Job) -> dict[str, Any]:
-    """{"id", "name", "state", "created", "seconds", "step", "total", "rank", "thumb", "resume"}."""
+def glance(job: Job, language: Language) -> dict[str, Any]:
+    """{"id", "name", "tool", "state", "created", "seconds", "step", "total", "rank", "thumb", "resume"}."""
     settings = job.settings()
     first, total = _beginning(job.folder.events_file)
     last = job.last_event()
     return {
         "id": job.id,
         "name": job.name,
+        "tool": title_of(job.kind, language),
         "state": job.state,
         "created": job.created,
         "seconds": round(last[0] - first) if last and first else 0,

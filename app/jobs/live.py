@@ -16,6 +16,7 @@ from app.form.look import curve as curve_of
 from app.jobs.outcome import files_of, outcome
 from app.jobs.record import JobRecord
 from app.jobs.store import Job, JobStore
+from app.jobs.tool_outcome import title_of
 from app.texts import base_name, language_of, log_line
 from trainer.errors import UserError
 from trainer.kohya import additional
@@ -39,6 +40,7 @@ def answer(store: JobStore, cursor: Mapping[str, Any]) -> dict[str, Any]:
         told: dict[str, Any] = {"boot": BOOT, "job": "", "state": "none"}
     else:
         told = at_a_glance(job) if cursor.get("glance") else summary(job, cursor)
+        told["tool"] = title_of(job.kind, language_of(cursor.get("lang")))
     told["queue"] = [{"id": other.id, "name": other.name} for other in store.queue()]
     return told
 

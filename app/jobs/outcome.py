@@ -11,9 +11,11 @@ from app.jobs import lora_card, remedies
 from app.jobs.files import made, result_url
 from app.jobs.record import JobRecord
 from app.jobs.store import Job
+from app.jobs.tool_outcome import tool_outcome
 from app.texts import base_name, duration, number, said, size, word
 from trainer.errors import UserError
 from trainer.events import Failed, Finished, Saved, Stopped
+from trainer.files.job_folder import TRAIN
 from trainer.messages import Language
 from trainer.plan.sample_prompts import SamplePrompt, prompts
 from trainer.settings import SETTINGS, family_key
@@ -23,12 +25,14 @@ KILLED = (-9, 137)
 
 
 def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict[str, Any] | None:
-    """The end in words, as plain data; None while the run has not ended.
+    """The end in words, as plain data; None while the run has not ended. Of a tool: see tool_outcome.
 
     Keys: kind, title, facts, why, fix, kept, setting {key, label}, remedies, memory, trace, file {name,
     size, url, path}, use (how to use the file), lora (what is inside), try (what "Try it" begins with),
     resume (step to continue from, or None).
     """
+    if job.kind != TRAIN:
+        return tool_outcome(job, record, state, language)
     if state in ("queued", "running"):
         return None
     end = record.end

@@ -15,8 +15,7 @@ from trainer.errors import UserError
 from trainer.files.paths import PATH_WIDGETS, clean_path
 from trainer.messages import Language
 from trainer.settings import SETTINGS
-
-PATHS = tuple(key for key, setting in SETTINGS.items() if setting.spec.widget in PATH_WIDGETS)
+from trainer.tools.places import NEW, READ
 
 
 def question(job: Job, language: Language) -> str:
@@ -29,8 +28,10 @@ def check(job: Job) -> None:
     if job.state in ("running", "queued"):
         raise UserError("page.remove_busy")
     folder = job.folder.path.resolve()
-    settings = job.settings()
-    theirs = [str(settings.get(key) or "") for key in PATHS]
+    schema = job.tool.schema if job.tool else SETTINGS
+    values = job.settings()
+    paths = [key for key, setting in schema.items() if setting.spec.widget in (*PATH_WIDGETS, *READ, *NEW)]
+    theirs = [str(values.get(key) or "") for key in paths]
     theirs += [file.path for file in job.record().lora_files()]
     for text in theirs:
         place = Path(clean_path(text)) if text else None

@@ -27,9 +27,11 @@ from app.jobs.record import ENDS, JobRecord
 from trainer.errors import UserError
 from trainer.events import EventLog, Failed, Saved, Step, Stopped, parse
 from trainer.files.identity import Identity
-from trainer.files.job_folder import PROJECT, JobFolder, find_state
+from trainer.files.job_folder import PROJECT, TRAIN, JobFolder, find_state
 from trainer.files.roots import Roots, is_link
-from trainer.settings import Settings
+from trainer.schema import Form
+from trainer.tools.table import TOOLS
+from trainer.tools.tool import Tool
 
 State = Literal["queued", "running", "finished", "stopped", "failed", "lost"]
 TRAINER = (sys.executable, "-m", "trainer")
@@ -136,9 +138,19 @@ class Job:
         return data if isinstance(data, dict) else {}
 
     @property
+    def kind(self) -> str:
+        """ "train", or the tool's name."""
+        return self.folder.told()["kind"]
+
+    @property
+    def tool(self) -> Tool | None:
+        """The tool whose job it is; None where it trains (or is of a tool that is not known here)."""
+        return TOOLS.get(self.kind)
+
+    @property
     def name(self) -> str:
-        """The "Model output name"."""
-        return str(self.settings().get("output_name") or self.id)
+        """The "Model output name", or what a tool makes."""
+        return self.folder.told()["name"] or str(self.settings().get("output_name") or self.id)
 
     @property
     def created(self) -> float:
@@ -149,8 +161,9 @@ class Job:
             return self.folder.path.stat().st_mtime
 
     def can_continue(self) -> bool:
-        """Whether there is a state to go on from."""
-        return bool(find_state(self.folder.safety_state)) and self.state in ("stopped", "failed", "lost")
+        """Whether there is something to go on from."""
+        kept = self.tool.resumes if self.tool else bool(find_state(self.folder.safety_state))
+        return kept and self.state in ("stopped", "failed", "lost")
 
     def stop(self) -> None:
         """Ask the trainer to finish its step, save and end; take a waiting job out of the line."""
@@ -257,10 +270,13 @@ class JobStore:
         waiting = [job for job in self.jobs() if job.queue_file.exists()]
         return sorted(waiting, key=lambda job: (_place(job), job.id))
 
-    def start(self, settings: Settings) -> Job:
-        """Put a new job in line; it begins at once if nothing runs. Raises UserError, OSError."""
+    def start(self, settings: Form, kind: str = TRAIN, name: str = "") -> Job:
+        """Put a new job in line; it begins at once if nothing runs. Raises UserError, OSError.
+
+        `kind`: "train", or the tool whose form `settings` is; `name`: what a tool's job is called.
+        """
         with self.lock():
-            job = Job(JobFolder.create(self.workspace, settings), self)
+            job = Job(JobFolder.create(self.workspace, settings, kind, name), self)
             self._enqueue(job, "job")
         self.tend()
         return job
@@ -272,7 +288,7 @@ class JobStore:
         """
         with self.lock():
             if job.state in ("stopped", "failed", "lost"):
-                if changes:
+                if changes and job.kind == TRAIN:
                     job.folder.write_settings(job.folder.settings().replace(**changes))
                 self._enqueue(job, "resume")
         self.tend()

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 SCRIPTS = (
     "toolkit", "core", "form", "fields", "header", "files", "help", "offer", "plan", "unet", "blocks",
-    "run", "bar", "chart", "samples", "inside", "try", "live_view", "jobs", "start",
+    "run", "bar", "chart", "samples", "inside", "try", "live_view", "jobs", "tool_fields",
+    "tools", "start",
 )  # fmt: skip
 STYLES = ("theme", "page", "fields", "parts")
 TITLE = "LoRA Atelier"
@@ -55,6 +56,8 @@ def build_page(store: JobStore, roots: Roots | None = None) -> gr.Blocks:
                     training_tab(components, i18n)
                 with gr.Tab(i18n("w.tab.advanced"), id="advanced", elem_id="t-advanced"):
                     advanced_tab(components, i18n)
+                with gr.Tab(i18n("w.tab.tools"), id="tools", elem_id="t-tools"):
+                    view("toolbox", "showTools", ("live", "try", "tools"))
                 with gr.Tab(i18n("w.tab.run"), id="run", elem_id="t-run"):
                     view("live", "showRun", ("live", "try", "inside"))
                 with gr.Tab(i18n("w.tab.jobs"), id="jobs", elem_id="t-jobs"):

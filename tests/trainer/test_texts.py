@@ -18,6 +18,7 @@ from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.messages import LANGUAGES, Language, Message, say, texts
 from trainer.settings import SETTINGS
 from trainer.tools import settings_doc
+from trainer.tools.table import TOOLS
 
 LONGEST = {"en": 300, "ja": 180}
 """Characters in a part of a help text: what fits into the page's rail without scrolling."""
@@ -28,6 +29,7 @@ JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龥]")
 BARE_VALUE = re.compile(r"[\w.+-]+。")
 """A usual value that needs no words: "256。"."""
 LABELS = {setting.spec.label for setting in SETTINGS.values()}
+TOOL_LABELS = {setting.spec.label for tool in TOOLS.values() for setting in tool.schema.values()}
 OFFERED = {
     key: [str(choice) for choice in setting.choices or setting.spec.suggestions]
     for key, setting in SETTINGS.items()
@@ -157,7 +159,8 @@ def test_messages_name_settings_by_their_label(language):
         if code.startswith(("settings_doc.", "kohya.")):  # headings; kohya_ss's own labels
             continue
         for part, text in parts.items():
-            assert {label for label in labels_named(text) if "{" not in label} <= LABELS, (code, part)
+            named = {label for label in labels_named(text) if "{" not in label}
+            assert named <= LABELS | TOOL_LABELS, (code, part)
 
 
 def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

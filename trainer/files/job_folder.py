@@ -21,9 +21,12 @@ from trainer.files.own_files import OwnFiles
 from trainer.files.paths import is_plain_name
 from trainer.files.state_folder import LARGEST_SEED, read_about
 from trainer.files.whole_file import write_whole
-from trainer.settings import Settings
+from trainer.schema import Form, Schema, Values
+from trainer.settings import TRAINING, Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
+TRAIN = "train"
+"""The kind of a job that trains; a tool's job has the tool's name."""
 PATIENCE = 10.0
 """Seconds to wait for a process that is about to end; readers of pictures outlive a killed one by five."""
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
@@ -63,9 +66,10 @@ class JobFolder:
     path: Path
 
     @classmethod
-    def create(cls, workspace: Path, settings: Settings) -> JobFolder:
-        """Make a new folder below <workspace>/jobs, named by time and output name."""
-        name = re.sub(r"[^\w.-]+", "_", settings.folders.output_name)[:60] or "lora"
+    def create(cls, workspace: Path, settings: Form, kind: str = TRAIN, name: str = "") -> JobFolder:
+        """Make a new folder below <workspace>/jobs, named by time and `name` (else the output name)."""
+        told = name or str(settings.flat().get("output_name") or "")
+        name = re.sub(r"[^\w.-]+", "_", told)[:60] or "lora"
         stamp = time.strftime("%Y%m%d-%H%M%S")
         for attempt in range(1000):
             path = workspace / "jobs" / (f"{stamp}-{name}" + (f"-{attempt + 1}" if attempt else ""))
@@ -74,9 +78,23 @@ class JobFolder:
             except FileExistsError:
                 continue
             folder = cls(path)
+            folder.write_json(folder.kind_file, {"kind": kind, "name": told})
             folder.write_settings(settings)
             return folder
         raise UserError("training.no_job_folder", path=str(workspace))
+
+    @property
+    def kind_file(self) -> Path:
+        """What the job is: {"kind": "train" or a tool's name, "name"}. Absent in jobs of earlier versions."""
+        return self.path / "job.json"
+
+    def told(self) -> dict[str, str]:
+        """What job.json says, and what its absence means."""
+        try:
+            data = json.loads(self.kind_file.read_text(encoding="utf-8"))
+            return {"kind": str(data["kind"]), "name": str(data.get("name") or "")}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return {"kind": TRAIN, "name": ""}
 
     @property
     def settings_file(self) -> Path:
@@ -167,12 +185,16 @@ class JobFolder:
 
     def settings(self) -> Settings:
         """The run's settings. Raises UserError where the file is missing or is none."""
+        return self.form(TRAINING)
+
+    def form(self, schema: Schema[Values]) -> Values:
+        """What the job was asked for. Raises UserError where the file is missing or is none."""
         try:
-            return Settings.from_flat(json.loads(self.settings_file.read_text(encoding="utf-8")))
+            return schema.read(json.loads(self.settings_file.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, RecursionError) as error:
             raise UserError("training.no_settings", path=str(self.settings_file)) from error
 
-    def write_settings(self, settings: Settings) -> None:
+    def write_settings(self, settings: Form) -> None:
         """Write settings.json, complete and without secrets."""
         self.write_json(self.settings_file, settings.flat())
 

@@ -38,7 +38,8 @@ def in_words(event: Event) -> str:
         case Notice():
             return str(say(Message(event.code, event.values)))
         case Saved():
-            return f"Saved {Path(event.path).name} ({_size(event.size)}) at step {event.step}"
+            at = f" at step {event.step}" if event.step else ""
+            return f"Saved {Path(event.path).name} ({_size(event.size)}){at}"
         case Removed():
             return f"Removed {Path(event.path).name}"
         case Sampled():
@@ -46,9 +47,10 @@ def in_words(event: Event) -> str:
         case Failed():
             return str(say(Message(event.code, event.values))) + (f"\n{event.trace}" if event.trace else "")
         case Stopped():
-            return f"Stopped at step {event.step}" + (f", saved {event.path}" if event.path else "")
+            at = f" at step {event.step}" if event.step else ""
+            return f"Stopped{at}" + (f", saved {event.path}" if event.path else "")
         case Finished():
-            return f"Finished after {event.step} steps: {event.path}"
+            return f"Finished after {event.step} steps: {event.path}" if event.step else "Done"
         case _:
             return ""
 

@@ -83,7 +83,7 @@ def run_job(
     except UserError as error:
         return _refused(error)
     except OSError as error:
-        return _cannot_begin(error)
+        return cannot_begin(error)
     try:
         if alone and resume and (done := folder.finished_file()):
             return _refused(UserError("training.job_finished", path=str(done)))
@@ -107,7 +107,7 @@ def _run(folder: JobFolder, rank: processes.Rank, *, resume: bool, own_process: 
             folder.write_own_process()
         emit = Teller(folder.event_log(), console.listener(), Lock(), secret_values(), rank.reports)
     except OSError as error:
-        return _cannot_begin(error)
+        return cannot_begin(error)
     early = EarlyStop(folder.stop_requested, lambda: _leave(folder, emit))
     if own_process:
         early.watch()
@@ -120,7 +120,7 @@ def _run(folder: JobFolder, rank: processes.Rank, *, resume: bool, own_process: 
         if error.message.code == "training.process_lost" and folder.stop_requested():
             last, code = _stopped_early(folder), STOPPED  # another process saw Stop first
     except Exception as error:  # noqa: BLE001  # the last line of defence: the page must learn of every end
-        last, code = _explain(error)
+        last, code = explain(error)
     early.over()
     emit.last(last)
     if isinstance(last, Finished) and rank.number == 0:
@@ -134,9 +134,9 @@ def _refused(error: UserError) -> int:
     return USER
 
 
-def _cannot_begin(error: OSError) -> int:
+def cannot_begin(error: OSError) -> int:
     """The job's folder cannot be written: only the terminal can be told."""
-    failed, code = _explain(error)
+    failed, code = explain(error)
     print(console.in_words(failed), file=sys.stderr)
     return code
 
@@ -169,7 +169,7 @@ def _run_together(folder: JobFolder, machine: Machine, resume: bool) -> int:
     try:
         folder.write_own_process()
     except OSError as error:
-        return _cannot_begin(error)
+        return cannot_begin(error)
     before = folder.events_file.stat().st_size if folder.events_file.exists() else 0
     launch = read_launch_arguments(machine)
     words = [sys.executable, "-m", "trainer", "resume" if resume else "job", str(folder.path.resolve())]
@@ -254,7 +254,7 @@ def _state_to_begin_in(folder: JobFolder, settings: Settings, checked: check.Che
     return None
 
 
-def _explain(error: Exception) -> tuple[Failed, int]:
+def explain(error: Exception) -> tuple[Failed, int]:
     """The known ways to fail, in words; anything else is our bug and keeps its traceback."""
     trace = "".join(traceback.format_exception(error))
     if type(error).__module__ == "torch._dynamo.exc":

@@ -192,11 +192,11 @@ def _links(settings: Settings, roots: Roots) -> Iterator[Problem]:
     for named in _dataset_places(settings):
         used += [("dataset_config", place) for place in lookups(named)]
     for key, place in used:
-        for link in _leading_out(place, DEPTH.get(key, DEEPEST), roots):
+        for link in links_out(place, DEPTH.get(key, DEEPEST), roots):
             yield _outside(key, str(link), roots, _cleared(key), "preflight.outside_link")
 
 
-def _leading_out(folder: Path, depth: int, roots: Roots) -> Iterator[Path]:
+def links_out(folder: Path, depth: int, roots: Roots) -> Iterator[Path]:
     """The links in a folder, and in those below it, that lead out."""
     if not depth:
         return
@@ -209,7 +209,7 @@ def _leading_out(folder: Path, depth: int, roots: Roots) -> Iterator[Path]:
         if is_link(entry) and roots.place(entry.path) is None:
             yield Path(entry.path)
         elif _is_folder(entry):
-            yield from _leading_out(Path(entry.path), depth - 1, roots)
+            yield from links_out(Path(entry.path), depth - 1, roots)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,0 +1,97 @@
+"""Questions of the Tools tab: the tools and their forms, a look at one, its start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.answers.question import Answer, Request, question
+from app.form import help_texts
+from app.form import values as form
+from app.form.marks import idle, problem_json
+from app.jobs.store import JobStore
+from app.paths import Roots
+from app.texts import language_of
+from trainer.errors import UserError
+from trainer.messages import Language, say, texts
+from trainer.schema import Form
+from trainer.tools import checks
+from trainer.tools.table import TOOLS
+from trainer.tools.tool import Tool
+
+MOST_LINES = 500
+"""Of a preview; the rest is counted."""
+
+
+class ToolAnswers:
+    """Questions about the tools of one workspace. `roots`: the folders that they may use."""
+
+    def __init__(self, store: JobStore, roots: Roots | None = None) -> None:
+        self.store = store
+        self.roots = roots
+
+    @question
+    def tools(self, request: Request) -> Answer:
+        """Every tool with its words and its form."""
+        language = language_of(request.get("lang"))
+        return {"tools": [_card(tool, language) for tool in TOOLS.values()]}
+
+    @question
+    def tool_look(self, request: Request) -> Answer:
+        """Marks and problems of a tool's form: {"tool", "values"}."""
+        tool, values = _tool(request), _values(request)
+        return self._look(tool, values, language_of(request.get("lang")))[1]
+
+    @question
+    def tool_start(self, request: Request) -> Answer:
+        """Put a tool's job in line; a form that cannot run comes back with its look."""
+        tool, values = _tool(request), _values(request)
+        settings, seen = self._look(tool, values, language_of(request.get("lang")))
+        if settings is None:
+            return {"look": seen}
+        job = self.store.start(settings, tool.name, checks.job_name(tool, settings))
+        return {"job": {"id": job.id, "state": job.state}}
+
+    @question
+    def tool_preview(self, request: Request) -> Answer:
+        """What a tool would do, line by line."""
+        tool, values, language = _tool(request), _values(request), language_of(request.get("lang"))
+        settings, seen = self._look(tool, values, language)
+        if settings is None or tool.preview is None:
+            return {"look": seen}
+        lines = [say(message, language).what for message in tool.preview(settings)]
+        return {"lines": lines[:MOST_LINES], "more": max(0, len(lines) - MOST_LINES)}
+
+    def _look(self, tool: Tool, values: Mapping[str, Any], language: Language) -> tuple[Form | None, Answer]:
+        settings, problems = checks.check_values(tool, values, self.roots)
+        return settings, {
+            "problems": [problem_json(problem, values, language, tool.schema) for problem in problems],
+            "idle": idle(values, language, tool.schema),
+            "changed": form.changed(values, tool.schema),
+        }
+
+
+def _tool(request: Request) -> Tool:
+    name = str(request.get("tool"))
+    if name not in TOOLS:
+        raise UserError("tools.unknown", name=name[:60])
+    return TOOLS[name]
+
+
+def _values(request: Request) -> dict[str, Any]:
+    values = request.get("values")
+    return dict(values) if isinstance(values, dict) else {}
+
+
+def _card(tool: Tool, language: Language) -> dict[str, Any]:
+    told, groups = texts(language)["tools"][tool.name], texts(language)["tool_groups"]
+    used = dict.fromkeys(setting.spec.group for setting in tool.schema.values())
+    return {
+        "name": tool.name,
+        **told,
+        "group": tool.group,
+        "groups": [{"name": group, "title": groups[group]} for group in used],
+        "fields": help_texts.fields(language, tool.schema),
+        "defaults": form.shown_values({}, tool.schema),
+        "preview": tool.preview is not None,
+    }

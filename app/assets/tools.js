@@ -1,0 +1,198 @@
+// The Tools tab: a list of tools, and the form of the chosen one, built from its schema (app/answers/tools.py).
+
+/** The tools once they are known, and what stands in their forms; kept in this browser. */
+const toolbox = { tools: [], chosen: "", values: kept("atelier_tools") };
+/** Opens a tool with values, once the tab is there. */
+let openTool = (name, values) => {
+  toolbox.chosen = name;
+  toolbox.values[name] = values;
+};
+
+/** What this browser has kept under a name; {} where it keeps nothing. */
+function kept(name) {
+  try {
+    return JSON.parse(localStorage.getItem(name)) || {};
+  } catch {
+    return {};
+  }
+}
+function keepTools() {
+  try {
+    localStorage.setItem("atelier_tools", JSON.stringify(toolbox.values));
+  } catch {
+    /* a private window keeps nothing */
+  }
+}
+
+/** A tool's tab with the settings of one of its jobs. */
+async function useTool(name, values) {
+  openTool(name, values);
+  keepTools();
+  await openTab("tools");
+}
+
+/** Called when Gradio has mounted the Tools tab. */
+async function showTools(element) {
+  const root = $(".la-toolbox", element) || element;
+  if (root.dataset.up) return;
+  root.dataset.up = "1";
+  while (!page.server) await rest(50);
+  const answer = await ask("tools");
+  if (!answer) return;
+  toolbox.tools = answer.tools;
+  const list = el("nav", { "aria-label": w("tools") });
+  const place = el("div");
+  root.replaceChildren(el("div", { class: "toolbox" }, list, place));
+  let form = null;
+  const byName = (name) => toolbox.tools.find((tool) => tool.name === name);
+  const paintList = () => list.replaceChildren(...toolGroups(toolbox.tools, choose));
+  function choose(name) {
+    toolbox.chosen = byName(name) ? name : toolbox.tools[0].name;
+    paintList();
+    const tool = byName(toolbox.chosen);
+    form = toolForm(tool, { ...tool.defaults, ...toolbox.values[tool.name] });
+    place.replaceChildren(form.root);
+  }
+  openTool = (name, values) => {
+    toolbox.values[name] = values;
+    choose(name);
+  };
+  choose(toolbox.chosen);
+  new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && form?.look()).observe(root);
+}
+
+function toolGroups(tools, choose) {
+  return ["pictures", "lora"].flatMap((group) => {
+    const members = tools.filter((tool) => tool.group === group);
+    if (!members.length) return [];
+    const rows = members.map((tool) =>
+      el(
+        "li",
+        {},
+        el(
+          "button",
+          {
+            type: "button",
+            "data-tool": tool.name,
+            "aria-current": tool.name === toolbox.chosen ? "true" : null,
+            onclick: () => choose(tool.name),
+          },
+          tool.title,
+        ),
+      ),
+    );
+    return [el("h3", {}, w(group === "lora" ? "tools_lora" : "tools_pictures")), el("ul", {}, rows)];
+  });
+}
+
+/** A tool's form: {root, look()}. Every change is looked at by the server, as the training form is. */
+function toolForm(tool, values) {
+  const fields = {};
+  const said = el("div", { class: "tsaid", role: "status", "aria-live": "polite" });
+  const listed = el("div");
+  let timer = 0;
+  let turn = 0;
+
+  function changed(key, value) {
+    values[key] = value;
+    toolbox.values[tool.name] = values;
+    keepTools();
+    clearTimeout(timer);
+    timer = setTimeout(look, 200);
+  }
+  function write(changes) {
+    for (const [key, value] of Object.entries(changes)) {
+      fields[key].write(value);
+      changed(key, value);
+    }
+  }
+  async function look() {
+    clearTimeout(timer);
+    const mine = ++turn;
+    const answer = await ask("tool_look", { tool: tool.name, values });
+    if (answer && mine === turn) paintLook(answer);
+    return answer;
+  }
+  function paintLook(answer) {
+    for (const [key, field] of Object.entries(fields)) {
+      const problems = answer.problems.filter((problem) => problem.setting === key);
+      field.paint(answer.idle[key], problems, write);
+    }
+    const loose = answer.problems.filter((problem) => !fields[problem.setting]);
+    const blank = answer.problems.filter((problem) => problem.missing).map((problem) => problem.label);
+    said.replaceChildren(
+      ...loose.map((problem) => problemBox(problem)),
+      blank.length ? el("p", { class: "sub" }, w("tools_blank", { names: blank.join(comma()) })) : "",
+    );
+  }
+  /** Puts the cursor into the first field that stops the tool. */
+  function toProblem(answer) {
+    paintLook(answer);
+    const first = answer.problems.find((problem) => problem.blocks && fields[problem.setting]);
+    if (first) $("input, select, textarea", fields[first.setting].root)?.focus();
+  }
+  async function start(event) {
+    event.preventDefault();
+    const answer = await ask("tool_start", { tool: tool.name, values });
+    if (!answer) return;
+    if (answer.look) return toProblem(answer.look);
+    await openTab("run");
+    askRun();
+  }
+  async function preview() {
+    const answer = await ask("tool_preview", { tool: tool.name, values }, 120_000);
+    if (!answer) return;
+    if (answer.look) return toProblem(answer.look);
+    const more = answer.more ? el("p", { class: "sub" }, w("more", { count: number(answer.more) })) : null;
+    listed.replaceChildren(
+      viewCard(
+        w("tools_would"),
+        "",
+        el(
+          "ul",
+          { class: "tlist" },
+          answer.lines.map((line) => el("li", {}, line)),
+        ),
+        more,
+      ),
+    );
+  }
+  const sections = tool.groups.map((group) => {
+    const keys = Object.keys(tool.fields).filter((key) => tool.fields[key].group === group.name);
+    for (const key of keys) fields[key] = toolField(tool, key, values[key], (value) => changed(key, value));
+    return el(
+      "section",
+      {},
+      el("h3", {}, group.title),
+      el(
+        "div",
+        { class: "tform" },
+        keys.map((key) => fields[key].root),
+      ),
+    );
+  });
+  const buttons = el(
+    "div",
+    { class: "row" },
+    el("button", { type: "submit", class: "btn p lg" }, icon("play"), tool.act),
+    tool.preview ? el("button", { type: "button", class: "btn lg", onclick: preview }, w("tools_preview")) : null,
+    el(
+      "button",
+      { type: "button", class: "btn q2", onclick: () => write(tool.defaults) },
+      icon("reset", true),
+      w("tools_reset"),
+    ),
+  );
+  const root = el(
+    "form",
+    { onsubmit: start, novalidate: true, "data-form": tool.name, autocomplete: "off" },
+    el("h2", {}, tool.title),
+    el("p", { class: "sub" }, rich(tool.about)),
+    sections,
+    said,
+    buttons,
+    listed,
+  );
+  look();
+  return { root, look };
+}

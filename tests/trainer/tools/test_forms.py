@@ -1,0 +1,164 @@
+"""Every tool's form: words in both languages, and what stands in its way is told with a fix."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainer.tools.made import lora, tensors
+from trainer.files.roots import Roots
+from trainer.messages import LANGUAGES, texts
+from trainer.tools.checks import check_values
+from trainer.tools.places import NEW
+from trainer.tools.table import TOOLS
+
+JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龥]")
+languages = pytest.mark.parametrize("language", LANGUAGES)
+tools = pytest.mark.parametrize("tool", TOOLS.values(), ids=list(TOOLS))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return lora(tmp_path / "a.safetensors", tensors(8, 4))
+
+
+def codes(name: str, roots: Roots | None = None, **values: object) -> dict[str, list[str]]:
+    """Setting -> codes of its problems."""
+    found: dict[str, list[str]] = {}
+    for problem in check_values(TOOLS[name], values, roots)[1]:
+        found.setdefault(problem.setting, []).append(problem.code)
+    return found
+
+
+def fix(name: str, key: str, **values: object) -> object:
+    problems = check_values(TOOLS[name], values)[1]
+    return next((problem.fix or {})[key] for problem in problems if problem.setting == key)
+
+
+@languages
+@tools
+def test_a_tool_has_its_words(language, tool):
+    told = texts(language)
+    assert [*told["tools"][tool.name]] == ["title", "about", "act"]
+    for key, setting in tool.schema.items():
+        help_ = tool.schema.told(key, told["tool_settings"])
+        assert help_["does"], key
+        assert bool(JAPANESE.search(help_["does"])) == (language == "ja"), key
+        assert ("meaning" in help_) == (language == "ja"), key
+        assert set(help_) <= {"meaning", "does", "usual", "too_much", "goes_with"}, key
+        assert setting.spec.group in told["tool_groups"]
+        words = tool.schema.told(key, told["tool_choices"])
+        assert [*words] == [str(choice) for choice in setting.choices or setting.spec.suggestions], key
+        assert all(words.values()), key
+
+
+@languages
+def test_no_word_is_left_over(language):
+    told = texts(language)
+    assert set(told["tools"]) == set(TOOLS)
+    used = {key for tool in TOOLS.values() for key in tool.schema}
+    own = {f"{tool.name}.{key}" for tool in TOOLS.values() for key in tool.schema}
+    for kind in ("tool_settings", "tool_choices"):
+        assert set(told[kind]) <= used | own
+        for key in used & set(told[kind]):  # some tool says it in these words
+            assert any(
+                key in tool.schema and f"{tool.name}.{key}" not in told[kind] for tool in TOOLS.values()
+            ), key
+
+
+def test_both_languages_say_as_much():
+    english, japanese = (texts(language)["tool_settings"] for language in LANGUAGES)
+    assert set(english) == set(japanese)
+    for key, parts in english.items():
+        assert {*parts} == {*japanese[key]} - {"meaning"}, key
+
+
+@tools
+def test_a_blank_form_says_what_is_missing(tool):
+    form, problems = check_values(tool, {})
+    assert form is None
+    required = {key for key, setting in tool.schema.items() if setting.spec.required}
+    assert {problem.setting for problem in problems if problem.blocks} == required
+    assert {problem.code for problem in problems if problem.blocks} == {"tools.blank"}
+
+
+def test_a_free_name_beside_the_file_is_proposed(file: Path):
+    proposed = fix("resize", "output", lora=str(file))
+    assert proposed == str(file.with_name("a-resized.safetensors"))
+    file.with_name("a-resized.safetensors").touch()
+    assert fix("resize", "output", lora=str(file)) == str(file.with_name("a-resized-2.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ("gone.safetensors", "tools.missing"),
+        (".", "tools.no_file"),
+        ("note.txt", "tools.ending"),
+        ("\0", "tools.missing"),
+    ],
+)
+def test_what_is_read_must_be_there_and_of_its_kind(tmp_path: Path, wrong: str, code: str):
+    (tmp_path / "note.txt").touch()
+    assert codes("verify", lora=f"{tmp_path}/{wrong}") == {"lora": [code]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "mended"),
+    [
+        ("a.safetensors", "tools.exists", "a-2.safetensors"),
+        ("A.SAFETENSORS/x.safetensors", "tools.no_place", None),
+        ("small", "tools.ending_new", "small.safetensors"),
+        ("small.ckpt", "tools.ending_new", "small.ckpt.safetensors"),
+    ],
+)
+def test_what_is_written_needs_a_free_name(file: Path, wrong: str, code: str, mended: str | None):
+    name = wrong.replace("A.SAFETENSORS", file.name)
+    values: dict[str, Any] = {"lora": str(file), "output": str(file.parent / name)}
+    assert codes("resize", **values) == {"output": [code]}
+    if mended:
+        assert fix("resize", "output", **values) == str(file.parent / mended)
+
+
+def test_a_relative_name_is_refused(file: Path):
+    assert codes("resize", lora=str(file), output="small.safetensors") == {"output": ["tools.relative"]}
+
+
+def test_pasted_paths_are_cleaned(file: Path):
+    form, _ = check_values(TOOLS["verify"], {"lora": f' "{file}" '})
+    assert form is not None
+    assert form.get("lora") == str(file)
+
+
+@pytest.mark.parametrize("key", ["lora", "output"])
+def test_behind_listen_every_place_lies_in_the_folders(file: Path, tmp_path: Path, key: str):
+    inside = tmp_path / "mine"
+    inside.mkdir()
+    mine = lora(inside / "b.safetensors", tensors(4, 4))
+    values: dict[str, Any] = {"lora": str(mine), "output": str(inside / "c.safetensors")}
+    roots = Roots((inside.resolve(),), strict=True)
+    assert codes("resize", roots, **values) == {}
+    outside = {"lora": str(file), "output": str(tmp_path / "c.safetensors")}
+    assert codes("resize", roots, **{**values, key: outside[key]}) == {key: ["preflight.outside"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "code", "mended"),
+    [
+        ("ratio of values", 1, "tools.ratio_small", 10.0),
+        ("share of the sum", 1.5, "tools.share_large", 0.9),
+        ("share of the energy", 90, "tools.share_large", 0.9),
+    ],
+)
+def test_a_target_that_no_rule_can_mean(file: Path, method: str, target: float, code: str, mended: float):
+    values = {"lora": str(file), "output": f"{file.parent}/o.safetensors", "method": method, "target": target}
+    assert codes("resize", **values) == {"target": [code]}
+    assert fix("resize", "target", **values) == mended
+
+
+@tools
+def test_a_tool_that_writes_proposes_a_name(tool):
+    assert bool(tool.suffix) == any(setting.spec.widget in NEW for setting in tool.schema.values())

@@ -1,0 +1,64 @@
+"""Runs one tool's job: from its folder to its last event, whatever happens in between."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Lock
+
+from trainer.errors import StopRequested, UserError, is_out_of_memory
+from trainer.events import Event, Failed, Finished, Phase, Stopped
+from trainer.files.job_folder import JobFolder
+from trainer.files.redact import secret_values
+from trainer.files.roots import Roots
+from trainer.jobs import console
+from trainer.jobs.quiet import quiet_libraries
+from trainer.jobs.run import DONE, STOPPED, USER, Teller, cannot_begin, explain
+from trainer.tools.checks import require
+from trainer.tools.table import TOOLS
+from trainer.tools.tool import Tool, Work
+
+
+def run_tool(folder: JobFolder, *, resume: bool = False, listen: console.Listener | None = None) -> int:
+    """Do what a tool's job asks for; returns the exit code. Every end is an event in the folder.
+
+    `listen` hears each event (default: it is printed).
+    """
+    try:
+        folder.write_own_process()
+        emit = Teller(folder.event_log(), listen or console.listener(), Lock(), secret_values())
+    except OSError as error:
+        return cannot_begin(error)
+    try:
+        last, code = _worked(folder, emit, resume), DONE
+    except (StopRequested, KeyboardInterrupt):
+        last, code = Stopped(0), STOPPED
+    except UserError as error:
+        last, code = Failed(error.message.code, error.message.values, error.setting), USER
+    except Exception as error:  # noqa: BLE001  # the last line of defence: the page must learn of every end
+        last, code = _explained(error)
+    emit.last(last)
+    return code
+
+
+def _explained(error: Exception) -> tuple[Failed, int]:
+    """As of a training, but for what only a training has: batch size, Output folder."""
+    failed, code = explain(error)
+    if is_out_of_memory(error):
+        return Failed("tools.out_of_memory", trace=failed.trace), USER
+    return replace(failed, setting=""), code
+
+
+def _worked(folder: JobFolder, emit: Teller, resume: bool) -> Event:
+    emit(Phase("start"))
+    tool = _tool(folder)
+    form = require(tool, folder.form(tool.schema), Roots.of_environment())
+    quiet_libraries()
+    result = tool.run(form, Work(emit, folder.stop_requested, folder.path, resume))
+    return Finished(0, str(result) if result else "")
+
+
+def _tool(folder: JobFolder) -> Tool:
+    kind = folder.told()["kind"]
+    if kind not in TOOLS:
+        raise UserError("tools.unknown", name=kind[:60])
+    return TOOLS[kind]

@@ -1,0 +1,92 @@
+"""The tool "Resize"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from trainer.problems import Problem, block
+from trainer.schema import Form, Schema, Section, Spec
+from trainer.tools.blocks import block_of
+from trainer.tools.forms.shared import ConvRank, Lora, Output, Precision, Rank
+from trainer.tools.resize import Resized, resize
+from trainer.tools.tool import Tool, Work
+
+if TYPE_CHECKING:
+    from trainer.network.weights import RankRule
+
+RULES: dict[str, RankRule] = {
+    "fixed rank": "fixed", "ratio of values": "sv_ratio", "share of the sum": "sv_cumulative",
+    "share of the energy": "sv_fro",
+}  # fmt: skip
+"""How the rank is chosen -> its name in kohya's tool."""
+DYNAMIC = ("ratio of values", "share of the sum", "share of the energy")
+
+
+class Files(Section):
+    """What is read and written."""
+
+    lora: Lora = ""
+    output: Output = ""
+
+
+class How(Section):
+    """How small it becomes."""
+
+    method: Annotated[
+        Literal["fixed rank", "ratio of values", "share of the sum", "share of the energy"],
+        Spec("Choose the rank by", "tools", "how"),
+    ] = "fixed rank"
+    target: Annotated[
+        float, Field(gt=0, le=1000), Spec("Target", "tools", "how", matters={"method": DYNAMIC})
+    ] = 0.9
+    rank: Rank = 8
+    conv_rank: ConvRank = 0
+    precision: Precision = "fp16"
+
+
+class Resize(Form):
+    """A LoRA at another rank."""
+
+    files: Files = Files()
+    how: How = How()
+
+
+def _check(form: Resize) -> Iterator[Problem]:
+    method, target = form.how.method, form.how.target
+    if method == "ratio of values" and target <= 1:
+        yield block("target", "tools.ratio_small", {"target": 10.0}, target=f"{target:g}")
+    if method.startswith("share") and target > 1:
+        yield block("target", "tools.share_large", {"target": 0.9}, target=f"{target:g}")
+
+
+def _run(form: Resize, work: Work) -> Path:
+    how, output = form.how, Path(form.files.output)
+    rule = RULES[how.method]
+    told = resize(
+        Path(form.files.lora), output, how.rank, how.conv_rank, rule, how.target, how.precision, work.report
+    )
+    for name, modules in _by_block(told).items():
+        kept = sum(one.kept for one in modules) / len(modules)
+        work.tell("tools.resized", block=name, old=_range(one.old_rank for one in modules),
+                  rank=_range(one.rank for one in modules), lost=f"{1 - kept:.1%}")  # fmt: skip
+    return work.saved(output)
+
+
+def _by_block(told: Sequence[Resized]) -> dict[str, list[Resized]]:
+    blocks: dict[str, list[Resized]] = {}
+    for one in told:
+        blocks.setdefault(block_of(one.module), []).append(one)
+    return blocks
+
+
+def _range(ranks: Iterator[int]) -> str:
+    """ "8", or "4-32" where they differ; a type without factors has none."""
+    found = sorted(set(ranks))
+    return str(found[0] or "-") if len(found) == 1 else f"{found[0]}-{found[-1]}"
+
+
+RESIZE = Tool("resize", "lora", Schema(Resize, name="resize"), _run, _check, "resized")
