@@ -34,8 +34,8 @@ def codes(name: str, roots: Roots | None = None, **values: object) -> dict[str, 
 
 
 def fix(name: str, key: str, **values: object) -> object:
-    problems = check_values(TOOLS[name], values)[1]
-    return next((problem.fix or {})[key] for problem in problems if problem.setting == key)
+    fixes = [problem.fix or {} for problem in check_values(TOOLS[name], values)[1]]
+    return next(one[key] for one in fixes if key in one)
 
 
 @languages
@@ -154,9 +154,83 @@ def test_behind_listen_every_place_lies_in_the_folders(file: Path, tmp_path: Pat
     ],
 )
 def test_a_target_that_no_rule_can_mean(file: Path, method: str, target: float, code: str, mended: float):
-    values = {"lora": str(file), "output": f"{file.parent}/o.safetensors", "method": method, "target": target}
+    values: dict[str, Any] = {
+        "lora": str(file),
+        "output": f"{file.parent}/o.safetensors",
+        "method": method,
+        "target": target,
+    }
     assert codes("resize", **values) == {"target": [code]}
     assert fix("resize", "target", **values) == mended
+
+
+def test_files_with_strengths_are_read(file: Path):
+    out = str(file.with_name("m.safetensors"))
+    for text in (str(file), f"{file}:0.8", f"\n '{file}' \n{file}:-.5\n", f"{file}:1"):
+        assert set(codes("merge", loras=text, output=out).get("loras", [])) <= {"tools.share_twice"}
+    assert codes("merge", loras=f"{file}:1e9", output=out) == {"loras": ["tools.missing"]}
+    assert codes("merge", loras=f"{file}:1000", output=out) == {"loras": ["tools.share"]}
+    assert codes("merge", loras=f"{file}:0", output=out) == {"loras": ["tools.share_zero"]}
+    assert codes("merge", loras=f"{file}\n{file}.gone", output=out)["loras"] == ["tools.missing"]
+
+
+def test_mixed_factors_need_one_rank(file: Path, tmp_path: Path):
+    other = lora(tmp_path / "b.safetensors", tensors(4, 4))
+    values: dict[str, Any] = {
+        "loras": f"{file}\n{other}",
+        "output": f"{tmp_path}/m.safetensors",
+        "method": "mixed factors",
+    }
+    assert codes("merge", **values) == {"method": ["tools.ranks_differ"]}
+    assert fix("merge", "method", **values) == "side by side"
+
+
+def test_extract_wants_two_models_that_are_files(root: Path, tmp_path: Path):
+    model = str(root / "presets" / "demo" / "model")
+    values: dict[str, Any] = {"tuned": model, "base": model, "output": f"{tmp_path}/o.safetensors"}
+    assert codes("extract", **values) == {"base": ["tools.one_file"]}
+    (tmp_path / "x.safetensors").write_bytes(b"x" * 99)
+    values["base"] = str(tmp_path / "x.safetensors")
+    assert codes("extract", **values) == {"base": ["tools.model_unreadable"]}
+
+
+def test_split_offers_the_ranks_of_the_file(tmp_path: Path):
+    module = "networks.dylora"
+    nested = lora(
+        tmp_path / "d.safetensors", tensors(8, 4), ss_network_module=module, ss_network_args='{"unit": "4"}'
+    )
+    values: dict[str, Any] = {"lora": str(nested), "output": f"{tmp_path}/s.safetensors", "rank": 6}
+    assert codes("split", **values) == {"rank": ["files.extract_rank"]}
+    assert fix("split", "rank", **values) == 4
+    plain = lora(tmp_path / "p.safetensors", tensors(8, 4), ss_network_module="networks.lora")
+    assert codes("split", **{**values, "lora": str(plain)}) == {"lora": ["files.no_dylora"]}
+
+
+def test_metadata_offers_what_the_file_says_and_wants_a_change(tmp_path: Path):
+    told = lora(tmp_path / "t.safetensors", tensors(4, 4), **{"modelspec.title": "Owl"})
+    values: dict[str, Any] = {"lora": str(told), "output": f"{tmp_path}/o.safetensors"}
+    found = codes("metadata", **values)
+    assert found == {"lora": ["tools.metadata_told"], "title": ["tools.metadata_nothing"]}
+    assert fix("metadata", "title", **values) == "Owl"
+    assert codes("metadata", **values, title="Owl 2") == {}
+    assert codes("metadata", **values, without_history=True) == {"lora": ["tools.metadata_told"]}
+
+
+def test_prepare_lists_all_before_it_does_anything(root: Path, tmp_path: Path):
+    pictures = root / "presets" / "demo" / "pictures" / "10_sks mascot"
+    values: dict[str, Any] = {"pictures": str(pictures), "output": f"{tmp_path}/t", "instance_prompt": "sks"}
+    form, problems = check_values(TOOLS["prepare"], {**values, "class_prompt": "owl"})
+    assert form is not None, problems
+    preview = TOOLS["prepare"].preview
+    assert preview is not None
+    listed = [message.code for message in preview(form)]
+    assert listed[0] == "tools.prepare_sum"
+    assert listed.count("tools.prepare_copy") >= 10
+    assert list(tmp_path.iterdir()) == []
+    wrong = codes("prepare", **{**values, "instance_prompt": "a/b"})
+    assert wrong == {"instance_prompt": ["tools.prepare_words"]}
+    without = codes("prepare", **{**values, "reg_pictures": str(tmp_path)})
+    assert without == {"reg_pictures": ["tools.prepare_no_pictures"]}
 
 
 @tools

@@ -1,0 +1,99 @@
+"""The tool "Merge LoRAs"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.files.safetensors_header import HeaderError, read_header
+from trainer.problems import Problem, block, hint
+from trainer.schema import Form, Schema, Section, Spec
+from trainer.tools.forms.shared import Loras, Output, Precision
+from trainer.tools.merge import Method, Share, merge
+from trainer.tools.shares import shares
+from trainer.tools.tool import Tool, Work
+
+METHODS: dict[str, Method] = {
+    "side by side": "exact", "closest of a rank": "svd", "mixed factors": "factors",
+}  # fmt: skip
+SVD = ("closest of a rank",)
+
+
+class Files(Section):
+    """What is read and written."""
+
+    loras: Loras = ""
+    output: Output = ""
+
+
+class How(Section):
+    """How they become one."""
+
+    method: Annotated[
+        Literal["side by side", "closest of a rank", "mixed factors"], Spec("Method", "tools", "how")
+    ] = "side by side"
+    rank: Annotated[
+        int, Field(ge=1, le=4096), Spec("Network Rank (Dimension)", "tools", "how", matters={"method": SVD})
+    ] = 32
+    conv_rank: Annotated[
+        int,
+        Field(ge=0, le=4096),
+        Spec("Convolution Rank (Dimension)", "tools", "how", matters={"method": SVD}),
+    ] = 0
+    precision: Precision = "fp16"
+
+
+class Merge(Form):
+    """Several LoRAs as one."""
+
+    files: Files = Files()
+    how: How = How()
+
+
+def _check(form: Merge) -> Iterator[Problem]:
+    found = shares(form.files.loras)
+    yield from check_shares(found)
+    ranks = {rank for one in found if form.how.method == "mixed factors" and (rank := _rank(one))}
+    if len(ranks) > 1:
+        told = ", ".join(map(str, sorted(ranks)))
+        yield block("method", "tools.ranks_differ", {"method": "side by side"}, ranks=told)
+
+
+def check_shares(found: list[Share]) -> Iterator[Problem]:
+    """Strengths that do nothing, and files that are named twice."""
+    for one in found:
+        if not one.strength:
+            yield hint("loras", "tools.share_zero", name=one.path.name)
+    names = [one.path for one in found]
+    for path in dict.fromkeys(path for path in names if names.count(path) > 1):
+        yield hint("loras", "tools.share_twice", name=path.name)
+
+
+def _rank(share: Share) -> int:
+    """By the header; 0 where it has none, or cannot be read."""
+    try:
+        entries = read_header(share.path).entries
+    except (HeaderError, OSError):
+        return 0
+    downs = (entry.shape[0] for name, entry in entries.items() if name.endswith("lora_down.weight"))
+    return max(downs, default=0)
+
+
+def _run(form: Merge, work: Work) -> Path:
+    how, output = form.how, Path(form.files.output)
+    found = shares(form.files.loras)
+    method = METHODS[how.method]
+    size = None
+    if method == "svd":
+        from trainer.network.weights import Size
+
+        size = Size(how.rank, how.conv_rank)
+    merge(found, output, method, size, how.precision, work.report)
+    work.tell("tools.merged", count=len(found))
+    return work.saved(output)
+
+
+MERGE = Tool("merge", "lora", Schema(Merge, name="merge"), _run, _check, "merged")

@@ -1,0 +1,88 @@
+"""The tool "Merge into a model"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from trainer.families.detect import read_model
+from trainer.families.facts import ModelUnreadableError
+from trainer.families.lora_family import lora_family
+from trainer.families.table import FAMILIES
+from trainer.files.safetensors_header import HeaderError, read_header
+from trainer.problems import Problem, block
+from trainer.schema import Form, Schema, Section, Spec
+from trainer.tools.forms.merge import check_shares
+from trainer.tools.forms.shared import Loras, StoredPrecision
+from trainer.tools.into_checkpoint import merge_into
+from trainer.tools.shares import shares
+from trainer.tools.tool import Tool, Work
+
+MOST_NAMES = 5
+
+
+class Files(Section):
+    """What is read and written."""
+
+    model: Annotated[str, Spec("Model", "tools", "files", "model", required=True)] = ""
+    loras: Loras = ""
+    output: Annotated[str, Spec("Save as", "tools", "files", "new_model", required=True)] = ""
+
+
+class How(Section):
+    """How it is stored."""
+
+    precision: Annotated[StoredPrecision, Spec("Save precision", "tools", "how")] = "as it is"
+
+
+class MergeInto(Form):
+    """A model with LoRAs in it."""
+
+    files: Files = Files()
+    how: How = How()
+
+
+def _check(form: MergeInto) -> Iterator[Problem]:
+    model, output = Path(form.files.model), Path(form.files.output)
+    yield from check_shares(shares(form.files.loras))
+    if model.is_file() and output.suffix.lower() != ".safetensors":
+        named = output.with_name(f"{output.name}.safetensors")
+        yield block("output", "tools.ending_new", {"output": str(named)}, label="Save as")
+    try:
+        family = read_model(model).family
+    except (ModelUnreadableError, OSError):
+        yield block("model", "tools.model_unreadable", name=model.name)
+        return
+    if not family:
+        yield block("model", "tools.model_unknown", name=model.name)
+        return
+    for share in shares(form.files.loras):
+        other = family_of_lora(share.path)
+        if other and other != family:
+            title = FAMILIES[family].title
+            yield block("loras", "tools.other_family", name=share.path.name, family=title)
+
+
+def family_of_lora(path: Path) -> str | None:
+    """The family that a LoRA file was made for; None where nothing tells it."""
+    try:
+        header = read_header(path)
+    except (HeaderError, OSError):
+        return None
+    shapes = {name: entry.shape for name, entry in header.entries.items()}
+    return lora_family(shapes, header.metadata)
+
+
+def _run(form: MergeInto, work: Work) -> Path:
+    precision = None if form.how.precision == "as it is" else form.how.precision
+    loras, output = shares(form.files.loras), Path(form.files.output)
+    merged = merge_into(Path(form.files.model), loras, output, precision, work.report)
+    work.tell("tools.merged_into", count=merged.changed)
+    if merged.left_out:
+        names = ", ".join(merged.left_out[:MOST_NAMES]) + (" …" if len(merged.left_out) > MOST_NAMES else "")
+        work.tell("tools.left_out", "warning", count=len(merged.left_out), names=names)
+    return work.saved(output, "model")
+
+
+MERGE_INTO = Tool("merge_into", "lora", Schema(MergeInto, name="merge_into"), _run, _check, "merged")

@@ -1,0 +1,94 @@
+"""The tool "Metadata"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from trainer.problems import Problem, block, hint
+from trainer.schema import Form, Schema, Section, Spec
+from trainer.tools.forms.shared import Lora, Output
+from trainer.tools.metadata import FIELDS, change_metadata, metadata_of, thumbnail
+from trainer.tools.tool import Tool, Work
+
+REMOVED = "-"
+"""Typed into a field: what the file says there is taken out."""
+THUMBNAIL = "thumbnail"
+TEXTS = tuple(name for name in FIELDS if name != THUMBNAIL)
+
+# One row per setting reads better here than one argument per line.
+# fmt: off
+
+
+class Files(Section):
+    """What is read and written."""
+
+    lora: Lora = ""
+    output: Output = ""
+
+
+class About(Section):
+    """What the file says about itself."""
+
+    title: Annotated[str, Spec("Metadata title", "tools", "about")] = ""
+    trigger_phrase: Annotated[str, Spec("Trigger words", "tools", "about")] = ""
+    author: Annotated[str, Spec("Metadata author", "tools", "about")] = ""
+    license: Annotated[str, Spec("Metadata license", "tools", "about")] = ""
+    tags: Annotated[str, Spec("Metadata tags", "tools", "about")] = ""
+    description: Annotated[str, Spec("Metadata description", "tools", "about", "lines")] = ""
+    usage_hint: Annotated[str, Spec("Usage hint", "tools", "about", "lines")] = ""
+    thumbnail: Annotated[str, Spec("Thumbnail", "tools", "about", "picture")] = ""
+    without_history: Annotated[bool, Spec("Publish without metadata", "tools", "about")] = False
+
+
+# fmt: on
+
+
+class Metadata(Form):
+    """What a LoRA file says about itself."""
+
+    files: Files = Files()
+    about: About = About()
+
+
+def _check(form: Metadata) -> Iterator[Problem]:
+    path, about = Path(form.files.lora), form.about
+    if path.suffix.lower() != ".safetensors":
+        yield block("lora", "files.not_safetensors", name=path.name)
+        return
+    told = metadata_of(path)
+    known = {name: told[FIELDS[name]] for name in TEXTS if told.get(FIELDS[name])}
+    if known and not any(getattr(about, name) for name in TEXTS):
+        shown = "; ".join(f"{name}: {text[:60]}" for name, text in known.items())
+        yield hint("lora", "tools.metadata_told", known, told=shown[:400])
+    if not about.without_history and not _changes(form, with_picture=False) and not about.thumbnail:
+        yield block("title", "tools.metadata_nothing")
+
+
+def _changes(form: Metadata, *, with_picture: bool = True) -> dict[str, str]:
+    """Full key -> text; "" takes it out. A blank field changes nothing."""
+    texts = {name: getattr(form.about, name).strip() for name in TEXTS}
+    changes = {FIELDS[name]: "" if text == REMOVED else text for name, text in texts.items() if text}
+    if with_picture and form.about.thumbnail:
+        changes[FIELDS[THUMBNAIL]] = thumbnail(Path(form.about.thumbnail))
+    return changes
+
+
+def _run(form: Metadata, work: Work) -> Path:
+    path, output = Path(form.files.lora), Path(form.files.output)
+    work.report(0, 1)
+    before = metadata_of(path)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    change_metadata(path, output, _changes(form), without_history=form.about.without_history)
+    after = metadata_of(output)
+    gone = [key for key in before if key not in after]
+    changed = [key for key, text in after.items() if before.get(key) != text and not key.startswith("sshs_")]
+    if changed:
+        work.tell("tools.metadata_changed", names=", ".join(changed))
+    if gone:
+        work.tell("tools.metadata_gone", count=len(gone), names=", ".join(gone[:8]))
+    return work.saved(output)
+
+
+METADATA = Tool("metadata", "lora", Schema(Metadata, name="metadata"), _run, _check, "edited")
