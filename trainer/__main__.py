@@ -121,10 +121,13 @@ def _run(folder: JobFolder, *, resume: bool = False, quiet: bool = False) -> int
     from trainer.jobs.run_tool import run_tool
 
     redact_streams()
+
+    def begun() -> None:
+        _stop_on_signals(folder)
+
     if folder.told()["kind"] == TRAIN:
-        return run_job(folder, resume=resume, own_process=True, begun=lambda: _stop_on_signals(folder))
-    _stop_on_signals(folder)
-    return run_tool(folder, resume=resume, listen=(lambda _event: None) if quiet else None)
+        return run_job(folder, resume=resume, own_process=True, begun=begun)
+    return run_tool(folder, resume=resume, listen=(lambda _event: None) if quiet else None, begun=begun)
 
 
 def _stop_on_signals(folder: JobFolder) -> None:

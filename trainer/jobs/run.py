@@ -81,12 +81,12 @@ def run_job(
     try:
         lock = folder.hold() if alone else None
     except UserError as error:
-        return _refused(error)
+        return refused(error)
     except OSError as error:
         return cannot_begin(error)
     try:
         if alone and resume and (done := folder.finished_file()):
-            return _refused(UserError("training.job_finished", path=str(done)))
+            return refused(UserError("training.job_finished", path=str(done)))
         if alone:
             folder.forget_old_stop()
         begun()
@@ -128,7 +128,7 @@ def _run(folder: JobFolder, rank: processes.Rank, *, resume: bool, own_process: 
     return code
 
 
-def _refused(error: UserError) -> int:
+def refused(error: UserError) -> int:
     """It is being trained, or is complete: nothing in its folder is touched, only the terminal is told."""
     print(error, file=sys.stderr)
     return USER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
 
@@ -12,17 +13,40 @@ from trainer.files.redact import secret_values
 from trainer.files.roots import Roots
 from trainer.jobs import console
 from trainer.jobs.quiet import quiet_libraries
-from trainer.jobs.run import DONE, STOPPED, USER, Teller, cannot_begin, explain
+from trainer.jobs.run import DONE, STOPPED, USER, Teller, cannot_begin, explain, refused
 from trainer.tools.checks import require
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Tool, Work
 
 
-def run_tool(folder: JobFolder, *, resume: bool = False, listen: console.Listener | None = None) -> int:
+def run_tool(
+    folder: JobFolder,
+    *,
+    resume: bool = False,
+    listen: console.Listener | None = None,
+    begun: Callable[[], None] = lambda: None,
+) -> int:
     """Do what a tool's job asks for; returns the exit code. Every end is an event in the folder.
 
-    `listen` hears each event (default: it is printed).
+    `listen` hears each event (default: it is printed); `begun` is called when the job is ours.
     """
+    try:
+        lock = folder.hold()
+    except UserError as error:
+        return refused(error)
+    except OSError as error:
+        return cannot_begin(error)
+    try:
+        folder.forget_old_stop()
+        begun()
+        return _run(folder, resume, listen)
+    finally:
+        if lock:
+            lock.release()
+
+
+def _run(folder: JobFolder, resume: bool, listen: console.Listener | None) -> int:
+    """The job, which is ours alone now."""
     try:
         folder.write_own_process()
         emit = Teller(folder.event_log(), listen or console.listener(), Lock(), secret_values())
