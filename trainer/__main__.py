@@ -21,6 +21,7 @@ from trainer import kohya
 from trainer.distributed.processes import Rank
 from trainer.errors import UserError
 from trainer.files.job_folder import TRAIN, JobFolder, default_workspace
+from trainer.files.reading import Encoding
 from trainer.files.secrets import ENVIRONMENT, secrets_file
 from trainer.kohya import additional
 from trainer.messages import Language, Message, say
@@ -259,10 +260,12 @@ def try_(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="Settings of another tool.")], as_json: AsJson = False
+    file: Annotated[Path, typer.Argument(help="Settings of another tool.")],
+    as_json: AsJson = False,
+    encoding: Annotated[Encoding | None, typer.Option(help="How to read files that are not UTF-8.")] = None,
 ) -> None:
     """Say, key by key, how the settings of another tool are read."""
-    imported = kohya.read(file)
+    imported = kohya.read(file, encoding=encoding or "")
     if as_json:
         print(json.dumps(imported.as_json(), ensure_ascii=False, indent=1))
     else:

@@ -122,7 +122,8 @@ class FormAnswers:
             path, imported = "", imports.read_given(request, may_read)
         else:
             path = str(self._config(request.get("path")))
-            imported = kohya.read(preset_files.to_read(Path(path), self.roots), may_read)
+            file = preset_files.to_read(Path(path), self.roots)
+            imported = kohya.read(file, may_read, str(request.get("encoding") or ""))
         return {
             "values": form.shown_values(imported.settings.flat()),
             "path": path,

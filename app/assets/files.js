@@ -115,9 +115,13 @@ async function useDemo() {
 
 // --- in -----------------------------------------------------------------------------------------------
 
-async function loadPath(path) {
-  const answer = await ask("load", { path });
-  if (answer) took(answer);
+const loadPath = (path) => load({ path });
+
+async function load(asked) {
+  const answer = await ask("load", asked);
+  if (!answer) return;
+  if (!$("#la-panel").hidden) closePanel();
+  took(answer, asked);
 }
 
 /** The settings of a past run, with changes; `key` is the setting to go to. */
@@ -138,13 +142,7 @@ function showOpen() {
     "aria-label": w("paste_label"),
     placeholder: w("paste_hint"),
   });
-  const read = async () => {
-    const answer = await ask("load", { text: text.value });
-    if (answer) {
-      closePanel();
-      took(answer);
-    }
-  };
+  const read = () => load({ text: text.value });
   openPanel(
     w("open_title"),
     el("p", { class: "sub" }, w("open_text")),
@@ -161,10 +159,7 @@ function showOpen() {
 
 async function openFile(file) {
   const request = /\.safetensors$/i.test(file.name) ? await loraPieces(file) : await textOrBytes(file);
-  const answer = await ask("load", { ...request, name: file.name });
-  if (!answer) return;
-  if (!$("#la-panel").hidden) closePanel();
-  took(answer);
+  await load({ ...request, name: file.name });
 }
 
 /** A file's text; what is not UTF-8 goes as it is, and the server says how it was read. */
@@ -198,14 +193,15 @@ async function loraPieces(file) {
   return { pieces, size: file.size };
 }
 
-/** A file was read: its values go into the form, and what became of every key is said. */
-function took(answer) {
+/** A file was read: its values go into the form, and what became of every key is said.
+ *  `asked`: with it the file can be read once more, in another encoding. */
+function took(answer, asked = null) {
   const before = fileState();
   const fresh = page.fresh;
   const name = answer.name || w("pasted");
   const offered = answer.path || !answer.report || !answer.name ? "" : `${answer.name.replace(/\.\w+$/, "")}.json`;
   const own = /\.json$/i.test(answer.path) ? answer.path : ""; // a TOML or a LoRA is not replaced by what is saved
-  const after = { path: answer.path, saved: own, carried: answer.carried, report: answer.report, offered };
+  const after = { path: answer.path, saved: own, carried: answer.carried, report: answer.report, offered, asked };
   keep(after);
   writeUndoable(answer.values, w("loaded", { path: `**${name}**` }), () => {
     keep(before);
@@ -222,11 +218,31 @@ const fileState = () => ({
   carried: page.carried,
   report: page.report,
   offered: page.offered,
+  asked: page.asked,
 });
 function keep(file) {
   Object.assign(page, file);
   $("#la-config").value = page.path || page.offered;
   $("[data-act=report]").hidden = !page.report;
+}
+
+/** A file that is not UTF-8: a button for each other reading, with a line of it that tells. */
+function otherReadings(readings = []) {
+  const others = new Map(readings.filter(({ used }) => !used).map(({ encoding, sample }) => [encoding, sample]));
+  if (!page.asked || !others.size) return null;
+  const again = (encoding) => load({ ...page.asked, encoding });
+  return el(
+    "ul",
+    { class: "readings" },
+    [...others].map(([encoding, sample]) =>
+      el(
+        "li",
+        {},
+        el("button", { type: "button", class: "btn", onclick: () => again(encoding) }, w("read_as", { encoding })),
+        el("span", { class: "sub" }, sample),
+      ),
+    ),
+  );
 }
 
 /** What became of every key of the file that was read last. */
@@ -272,6 +288,7 @@ function showReport() {
             ),
           )
         : null,
+      otherReadings(report.readings),
       report.kinds.map(({ kind, title, entries }) =>
         el(
           "details",

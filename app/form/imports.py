@@ -6,6 +6,7 @@ import base64
 import binascii
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ def read_given(request: Mapping[str, Any], may_read: MayRead) -> Imported:
     """Settings from a file's `text` and `name` (blank: pasted), its `bytes` (not UTF-8), or from the `pieces`
     of a LoRA file.
 
-    `may_read` says which files of this machine may be opened that the text names. Raises UserError for
-    what is none.
+    Its `encoding`, if any, is what the person chose for files that are not UTF-8. `may_read` says which files
+    of this machine may be opened that the text names. Raises UserError for what is none.
     """
+    encoding = str(request.get("encoding") or "")
     name = Path(str(request.get("name") or "").replace("\\", "/")).name
     if "pieces" in request:
         return read_pieces(name, request.get("pieces"), request.get("size"))
@@ -38,8 +40,8 @@ def read_given(request: Mapping[str, Any], may_read: MayRead) -> Imported:
             data = base64.b64decode(str(request["bytes"])[: 2 * MOST_TEXT], validate=True)
         except binascii.Error as error:
             raise UserError("kohya.not_text", path=name) from error
-        return read_data(data, name, may_read)
-    return kohya.read_text(str(request.get("text") or "")[:MOST_TEXT], name, may_read)
+        return read_data(data, name, may_read, encoding)
+    return kohya.read_text(str(request.get("text") or "")[:MOST_TEXT], name, may_read, encoding)
 
 
 def read_pieces(name: str, pieces: Any, size: Any) -> Imported:
@@ -90,6 +92,7 @@ def report_json(report: Report, language: Language) -> dict[str, Any]:
             for kind in KINDS
             if counts[kind]
         ],
+        "readings": [asdict(reading) for reading in report.readings],
         "quiet": not report.attention and not any(counts[kind] for kind in NOT_AS_IN_THE_FILE),
     }
 

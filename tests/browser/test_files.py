@@ -100,6 +100,17 @@ def test_a_pasted_command_is_read(open_page):
     assert value(page, "network_dim") == 24
 
 
+def test_a_file_that_is_not_utf_8_is_read_again_as_the_person_says(open_page, tmp_path):
+    page = open_page()
+    path = tmp_path / "old.toml"
+    path.write_bytes('network_module = "networks.lora"\noutput_name = "고양이"\n'.encode("cp949"))
+    choose_file(page, path)
+    again = page.locator("#la-panel .readings li", has_text="고양이")
+    again.get_by_role("button", name="Read it as EUC-KR").click()
+    expect(page.locator("#la-panel .report")).to_contain_text("as chosen: output_name")
+    assert value(page, "output_name") == "고양이"
+
+
 def test_nonsense_is_refused_and_the_form_stays(open_page):
     page = open_page()
     page.evaluate("atelier.write({epoch: 9})")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -31,7 +31,8 @@ HALF_LETTERS = re.compile("[\ud800-\udfff]")
 BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 
 
-WINDOWS_ENCODINGS = {
+Encoding = Literal["Shift-JIS", "GBK", "Big5", "EUC-KR", "Windows-1252"]
+WINDOWS_ENCODINGS: dict[str, Encoding] = {
     "cp932": "Shift-JIS", "gbk": "GBK", "big5": "Big5", "cp949": "EUC-KR", "cp1252": "Windows-1252",
 }  # fmt: skip
 """What Windows writes where a program names no encoding: Japanese, Chinese, Korean, Western."""
@@ -62,7 +63,7 @@ def decode(data: bytes, name: str) -> str:
 
 def readings(data: bytes) -> list[tuple[str, str]]:
     """Name of the encoding and text; where it is no UTF, every reading that fits, the likeliest first."""
-    encoding = next((BOMS[mark] for mark in BOMS if data.startswith(mark)), "utf-8")
+    encoding = _utf_of(data)
     with suppress(UnicodeDecodeError):
         return [(encoding, data.decode(encoding))]
     fitting: list[tuple[str, str]] = []
@@ -70,6 +71,18 @@ def readings(data: bytes) -> list[tuple[str, str]]:
         with suppress(UnicodeDecodeError):
             fitting.append((name, data.decode(codec)))
     return sorted(fitting, key=lambda one: len(UNLIKELY.findall(one[1])))
+
+
+def is_utf(data: bytes) -> bool:
+    """Whether the text says in one way only what it says."""
+    with suppress(UnicodeDecodeError):
+        data.decode(_utf_of(data))
+        return True
+    return False
+
+
+def _utf_of(data: bytes) -> str:
+    return next((BOMS[mark] for mark in BOMS if data.startswith(mark)), "utf-8")
 
 
 def parse_json(text: str, name: str) -> dict[str, Any]:
@@ -176,8 +189,13 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
 
 def read_table(path: Path) -> dict[str, Any]:
     """The table in a TOML file, or in a JSON file by its ending. Raises UserError."""
+    return parse_table(decode(read_bytes(path), path.name), path)
+
+
+def parse_table(text: str, path: Path) -> dict[str, Any]:
+    """The table in a file's text: TOML, or JSON by its ending. Raises UserError."""
     parse = parse_json if path.suffix.lower() == ".json" else parse_toml
-    return parse(decode(read_bytes(path), path.name), path.name)
+    return parse(text, path.name)
 
 
 def _checked(load: Callable[[], Any], text: str, name: str, language: str) -> dict[str, Any]:

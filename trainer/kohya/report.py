@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from trainer.messages import Language, Message, say
@@ -65,6 +65,17 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """One way to read a file that is not UTF-8."""
+
+    file: str
+    encoding: str
+    sample: str
+    """The first line with letters that tell."""
+    used: bool
+
+
+@dataclass(frozen=True)
 class Report:
     """Every key of a file, and every setting that the file lacks."""
 
@@ -72,6 +83,8 @@ class Report:
     age: str
     """Which age of the other program wrote the file, e.g. "2023-05 (v21.5)"; "" where there are no ages."""
     entries: tuple[Entry, ...]
+    readings: tuple[Reading, ...] = ()
+    """Every reading that fits, of each file that is not UTF-8."""
 
     def of(self, kind: Kind) -> tuple[Entry, ...]:
         """The entries of one kind, in the file's order."""
@@ -93,6 +106,7 @@ class Report:
             "age": self.age,
             "counts": self.counts(),
             "entries": [entry.as_json(language) for entry in self.entries],
+            "readings": [asdict(reading) for reading in self.readings],
         }
 
 

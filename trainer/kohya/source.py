@@ -9,18 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.files.reading import (
-    BOMS,
-    check_values,
-    decode,
-    parse_json,
-    parse_toml,
-    parse_yaml,
-    read_bytes,
-    read_table,
-    readings,
-)
+from trainer.files.reading import check_values, parse_json, parse_toml, parse_yaml, read_bytes
 from trainer.files.roots import MayRead
+from trainer.kohya.beside import Beside
 from trainer.kohya.command import Command, is_command, read_command, shell_variables
 from trainer.kohya.datasets import is_dataset, take_dataset
 from trainer.kohya.draft import OWN, Draft
@@ -28,7 +19,7 @@ from trainer.kohya.foreign import program_of, read_foreign
 from trainer.kohya.lora_metadata import read_lora
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
-from trainer.kohya.report import Entry, Imported
+from trainer.kohya.report import Imported
 
 SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_args"}
 KOHYA_ONLY = {"LoRA_type", "max_resolution", "optimizer", OWN}
@@ -38,18 +29,22 @@ YAML = re.compile(r"^(---|job:|config:\s*$)", re.MULTILINE)
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
 
-def read(source: Mapping[str, Any] | Path | str, may_read: MayRead | None = None) -> Imported:
+def read(
+    source: Mapping[str, Any] | Path | str, may_read: MayRead | None = None, encoding: str = ""
+) -> Imported:
     """Settings and a report from a mapping, a file's path, or a pasted text.
 
-    `may_read` says which other files may be opened that a command or TOML names (None: any).
+    `may_read` says which other files may be opened that a command or TOML names (None: any), `encoding` how
+    to read files that are not UTF-8 (a name of `trainer.files.reading.readings`; "": the likeliest).
     Raises UserError, and nothing else, when it cannot be read at all.
     """
     if isinstance(source, Mapping):
         check_values(source, "…")
-        return read_mapping(source, "", may_read)
+        files = Beside("", may_read, encoding)
+        return _with_readings(_read_mapping(source, files), files)
     if isinstance(source, str) and (_is_pasted(source)):
-        return read_text(source, may_read=may_read)
-    return read_file(Path(source), may_read)
+        return read_text(source, may_read=may_read, encoding=encoding)
+    return read_file(Path(source), may_read, encoding)
 
 
 def _is_pasted(text: str) -> bool:
@@ -57,7 +52,7 @@ def _is_pasted(text: str) -> bool:
     return "\n" in text or len(text) > 1000 or start in ("{", "[") or is_command(text)
 
 
-def read_file(path: Path, may_read: MayRead | None = None) -> Imported:
+def read_file(path: Path, may_read: MayRead | None = None, encoding: str = "") -> Imported:
     """Settings from a file; what it is shows in its name and content."""
     if path.suffix.lower() in PICKLES:
         raise UserError("kohya.pickle", path=path.name)
@@ -65,56 +60,59 @@ def read_file(path: Path, may_read: MayRead | None = None) -> Imported:
         if not path.is_file():
             raise UserError("kohya.no_file", path=str(path))
         return read_lora(path)
-    return read_data(read_bytes(path), str(path), may_read)
+    return read_data(read_bytes(path), str(path), may_read, encoding)
 
 
-def read_data(data: bytes, path: str, may_read: MayRead | None = None) -> Imported:
+def read_data(data: bytes, path: str, may_read: MayRead | None = None, encoding: str = "") -> Imported:
     """Settings from a text file's bytes; where it is not UTF-8, the report says how it was read."""
-    name = Path(path).name
-    imported = read_text(decode(data, name), path, may_read)
-    found = readings(data)
-    if found[0][0] in (*BOMS.values(), "utf-8"):
-        return imported
-    others = [f"{encoding}: {_sample(text)}" for encoding, text in found[1:]]
-    values = {"used": found[0][0], "sample": _sample(found[0][1]), "others": " / ".join(others) or "–"}
-    asked = Entry(name, "unknown", was=found[0][0], why="kohya.encoding", values=values, attention=True)
-    return replace(imported, report=replace(imported.report, entries=(asked, *imported.report.entries)))
+    files = Beside(path, may_read, encoding)
+    text = files.text(data, Path(path).name)
+    return _with_readings(_read_text(text, files), files)
 
 
-def _sample(text: str) -> str:
-    """The first line with letters beyond ASCII."""
-    return next((line.strip()[:60] for line in text.splitlines() if not line.isascii()), "")
-
-
-def read_text(text: str, path: str = "", may_read: MayRead | None = None) -> Imported:
+def read_text(text: str, path: str = "", may_read: MayRead | None = None, encoding: str = "") -> Imported:
     """Settings from text: JSON, TOML or a command. `path`: the file it came from, if any."""
+    files = Beside(path, may_read, encoding)
+    return _with_readings(_read_text(text, files), files)
+
+
+def _with_readings(imported: Imported, files: Beside) -> Imported:
+    """What is read in one way of several stands first in the report."""
+    if not files.readings:
+        return imported
+    entries = (*files.asked(), *imported.report.entries)
+    return replace(imported, report=replace(imported.report, entries=entries, readings=tuple(files.readings)))
+
+
+def _read_text(text: str, files: Beside) -> Imported:
+    path = files.path
     name = Path(path).name or "…"
     text = text.lstrip("\ufeff")
     if not text.strip():
         raise UserError("kohya.empty", path=name)
     if text.lstrip().startswith("{") or path.lower().endswith(".json"):
-        return read_mapping(parse_json(text, name), path, may_read)
+        return _read_mapping(parse_json(text, name), files)
     if not path.lower().endswith(".toml") and is_command(text):
-        return _from_command(read_command(text), path, may_read)
+        return _from_command(read_command(text), files)
     if path.lower().endswith((".yaml", ".yml")) or YAML.search(text):
-        return read_mapping(parse_yaml(text, name), path, may_read)
+        return _read_mapping(parse_yaml(text, name), files)
     table = parse_toml(text, name)
     whole = OWN in table or is_dataset(table) or program_of(table)
-    return read_mapping(table if whole else flatten(table), path, may_read)
+    return _read_mapping(table if whole else flatten(table), files)
 
 
-def read_mapping(data: Mapping[str, Any], path: str = "", may_read: MayRead | None = None) -> Imported:
+def _read_mapping(data: Mapping[str, Any], files: Beside) -> Imported:
     """Settings from kohya_ss's keys, from ours, from sd-scripts', another program's, or a dataset_config."""
     if OWN not in data and (program := program_of(data)):
         return read_foreign(data, program)
     if is_dataset(data):
         beside, datasets = _apart(data)
-        draft = _from_options(beside, None, path, may_read) if beside else Draft({})
-        take_dataset(draft, datasets, path)
+        draft = _from_options(beside, None, files) if beside else Draft({})
+        take_dataset(draft, datasets, files.path)
         return draft.finish("sd_scripts")
     flat = flatten(data)
     if SD_SCRIPTS_ONLY & set(flat) and not KOHYA_ONLY & set(data):
-        return _from_options(flat, None, path, may_read).finish("sd_scripts")
+        return _from_options(flat, None, files).finish("sd_scripts")
     return read_kohya(data)
 
 
@@ -132,16 +130,16 @@ def flatten(data: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _from_command(command: Command, path: str, may_read: MayRead | None) -> Imported:
+def _from_command(command: Command, files: Beside) -> Imported:
     found = dict(command.options)
     config = found.pop("config_file", None)
     inside: dict[str, Any] = {}
     if config:
-        inside = _toml_beside(str(config), path, may_read)
+        inside = _table(str(config), files)
     datasets: dict[str, Any] = {}
     if is_dataset(inside):
         inside, datasets = _apart(inside)
-    draft = _from_options({**inside, **found}, command.sdxl, path, may_read)
+    draft = _from_options({**inside, **found}, command.sdxl, files)
     if datasets and not found.get("dataset_config"):
         take_dataset(draft, datasets, str(config))
     if config:
@@ -169,14 +167,14 @@ def _from_command(command: Command, path: str, may_read: MayRead | None) -> Impo
     return draft.finish("sd_scripts")
 
 
-def _from_options(found: Mapping[str, Any], sdxl: bool | None, path: str, may_read: MayRead | None) -> Draft:
+def _from_options(found: Mapping[str, Any], sdxl: bool | None, files: Beside) -> Draft:
     draft = draft_from_options(found, sdxl=sdxl)
     prompts = found.get("sample_prompts")
     if isinstance(prompts, str) and prompts:
-        _prompts(draft, prompts, path, may_read)
+        _prompts(draft, prompts, files)
     dataset = found.get("dataset_config")
     if isinstance(dataset, str) and dataset:
-        inside = _toml_beside(dataset, path, may_read)
+        inside = _table(dataset, files)
         if inside and is_dataset(inside):
             draft.forget("dataset_config")
             take_dataset(draft, inside, dataset)
@@ -188,12 +186,11 @@ def _from_options(found: Mapping[str, Any], sdxl: bool | None, path: str, may_re
     return draft
 
 
-def _prompts(draft: Draft, name: str, path: str, may_read: MayRead | None) -> None:
+def _prompts(draft: Draft, name: str, files: Beside) -> None:
     """The lines of a prompt file, where it is at hand."""
-    file = _beside(name, path, may_read, (".txt",))
-    if file is None:
+    lines = files.lines(name)
+    if lines is None:
         return
-    lines = decode(read_bytes(file), file.name)
     draft.own.get("sd_scripts", {}).pop("sample_prompts", None)
     if not draft.own.get("sd_scripts"):
         draft.own.pop("sd_scripts", None)
@@ -201,26 +198,6 @@ def _prompts(draft: Draft, name: str, path: str, may_read: MayRead | None) -> No
     draft.take("sample_prompts", lines.strip(), was=name, why="kohya.prompts_read")
 
 
-def _toml_beside(name: str, path: str, may_read: MayRead | None) -> dict[str, Any]:
-    named = name if name.lower().endswith((".toml", ".json")) else f"{name}.toml"
-    file = _beside(named, path, may_read, (".toml", ".json"))
-    if file is None:
-        return {}
-    data = read_table(file)
-    return data if is_dataset(data) else flatten(data)
-
-
-def _beside(name: str, path: str, may_read: MayRead | None, endings: tuple[str, ...]) -> Path | None:
-    """A file that another names: there, or beside the file that names it."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    places = [Path(name)] + ([Path(path).parent / name, Path(path).parent / last] if path else [])
-    usable = [place for place in places if place.suffix.lower() in endings]
-    usable = [place for place in usable if may_read is None or may_read(place)]  # not even looked at before
-    return next(filter(_is_file, usable), None)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that this system cannot have
-        return False
+def _table(name: str, files: Beside) -> dict[str, Any]:
+    data = files.table(name)
+    return dict(data) if is_dataset(data) else flatten(data)

@@ -36,7 +36,7 @@ class StartFile:
 
 
 def read_start_file(path: Path) -> StartFile | None:
-    """What a .safetensors file holds; None where it is no LoRA. Raises ModelUnreadableError, OSError."""
+    """What a file holds; None where it is no LoRA. Raises ModelUnreadableError, OSError."""
     shapes, metadata = read_header(path)
     return start_file_of(in_kohyas_form(shapes, shapes), metadata)
 

@@ -490,3 +490,32 @@ def test_a_file_that_is_not_utf_8_says_how_it_was_read(tmp_path: Path, encoding:
         assert value(imported, "output_name") == word
     path.write_text(f'network_module = "networks.lora"\noutput_name = "{word}"\n', encoding="utf-8")
     assert not read(path).report.attention
+    assert not read(path).report.readings
+
+
+@pytest.mark.parametrize(
+    ("encoding", "word", "name"),
+    [("cp932", "猫の写真", "Shift-JIS"), ("gbk", "测试图片", "GBK"), ("cp949", "고양이", "EUC-KR"),
+     ("big5", "測試圖片", "Big5"), ("cp1252", "élève", "Windows-1252")],
+)  # fmt: skip
+def test_a_reading_can_be_chosen(tmp_path: Path, encoding: str, word: str, name: str) -> None:
+    path = tmp_path / "old.toml"
+    path.write_bytes(f'network_module = "networks.lora"\noutput_name = "{word}"\n'.encode(encoding))
+    offered = {reading.encoding: reading.sample for reading in read(path).report.readings}
+    assert word in offered[name]
+    chosen = read(path, encoding=name)
+    assert value(chosen, "output_name") == word
+    assert [reading.encoding for reading in chosen.report.readings if reading.used] == [name]
+    assert not chosen.report.attention
+
+
+def test_the_chosen_reading_is_that_of_the_files_that_a_script_names(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_bytes('output_name = "测试图片"\n'.encode("gbk"))
+    (tmp_path / "p.txt").write_bytes("一张图片 --w 512\n".encode("gbk"))
+    script = tmp_path / "run.sh"
+    script.write_text("accelerate launch train_network.py --config_file c.toml --sample_prompts p.txt\n")
+    asked = read(script).report
+    assert {entry.key for entry in asked.attention} >= {"c.toml", "p.txt"}
+    chosen = read(script, encoding="GBK")
+    assert value(chosen, "output_name") == "测试图片"
+    assert value(chosen, "sample_prompts") == "一张图片 --w 512"

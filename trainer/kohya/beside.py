@@ -1,0 +1,82 @@
+"""The files of one import: the one that is read, those that it names, and how each is turned into letters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.files.reading import decode, is_utf, parse_table, read_bytes, readings
+from trainer.files.roots import MayRead
+from trainer.kohya.report import Entry, Reading
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Where files are looked for that a text names, which may be opened, and how they are read."""
+
+    path: str = ""
+    """The file that names them; "" for a pasted text."""
+    may_read: MayRead | None = None
+    """None: any."""
+    encoding: str = ""
+    """How the person wants files read that are not UTF-8: a name of `readings`; "" for the likeliest."""
+    readings: list[Reading] = field(default_factory=list)
+    """Of the files that are not UTF-8: filled as they are read."""
+
+    def text(self, data: bytes, name: str) -> str:
+        """A file's letters. Raises UserError for what is no text."""
+        likeliest = decode(data, name)
+        if is_utf(data):
+            return likeliest
+        found = dict(readings(data))
+        used = self.encoding if self.encoding in found else next(iter(found))
+        self.readings.extend(
+            Reading(name, one, _sample(text), used=one == used) for one, text in found.items()
+        )
+        return found[used]
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        """The table in a TOML or JSON file that the text names; {} where it is not at hand."""
+        named = name if name.lower().endswith((".toml", ".json")) else f"{name}.toml"
+        file = self.find(named, (".toml", ".json"))
+        return parse_table(self.text(read_bytes(file), file.name), file) if file else {}
+
+    def lines(self, name: str) -> str | None:
+        """A prompt file's content; None where it is not at hand."""
+        file = self.find(name, (".txt",))
+        return self.text(read_bytes(file), file.name) if file else None
+
+    def find(self, name: str, endings: tuple[str, ...]) -> Path | None:
+        """A file that another names: there, or beside the file that names it."""
+        last = name.replace("\\", "/").rpartition("/")[2]
+        here = [Path(self.path).parent / name, Path(self.path).parent / last] if self.path else []
+        usable = [place for place in [Path(name), *here] if place.suffix.lower() in endings]
+        if self.may_read:  # not even looked at before
+            usable = [place for place in usable if self.may_read(place)]
+        return next(filter(_is_file, usable), None)
+
+    def asked(self) -> tuple[Entry, ...]:
+        """A line of the report for each file that is not UTF-8."""
+        return tuple(self._asked(reading) for reading in self.readings if reading.used)
+
+    def _asked(self, used: Reading) -> Entry:
+        of_file = [one for one in self.readings if one.file == used.file and not one.used]
+        others = " / ".join(f"{one.encoding}: {one.sample}" for one in of_file) or "–"
+        values = {"used": used.encoding, "sample": used.sample, "others": others}
+        open_still = used.encoding != self.encoding
+        why = "kohya.encoding" if open_still else "kohya.encoding_chosen"
+        return Entry(used.file, "unknown", was=used.encoding, why=why, values=values, attention=open_still)
+
+
+def _sample(text: str) -> str:
+    """The first line with letters beyond ASCII."""
+    return next((line.strip()[:60] for line in text.splitlines() if not line.isascii()), "")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that this system cannot have
+        return False
