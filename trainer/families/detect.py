@@ -13,7 +13,6 @@ from trainer.families.folder import PARTS, folder_facts, folder_mark
 from trainer.families.layers import original_layers
 from trainer.families.lora_family import lora_family, other_lora
 from trainer.families.others import Kind, is_lora, other_file, other_model
-from trainer.families.pickle_names import PickleError, pickle_shapes
 from trainer.families.table import FAMILIES, SDXL
 from trainer.families.unet import UNET, Shapes, UNetFacts, unet_facts
 from trainer.settings import FamilyKey
@@ -32,7 +31,7 @@ def read_model(path: Path) -> ModelFacts:
     known = _known.get(str(path))
     if known is None or known[0] != stamp:
         try:
-            known = stamp, folder_facts(path) if path.is_dir() else _file_facts(path)
+            known = stamp, folder_facts(path) if path.is_dir() else facts_of(*read_header(path))
         except ModelUnreadableError as error:
             known = stamp, str(error)
         _known[str(path)] = known
@@ -51,15 +50,6 @@ def _stamp(path: Path) -> Stamp:
         places = [mark, *(part for part in parts if part.is_dir())]
     stats = [place.stat() for place in places]
     return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
-
-
-def _file_facts(path: Path) -> ModelFacts:
-    if path.suffix.lower() == ".safetensors":
-        return facts_of(*read_header(path))
-    try:
-        return facts_of(pickle_shapes(path), {})
-    except PickleError as error:
-        raise ModelUnreadableError(str(error)) from error
 
 
 def facts_of(shapes: Shapes, metadata: Mapping[str, str]) -> ModelFacts:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trainer.families.layers import FULL_SIZE_LAYERS, Layers
 from trainer.families.others import Kind
+from trainer.families.pickle_names import PickleError, pickle_shapes
 from trainer.families.table import FAMILIES
 from trainer.families.unet import Shapes, UNetFacts
 from trainer.files import safetensors_header
@@ -60,7 +61,12 @@ class ModelUnreadableError(Exception):
 
 
 def read_header(path: Path) -> tuple[Shapes, dict[str, str]]:
-    """Shapes of a .safetensors file's tensors, and its metadata. Raises ModelUnreadableError."""
+    """Shapes of a file's tensors, and its metadata (a pickle has none). Raises ModelUnreadableError."""
+    if path.suffix.lower() != ".safetensors":
+        try:
+            return pickle_shapes(path), {}
+        except PickleError as error:
+            raise ModelUnreadableError(str(error)) from error
     try:
         header = safetensors_header.read_header(path)
     except safetensors_header.HeaderError as error:

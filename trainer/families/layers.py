@@ -75,6 +75,11 @@ def diffusers_layers(unet: Mapping[str, Shape], text: Mapping[str, Shape], famil
     return _counted(found, family)
 
 
+def text_layers(layers: Layers) -> int:
+    """Transformer layers of an only text encoder; each has two linear layers in its MLP."""
+    return sum(count for (kind, _), count in layers if kind == "text_mlp") // 2
+
+
 def _counted(layers: Iterable[Layer], family: Family) -> Layers:
     return tuple(sorted(Counter(layer for layer in layers if takes_lora(layer[0], family)).items()))
 

@@ -31,9 +31,9 @@ def block_rates(network: schema.Network, blocks: Blocks) -> list[float] | None:
     At or under the threshold it is 0: such a block gets no LoRA. Raises UserError for a bad entry.
     """
     given = (network.down_lr_weight, network.mid_lr_weight, network.up_lr_weight)
+    threshold = _number(network.block_lr_zero_threshold, "block_lr_zero_threshold", 0.0)
     if not any(text.strip() for text in given):
         return None
-    threshold = _number(network.block_lr_zero_threshold, "block_lr_zero_threshold", 0.0)
     rates = [1.0] * len(blocks)  # what lies before, and behind, all sides (SDXL) has no entry
     for key, text, places in zip(RATE_FIELDS, given, (blocks.down, blocks.mid, blocks.up), strict=True):
         for place, value in zip(places, _side(text, key, len(places)), strict=True):

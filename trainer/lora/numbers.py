@@ -24,6 +24,10 @@ class Odd(NamedTuple):
     """Modules whose alpha is 0."""
 
 
+NOTHING_ODD = Odd("", 0)
+"""Also of a pickle, whose numbers are looked at when it is loaded."""
+
+
 def odd_numbers(path: Path) -> Odd:
     """Read every number of a .safetensors file; remembered until it changes. Raises HeaderError, OSError."""
     stat = path.stat()

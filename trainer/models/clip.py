@@ -63,15 +63,17 @@ def encode_text(text_encoder: TextEncoder, tokens: Tokens, clip_skip: int = 1) -
     """Text embeddings (B, 77, D), or (B, 75·n + 2, D) for n chunks.
 
     `clip_skip` 2 takes the last layer but one. Each chunk's marks are dropped but for the first begin
-    and the last end.
+    and the last end. Raises UserError for a layer that the text encoder does not have.
     """
     batch, count, width = tokens.ids.shape
     ids = tokens.ids.reshape(batch * count, width)
     if clip_skip <= 1:
         embeds = text_encoder(ids).last_hidden_state
     else:
-        hidden = text_encoder(ids, output_hidden_states=True).hidden_states[-clip_skip]
-        embeds = _final_norm(text_encoder)(hidden)
+        hidden = text_encoder(ids, output_hidden_states=True).hidden_states  # the first is of no layer
+        if clip_skip >= len(hidden):
+            raise UserError("core.clip_skip_layers", "clip_skip", layers=len(hidden) - 1, value=clip_skip)
+        embeds = _final_norm(text_encoder)(hidden[-clip_skip])
     embeds = embeds.reshape(batch, count, width, -1)
     if tokens.weights is not None:
         weights = tokens.weights.to(embeds.dtype)

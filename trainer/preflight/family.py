@@ -9,8 +9,9 @@ from pathlib import Path
 
 from trainer.data.buckets import resolution
 from trainer.data.datasets import Dataset
-from trainer.families.facts import ModelFacts
+from trainer.families.facts import FULL_SIZE, ModelFacts
 from trainer.families.family import Family
+from trainer.families.layers import text_layers
 from trainer.families.table import named_by
 from trainer.families.vae import latent_space
 from trainer.preflight.dataset_file import of_file
@@ -29,6 +30,7 @@ def check(settings: Settings, datasets: Sequence[Dataset], facts: ModelFacts | N
         return  # told by the checks of the base model, and mended first
     for dataset in datasets:
         yield from (of_file(problem, dataset) for problem in _check_sizes(dataset.images, family))
+    yield from _check_clip_skip(settings.captions.clip_skip, family, facts)
     if settings.model.vae:
         yield from _check_vae(Path(settings.model.vae), family)
     if facts and facts.zero_terminal_snr and not settings.noise.zero_terminal_snr:
@@ -52,6 +54,14 @@ def _check_sizes(images: Images, family: Family) -> Iterator[Problem]:
     if images.enable_bucket and images.bucket_reso_steps % family.bucket_step:
         values = {"family": family.title, "step": family.bucket_step, "value": images.bucket_reso_steps}
         yield hint("bucket_reso_steps", "preflight.steps_family", {"bucket_reso_steps": USUAL_STEP}, **values)
+
+
+def _check_clip_skip(clip_skip: int, family: Family, facts: ModelFacts | None) -> Iterator[Problem]:
+    """A layer that the text encoder has; SDXL always takes the last but one."""
+    layers = text_layers((facts or FULL_SIZE[family.key]).layers)
+    if len(family.text_encoders) == 1 and layers and clip_skip > layers:
+        fix = {"clip_skip": min(2, layers)}
+        yield block("clip_skip", "core.clip_skip_layers", fix, layers=layers, value=clip_skip)
 
 
 def _check_vae(path: Path, family: Family) -> Iterator[Problem]:

@@ -84,7 +84,7 @@ def _check_options(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
 def _check_start(network: Network, blocks: Blocks) -> Iterator[Problem]:
     """The file must be of the chosen type; sizes that differ from the settings stop the run as well."""
     path = Path(network.network_weights)
-    if not network.network_weights or path.suffix.lower() != ".safetensors":
+    if not network.network_weights:
         return
     try:
         found = read_start_file(path)

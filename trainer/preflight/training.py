@@ -16,7 +16,7 @@ from trainer.families.table import FAMILIES, named_by
 from trainer.files.safetensors_header import HeaderError
 from trainer.kohya.start_file import read_start_file
 from trainer.lora.blocks import RATE_FIELDS, block_rates, sizes_of
-from trainer.lora.numbers import odd_numbers
+from trainer.lora.numbers import NOTHING_ODD, odd_numbers
 from trainer.lora.types import ALGORITHMS, algorithm_of
 from trainer.plan.key_values import rewritten
 from trainer.plan.lr_schedule import SETTING as SCHEDULE_ARGS
@@ -230,7 +230,7 @@ def _check_weights(network: Network, model: Model) -> Iterator[Problem]:
     if network.network_weights and not path.is_file():
         values = {"label": SETTINGS[key].spec.label, "path": network.network_weights}
         yield block(key, "preflight.file_not_found", {key: ""}, **values)
-    elif network.network_weights and path.suffix.lower() == ".safetensors":
+    elif network.network_weights:
         yield from _check_lora_file(path, model)
     if network.dim_from_weights and not network.network_weights:
         yield hint("dim_from_weights", "preflight.dim_without_weights", {"dim_from_weights": False})
@@ -240,7 +240,8 @@ def _check_lora_file(path: Path, model: Model) -> Iterator[Problem]:
     """A LoRA, of the base model's family, with numbers in it."""
     key = "network_weights"
     try:
-        facts, numbers = read_model(path), odd_numbers(path)
+        facts = read_model(path)
+        numbers = odd_numbers(path) if path.suffix.lower() == ".safetensors" else NOTHING_ODD
     except (ModelUnreadableError, HeaderError, OSError):
         yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
         return

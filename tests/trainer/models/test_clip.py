@@ -110,6 +110,15 @@ def test_clip_skip_takes_an_earlier_layer_and_the_final_norm(encoder: CLIPTextMo
     assert not torch.allclose(encode_text(encoder, tokens, clip_skip=1), expected)
 
 
+def test_clip_skip_beyond_the_layers_is_refused(encoder: CLIPTextModel) -> None:
+    tokens = tokenize(SD1, ["a cat"])
+    layers = len(encoder.encoder.layers)
+    encode_text(encoder, tokens, clip_skip=layers)
+    for value in (layers + 1, layers + 2, 12):
+        with pytest.raises(UserError, match="Clip skip"):
+            encode_text(encoder, tokens, clip_skip=value)
+
+
 def test_chunks_are_joined_without_their_inner_marks(encoder: CLIPTextModel) -> None:
     tokens = tokenize(SD1, ["cat " * 80], 150)
     embeds = encode_text(encoder, tokens)

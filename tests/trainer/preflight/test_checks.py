@@ -96,6 +96,8 @@ def rule(*name: Any, **values: Any) -> Any:
         rule("preflight.blocks_all_zero", "down_lr_weight", False,
              down_lr_weight="zeros", mid_lr_weight="0", up_lr_weight="zeros"),
         rule("core.blocks_count", "block_dims", True, block_dims="4,4,4"),
+        *(rule("core.blocks_not_a_number", "block_lr_zero_threshold", True, block_lr_zero_threshold=text)
+          for text in ("abc", "0,1", "nan", "１０％")),
         rule("preflight.timesteps", "min_timestep", True, min_timestep=500, max_timestep=500),
         rule("preflight.adaptive_alone", "adaptive_noise_scale", False, adaptive_noise_scale=0.1),
         rule("preflight.v_like_with_v", "v_pred_like_loss", True,

@@ -56,6 +56,27 @@ def test_what_suits_sdxl_is_not_spoken_of(xl, values):
     assert not codes & {"preflight.resolution_family", "preflight.steps_family", "preflight.half_vae"}
 
 
+MLP = "cond_stage_model.transformer.text_model.encoder.layers.{}.mlp.{}.weight"
+
+
+@pytest.mark.parametrize(
+    ("layers", "value", "stops"), [(4, 4, False), (4, 5, True), (4, 12, True), (12, 12, False)]
+)
+def test_clip_skip_is_a_layer_of_the_text_encoder(tmp_path, layers, value, stops):
+    run = sound_settings(tmp_path, clip_skip=value)
+    text = {MLP.format(n, part): (48, 48) for n in range(layers) for part in ("fc1", "fc2")}
+    model_file(tmp_path / "model.safetensors", {**SD1, **text})
+    found = [problem for problem in check(run).problems if problem.setting == "clip_skip"]
+    assert [(problem.code, problem.blocks) for problem in found] == [("core.clip_skip_layers", True)][:stops]
+    assert not stops or not check(run.replace(**(found[0].fix or {}))).problems
+
+
+def test_sdxl_has_no_clip_skip(xl):
+    assert "core.clip_skip_layers" not in [
+        problem.code for problem in check(xl.replace(clip_skip=12)).problems
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "shapes", "code"),
     [

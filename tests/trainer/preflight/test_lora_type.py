@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.trainer.found import expect
 from tests.trainer.made import model_file, sound_settings
@@ -82,6 +84,33 @@ def test_a_type_is_told_from_the_tensors(kind: str, tmp_path: Any) -> None:
     assert found is not None
     assert found.algorithm == TYPES[kind].replace("dylora", "lora")
     assert TYPES[found.type].replace("dylora", "lora") == found.algorithm
+
+
+@pytest.mark.parametrize("ending", [".pt", ".ckpt", ".bin", ".PTH"])
+def test_a_start_in_torchs_format_is_looked_into_like_the_others(ending: str, tmp_path: Any) -> None:
+    def pickled(name: str, tensors: dict[str, Any]) -> str:
+        torch.save(tensors, tmp_path / f"{name}{ending}")
+        return str(tmp_path / f"{name}{ending}")
+
+    rank = {f"{QUERY}.lora_down.weight": torch.zeros(4, 320), f"{QUERY}.lora_up.weight": torch.zeros(320, 4)}
+    run = sound_settings(tmp_path, **RANKS)
+    code = {"setting": "network_weights", "blocks": True}
+    flux = {
+        f"lora_unet_double_blocks_0_img_attn_qkv.lora_{part}.weight": torch.zeros(4, 4)
+        for part in ("up", "down")
+    }
+    expect(run.replace(network_weights=pickled("rank", rank)), "core.weights_other_dim", **code)
+    expect(run.replace(network_weights=pickled("flux", flux)), "preflight.weights_family", **code)
+    expect(
+        run.replace(network_weights=pickled("none", {"a": torch.zeros(3)})),
+        "preflight.weights_no_lora",
+        **code,
+    )
+    Path(pickled("short", rank)).write_bytes(b"PK\x03\x04")
+    expect(run.replace(network_weights=str(tmp_path / f"short{ending}")), "preflight.weights_no_lora", **code)
+    assert not check(
+        run.replace(network_weights=pickled("rank", rank), network_dim=4, network_alpha=4)
+    ).problems
 
 
 @pytest.mark.parametrize("kind", LORA_TYPES)
