@@ -1,34 +1,26 @@
-"""Checks of what captions and masks hold: weights that cannot be read, words cut off, empty masks."""
+"""Checks of what captions and sample prompts hold: weights that cannot be read, words that are cut off."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-
-from PIL import Image
+from collections.abc import Iterator, Sequence
 
 from trainer.data.caption_tokens import known_count, token_count
-from trainer.data.datasets import Dataset
 from trainer.data.folders import TrainImage
 from trainer.data.prompt_attention import parse_weights
+from trainer.plan.sample_prompts import SamplePrompt, prompts
+from trainer.preflight.looks import some
 from trainer.problems import Problem, block, hint, names
 from trainer.settings import SETTINGS, Captions, Settings
 
 LENGTHS: tuple[int, ...] = SETTINGS["max_token_length"].choices
-AT_A_LOOK = 200
-"""Captions whose tokens, and pictures whose masks, are looked at anew at one look at the form; the trainer
-and the command line look at all before a run."""
 
 
-def check(
-    settings: Settings, datasets: Sequence[Dataset], images: Sequence[TrainImage], most: int | None
-) -> Iterator[Problem]:
-    """Problems of captions and masks. `most`: how many of each are looked at anew (None: all)."""
+def check(settings: Settings, images: Sequence[TrainImage], most: int | None) -> Iterator[Problem]:
+    """Problems of captions and sample prompts. `most`: how many captions are looked at anew (None: all)."""
     if settings.captions.weighted_captions:
         yield from _check_weights(images)
     yield from _check_lengths(settings.captions, images, most)
-    if settings.images.masked_loss:
-        yield from _check_masks(datasets, images, most)
+    yield from _check_prompts(settings.captions, prompts(settings.sampling.sample_prompts))
 
 
 def _check_weights(images: Sequence[TrainImage]) -> Iterator[Problem]:
@@ -50,7 +42,7 @@ def _check_lengths(captions: Captions, images: Sequence[TrainImage], most: int |
     """Tokens are at most as many as letters and marks, so most captions need no counting."""
     limit = captions.max_token_length
     maybe = [image for image in images if len(image.caption.encode()) > limit]
-    counted = _some(maybe, most, lambda image: known_count(image.caption) is not None)
+    counted = some(maybe, most, lambda image: known_count(image.caption) is not None)
     lengths = [(token_count(image.caption), image) for image in counted]
     long = [(count, image) for count, image in lengths if count > limit]
     if long:
@@ -61,55 +53,15 @@ def _check_lengths(captions: Captions, images: Sequence[TrainImage], most: int |
         yield hint("max_token_length", "preflight.caption_long", fix, limit=limit, longest=longest, **values)
 
 
-def _some(
-    images: Sequence[TrainImage], most: int | None, is_known: Callable[[TrainImage], bool]
-) -> list[TrainImage]:
-    """Those that are known already, and at most `most` others."""
-    if most is None:
-        return list(images)
-    known = [image for image in images if is_known(image)]
-    return known + [image for image in images if not is_known(image)][:most]
-
-
-_empty: dict[tuple[Path, int, int], bool] = {}
-
-
-def _check_masks(
-    datasets: Sequence[Dataset], images: Sequence[TrainImage], most: int | None
-) -> Iterator[Problem]:
-    """Pictures that are see-through everywhere, where the picture itself is the mask: nothing is learned."""
-    own = [image for image in images if not _mask_folder(datasets, image)]
-    empty = [image for image in _some(own, most, lambda image: _stamp(image) in _empty) if _is_empty(image)]
-    if not empty:
-        return
-    values = {"count": f"{len(empty):,}", "names": _names(empty)}
-    tell = block if len(empty) == len(images) else hint
-    yield tell("masked_loss", "preflight.masks_empty", {"masked_loss": False}, **values)
-
-
-def _mask_folder(datasets: Sequence[Dataset], image: TrainImage) -> object:
-    dataset, subset = image.subset
-    return datasets[dataset].subsets[subset].mask_folder
-
-
-def _stamp(image: TrainImage) -> tuple[Path, int, int]:
-    try:
-        stat = image.path.stat()
-    except OSError:
-        return image.path, 0, 0
-    return image.path, stat.st_mtime_ns, stat.st_size
-
-
-def _is_empty(image: TrainImage) -> bool:
-    stamp = _stamp(image)
-    if stamp not in _empty:
-        try:
-            with Image.open(image.path) as picture:
-                see_through = "A" in picture.getbands() or "transparency" in picture.info
-                _empty[stamp] = see_through and not picture.convert("RGBA").getchannel("A").getbbox()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            _empty[stamp] = False  # told elsewhere
-    return _empty[stamp]
+def _check_prompts(captions: Captions, lines: Sequence[SamplePrompt]) -> Iterator[Problem]:
+    """Sample prompts are read as captions are: weights included, and not beyond the same length."""
+    limit = captions.max_token_length
+    for text in dict.fromkeys(text for line in lines for text in (line.prompt, line.negative)):
+        values = {"text": text[:60]}
+        if captions.weighted_captions and not _has_weights(text):
+            yield block("sample_prompts", "preflight.sample_weights", **values)
+        elif len(text.encode()) > limit and (count := token_count(text)) > limit:
+            yield hint("sample_prompts", "preflight.sample_long", limit=limit, count=count, **values)
 
 
 def _names(images: Sequence[TrainImage]) -> str:

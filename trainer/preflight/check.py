@@ -13,7 +13,7 @@ from typing import Any
 
 from trainer.data.dataset_file import scans
 from trainer.data.datasets import Dataset, datasets_of
-from trainer.data.folders import FolderScan
+from trainer.data.folders import FolderScan, TrainImage
 from trainer.families.facts import ModelFacts
 from trainer.families.known import known_facts
 from trainer.files.paths import clean_paths, cleaned
@@ -28,6 +28,8 @@ from trainer.preflight import (
     family,
     folders,
     limits,
+    looks,
+    masks,
     places,
     processes,
     resume,
@@ -95,7 +97,8 @@ def check(
         *processes.check(settings.machine),
         *checks_pictures.check(datasets, [*pictures.images, *reg.images]),
         *checks_pictures.check_masks(settings.images, datasets, pictures),
-        *captions.check(settings, datasets, [*pictures.images, *reg.images], most),
+        *captions.check(settings, [*pictures.images, *reg.images], most),
+        *_check_mask_files(datasets, [*pictures.images, *reg.images], most),
     ]
     state = continues or resume.about_to_resume(settings.saving)
     plan = _plan(settings, pictures, reg, model, state)
@@ -119,6 +122,14 @@ def _check_folders(
         yield from folders.check(settings.folders, settings.captions, pictures, reg)
 
 
+def _check_mask_files(
+    datasets: Sequence[Dataset], images: Sequence[TrainImage], most: int | None
+) -> Iterator[Problem]:
+    """Masks under sizes that can be."""
+    if not checks_pictures.impossible(datasets):
+        yield from masks.check(datasets, images, most)
+
+
 def check_values(values: Mapping[str, Any], roots: Roots | None = None) -> tuple[Settings | None, Checked]:
     """Problems and plan of what stands in a form (texts, numbers, blanks as the page has them).
 
@@ -126,7 +137,7 @@ def check_values(values: Mapping[str, Any], roots: Roots | None = None) -> tuple
     nearest legal values, which are also the proposed fixes.
     """
     settings, problems = checks_values.typed(clean_paths(values))
-    checked = check(settings, roots, captions.AT_A_LOOK)
+    checked = check(settings, roots, looks.AT_A_LOOK)
     own = {problem.setting for problem in problems}
     others = [problem for problem in checked.problems if problem.setting not in own]
     found = replace(checked, problems=_sorted([*problems, *others]))

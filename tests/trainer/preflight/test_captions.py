@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from transformers import CLIPTokenizer
 
 from tests.trainer.found import expect, find
 from tests.trainer.made import sound_settings, sound_values
 from trainer.data.caption_tokens import FOLDER, clean_caption, token_count
 from trainer.data.prompt_attention import parse_weights
-from trainer.preflight import captions
+from trainer.preflight import looks
 from trainer.preflight.check import check, check_values
 
 TEXTS = [
@@ -72,28 +71,31 @@ def test_sound_weights_pass() -> None:
         assert parse_weights(text)
 
 
-def see_through(path: Path, *, box: tuple[int, int, int, int] | None = None) -> None:
-    picture = Image.new("RGBA", (64, 64), (200, 10, 10, 0))
-    if box:
-        picture.paste((200, 10, 10, 255), box)
-    picture.save(path)
+LONG = ", ".join(f"tag{number}" for number in range(50))
 
 
-@pytest.mark.parametrize("empty", [1, 4])
-def test_pictures_that_a_mask_leaves_nothing_of_are_named(empty: int, tmp_path: Path) -> None:
-    settings = sound_settings(tmp_path, masked_loss=True)
-    for number in range(4):
-        path = tmp_path / "img" / "10_sks cat" / f"{number}.png"
-        see_through(path, box=None if number < empty else (10, 10, 30, 30))
-    problem = find(check(settings), "preflight.masks_empty")
-    assert problem.values["count"] == str(empty)
-    assert problem.blocks == (empty == 4)
-    settings = settings.replace(masked_loss=False)
-    assert "preflight.masks_empty" not in {found.code for found in check(settings).problems}
+@pytest.mark.parametrize(
+    ("line", "limit", "told"),
+    [(LONG, 75, True), (LONG, 225, False), (f"a cat --n {LONG}", 75, True), (f"{LONG} --w 512", 150, True),
+     ("猫" * 40, 75, True), ("a cat --w 512 --h 512 --d 1 --l 7.5 --s 20 --n " + "bad, " * 9, 75, False)],
+)  # fmt: skip
+def test_sample_prompts_that_are_cut_off_are_named(line: str, limit: int, told: bool, tmp_path: Path) -> None:
+    settings = sound_settings(tmp_path, sample_prompts=line, sample_every_n_epochs=1, max_token_length=limit)
+    found = [problem for problem in check(settings).problems if problem.code == "preflight.sample_long"]
+    assert bool(found) == told
+    assert not any(problem.blocks for problem in found)
+
+
+def test_sample_prompts_have_weights_that_can_be_read(tmp_path: Path) -> None:
+    values = {"sample_prompts": "a dog\na (cat:1.1.1) --n b", "sample_every_n_epochs": 1}
+    settings = sound_settings(tmp_path, weighted_captions=True, **values)
+    expect(settings, "preflight.sample_weights", setting="sample_prompts", blocks=True)
+    assert not check(settings.replace(weighted_captions=False)).problems
+    assert not check(settings.replace(sample_prompts="a (cat:1.1)")).problems
 
 
 def test_the_page_looks_at_some_each_time_and_a_run_at_all(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(captions, "AT_A_LOOK", 1)
+    monkeypatch.setattr(looks, "AT_A_LOOK", 1)
     values = sound_values(tmp_path)
     write(tmp_path, *(", ".join([f"word{number}"] * 60) for number in range(4)))
 
