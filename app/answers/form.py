@@ -119,11 +119,13 @@ class FormAnswers:
             return {"values": values, "path": "", "name": job.name, "carried": {}, "report": None}
         may_read = preset_files.may_read(self.roots)
         if {"text", "bytes", "pieces"} & set(request):
-            path, imported = "", imports.read_given(request, may_read)
+            path, given = "", imports.read_given(request, may_read)
+            imported = imports.with_dataset_file(given, self.configs, str(request.get("name") or ""))
         else:
             path = str(self._config(request.get("path")))
             file = preset_files.to_read(Path(path), self.roots)
-            imported = kohya.read(file, may_read, str(request.get("encoding") or ""))
+            read = kohya.read(file, may_read, str(request.get("encoding") or ""))
+            imported = imports.with_dataset_file(read, self.configs, Path(path).name)
         return {
             "values": form.shown_values(imported.settings.flat()),
             "path": path,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from app.form import own_pictures
 from trainer import kohya
 from trainer.errors import UserError
 from trainer.kohya.report import KINDS, Entry, Imported, Kind, Report
@@ -40,8 +42,28 @@ def read_given(request: Mapping[str, Any], may_read: MayRead) -> Imported:
             data = base64.b64decode(str(request["bytes"])[: 2 * MOST_TEXT], validate=True)
         except binascii.Error as error:
             raise UserError("kohya.not_text", path=name) from error
-        return read_data(data, name, may_read, encoding)
-    return kohya.read_text(str(request.get("text") or "")[:MOST_TEXT], name, may_read, encoding)
+        return read_data(data, name, may_read, encoding, handed_over=True)
+    text = str(request.get("text") or "")[:MOST_TEXT]
+    return kohya.read_text(text, name, may_read, encoding, handed_over=True)
+
+
+def with_dataset_file(imported: Imported, into: Path, name: str) -> Imported:
+    """Keep the folders of pictures that stand only in what was handed over as a dataset file in `into`.
+
+    `name` is that of what was handed over, if any. Raises OSError where it cannot be written.
+    """
+    if not imported.dataset:
+        return imported
+    plain = re.sub(r"[^\w-]+", "_", Path(name).stem).strip("_")[:60]
+    path = str(own_pictures.written(imported.dataset, into, plain or "dataset"))
+    entries = tuple(
+        replace(entry, now=path, note="", why="kohya.dataset_kept", attention=False)
+        if entry.setting == "dataset_config"
+        else entry
+        for entry in imported.report.entries
+    )
+    settings = imported.settings.replace(dataset_config=path)
+    return replace(imported, settings=settings, report=replace(imported.report, entries=entries), dataset="")
 
 
 def read_pieces(name: str, pieces: Any, size: Any) -> Imported:

@@ -29,7 +29,7 @@ def listed(folder: Path, into: Path) -> Path:
     places = [folder] if found.loose else inside
     if not places:
         raise UserError("page.no_pictures", path=str(folder))
-    return _written("\n".join(["[[datasets]]", *map(_subset, places)]), into, folder.name)
+    return written("\n".join(["[[datasets]]", *map(_subset, places)]), into, folder.name)
 
 
 def _subset(place: Path) -> str:
@@ -47,8 +47,8 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _written(text: str, into: Path, name: str) -> Path:
-    """A file of this content; another one of that name stays."""
+def written(text: str, into: Path, name: str) -> Path:
+    """A dataset file of this content in `into`; another one of that name stays."""
     into.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):
         path = into / (f"{name}.toml" if number == 1 else f"{name}-{number}.toml")

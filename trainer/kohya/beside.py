@@ -18,12 +18,19 @@ class Beside:
 
     path: str = ""
     """The file that names them; "" for a pasted text."""
+    handed_over: bool = False
+    """`path` is only a name: the file came from a browser and lies nowhere here."""
     may_read: MayRead | None = None
     """None: any."""
     encoding: str = ""
     """How the person wants files read that are not UTF-8: a name of `readings`; "" for the likeliest."""
     readings: list[Reading] = field(default_factory=list)
     """Of the files that are not UTF-8: filled as they are read."""
+
+    @property
+    def place(self) -> str:
+        """Where the file lies; "" for what lies nowhere."""
+        return "" if self.handed_over else self.path
 
     def text(self, data: bytes, name: str) -> str:
         """A file's letters. Raises UserError for what is no text."""
@@ -51,7 +58,7 @@ class Beside:
     def find(self, name: str, endings: tuple[str, ...]) -> Path | None:
         """A file that another names: there, or beside the file that names it."""
         last = name.replace("\\", "/").rpartition("/")[2]
-        here = [Path(self.path).parent / name, Path(self.path).parent / last] if self.path else []
+        here = [Path(self.place).parent / name, Path(self.place).parent / last] if self.place else []
         usable = [place for place in [Path(name), *here] if place.suffix.lower() in endings]
         if self.may_read:  # not even looked at before
             usable = [place for place in usable if self.may_read(place)]

@@ -16,6 +16,7 @@ from typing import Any
 from trainer.data.dataset_file import OPTIONS
 from trainer.errors import UserError
 from trainer.kohya.draft import Draft
+from trainer.kohya.toml_text import dataset_text
 
 DATASET_SETTINGS = {
     "resolution": "max_resolution", "batch_size": "train_batch_size", "enable_bucket": "enable_bucket",
@@ -69,7 +70,7 @@ def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
     inner = [subset for _, subset in subsets] or [general]
     parents = _parents([_subset(subset) for _, subset in subsets])
     simple = bool(parents) and len(sets) == 1 and not _says_more(inner) and _agree(tables, inner)
-    stays = bool(path) and not simple
+    stays = not simple
     for options, of in ((DATASET_SETTINGS, tables), (SUBSET_SETTINGS, inner)):
         for option, setting in options.items():
             _take_common(draft, option, setting, of, stays=stays)
@@ -78,6 +79,8 @@ def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
         why = "kohya.subset_as_folder" if simple else "kohya.subset_in_file"
         draft.add(name, "taken", shown, now=shown, why=why)
     _take_places(draft, parents if simple else {}, path)
+    if stays and not path:
+        draft.dataset = _as_text(general, sets)
     for name, table in [
         ("general", general),
         *((f"datasets[{at}]", one) for at, one in enumerate(sets)),
@@ -90,6 +93,14 @@ def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
                 draft.add(f"{name}.{key}", "taken", value, now=value, why="kohya.subset_in_file")
             else:
                 draft.add(f"{name}.{key}", "unknown", value, why="kohya.no_setting", attention=True)
+
+
+def _as_text(general: Mapping[str, Any], sets: list[dict[str, Any]]) -> str:
+    """The same as a file. Raises UserError for values that no dataset file has."""
+    try:
+        return dataset_text(general, sets)
+    except (TypeError, AttributeError) as error:
+        raise UserError("kohya.bad_dataset", part=str(error)[:80]) from error
 
 
 def _says_more(tables: list[dict[str, Any]]) -> bool:

@@ -26,6 +26,8 @@ class Draft:
         self.carried: dict[str, Any] = {}
         self.own: dict[str, Any] = {}
         """What goes under `carried[OWN]`."""
+        self.dataset = ""
+        """A dataset file's content, where it stands in no file that could be named."""
         self.notes: dict[str, str] = {}
         """Setting -> code of a remark, should it be absent from the file."""
 
@@ -107,4 +109,5 @@ class Draft:
                 )
         carried = {**self.carried, **({OWN: self.own} if self.own else {})}
         settings = Settings.from_flat(self.values)
-        return Imported(settings, Report(source, age, tuple(self.entries)), carried, card or {})
+        report = Report(source, age, tuple(self.entries))
+        return Imported(settings, report, carried, card or {}, self.dataset)

@@ -120,6 +120,8 @@ class Imported:
     """What we do not use but must write back: hand it to `to_kohya`."""
     card: Mapping[str, Any] = field(default_factory=dict)
     """The card of one of our presets; empty elsewhere."""
+    dataset: str = ""
+    """A dataset file's content that stands in no file yet; "Dataset config file" is to name one with it."""
 
     def as_json(self, language: Language = "en") -> dict[str, Any]:
         """For `python -m trainer import FILE --json`; secrets are left out."""

@@ -40,7 +40,7 @@ def read(
     """
     if isinstance(source, Mapping):
         check_values(source, "…")
-        files = Beside("", may_read, encoding)
+        files = Beside(may_read=may_read, encoding=encoding)
         return _with_readings(_read_mapping(source, files), files)
     if isinstance(source, str) and (_is_pasted(source)):
         return read_text(source, may_read=may_read, encoding=encoding)
@@ -63,16 +63,32 @@ def read_file(path: Path, may_read: MayRead | None = None, encoding: str = "") -
     return read_data(read_bytes(path), str(path), may_read, encoding)
 
 
-def read_data(data: bytes, path: str, may_read: MayRead | None = None, encoding: str = "") -> Imported:
+def read_data(
+    data: bytes,
+    path: str,
+    may_read: MayRead | None = None,
+    encoding: str = "",
+    *,
+    handed_over: bool = False,
+) -> Imported:
     """Settings from a text file's bytes; where it is not UTF-8, the report says how it was read."""
-    files = Beside(path, may_read, encoding)
+    files = Beside(path, handed_over, may_read, encoding)
     text = files.text(data, Path(path).name)
     return _with_readings(_read_text(text, files), files)
 
 
-def read_text(text: str, path: str = "", may_read: MayRead | None = None, encoding: str = "") -> Imported:
-    """Settings from text: JSON, TOML or a command. `path`: the file it came from, if any."""
-    files = Beside(path, may_read, encoding)
+def read_text(
+    text: str,
+    path: str = "",
+    may_read: MayRead | None = None,
+    encoding: str = "",
+    *,
+    handed_over: bool = False,
+) -> Imported:
+    """Settings from text: JSON, TOML or a command. `path`: the file it came from, if any; with `handed_over`
+    only its name.
+    """
+    files = Beside(path, handed_over, may_read, encoding)
     return _with_readings(_read_text(text, files), files)
 
 
@@ -108,7 +124,7 @@ def _read_mapping(data: Mapping[str, Any], files: Beside) -> Imported:
     if is_dataset(data):
         beside, datasets = _apart(data)
         draft = _from_options(beside, None, files) if beside else Draft({})
-        take_dataset(draft, datasets, files.path)
+        take_dataset(draft, datasets, files.place)
         return draft.finish("sd_scripts")
     flat = flatten(data)
     if SD_SCRIPTS_ONLY & set(flat) and not KOHYA_ONLY & set(data):

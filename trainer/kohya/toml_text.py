@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def toml_text(values: Mapping[str, Any]) -> str:
     """One line per option. None is left out. Raises TypeError for what TOML cannot say here."""
     return "".join(f"{key} = {_value(value)}\n" for key, value in sorted(values.items()) if value is not None)
+
+
+def dataset_text(general: Mapping[str, Any], datasets: Sequence[Mapping[str, Any]]) -> str:
+    """A dataset file: [general], [[datasets]], [[datasets.subsets]]. Raises TypeError like `toml_text`."""
+    parts = [f"[general]\n{toml_text(general)}"] if general else []
+    for dataset in datasets:
+        own = {key: value for key, value in dataset.items() if key != "subsets"}
+        parts.append(f"[[datasets]]\n{toml_text(own)}")
+        subsets = dataset.get("subsets", ())
+        parts += [f"[[datasets.subsets]]\n{toml_text(subset)}" for subset in subsets]
+    return "\n".join(parts)
 
 
 def can_say(value: Any) -> bool:

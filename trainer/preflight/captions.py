@@ -59,9 +59,9 @@ def _check_prompts(captions: Captions, lines: Sequence[SamplePrompt]) -> Iterato
     for text in dict.fromkeys(text for line in lines for text in (line.prompt, line.negative)):
         values = {"text": text[:60]}
         if captions.weighted_captions and not _has_weights(text):
-            yield block("sample_prompts", "preflight.sample_weights", **values)
+            yield block("sample_prompts", "preflight.sample_weights", None, **values)
         elif len(text.encode()) > limit and (count := token_count(text)) > limit:
-            yield hint("sample_prompts", "preflight.sample_long", limit=limit, count=count, **values)
+            yield hint("sample_prompts", "preflight.sample_long", None, limit=limit, count=count, **values)
 
 
 def _names(images: Sequence[TrainImage]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from trainer.data import pixels
 from trainer.data.buckets import Fit
@@ -56,7 +56,7 @@ def check(datasets: Sequence[Dataset], images: Sequence[TrainImage], most: int |
         tell = block if len(empty) == len(images) else hint
         yield tell("masked_loss", "preflight.masks_empty", {"masked_loss": False}, **_told(empty))
     if other := found.get("shape"):
-        yield hint("masked_loss", "preflight.masks_shape", **_told(other))
+        yield hint("masked_loss", "preflight.masks_shape", None, **_told(other))
 
 
 def _masks(datasets: Sequence[Dataset], images: Sequence[TrainImage]) -> list[Mask]:
@@ -104,5 +104,5 @@ def _looked_at(mask: Mask) -> Verdict:
     return "shape" if abs(height - wanted) > max(1, SAME_SHAPE * wanted) else ""
 
 
-def _told(masks: Sequence[Mask]) -> dict[str, str]:
+def _told(masks: Sequence[Mask]) -> dict[str, Any]:
     return {"count": f"{len(masks):,}", "names": names([mask.shown for mask in masks])}

@@ -122,3 +122,30 @@ def test_an_error_names_the_file_as_the_person_knows_it(answers):
     loaded = load(answers, pieces=[piece(0, b"\xff" * 8)], size=size, name="C:\\loras\\broken.safetensors")
     assert "broken.safetensors" in loaded["error"]["what"]
     assert "tmp" not in json.dumps(loaded)
+
+
+DATASET = """[general]
+shuffle_caption = true
+[[datasets]]
+resolution = 64
+[[datasets.subsets]]
+image_dir = '{}'
+"""
+
+
+def test_a_pasted_dataset_that_is_no_image_folder_is_kept_as_a_file(answers, tmp_path):
+    (tmp_path / "cats").mkdir()
+    text = DATASET.format(tmp_path / "cats")
+    for number, request in enumerate(({"text": text}, {"text": text, "name": "mine ü.toml"}, {"text": text})):
+        loaded = load(answers, **request)
+        path = Path(loaded["values"]["dataset_config"])
+        assert path.name == ("mine_ü.toml" if number == 1 else "dataset.toml")
+        assert str(tmp_path / "cats") in path.read_text(encoding="utf-8")
+        assert not loaded["report"]["en"]["attention"]
+    other = load(answers, text=text.replace("64", "128"))
+    assert Path(other["values"]["dataset_config"]).name == "dataset-2.toml"
+
+
+def test_a_pasted_dataset_that_is_an_image_folder_needs_no_file(answers):
+    loaded = load(answers, text=DATASET.format("/img/1_cat"))
+    assert (loaded["values"]["dataset_config"], loaded["values"]["train_data_dir"]) == ("", "/img")

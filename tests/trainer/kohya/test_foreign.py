@@ -136,3 +136,154 @@ def test_a_json_of_which_almost_nothing_is_known_is_not_called_kohya_ss():
     assert {entry.key for entry in imported.report.attention} == {"foo", "bar", "baz"}
     whole = read_text(json.dumps({"learning_rate": 1e-4, "network_dim": 8, "foo": 1}))
     assert whole.report.source == "kohya_ss"
+
+
+OLD_ONETRAINER = {
+    "training_method": "LORA", "model_type": "STABLE_DIFFUSION_15", "base_model_name": "m",
+    "optimizer": "ADAMW_8BIT", "weight_decay": 0.02, "learning_rate_scheduler": "COSINE_WITH_HARD_RESTARTS",
+    "learning_rate_cycles": 3, "learning_rate_warmup_steps": 200.0, "text_encoder_learning_rate": 3e-5,
+    "unet_learning_rate": 1e-4, "train_text_encoder": True, "text_encoder_layer_skip": 1,
+    "masked_training": True, "resolution": 512, "max_noising_strength": 0.8, "epochs": 3,
+}  # fmt: skip
+NEW_ONETRAINER = {
+    "training_method": "LORA", "model_type": "STABLE_DIFFUSION_XL_10_BASE", "base_model_name": "m",
+    "peft_type": "LOHA", "lora_rank": 8, "lora_alpha": 4.0, "dropout_probability": 0.1,
+    "optimizer": {"optimizer": "SCHEDULE_FREE_ADAMW", "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.01},
+    "learning_rate_warmup_steps": 0.1, "gradient_checkpointing": "CPU_OFFLOADED",
+    "resolution": "768,1024x512",
+    "loss_weight_fn": "MIN_SNR_GAMMA", "loss_weight_strength": 5.0,
+    "save_every": 2, "save_every_unit": "EPOCH",
+    "concepts": [{"path": "/img/cat"}], "text_encoder": {"train": True, "learning_rate": None},
+}  # fmt: skip
+EASY = """
+[general_args.args]
+sdxl = true
+no_half_vae = true
+max_train_epochs = 2
+[general_args.dataset_args]
+resolution = [1024, 768]
+[network_args.args]
+network_dim = 8
+[network_args.args.network_args]
+algo = "lokr"
+conv_dim = 4
+factor = 8
+[optimizer_args.args]
+warmup_ratio = 0.05
+[optimizer_args.args.optimizer_args]
+weight_decay = 0.1
+betas = "0.9,0.99"
+"""
+SUBSET = (
+    "[[subsets]]\nname = 'x'\nnum_repeats = {repeats}\nimage_dir = '{folder}'\ncaption_extension = '.txt'\n"
+)
+TOOLKIT_XL = {
+    "job": "extension",
+    "config": {
+        "name": "momo",
+        "process": [{
+            "type": "sd_trainer", "trigger_word": "momo",
+            "network": {"type": "lokr", "linear": 8, "linear_alpha": 8, "lokr_factor": 4, "conv": 4},
+            "datasets": [{"folder_path": "/img", "caption_ext": "txt", "resolution": [1024, 1024]}],
+            "train": {"optimizer": "adamw8bit", "optimizer_params": {"weight_decay": 1e-4}, "lr": 1e-4,
+                      "train_text_encoder": False, "min_snr_gamma": 5},
+            "model": {"arch": "sdxl", "name_or_path": "m"},
+            "sample": {"sample_every": 100, "width": 768, "height": 1024, "seed": 42, "guidance_scale": 6,
+                       "sample_steps": 20, "neg": "bad", "prompts": ["[trigger] at sea", "a cat"]},
+        }],
+    },
+}  # fmt: skip
+TUNER = {
+    "model_family": "sd2x", "model_type": "lora", "lora_rank": 4, "data_backend_config": "b.json",
+    "optimizer": "bnb-adamw8bit-paged", "resolution": 1.0, "resolution_type": "area", "max_train_steps": 100,
+    "num_train_epochs": 0, "offset_noise": True, "noise_offset": 0.2, "prediction_type": "v_prediction",
+    "validation_prompt": "a cat", "validation_steps": 50, "validation_resolution": "768x512",
+    "validation_seed": 1, "checkpointing_steps": 50, "lr_num_cycles": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (json.dumps(OLD_ONETRAINER), {
+            "optimizer": "AdamW8bit", "optimizer_args": "weight_decay=0.02", "text_encoder_lr": 3e-5,
+            "lr_scheduler": "cosine_with_restarts", "lr_scheduler_num_cycles": 3, "lr_warmup_steps": 200,
+            "clip_skip": 2, "masked_loss": True, "max_resolution": "512", "max_timestep": 800, "sdxl": False,
+        }),
+        (json.dumps(NEW_ONETRAINER), {
+            "LoRA_type": "LyCORIS/LoHa", "network_dim": 8, "network_dropout": 0.1, "sdxl": True,
+            "optimizer": "AdamWScheduleFree", "optimizer_args": "weight_decay=0.01 betas=0.9,0.99",
+            "lr_warmup": 10, "gradient_checkpointing": True, "max_resolution": "768", "min_snr_gamma": 5,
+            "save_every_n_epochs": 2, "train_data_dir": "/img/cat",
+        }),
+        (EASY, {
+            "sdxl": True, "sdxl_no_half_vae": True, "max_resolution": "1024,768", "LoRA_type": "LyCORIS/LoKr",
+            "conv_dim": 4, "factor": 8, "optimizer_args": "weight_decay=0.1 betas=0.9,0.99", "lr_warmup": 5,
+        }),
+        (json.dumps(TOOLKIT_XL), {
+            "sdxl": True, "LoRA_type": "LyCORIS/LoKr", "factor": 4, "conv_dim": 4, "optimizer": "AdamW8bit",
+            "optimizer_args": "weight_decay=0.0001", "text_encoder_lr": 0, "caption_extension": ".txt",
+            "max_resolution": "1024", "sample_every_n_steps": 100, "min_snr_gamma": 5,
+            "sample_prompts": "momo at sea --w 768 --h 1024 --d 42 --l 6 --s 20 --n bad\n"
+                              "a cat --w 768 --h 1024 --d 42 --l 6 --s 20 --n bad",
+        }),
+        (json.dumps(TUNER), {
+            "v2": True, "v_parameterization": True, "optimizer": "PagedAdamW8bit", "noise_offset": 0.2,
+            "max_train_steps": 100, "sample_every_n_steps": 50, "save_every_n_steps": 50,
+            "lr_scheduler_num_cycles": 2, "sample_prompts": "a cat --w 768 --h 512 --d 1",
+        }),
+    ],
+    ids=["onetrainer_2023", "onetrainer", "lora_easy", "ai_toolkit", "simpletuner"],
+)  # fmt: skip
+def test_files_as_these_programs_write_them(text: str, wanted: dict[str, Any]):
+    settings = read_text(text).settings
+    assert {key: settings.get(key) for key in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("program", "changed", "several"),
+    [
+        ("onetrainer", {"resolution": "512,768"}, True),
+        ("onetrainer", {"resolution": "512x768"}, False),
+        ("onetrainer", {"resolution": "1024, 1024"}, False),
+    ],
+)
+def test_one_of_several_sizes_is_marked(program, changed, several):
+    report = read_text(json.dumps({**ONETRAINER, **changed})).report
+    assert ("kohya.first_of_several" in {entry.note for entry in report.attention}) == several
+    assert report.source == program
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({**ONETRAINER, "model_type": "FLUX_DEV_1"}),
+        json.dumps({**ONETRAINER, "model_type": "STABLE_DIFFUSION_15_INPAINTING"}),
+        AI_TOOLKIT.replace("is_xl: true", "is_flux: true"),
+        AI_TOOLKIT.replace("is_xl: true", "arch: wan21"),
+        json.dumps({**SIMPLETUNER, "--model_family": "sd3"}),
+        LORA_EASY + "[anima_args.args]\nqwen3 = 'x'\n",
+    ],
+)
+def test_a_file_for_another_family_says_so_first(text: str):
+    report = read_text(text).report
+    assert "kohya.foreign_family" in {entry.why for entry in report.attention}
+
+
+def test_folders_of_lora_easy_become_the_image_folder_or_a_dataset_file():
+    one = SUBSET.format(repeats=3, folder="/img/3_cat")
+    folder = read_text(one + SUBSET.format(repeats=2, folder="/img/2_dog") + EASY)
+    assert folder.settings.get("train_data_dir") == "/img"
+    assert not folder.dataset
+    loose = read_text(one + SUBSET.format(repeats=5, folder="/other/dogs") + EASY)
+    again = read_text(loose.dataset)
+    assert [entry.was for entry in again.report.entries if entry.key.startswith("datasets[0].subsets")] == [
+        "/img/3_cat x 3", "/other/dogs x 5",
+    ]  # fmt: skip
+    assert not any(entry.key.startswith("subsets") for entry in loose.report.attention)
+
+
+def test_arguments_of_a_list_are_all_told_as_taken():
+    for text in (EASY, json.dumps(NEW_ONETRAINER), json.dumps(TOOLKIT_XL)):
+        left = {entry.key for entry in read_text(text).report.attention if entry.why == "kohya.foreign_key"}
+        assert not [key for key in left if "optimizer" in key or "network" in key]

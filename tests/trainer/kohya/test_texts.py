@@ -13,7 +13,7 @@ from trainer.kohya import read, report_lines
 from trainer.kohya.report import KINDS, Source
 from trainer.messages import LANGUAGES, Language, texts
 
-TRAINER = Path(__file__).parents[3] / "trainer"
+ROOT = Path(__file__).parents[3]
 BUILT = {
     *(f"kohya.{part}_{kind}" for part in ("line", "title") for kind in KINDS),
     *(f"kohya.source_{name}" for name in get_args(Source)),
@@ -23,7 +23,8 @@ BUILT = {
 
 def codes() -> set[str]:
     """Codes that the source names."""
-    source = "\n".join(path.read_text(encoding="utf-8") for path in TRAINER.rglob("*.py"))
+    files = [path for room in ("trainer", "app") for path in (ROOT / room).rglob("*.py")]
+    source = "\n".join(path.read_text(encoding="utf-8") for path in files)
     return set(re.findall(r'"(kohya\.[a-z0-9_]+)"', source)) | BUILT
 
 

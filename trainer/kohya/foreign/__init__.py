@@ -1,0 +1,91 @@
+"""Settings of OneTrainer, LoRA_Easy_Training_Scripts, ai-toolkit and SimpleTuner, told by their marks.
+
+What is plainly the same is put into sd-scripts' words and read from there; the rest is listed for a look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from trainer.kohya.datasets import take_dataset
+from trainer.kohya.foreign import ai_toolkit, lora_easy, onetrainer, simpletuner
+from trainer.kohya.foreign.taken import Flat, Taken
+from trainer.kohya.read_sd_scripts import draft_from_options
+from trainer.kohya.report import Entry, Imported, Source
+
+MOST_REST = 400
+"""Keys without a setting that are listed."""
+READERS: Mapping[str, Callable[[Flat], Taken]] = {
+    "onetrainer": onetrainer.taken,
+    "lora_easy": lora_easy.taken,
+    "ai_toolkit": ai_toolkit.taken,
+    "simpletuner": simpletuner.taken,
+}
+
+
+def program_of(data: Mapping[str, Any]) -> Source | None:
+    """Which of these programs a file is from; None for others."""
+    keys = {key.lstrip("-") for key in data}
+    if {"training_method", "base_model_name"} <= keys or {"model_type", "lora_rank", "concepts"} <= keys:
+        return "onetrainer"
+    config = data.get("config")
+    if isinstance(config, Mapping) and isinstance(config.get("process"), list):
+        return "ai_toolkit"
+    if "data_backend_config" in keys or {"model_family", "lora_rank"} <= keys:
+        return "simpletuner"
+    tables = [value for key, value in data.items() if key.endswith("_args") and isinstance(value, Mapping)]
+    if any({"args", "dataset_args"} & set(table) for table in tables):
+        return "lora_easy"
+    return None
+
+
+def read_foreign(data: Mapping[str, Any], program: Source) -> Imported:
+    """Settings and report of such a file. Raises UserError for folders of pictures that are malformed."""
+    flat = {key.lstrip("-"): value for key, value in _leaves(data)}
+    taken = READERS[program](flat)
+    if program == "lora_easy":
+        lora_easy.take_subsets(taken, data)
+    draft = draft_from_options(taken.options, sdxl=taken.sdxl)
+    if taken.prompts:
+        draft.entries = [entry for entry in draft.entries if entry.key != "sample_prompts"]
+        key, lines = taken.prompts
+        draft.take("sample_prompts", "\n".join(lines), key=key, was=flat.get(key), why="kohya.prompts_read")
+    draft.entries = [_under_own_key(entry, taken, flat) for entry in draft.entries]
+    if taken.subsets:
+        take_dataset(draft, {"datasets": [{"subsets": taken.subsets}]}, "")
+    if taken.family:
+        key, name = taken.family
+        draft.add(key, "other_family", name, why="kohya.foreign_family", attention=True)
+    used = taken.used | ({taken.family[0]} if taken.family else set())
+    rest = [
+        (key, value) for key, value in flat.items() if key not in used and value not in (None, "", [], {})
+    ]
+    for key, value in rest[:MOST_REST]:
+        draft.add(key, "unknown", value, why="kohya.foreign_key", attention=True)
+    return draft.finish(program)
+
+
+def _under_own_key(entry: Entry, taken: Taken, flat: Flat) -> Entry:
+    """An entry for sd-scripts' option under the key that the file has for it, with the file's value."""
+    option = entry.key.partition(" ")[0]
+    if option not in taken.keys:
+        return entry
+    key = taken.keys[option]
+    was = flat.get(key, entry.was)
+    kind = "renamed" if entry.kind == "taken" and str(was) == str(entry.now) else entry.kind
+    found = replace(entry, key=key, was=was, kind="converted" if kind == "taken" else kind)
+    return replace(found, note="kohya.first_of_several", attention=True) if option in taken.several else found
+
+
+def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every single value under its path: "train.lr", "datasets[0].folder_path"; short lists whole."""
+    if isinstance(data, Mapping) and data:
+        for name, value in data.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(data, list) and any(isinstance(one, (Mapping, list)) for one in data):
+        for at, value in enumerate(data):
+            yield from _leaves(value, f"{key}[{at}]")
+    else:
+        yield key, data

@@ -1,0 +1,108 @@
+"""ai-toolkit's settings: one process in a YAML or JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.kohya.foreign.taken import Flat, Taken, is_on
+
+START = "config.process[0]."
+NAMES = {
+    "network.linear": "network_dim", "network.linear_alpha": "network_alpha",
+    "network.rank": "network_dim", "network.alpha": "network_alpha", "network.dropout": "network_dropout",
+    "network.pretrained_lora_path": "network_weights", "train.lr": "learning_rate",
+    "train.unet_lr": "unet_lr", "train.text_encoder_lr": "text_encoder_lr",
+    "train.steps": "max_train_steps", "train.batch_size": "train_batch_size",
+    "train.gradient_accumulation_steps": "gradient_accumulation_steps",
+    "train.gradient_accumulation": "gradient_accumulation_steps",
+    "train.gradient_checkpointing": "gradient_checkpointing", "train.max_grad_norm": "max_grad_norm",
+    "train.noise_offset": "noise_offset", "train.min_snr_gamma": "min_snr_gamma",
+    "model.name_or_path": "pretrained_model_name_or_path", "model.is_v2": "v2", "model.vae_path": "vae",
+    "model.is_v_pred": "v_parameterization", "training_folder": "output_dir",
+    "save.save_every": "save_every_n_steps", "datasets[0].folder_path": "train_data_dir",
+    "datasets[0].caption_dropout_rate": "caption_dropout_rate", "datasets[0].flip_x": "flip_aug",
+    "datasets[0].shuffle_tokens": "shuffle_caption", "datasets[0].keep_tokens": "keep_tokens",
+    "datasets[0].cache_latents": "cache_latents",
+    "datasets[0].cache_latents_to_disk": "cache_latents_to_disk",
+}  # fmt: skip
+OTHERS = ("is_flux", "is_v3", "is_pixart", "is_auraflow", "is_lumina2", "is_ssd", "is_vega")
+"""Switches of models that cannot be trained here."""
+PROMPT_OPTIONS = {
+    "width": "w",
+    "height": "h",
+    "seed": "d",
+    "guidance_scale": "l",
+    "sample_steps": "s",
+    "neg": "n",
+}
+
+
+def taken(flat: Flat) -> Taken:
+    """Its settings in sd-scripts' words."""
+    found = Taken(flat)
+    found.take_all(NAMES, START)
+    found.take("output_name", "config.name", flat.get("config.name"))
+    _model(found)
+    _network(found)
+    _dataset(found)
+    found.optimizer(f"{START}train.optimizer")
+    found.schedule(f"{START}train.lr_scheduler")
+    for name in ("weight_decay", "betas", "eps", "d_coef", "momentum"):
+        key = f"{START}train.optimizer_params.{name}"
+        found.argument("optimizer_args", key, name, flat.get(key))
+    found.precision(f"{START}train.dtype", "mixed_precision")
+    found.precision(f"{START}save.dtype", "save_precision")
+    if flat.get(f"{START}train.train_text_encoder") is not True:
+        found.take("network_train_unet_only", f"{START}train.train_text_encoder", True)
+    if flat.get(f"{START}train.train_unet") is False:
+        found.take("network_train_text_encoder_only", f"{START}train.train_unet", True)
+    _samples(found)
+    found.used |= {"job", f"{START}type", f"{START}device", "meta.name", "meta.version"}
+    return found
+
+
+def _model(found: Taken) -> None:
+    arch = f"{START}model.arch"
+    found.known_family(arch, ("sd1", "sd2", "sdxl"))
+    for name in OTHERS:
+        if is_on(found.flat.get(f"{START}model.{name}", False)):
+            found.family = f"{START}model.{name}", name.removeprefix("is_")
+    found.sdxl = is_on(found.flat.get(f"{START}model.is_xl", False)) or found.word(arch) == "sdxl"
+    if found.word(arch) == "sd2":
+        found.take("v2", arch, True)
+    found.used.add(f"{START}model.is_xl")
+
+
+def _network(found: Taken) -> None:
+    kind = found.word(f"{START}network.type")
+    for key, name in (("conv", "conv_dim"), ("conv_alpha", "conv_alpha")):
+        found.argument("network_args", f"{START}network.{key}", name, found.flat.get(f"{START}network.{key}"))
+    if kind in ("lokr", "loha"):
+        found.take("network_module", f"{START}network.type", "lycoris.kohya")
+        found.argument("network_args", f"{START}network.type", "algo", kind)
+        factor = f"{START}network.lokr_factor"
+        found.argument("network_args", factor, "factor", found.flat.get(factor))
+    elif kind in ("lora", "locon", "lierla"):
+        found.used.add(f"{START}network.type")
+
+
+def _dataset(found: Taken) -> None:
+    found.sizes(f"{START}datasets[0].resolution")
+    ending = str(found.flat.get(f"{START}datasets[0].caption_ext") or "")
+    key = f"{START}datasets[0].caption_ext"
+    found.take("caption_extension", key, f".{ending.lstrip('.')}" if ending else None)
+
+
+def _samples(found: Taken) -> None:
+    """Its prompts with one size, seed and strength for all, as options behind each."""
+    start = f"{START}sample."
+    prompts: Any = found.flat.get(f"{start}prompts")
+    if not isinstance(prompts, list) or not prompts:
+        return
+    word = str(found.flat.get(f"{START}trigger_word") or "")
+    values = {letter: found.flat.get(start + key) for key, letter in PROMPT_OPTIONS.items()}
+    options = "".join(f" --{letter} {value}" for letter, value in values.items() if value not in (None, ""))
+    lines = [" ".join(str(prompt).replace("[trigger]", word).split()) + options for prompt in prompts]
+    found.prompts = f"{start}prompts", lines
+    found.used |= {f"{start}prompts", *(start + key for key in PROMPT_OPTIONS)}
+    found.take("sample_every_n_steps", f"{start}sample_every", found.flat.get(f"{start}sample_every"))

@@ -1,0 +1,127 @@
+"""OneTrainer's settings: its JSON of 2023, with all values on top, and today's, with parts of the model."""
+
+from __future__ import annotations
+
+from trainer.kohya.foreign.taken import Flat, Taken, number
+
+NAMES = {
+    "base_model_name": "pretrained_model_name_or_path", "lora_rank": "network_dim",
+    "lora_alpha": "network_alpha", "lora_model_name": "network_weights",
+    "dropout_probability": "network_dropout", "learning_rate": "learning_rate",
+    "unet_learning_rate": "unet_lr", "text_encoder_learning_rate": "text_encoder_lr",
+    "unet.learning_rate": "unet_lr", "text_encoder.learning_rate": "text_encoder_lr",
+    "epochs": "max_train_epochs", "batch_size": "train_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps", "clip_grad_norm": "max_grad_norm",
+    "offset_noise_weight": "noise_offset", "aspect_ratio_bucketing": "enable_bucket", "seed": "seed",
+    "force_v_prediction": "v_parameterization", "masked_training": "masked_loss",
+    "rescale_noise_scheduler_to_zero_terminal_snr": "zero_terminal_snr", "latent_caching": "cache_latents",
+    "image_caching": "cache_latents", "vae.model_name": "vae", "concepts[0].path": "train_data_dir",
+}  # fmt: skip
+FAMILIES = ("stable_diffusion_15", "stable_diffusion_20", "stable_diffusion_21", "stable_diffusion_xl")
+ARGUMENTS = ("weight_decay", "d_coef", "eps")
+"""Of the optimizer, where the file has a value."""
+
+HARMLESS = {
+    "__version", "debug_mode", "debug_dir", "workspace_dir", "cache_dir", "tensorboard", "train_device",
+    "temp_device", "clear_cache_before_training", "only_cache", "tensorboard_expose", "tensorboard_port",
+}  # fmt: skip
+"""What is about its own program or folders, not about what is learned."""
+
+
+def taken(flat: Flat) -> Taken:
+    """Its settings in sd-scripts' words."""
+    found = Taken(flat)
+    found.take_all(NAMES)
+    _model(found)
+    found.sizes("resolution")
+    _output(found)
+    found.precision("train_dtype", "mixed_precision")
+    found.precision("output_dtype", "save_precision")
+    found.switch("gradient_checkpointing", "gradient_checkpointing")
+    _optimizer(found)
+    _text_encoder(found)
+    _loss(found)
+    _saves(found)
+    found.used |= HARMLESS & set(flat)
+    return found
+
+
+def _model(found: Taken) -> None:
+    kind = found.word("model_type")
+    found.known_family("model_type", FAMILIES)
+    if "inpainting" in kind or "depth" in kind:
+        found.family = "model_type", str(found.flat["model_type"])
+    found.sdxl = "_xl_" in kind
+    found.take("v2", "model_type", kind.startswith(FAMILIES[1:3]) or None)
+    if found.word("peft_type") == "loha":
+        found.take("network_module", "peft_type", "lycoris.kohya")
+        found.argument("network_args", "peft_type", "algo", "loha")
+    elif found.word("peft_type") == "lora":
+        found.used.add("peft_type")
+    if found.word("training_method") == "lora":
+        found.used.add("training_method")
+
+
+def _output(found: Taken) -> None:
+    """ "out/momo.safetensors" as a folder and a name."""
+    key = "output_model_destination"
+    folder, _, name = str(found.flat.get(key) or "").replace("\\", "/").rpartition("/")
+    found.take("output_dir", key, folder)
+    found.take("output_name", key, name.removesuffix(".safetensors"))
+
+
+def _optimizer(found: Taken) -> None:
+    old = "optimizer" in found.flat
+    found.optimizer("optimizer" if old else "optimizer.optimizer")
+    found.schedule("learning_rate_scheduler")
+    start = "" if old else "optimizer."
+    for name in ARGUMENTS:
+        found.argument("optimizer_args", start + name, name, found.flat.get(start + name))
+    betas = [f"{start}beta1", f"{start}beta2"]
+    if all(found.flat.get(key) is not None for key in betas):
+        found.argument("optimizer_args", betas[0], "betas", [found.flat[key] for key in betas])
+        found.used.add(betas[1])
+    warmup, cycles = (number(found.flat.get(f"learning_rate_{key}")) for key in ("warmup_steps", "cycles"))
+    if warmup is not None:  # up to 1 it is a share of the run
+        found.take(
+            "lr_warmup_steps", "learning_rate_warmup_steps", int(warmup) if warmup > 1 else float(warmup)
+        )
+    if cycles is not None and found.options.get("lr_scheduler") == "cosine_with_restarts":
+        found.take("lr_scheduler_num_cycles", "learning_rate_cycles", int(cycles))
+
+
+def _text_encoder(found: Taken) -> None:
+    for key in ("text_encoder.train", "train_text_encoder"):
+        if found.flat.get(key) is False:
+            found.take("network_train_unet_only", key, True)
+    for key in ("unet.train", "train_unet"):
+        if found.flat.get(key) is False:
+            found.take("network_train_text_encoder_only", key, True)
+    skip = number(found.flat.get("text_encoder_layer_skip"))
+    if skip is not None and not found.sdxl:
+        found.take("clip_skip", "text_encoder_layer_skip", int(skip) + 1)
+
+
+def _loss(found: Taken) -> None:
+    kind = found.word("loss_weight_fn")
+    if kind == "min_snr_gamma":
+        found.take("min_snr_gamma", "loss_weight_strength", found.flat.get("loss_weight_strength"))
+    elif kind == "debiased_estimation":
+        found.take("debiased_estimation_loss", "loss_weight_fn", True)
+    if kind in ("", "constant", "min_snr_gamma"):
+        found.used |= {"loss_weight_fn", "loss_weight_strength"}
+    for key, option in (("min_noising_strength", "min_timestep"), ("max_noising_strength", "max_timestep")):
+        share = number(found.flat.get(key))
+        if share is not None and 0 <= share <= 1:
+            found.take(option, key, round(share * 1000))
+
+
+def _saves(found: Taken) -> None:
+    for key in ("save_every", "save_after"):
+        unit, every = found.word(f"{key}_unit"), number(found.flat.get(key))
+        option = {"epoch": "save_every_n_epochs", "step": "save_every_n_steps"}.get(unit)
+        if option and every is not None:
+            found.take(option, key, int(every))
+            found.used.add(f"{key}_unit")
+        elif unit == "never":
+            found.used |= {key, f"{key}_unit"}
