@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from tests.checkpoints import model_of
 from trainer.families.table import FAMILIES
@@ -20,6 +20,11 @@ def full_size(key: FamilyKey) -> StableDiffusion:
     family = FAMILIES[key]
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel.from_config(shipped_config(family, "unet"))
-        text = CLIPTextModel(CLIPTextConfig(**shipped_config(family, "text_encoder")))
+        texts = [
+            (CLIPTextModelWithProjection if encoder.projected else CLIPTextModel)(
+                CLIPTextConfig(**shipped_config(family, encoder.part))
+            )
+            for encoder in family.text_encoders
+        ]
     empty: Any = None
-    return model_of(unet, empty, [text], key, device=torch.device("meta"))
+    return model_of(unet, empty, texts, key, device=torch.device("meta"))

@@ -1,13 +1,14 @@
-"""LoRA files as diffusers and PEFT write them: their names in kohya's form. Loads no torch.
+"""LoRA files as diffusers, PEFT and LyCORIS' wrapper write them: their names in kohya's form. Loads no torch.
 
 unet.mid_block.attentions.0.proj_in.lora_A.weight: lora_unet_mid_block_attentions_0_proj_in.lora_down.weight.
-The endings of all ages are those in diffusers' utils/state_dict_utils.py.
+The endings of all ages are those in diffusers' utils/state_dict_utils.py. Files for SDXL may name their
+modules in diffusers' way (lora_unet_down_blocks_…) instead of Stability's (lora_unet_input_blocks_…).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 
 from trainer.families.lora_family import lora_family
@@ -16,6 +17,8 @@ from trainer.families.unet import Shapes
 from trainer.settings import FamilyKey
 
 Value = TypeVar("Value")
+DENOISER = re.compile(r"^(?:lora_unet|lycoris)_([^.]+)")
+"""Module names with kohya's prefix, and with that of LyCORIS' wrapper."""
 PARTS = re.compile(r"^(?:base_model\.model\.)?(unet|text_encoder(?:_2)?)\.(?:base_model\.model\.)?(.+)$")
 OLD = re.compile(r"\.processor\.(to_(?:q|k|v|out))_lora(?=\.)")
 SIDE = re.compile(
@@ -47,14 +50,11 @@ def _module(part: str, path: str, family: FamilyKey) -> str:
     return facts.text_key(min(int(part == "text_encoder_2"), len(facts.text_encoders) - 1), path)
 
 
-def is_peft(names: Iterable[str]) -> bool:
-    """Whether these are tensors of a LoRA in diffusers' form."""
-    return any(map(kohya_key, names))
-
-
 def in_kohyas_form(tensors: Mapping[str, Value], shapes: Shapes) -> dict[str, Value]:
     """The tensors under kohya's names; as they are where they have these already."""
-    if not is_peft(tensors):
-        return dict(tensors)
-    family = lora_family(shapes, {}) or SD1.key
-    return {kohya_key(name, family) or name: value for name, value in tensors.items()}
+    key = lora_family(shapes, {}) or SD1.key
+    family = FAMILIES[key]
+    return {
+        DENOISER.sub(lambda found: family.lora_key(found[1]), kohya_key(name, key) or name): value
+        for name, value in tensors.items()
+    }

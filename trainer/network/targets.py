@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainer import settings as schema
 from trainer.families.family import Blocks
-from trainer.families.layers import LayerKind, module_kind
+from trainer.families.layers import LayerKind, module_kind, takes_lora
 from trainer.lora.blocks import block_rates, sizes_of
 from trainer.lora.shapes import by_module
 from trainer.lora.target import LoraTarget
@@ -85,13 +85,6 @@ def blocks_of(model: BaseModel) -> Blocks:
     return model.family.blocks
 
 
-def kohya_name(prefix: str, path: str) -> str:
-    """Key of a module in a LoRA file. transformers 5.6 dropped `text_model.`; the files keep it."""
-    if prefix.startswith("lora_te") and not path.startswith("text_model."):
-        path = f"text_model.{path}"
-    return f"{prefix}_{path.replace('.', '_')}"
-
-
 def _sized_as(target: LoraTarget, entries: Mapping[str, Tensor]) -> LoraTarget:
     """The target as a file has it: rank, alpha, and names and shapes of its weights."""
     alpha = entries.get("alpha")
@@ -107,33 +100,35 @@ def _text_targets(
     model: BaseModel, encoder: int, network: schema.Network, *, everything: bool
 ) -> Iterator[LoraTarget]:
     """The attention and MLP projections of a text encoder."""
-    prefix = "lora_te" if len(model.text_encoders) == 1 else f"lora_te{encoder + 1}"
     kinds = PRESETS[network.LyCORIS_preset].kinds if is_lycoris(network) and not everything else None
     for path, module in model.text_encoders[encoder].named_modules():
         if not isinstance(module, nn.Linear) or not (".self_attn." in path or ".mlp." in path):
             continue
         if kinds is None or ("text_attention" if ".self_attn." in path else "text_mlp") in kinds:
             dim, alpha = network.network_dim, network.network_alpha
-            name, algorithm = kohya_name(prefix, path), algorithm_of(network)
+            name, algorithm = model.family.text_key(encoder, path), algorithm_of(network)
             yield LoraTarget(name, "text_encoder", path, dim, alpha, encoder, algorithm=algorithm)
 
 
 def _unet_targets(model: BaseModel, network: schema.Network, *, everything: bool) -> Iterator[LoraTarget]:
     """Linear layers and convolutions, and with "Train Norm" the norms, in the reference's order."""
-    blocks = blocks_of(model)
+    family, blocks = model.family, blocks_of(model)
     size = _lycoris_size(network) if is_lycoris(network) else _kohya_size(network, blocks)
     algorithm, norms = algorithm_of(network), is_lycoris(network) and (network.train_norm or everything)
-    for path, module in sorted(model.denoiser.named_modules(), key=lambda item: _reference_order(item[0])):
+    for path, module in sorted(model.denoiser.named_modules(), key=lambda item: family.order(item[0])):
         is_norm = isinstance(module, (nn.GroupNorm, nn.LayerNorm))
-        kind, block = module_kind(path), blocks.index(path)
-        if kind is None or not (isinstance(module, (nn.Linear, nn.Conv2d)) or (norms and is_norm)):
+        kind, name = module_kind(path), family.lora_key(path)
+        if kind is None or not takes_lora(kind, family):
+            continue
+        if not (isinstance(module, (nn.Linear, nn.Conv2d)) or (norms and is_norm)):
             continue
         wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+        block = blocks.index(name)
         dim, alpha = size(kind, block, wide)
         if dim > 0 or everything:
-            projection = model.family.linear_as_convolution and path.endswith(("proj_in", "proj_out"))
+            projection = family.linear_as_convolution and path.endswith(("proj_in", "proj_out"))
             yield LoraTarget(
-                kohya_name("lora_unet", path),
+                name,
                 "unet",
                 path,
                 dim,
@@ -172,40 +167,3 @@ def _lycoris_size(network: schema.Network) -> Sizer:
         return chosen if chosen and kind in kinds else (0, 1.0)
 
     return size
-
-
-_RANKS: Mapping[str, int] = {
-    "conv_in": -2,
-    "time_embedding": -1,
-    "linear_1": 0,
-    "linear_2": 1,
-    "down_blocks": 0,
-    "up_blocks": 1,
-    "mid_block": 2,
-    "attentions": 0,
-    "resnets": 1,
-    "downsamplers": 2,
-    "upsamplers": 2,
-    "proj_in": 0,
-    "transformer_blocks": 1,
-    "proj_out": 2,
-    "conv1": 0,
-    "time_emb_proj": 1,
-    "conv2": 2,
-    "conv_shortcut": 3,
-    "conv": 0,
-    "attn1": 0,
-    "ff": 1,
-    "attn2": 2,
-    "to_q": 0,
-    "to_k": 1,
-    "to_v": 2,
-    "to_out": 3,
-    "net": 0,
-    "proj": 0,
-}
-
-
-def _reference_order(path: str) -> list[int]:
-    """Sort key: order of the reference's UNet class, feed-forward before cross attention, middle last."""
-    return [int(piece) if piece.isdigit() else _RANKS.get(piece, 9) for piece in path.split(".")]

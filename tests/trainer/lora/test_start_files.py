@@ -12,11 +12,12 @@ from safetensors.torch import load_file, save_file
 
 from tests.trainer.found import find
 from tests.trainer.made import model_file, sound_settings
+from tests.trainer.references import reference
 from tests.trainer.runs import run, trained
 from trainer.errors import UserError
 from trainer.families.table import FAMILIES
 from trainer.lora.numbers import odd_numbers
-from trainer.lora.peft_names import in_kohyas_form, is_peft, kohya_key
+from trainer.lora.peft_names import in_kohyas_form, kohya_key
 from trainer.network.lora_file import load_lora
 from trainer.preflight.check import check
 
@@ -53,27 +54,44 @@ def test_names_of_every_age_become_kohyas(name: str, key: str) -> None:
 
 def test_sdxl_has_its_own_names() -> None:
     names = {f"{part}.lora_A.weight": (4, 2048) for part in (f"unet.{QUERY}", "text_encoder_2.a.b")}
-    assert is_peft(names)
     wanted = {FAMILIES["sdxl"].lora_key(QUERY), FAMILIES["sdxl"].text_key(1, "a.b")}
     assert {key.partition(".")[0] for key in in_kohyas_form(names, names)} == wanted
+
+
+@pytest.mark.parametrize(
+    ("written", "joint"),
+    [
+        ("lora_unet_{}.lora_down.weight", "_"),
+        ("lycoris_{}.lora_down.weight", "_"),
+        ("unet.{}.lora_A.weight", "."),
+    ],
+)
+def test_modules_of_sdxl_are_known_by_diffusers_names(written: str, joint: str) -> None:
+    """As OneTrainer, LyCORIS' wrapper and diffusers name them; every one becomes the reference's."""
+    recorded = reference("sdxl_lora_keys")
+    names = {}
+    for path in recorded["diffusers_names"].values():
+        if (key := FAMILIES["sdxl"].lora_key(path)) in recorded["lora_dim4_conv2"]:
+            names[written.format(path.replace(".", joint))] = key
+    shapes = {name: tuple(recorded["lora_dim4_conv2"][key][1]) for name, key in names.items()}
+    found = in_kohyas_form({name: name for name in names}, shapes)
+    assert {name: key.partition(".")[0] for key, name in found.items()} == names
+    assert len(names) == 788
+    assert in_kohyas_form(found, {key: shapes[name] for key, name in found.items()}) == found
 
 
 def diffusers_form(file: Path, into: Path) -> Path:
     """The same LoRA as diffusers saves it: no alpha, lora_A and lora_B, dots."""
     from tests.trainer.runs import short_settings
-    from trainer.network.targets import kohya_name
     from trainer.training.build import load_base_model
     from trainer.training.precision import Precision
 
     model = load_base_model(
         short_settings(into.parent), Precision(torch.float32, autocast=False), lambda _: None
     )
-    parts = {"unet": model.denoiser, "text_encoder": model.text_encoders[0]}
-    prefixes = {"unet": "lora_unet", "text_encoder": "lora_te"}
-    paths = {
-        kohya_name(prefixes[part], path): f"{part}.{path}"
-        for part, module in parts.items()
-        for path, _ in module.named_modules()
+    family = model.family
+    paths = {family.lora_key(path): f"unet.{path}" for path, _ in model.denoiser.named_modules()} | {
+        family.text_key(0, path): f"text_encoder.{path}" for path, _ in model.text_encoders[0].named_modules()
     }
     sides = {"lora_down": "lora_A", "lora_up": "lora_B"}
     found = {}

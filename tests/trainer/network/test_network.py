@@ -67,6 +67,28 @@ def test_full_size_keys_and_shapes_equal_the_reference(
     assert shapes == reference("lora_keys")["keys"][recorded]
 
 
+@pytest.mark.parametrize(
+    ("values", "recorded"),
+    [({}, "lora_dim4"), ({"LoRA_type": "Kohya LoCon", "conv_dim": 2, "conv_alpha": 1}, "lora_dim4_conv2")],
+)
+def test_sdxls_keys_shapes_order_and_blocks_equal_the_reference(
+    values: dict[str, Any], recorded: str
+) -> None:
+    keys = reference("sdxl_lora_keys")
+    network = build_network(full_size("sdxl"), settings(**values))
+    shapes = {pair.target.name: [[], [*pair.down.shape], [*pair.up.shape]] for pair in pairs(network)}
+    assert list(shapes.items()) == list(keys[recorded].items())
+    blocks = {target.name: target.block for target in network.targets if target.part == "unet"}
+    assert blocks == {name: keys["block_index"][name] for name in blocks}
+
+
+def test_lycoris_changes_the_modules_of_sdxl_that_the_reference_changes() -> None:
+    targets = plan_targets(full_size("sdxl"), settings(LoRA_type="LyCORIS/LoCon", conv_dim=0))
+    names = [target.name for target in targets]
+    assert names == list(reference("sdxl_lycoris_keys")["modules"])
+    assert {target.dim for target in targets} == {4}
+
+
 def test_order_and_blocks_equal_the_reference() -> None:
     recorded = reference("lora_keys")
     values = {"LoRA_type": "Kohya LoCon", "conv_dim": 2}

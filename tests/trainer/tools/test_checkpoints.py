@@ -109,7 +109,7 @@ def test_a_lora_of_another_family_is_refused_and_nothing_written(made: Made, tmp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("family", ["sd1"])
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_what_was_merged_in_comes_out_again(family: FamilyKey, made: Made, tmp_path: Path) -> None:
     base, lora = made(family, LoRA_type="Kohya LoCon", conv_dim=2, conv_alpha=1)
     merge_into(base, [Share(lora, 3)], tmp_path / "m.safetensors")
