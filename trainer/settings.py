@@ -53,6 +53,9 @@ QUICK_PICK = (
     "stabilityai/stable-diffusion-2",
     "stabilityai/stable-diffusion-2-base",
     "stabilityai/stable-diffusion-xl-base-1.0",
+    "OnomaAIResearch/Illustrious-xl-early-release-v0",
+    "Laxhar/noobai-XL-1.0",
+    "Laxhar/noobai-XL-Vpred-1.0",
 )
 
 

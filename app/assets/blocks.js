@@ -1,12 +1,11 @@
 // Help for one block of the U-Net, in the rail beside its picture.
 
-/** What a block is for: by its side and by the size of what passes through it. */
-const BLOCK_SIZES = [64, 32, 16, 8];
+/** What a block is for: ["mid", 32], or ["in_0", 128] by its side and its level. */
 function blockPart(at) {
-  if (at === MID) return ["mid", 8];
-  const down = at < MID;
-  const level = Math.floor((down ? at : at - MID - 1) / 3);
-  return [down ? "in" : "out", down ? BLOCK_SIZES[level] : BLOCK_SIZES[3 - level]];
+  const { rows, middle } = unet();
+  const level = rows.findIndex(({ down, up }) => down.includes(at) || up.includes(at));
+  if (middle.includes(at)) return ["mid", rows.at(-1).size];
+  return [`${rows[level].down.includes(at) ? "in" : "out"}_${level}`, rows[level].size];
 }
 
 function focusBlock(kind, at) {
@@ -14,11 +13,14 @@ function focusBlock(kind, at) {
   paintRail();
 }
 
-/** "block weights 16" -> ["weights", 16], or null for the key of a setting. */
+/** "block weights 16" -> ["weights", 16], or null for the key of a setting, or a block of another family. */
 function focusedBlock() {
-  const [word, kind, at] = page.focus.split(" ");
-  return word === "block" ? [kind, Number(at)] : null;
+  const [word, kind, place] = page.focus.split(" ");
+  const at = Number(place);
+  return word === "block" && inPicture(at) ? [kind, at] : null;
 }
+const inPicture = (at) =>
+  unet().middle.includes(at) || unet().rows.some(({ down, up }) => [...down, ...up].includes(at));
 
 const decimal = (number) => String(Number(number.toPrecision(3)));
 const rateText = (rate) =>
@@ -31,7 +33,7 @@ const rateText = (rate) =>
 
 /** A block's own number, or what it gets where it has none. */
 function blockNumber(mode, at) {
-  const [key, first, count] = UNET_FIELDS[mode].find(([, start, length]) => at >= start && at < start + length);
+  const [key, first, count] = unetField(mode, at);
   const numbers = fieldNumbers(key, count);
   return Number(numbers ? numbers[at - first] : (UNET_FILL[mode]() ?? 0));
 }
@@ -51,8 +53,9 @@ function blockSum(kind, at) {
 }
 
 function blockCard(kind, at) {
-  const [side, size] = blockPart(at);
-  const key = UNET_FIELDS[unetMode[kind]].find(([, start, length]) => at >= start && at < start + length);
+  const [part, size] = blockPart(at);
+  const name = unet().names[at];
+  const key = unetField(unetMode[kind], at);
   const slider =
     kind !== "weights"
       ? null
@@ -61,7 +64,7 @@ function blockCard(kind, at) {
           min: "0",
           max: "1",
           step: "0.05",
-          "aria-label": w("block_slider", { block: blockName(at) }),
+          "aria-label": w("block_slider", { block: name }),
           oninput: (event) => typedBlock(kind, at, event.target.value),
         });
   return el(
@@ -71,19 +74,19 @@ function blockCard(kind, at) {
       "h2",
       {},
       icon("help"),
-      el("span", {}, blockName(at)),
+      el("span", {}, name),
       el("small", {}, w("block_place", { label: page.fields[key[0]].label, place: at - key[1] + 1, count: key[2] })),
     ),
     el(
       "dl",
       { id: "la-block-text" },
       el("dt", {}, w("block_this")),
-      el("dd", {}, w(`block.${side}_${size}`, { size: `${size} × ${size}` })),
+      el("dd", {}, w(`block.${part}`, { size: `${size} × ${size}` })),
       el("dt", { class: "num" }),
       el("dd", { class: "sum" }),
     ),
     slider,
-    el("div", { class: "key" }, el("code", {}, key[0]), el("span", {}, w("block_size_note"))),
+    el("div", { class: "key" }, el("code", {}, key[0]), el("span", {}, w("block_size_note", { side: unet().side }))),
   );
 }
 

@@ -23,6 +23,7 @@ const page = {
   carried: {},
   report: null,
   offered: "",
+  chosen: "",
   secrets: {},
 };
 
@@ -47,29 +48,23 @@ async function ask(name, request = {}, most = 60_000) {
   return null;
 }
 
-/** A line that goes away; with `undo` it has a button. */
-function toast(text, { bad = false, undo = null } = {}) {
+/** A line that goes away; with `undo` it has a button, with `more` ({text, press}) one more. */
+function toast(text, { bad = false, undo = null, more = null } = {}) {
   $("#la-toast")?.remove();
   const box = el(
     "div",
     { id: "la-toast", role: bad ? "alert" : "status", class: bad ? "bad" : "" },
     el("span", {}, rich(text)),
   );
-  if (undo)
-    box.append(
-      el(
-        "button",
-        {
-          type: "button",
-          class: "btn q2 s",
-          onclick: () => {
-            box.remove();
-            undo();
-          },
-        },
-        w("undo"),
-      ),
-    );
+  const button = (label, press) => {
+    const onclick = () => {
+      box.remove();
+      press();
+    };
+    box.append(el("button", { type: "button", class: "btn q2 s", onclick }, label));
+  };
+  if (more) button(more.text, more.press);
+  if (undo) button(w("undo"), undo);
   box.append(
     el(
       "button",

@@ -100,7 +100,7 @@ function differenceTable(rows) {
 function usePreset(card, answer) {
   const changes = Object.fromEntries(Object.entries(answer.values).filter(([key]) => key in page.values));
   const fresh = page.fresh;
-  writeUndoable(changes, w("preset_applied", { name: `**${card.title}**` }), () => offer(fresh));
+  writeUndoable(changes, w("preset_applied", { name: `**${card.title}**` }), { also: () => offer(fresh) });
   offer(false);
 }
 
@@ -203,10 +203,11 @@ function took(answer, asked = null) {
   const own = /\.json$/i.test(answer.path) ? answer.path : ""; // a TOML or a LoRA is not replaced by what is saved
   const after = { path: answer.path, saved: own, carried: answer.carried, report: answer.report, offered, asked };
   keep(after);
-  writeUndoable(answer.values, w("loaded", { path: `**${name}**` }), () => {
+  const also = () => {
     keep(before);
     offer(fresh);
-  });
+  };
+  writeUndoable(answer.values, w("loaded", { path: `**${name}**` }), { also });
   offer(false);
   if (answer.report && !answer.report[LANG].quiet) showReport();
 }
@@ -467,5 +468,5 @@ function showChanged() {
 function resetAll() {
   const before = fileState();
   keep({ path: "", saved: "", carried: {}, report: null, offered: "" });
-  writeUndoable({ ...page.defaults }, w("reset_done"), () => keep(before));
+  writeUndoable({ ...page.defaults }, w("reset_done"), { also: () => keep(before) });
 }

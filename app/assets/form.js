@@ -36,11 +36,27 @@ function touchedField(event) {
 /** "Model Quick Pick" fills the path; a path of one's own makes it "custom". */
 function picked() {
   const name = page.values.model_list;
-  if (name && name !== "custom") write({ pretrained_model_name_or_path: name });
+  if (!name || name === "custom") return;
+  page.chosen = name;
+  write({ pretrained_model_name_or_path: name });
 }
 function named() {
   const { model_list: pick, pretrained_model_name_or_path: name } = page.values;
+  page.chosen = name;
   if (pick && pick !== "custom" && pick !== name) write({ model_list: "custom" });
+}
+
+/** A base model that was just chosen says what it is: the switches follow. What was loaded stays as it is. */
+function follow() {
+  const told = page.look.model;
+  if (!told || told.name !== page.chosen) return;
+  page.chosen = "";
+  if (!Object.keys(told.changes).length) return;
+  const { offer } = told;
+  const labels = offer && Object.keys(offer.changes).map((key) => `**${page.fields[key].label}**`);
+  const press = () => writeUndoable(offer.changes, w("fixed", { label: labels.join(comma()) }));
+  const more = offer && { text: offer.text, press };
+  writeUndoable(told.changes, told.text, { more });
 }
 
 /** Change some widgets, all in one update. A busy machine takes its time until Gradio's own state has them. */
@@ -56,11 +72,12 @@ function write(changes) {
 }
 const written = (keys) => keys.map((key) => page.values[key]);
 
-/** Change widgets so that it can be undone; `also` takes back what is not in a widget. */
-function writeUndoable(changes, text, also = () => {}) {
+/** Change widgets so that it can be undone; `also` takes back what is not in a widget; `more` is the line's. */
+function writeUndoable(changes, text, { also = () => {}, more = null } = {}) {
   const before = Object.fromEntries(Object.keys(changes).map((key) => [key, page.values[key]]));
   write(changes);
   toast(text, {
+    more,
     undo: () => {
       also();
       write(before);
@@ -103,7 +120,10 @@ async function lookNow() {
       lost = 0;
       if (answer.error) toast(sentence(answer.error), { bad: true });
       else if (!lookStale) page.look = answer;
-      if (!answer.error && !lookStale) paint();
+      if (!answer.error && !lookStale) {
+        paint();
+        follow();
+      }
     } catch {
       lost += 1;
       if (lost === 3) toast(w("failed"), { bad: true });

@@ -1,27 +1,19 @@
-// The picture of the U-Net's 25 blocks; it and kohya's text fields write into each other.
+// The picture of the denoiser's blocks; it and kohya's text fields write into each other.
 
-/** Rows by picture size, as they face each other: down at the left, up at the right. */
-const UNET_ROWS = [
-  ["64 × 64", [0, 1, 2], [22, 23, 24]],
-  ["32 × 32", [3, 4, 5], [19, 20, 21]],
-  ["16 × 16", [6, 7, 8], [16, 17, 18]],
-  ["8 × 8", [9, 10, 11], [13, 14, 15]],
-];
-const MID = 12;
-const NO_ATTENTION = new Set([0, 3, 6, 9, 10, 11, 13, 14, 15]);
-const blockName = (at) => (at < MID ? `IN${at}` : at === MID ? "MID" : `OUT${at - MID - 1}`);
+/** The blocks of the chosen family, as app/form/blocks.py tells them. */
+const unet = () => page.look.blocks;
 /** Which text fields hold a picture's numbers: key, first block, count. */
-const UNET_FIELDS = {
-  weights: [
-    ["down_lr_weight", 0, 12],
-    ["mid_lr_weight", 12, 1],
-    ["up_lr_weight", 13, 12],
-  ],
-  block_dims: [["block_dims", 0, 25]],
-  block_alphas: [["block_alphas", 0, 25]],
-  conv_block_dims: [["conv_block_dims", 0, 25]],
-  conv_block_alphas: [["conv_block_alphas", 0, 25]],
-};
+function unetFields(mode) {
+  const { names, down, mid, up } = unet();
+  if (mode !== "weights") return [[mode, 0, names.length]];
+  return [
+    ["down_lr_weight", ...down],
+    ["mid_lr_weight", ...mid],
+    ["up_lr_weight", ...up],
+  ];
+}
+/** The field that holds a block's number. */
+const unetField = (mode, at) => unetFields(mode).find(([, first, count]) => at >= first && at < first + count);
 const UNET_FILL = {
   weights: () => 1,
   block_dims: () => page.values.network_dim,
@@ -29,9 +21,8 @@ const UNET_FILL = {
   conv_block_dims: () => page.values.conv_dim,
   conv_block_alphas: () => page.values.conv_alpha,
 };
-const SOFT = [
-  1, 1, 1, 0.8, 0.8, 0.8, 0.5, 0.5, 0.5, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 0.5, 0.8, 0.8, 0.8, 1, 1, 1,
-];
+/** Less towards the smallest pictures, by levels. */
+const SOFT = { 4: [1, 0.8, 0.5, 0.2], 3: [1, 0.8, 0.4] };
 const unetMode = { weights: "weights", blocks: "block_dims", conv: "conv_block_dims" };
 
 const isNumber = (text) => text.trim() !== "" && Number.isFinite(Number(text));
@@ -45,11 +36,11 @@ function fieldNumbers(key, count) {
 function paintUnet() {
   for (const place of $$(".la-unet")) {
     const kind = place.dataset.kind;
-    if (!place.firstChild) buildUnet(place, kind);
+    if (place.dataset.family !== unet().family) buildUnet(place, kind);
     const mode = unetMode[kind];
-    const numbers = Array(25).fill("");
+    const numbers = Array(unet().names.length).fill("");
     let curve = false;
-    for (const [key, first, count] of UNET_FIELDS[mode]) {
+    for (const [key, first, count] of unetFields(mode)) {
       const found = fieldNumbers(key, count);
       if (found)
         found.forEach((number, at) => {
@@ -77,51 +68,61 @@ function paintUnet() {
   }
 }
 
+/** One block: its number, or a dash where there is nothing to train. */
+function unetCell(kind, at, row, column) {
+  const none = kind === "conv" ? !unet().convolutions.includes(at) : !unet().attention.includes(at);
+  const name = unet().names[at];
+  return el(
+    "div",
+    { class: none ? "ub no" : "ub", "data-at": at, title: none ? w(kind === "conv" ? "unet_none" : "unet_no") : "" },
+    el("span", {}, name),
+    none
+      ? null
+      : el("input", {
+          inputmode: "decimal",
+          "aria-label": name,
+          "aria-describedby": "la-block-text",
+          "data-row": row,
+          "data-column": column,
+          autocomplete: "off",
+          oninput: (event) => {
+            event.target.dataset.typing = "1";
+            typedBlock(kind, at, event.target.value);
+          },
+          onblur: (event) => {
+            delete event.target.dataset.typing;
+            paintUnet();
+          },
+          onfocus: (event) => {
+            event.target.select();
+            focusBlock(kind, at);
+          },
+          onkeydown: moveInUnet,
+        }),
+  );
+}
+
 function buildUnet(place, kind) {
-  const cell = (at, row, column) => {
-    const none = kind !== "conv" && NO_ATTENTION.has(at);
-    return el(
-      "div",
-      { class: none ? "ub no" : "ub", "data-at": at, title: none ? w("unet_no") : "" },
-      el("span", {}, blockName(at)),
-      none
-        ? null
-        : el("input", {
-            inputmode: "decimal",
-            "aria-label": blockName(at),
-            "aria-describedby": "la-block-text",
-            "data-row": row,
-            "data-column": column,
-            autocomplete: "off",
-            oninput: (event) => {
-              event.target.dataset.typing = "1";
-              typedBlock(kind, at, event.target.value);
-            },
-            onblur: (event) => {
-              delete event.target.dataset.typing;
-              paintUnet();
-            },
-            onfocus: (event) => {
-              event.target.select();
-              focusBlock(kind, at);
-            },
-            onkeydown: moveInUnet,
-          }),
-    );
-  };
+  const { family, rows, middle, names, up } = unet();
+  place.dataset.family = family;
+  place.replaceChildren();
   const grid = el(
     "div",
     { class: "unet", role: "group", "aria-label": "U-Net" },
     el("div", { class: "lv" }),
     el("div", { class: "uh" }, w("unet_down")),
     el("div", { class: "uh" }, w("unet_up")),
-    UNET_ROWS.flatMap(([size, down, up], row) => [
-      el("div", { class: "lv" }, size),
-      ...down.map((at, column) => cell(at, row, column)),
+    rows.flatMap(({ size, down, up }, row) => [
+      el("div", { class: "lv" }, `${size} × ${size}`),
+      ...down.map((at, column) => unetCell(kind, at, row, column)),
       el("div", { class: "skip" }),
-      ...up.map((at, column) => cell(at, row, column + 4)),
+      ...up.map((at, column) => unetCell(kind, at, row, column + 4)),
     ]),
-    el("div", { class: "mid" }, cell(MID, 4, 3)),
+    el(
+      "div",
+      { class: middle.length > 1 ? "mid several" : "mid" },
+      middle.map((at, column) => unetCell(kind, at, rows.length, column + 3)),
+    ),
   );
   const link = (name, numbers) =>
     el("button", { type: "button", class: "link", onclick: () => setBlocks(kind, numbers) }, w(name));
@@ -157,12 +158,15 @@ function buildUnet(place, kind) {
         { class: "links" },
         kind === "weights"
           ? [
-              link("unet_all", Array(25).fill(1)),
+              link(
+                "unet_all",
+                names.map(() => 1),
+              ),
               link(
                 "unet_draw",
-                Array.from({ length: 25 }, (_, at) => Number(at >= MID)),
+                names.map((_, at) => Number(middle.includes(at) || at >= up[0])),
               ),
-              link("unet_soft", SOFT),
+              link("unet_soft", softShape()),
             ]
           : null,
         link("unet_clear", null),
@@ -182,10 +186,22 @@ const UNET_MODES = {
   ],
 };
 
+/** Weights that fall with the size of the pictures. */
+function softShape() {
+  const { names, rows, middle } = unet();
+  const soft = SOFT[rows.length];
+  const numbers = names.map(() => 1);
+  rows.forEach(({ down, up }, level) => {
+    for (const at of [...down, ...up]) numbers[at] = soft[level];
+  });
+  for (const at of middle) numbers[at] = soft.at(-1);
+  return numbers;
+}
+
 /** A number typed into the picture goes into the list of its text field. */
 function typedBlock(kind, at, text) {
   const mode = unetMode[kind];
-  const [key, first, count] = UNET_FIELDS[mode].find(([, start, length]) => at >= start && at < start + length);
+  const [key, first, count] = unetField(mode, at);
   const numbers = fieldNumbers(key, count) || Array(count).fill(String(UNET_FILL[mode]() ?? 1));
   const value = text.trim() === "" ? String(UNET_FILL[mode]() ?? 1) : text.trim();
   if (!isNumber(value)) return;
@@ -196,7 +212,7 @@ function typedBlock(kind, at, text) {
 
 /** All blocks at once; null: blank fields. */
 function setBlocks(kind, numbers) {
-  const fields = UNET_FIELDS[unetMode[kind]];
+  const fields = unetFields(unetMode[kind]);
   write(
     Object.fromEntries(
       fields.map(([key, first, count]) => [key, numbers ? numbers.slice(first, first + count).join(",") : ""]),
@@ -205,20 +221,23 @@ function setBlocks(kind, numbers) {
   paintUnet();
 }
 
-/** Arrow keys go from block to block. */
+/** Arrow keys go from block to block; the middle lies below all rows, between the sides. */
 function moveInUnet(event) {
   const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
   if (!step) return;
+  const last = unet().rows.length;
   const grid = event.target.closest(".unet");
-  let row = Number(event.target.dataset.row);
+  const begin = Number(event.target.dataset.row);
+  let row = begin;
   let column = Number(event.target.dataset.column);
   for (let tries = 0; tries < 8; tries++) {
     row += step[0];
     column += step[1];
-    const next = $(`input[data-row="${row}"][data-column="${row === 4 ? 3 : column}"]`, grid);
-    if (next) {
+    const far = (input) => Math.abs(Number(input.dataset.column) - column);
+    const [nearest] = $$(`input[data-row="${row}"]`, grid).sort((a, b) => far(a) - far(b));
+    if (nearest && (far(nearest) === 0 || (step[0] && [begin, row].includes(last)))) {
       event.preventDefault();
-      next.focus();
+      nearest.focus();
       return;
     }
   }

@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from app.form import values as form
+from app.form.blocks import blocks
 from app.form.groups import fold_of
 from app.form.help_texts import default_text
 from app.form.marks import idle, problem_json
+from app.form.told import told
 from app.texts import duration, size, word
 from trainer.errors import UserError
+from trainer.families.known import PATH as MODEL
+from trainer.families.table import named_by
 from trainer.files.roots import Roots
 from trainer.messages import Language, say
 from trainer.plan import lr_schedule
@@ -45,6 +49,7 @@ def look(
     nearest = Settings.from_flat(form.typed_values(values))
     known = seconds(nearest, checked.plan) if seconds and checked.plan else None
     time = "" if known is None else takes(known, language)
+    model = None if checked.outside else told(values, nearest, language)
     return {
         "changed": {key: default_text(SETTINGS[key], language) for key in changed},
         "idle": idle(values, language),
@@ -56,7 +61,9 @@ def look(
         },
         "ready": ready(stopping, language),
         "plan": plan_json(checked, nearest, language) if checked.plan else None,
-        "notes": notes(nearest, language),
+        "notes": notes(nearest, language) | ({MODEL: model["note"]} if model else {}),
+        "model": model,
+        "blocks": blocks(named_by(nearest.model)),
         "prompts": prompt_table(nearest),
         "bar": bar(checked, stopping, language, time),
         "total": len(SETTINGS),
@@ -162,7 +169,7 @@ def notes(settings: Settings, language: Language) -> dict[str, str]:
     optimizer = settings.optimizer
     if optimizer.unet_lr is not None and optimizer.text_encoder_lr is not None:
         found["learning_rate"] = word(language, "note.rate_unused")
-    found["pretrained_model_name_or_path"] = word(language, "note.model")
+    found[MODEL] = word(language, "note.model")
     found["model_list"] = word(language, "note.quick_pick")
     return found
 

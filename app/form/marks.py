@@ -52,7 +52,9 @@ def problem_json(
     """A problem in words, with where it is and what its button does."""
     setting = schema.get(problem.setting)
     data = problem.as_json(language)
-    data["changes"] = {key: form.shown(schema[key], new) for key, new in data["changes"].items()}
+    fix = data["changes"]
+    real = {key: new for key, new in fix.items() if form.typed(schema[key], values.get(key)) != new}
+    data["changes"] = {key: form.shown(schema[key], new) for key, new in (real or fix).items()}
     data["button"] = fix_words(data["changes"], language, schema)
     if problem.setting == "train_data_dir" and problem.code in own_pictures.MENDED:
         data["does"] = "list_pictures"

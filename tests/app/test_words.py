@@ -23,12 +23,13 @@ JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龥]")
 SAME_IN_BOTH = {"js.paste_hint", "js.seed", "js.scale", "js.unet", "js.text_encoder", "js.block_place",
                 "tab.weights", "list", "fix.use", "js.more", "plan.disk", "loss", "rate.unet",
                 "reader.name.a1111_forge", "reader.name.forge", "reader.name.comfyui",
-                "reader.name.diffusers", "use.other_folder", "remedy.change"}  # fmt: skip
-SIZES = (64, 32, 16, 8)
+                "reader.name.diffusers", "use.other_folder", "remedy.change", "told.v",
+                "told.zero"}  # fmt: skip
 MADE_UP = {
     "w(`preset_${name}`)": ("preset_family", "preset_memory", "preset_time", "preset_what"),
-    "w(`block.${side}_${size}`": tuple(
-        f"block.{name}" for name in (*(f"in_{n}" for n in SIZES), "mid_8", *(f"out_{n}" for n in SIZES))
+    "w(`block.${part}`": (
+        *(f"block.{side}_{level}" for side in ("in", "out") for level in range(4)),
+        "block.mid",
     ),
     'w(part === "too_much"': help_texts.PARTS,
 }  # fmt: skip

@@ -21,6 +21,9 @@ QUICK_PICKS: Mapping[str, ModelFacts] = {
     "stabilityai/stable-diffusion-2-1-base": ModelFacts("base", "sd2", v_prediction=False),
     "stabilityai/stable-diffusion-2-base": ModelFacts("base", "sd2", v_prediction=False),
     "stabilityai/stable-diffusion-xl-base-1.0": ModelFacts("base", "sdxl", v_prediction=False),
+    "OnomaAIResearch/Illustrious-xl-early-release-v0": ModelFacts("base", "sdxl", v_prediction=False),
+    "Laxhar/noobai-XL-1.0": ModelFacts("base", "sdxl", v_prediction=False),
+    "Laxhar/noobai-XL-Vpred-1.0": ModelFacts("base", "sdxl", v_prediction=True, zero_terminal_snr=True),
     "stable-diffusion-v1-5/stable-diffusion-v1-5": ModelFacts("base", "sd1", v_prediction=False),
     "CompVis/stable-diffusion-v1-4": ModelFacts("base", "sd1", v_prediction=False),
 }

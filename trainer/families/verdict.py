@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from trainer.families.facts import ModelFacts
 from trainer.families.others import Kind
 from trainer.families.table import FAMILIES, named_by
-from trainer.settings import Model
+from trainer.settings import FamilyKey, Model
 
 CODES: Mapping[Kind, str] = {
     "lora": "base_model.is_lora",
@@ -55,12 +56,29 @@ def verdict(facts: ModelFacts, model: Model, name: str) -> Verdict | None:
     found = FAMILIES[facts.family]
     switches = {key: value for key, value in found.switches.items() if getattr(model, key) != value}
     values = {"name": name, "found": found.title, "chosen": chosen.title}
-    return Verdict(
-        "base_model.other_family", next(iter(switches)), values, {**found.switches, **velocity(facts)}
-    )
+    return Verdict("base_model.other_family", next(iter(switches)), values, asked_for(facts, name))
 
 
-def velocity(facts: ModelFacts) -> dict[str, bool]:
-    """The settings that a model's own marks ask for."""
-    known = {} if facts.v_prediction is None else {"v_parameterization": facts.v_prediction}
-    return known | ({"zero_terminal_snr": True} if facts.zero_terminal_snr else {})
+LIKELY_VELOCITY: Mapping[FamilyKey, re.Pattern[str]] = {
+    "sd2": re.compile("768"),
+    "sdxl": re.compile(r"v[-_ ]?pred", re.IGNORECASE),
+}
+"""Names of files made with v-prediction that carry no mark of it: SD2's for 768 pixels, NoobAI's children."""
+
+
+def likely_velocity(facts: ModelFacts, name: str) -> bool:
+    """Whether only the file's name says that a model was made with v-prediction."""
+    form = LIKELY_VELOCITY.get(facts.family) if facts.family else None
+    return facts.v_prediction is None and form is not None and bool(form.search(name))
+
+
+def asked_for(facts: ModelFacts, name: str) -> dict[str, bool]:
+    """The switches that a base model itself asks for; where it has no mark of v-prediction, its name tells.
+
+    Zero terminal SNR stays as it is in a model with v-prediction that says nothing of it.
+    """
+    if facts.kind != "base" or facts.family is None:
+        return {}
+    velocity = likely_velocity(facts, name) if facts.v_prediction is None else facts.v_prediction
+    known = {} if velocity and not facts.zero_terminal_snr else {"zero_terminal_snr": facts.zero_terminal_snr}
+    return {**FAMILIES[facts.family].switches, "v_parameterization": velocity, **known}

@@ -57,6 +57,8 @@ def read_kohya(data: Mapping[str, Any]) -> Imported:
     age = recognise(data)
     draft = Draft(age.defaults())
     _read_keys(draft, dict(data), age)
+    if draft.get("sdxl") or draft.get("v2"):  # the model of kohya_ss's fresh form is Stable Diffusion 1.5
+        draft.defaults["pretrained_model_name_or_path"] = ""
     known = sum(key in ages.KNOWN_KEYS or key in RENAMED or key in OTHER_FAMILY for key in data)
     if 2 * known < len(data):
         draft.entries = [

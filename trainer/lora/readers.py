@@ -7,6 +7,7 @@ collection, ComfyUI's weight_adapter, and diffusers 0.42 as measured with files 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ Verdict = Literal["yes", "limits", "no"]
 PROGRAMS = ("a1111", "forge", "comfyui", "diffusers")
 PLAIN = ("LoRA", "LoCon")
 MOST_WORDS = 12
+IN_ATTENTION = re.compile(r"_attentions_|_transformer_blocks_|_proj_(in|out)$")
+"""In diffusers' names, and in the original ones that files for SDXL have."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def _diffusers(info: LoraInfo, kinds: set[str], endings: set[str]) -> Reader:
         return Reader("diffusers", "no", "sd2_shapes")
     alphas: dict[str, set[float | None]] = {}
     for module in info.modules:
-        if module.part != "unet" or "_attentions_" in module.name:
+        if module.part != "unet" or IN_ATTENTION.search(module.name):
             alphas.setdefault(module.part, set()).add(module.alpha)
     if any(len(values) > 1 for values in alphas.values()):
         return Reader("diffusers", "limits", "several_alphas")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from trainer.families.family import Family, TextEncoder
+from trainer.families.layers import LAST_OF_SD2
 from trainer.models.single_file import UNET, shipped_config
 
 WEIGHT = ".weight"
@@ -65,9 +66,9 @@ def denoiser_paths(names: Iterable[str], family: Family) -> dict[str, str]:
 
 
 def _text_paths(names: Iterable[str], encoder: TextEncoder) -> Iterator[tuple[str, Place]]:
-    """transformers' path and its place for each module of a text encoder."""
+    """transformers' path and its place for each module of a text encoder that is used."""
     for name in names:
-        if not name.startswith(encoder.checkpoint):
+        if not name.startswith(encoder.checkpoint) or LAST_OF_SD2.match(name):
             continue
         path = name.removeprefix(encoder.checkpoint)
         if encoder.layout == "clip":

@@ -7,6 +7,7 @@ the other types (adapters). Names, sizes, dropouts and files are kohya's and LyC
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -270,14 +271,26 @@ def _inject(
 
 
 def _lora_config(targets: Sequence[LoraTarget]) -> LoraConfig:
-    """PEFT's configuration for exactly these modules; sizes that differ from the first's go by name."""
-    first = targets[0]
-    exact = {target: f"^{re.escape(target.module_path)}$" for target in targets}
+    """PEFT's configuration for exactly these modules; sizes that differ from the first's go by name.
+
+    One pattern for all modules of a size: PEFT tries every pattern at every module.
+    """
+    first, dims, alphas = targets[0], defaultdict(list), defaultdict(list)
+    for target in targets:
+        dims[target.dim].append(target)
+        alphas[target.alpha].append(target)
     return LoraConfig(
         r=first.dim,
         lora_alpha=first.alpha,  # pyright: ignore[reportArgumentType]  # a fraction works as well
-        target_modules="|".join(re.escape(target.module_path) for target in targets),
-        rank_pattern={exact[target]: target.dim for target in targets if target.dim != first.dim},
-        alpha_pattern={exact[target]: target.alpha for target in targets if target.alpha != first.alpha},
+        target_modules=_any_of(targets),
+        rank_pattern={f"^({_any_of(same)})$": dim for dim, same in dims.items() if dim != first.dim},
+        alpha_pattern={
+            f"^({_any_of(same)})$": alpha for alpha, same in alphas.items() if alpha != first.alpha
+        },
         init_lora_weights=False,
     )
+
+
+def _any_of(targets: Sequence[LoraTarget]) -> str:
+    """A regular expression for the paths of these modules."""
+    return "|".join(re.escape(target.module_path) for target in targets)

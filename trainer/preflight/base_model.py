@@ -8,7 +8,7 @@ from pathlib import Path
 from trainer.families.detect import read_model
 from trainer.families.facts import ModelFacts, ModelUnreadableError
 from trainer.families.known import ENDINGS, PATH, hub_folder, is_hub_id, known_facts, source
-from trainer.families.verdict import velocity, verdict
+from trainer.families.verdict import asked_for, likely_velocity, verdict
 from trainer.problems import Problem, block, hint
 from trainer.settings import Model
 
@@ -60,17 +60,14 @@ def _check_kind(facts: ModelFacts, setting: str, name: str, model: Model) -> Ite
         yield block(found.setting or setting, found.code, found.fix, **found.values)
     elif facts.v_prediction is not None and facts.v_prediction != model.v_parameterization:
         code = "preflight.model_velocity" if facts.v_prediction else "preflight.model_no_velocity"
-        yield hint("v_parameterization", code, velocity(facts), name=name)
-    elif _is_likely_velocity(facts, name) and not model.v_parameterization:
-        fix = {"v_parameterization": True}
-        yield hint("v_parameterization", "preflight.model_likely_velocity", fix, name=name)
+        yield hint("v_parameterization", code, asked_for(facts, name), name=name)
+    elif likely_velocity(facts, name) and not model.v_parameterization:
+        code = (
+            "preflight.model_likely_velocity" if facts.family == "sd2" else "preflight.model_named_velocity"
+        )
+        yield hint("v_parameterization", code, {"v_parameterization": True}, name=name)
     elif model.v_parameterization and facts.family == "sd1" and facts.v_prediction is None:
-        yield hint("v_parameterization", "preflight.v_without_v2", {"v_parameterization": False})
-
-
-def _is_likely_velocity(facts: ModelFacts, name: str) -> bool:
-    """Files for 768 pixels of the 2.x family do not say it but for their name."""
-    return facts.family == "sd2" and facts.v_prediction is None and "768" in name
+        yield hint("v_parameterization", "preflight.v_without_v2", asked_for(facts, name))
 
 
 def _check_vae(name: str) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ from trainer.data.datasets import Dataset, datasets_of
 from trainer.data.folders import FolderScan, TrainImage
 from trainer.families.facts import ModelFacts
 from trainer.families.known import known_facts
+from trainer.families.table import named_by
 from trainer.files.paths import clean_paths, cleaned
 from trainer.files.roots import Roots
 from trainer.files.state_folder import StateAbout
@@ -95,7 +96,7 @@ def check(
         *(resume.differences(continues, settings) if continues else resume.check(settings)),
         *training.check(settings, datasets),
         *processes.check(settings.machine),
-        *checks_pictures.check(datasets, [*pictures.images, *reg.images]),
+        *checks_pictures.check(datasets, [*pictures.images, *reg.images], named_by(settings.model)),
         *checks_pictures.check_masks(settings.images, datasets, pictures),
         *captions.check(settings, [*pictures.images, *reg.images], most),
         *_check_mask_files(datasets, [*pictures.images, *reg.images], most),
@@ -170,7 +171,7 @@ def _plan(
     state: StateAbout | None,
 ) -> Plan | None:
     """The plan, or None where there is nothing to plan with."""
-    if not pictures.images or checks_pictures.impossible(datasets_of(settings)):
+    if not pictures.images or checks_pictures.impossible(datasets_of(settings), named_by(settings.model)):
         return None
     done = state.step if state else 0
     return build_plan(settings, pictures.images, reg.images, model, first_step=done)

@@ -51,8 +51,9 @@ def _check_sizes(images: Images, family: Family) -> Iterator[Problem]:
         fix = {"max_resolution": f"{family.side},{family.side}"}
         values = {"family": family.title, "least": family.least_side, "side": family.side}
         yield hint("max_resolution", "preflight.resolution_family", fix, **values)
-    if images.enable_bucket and images.bucket_reso_steps % family.bucket_step:
-        values = {"family": family.title, "step": family.bucket_step, "value": images.bucket_reso_steps}
+    step = images.bucket_reso_steps
+    if images.enable_bucket and step % family.bucket_step and not step % family.latents.factor:
+        values = {"family": family.title, "step": family.bucket_step, "value": step}
         yield hint("bucket_reso_steps", "preflight.steps_family", {"bucket_reso_steps": USUAL_STEP}, **values)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from trainer.data.buckets import Fit, Size, SizeTooLargeError, resolution
 from trainer.data.datasets import Dataset, Subset
 from trainer.data.folders import FolderScan, TrainImage
+from trainer.families.family import Family
 from trainer.preflight.dataset_file import of_file
 from trainer.problems import Problem, block, hint, names
 from trainer.settings import LONGEST_SIDE, Images
@@ -18,15 +19,15 @@ ENLARGED = 2.0
 CUT = 0.4
 
 
-def impossible(datasets: Sequence[Dataset]) -> bool:
+def impossible(datasets: Sequence[Dataset], family: Family) -> bool:
     """Whether there can be no buckets with these settings."""
-    return any(problem.blocks for dataset in datasets for problem in check_sizes(dataset.images))
+    return any(problem.blocks for dataset in datasets for problem in check_sizes(dataset.images, family))
 
 
-def check(datasets: Sequence[Dataset], pictures: Sequence[TrainImage]) -> Iterator[Problem]:
+def check(datasets: Sequence[Dataset], pictures: Sequence[TrainImage], family: Family) -> Iterator[Problem]:
     """Problems of the sizes and changes, and of the pictures under them."""
     for number, dataset in enumerate(datasets):
-        sizes = list(check_sizes(dataset.images))
+        sizes = list(check_sizes(dataset.images, family))
         yield from (of_file(problem, dataset) for problem in sizes)
         for subset in dataset.subsets:
             yield from (of_file(problem, subset) for problem in _check_changes(dataset.images, subset))
@@ -35,7 +36,7 @@ def check(datasets: Sequence[Dataset], pictures: Sequence[TrainImage]) -> Iterat
             yield from (of_file(problem, dataset) for problem in _check_fits(dataset, own))
 
 
-def check_sizes(images: Images) -> Iterator[Problem]:
+def check_sizes(images: Images, family: Family) -> Iterator[Problem]:
     """Max resolution and the bucket settings."""
     try:
         width, height = resolution(images.max_resolution)
@@ -55,10 +56,10 @@ def check_sizes(images: Images) -> Iterator[Problem]:
         values = {"value": images.max_resolution, "fixed": fixed}
         yield block("max_resolution", "preflight.resolution_multiple", {"max_resolution": fixed}, **values)
     elif images.enable_bucket:
-        yield from _check_buckets(images, (width, height))
+        yield from _check_buckets(images, (width, height), family)
 
 
-def _check_buckets(images: Images, size: Size) -> Iterator[Problem]:
+def _check_buckets(images: Images, size: Size, family: Family) -> Iterator[Problem]:
     step = images.bucket_reso_steps
     if step % LATENT:
         fix = {"bucket_reso_steps": USUAL_STEP}
@@ -69,7 +70,7 @@ def _check_buckets(images: Images, size: Size) -> Iterator[Problem]:
             "bucket_reso_steps", "preflight.steps_large", {"bucket_reso_steps": USUAL_STEP}, value=step
         )
         return
-    if step % USUAL_STEP:
+    if step % USUAL_STEP and family.bucket_step == LATENT:  # others have steps of their own: see `family`
         yield hint(
             "bucket_reso_steps", "preflight.steps_small", {"bucket_reso_steps": USUAL_STEP}, value=step
         )

@@ -12,7 +12,7 @@ from trainer.families.others import Kind
 from trainer.families.table import FAMILIES
 from trainer.families.verdict import CODES, verdict
 from trainer.messages import texts
-from trainer.settings import Model
+from trainer.settings import Model, Settings
 
 SWITCHES = [{"v2": v2, "sdxl": sdxl} for v2, sdxl in product((False, True), repeat=2)]
 
@@ -36,7 +36,7 @@ def test_one_click_ends_a_contradiction(key, switches):
     facts = ModelFacts("base", key)
     found = verdict(facts, Model(**switches), "m")
     if found:
-        assert verdict(facts, Model(**{**switches, **(found.fix or {})}), "m") is None
+        assert verdict(facts, Settings.from_flat({**switches, **(found.fix or {})}).model, "m") is None
         assert found.setting in (found.fix or {})
 
 

@@ -70,6 +70,21 @@ def test_several_alphas_trouble_diffusers_where_they_meet_in_one_part(
     assert {reader.verdict for reader in readers(info)[:3]} == {"yes"}
 
 
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [
+        ("lora_unet_middle_block_1_proj_in", "limits"),
+        ("lora_unet_output_blocks_0_1_transformer_blocks_9_ff_net_2", "limits"),
+        ("lora_unet_output_blocks_0_0_in_layers_2", "yes"),
+        ("lora_te1_text_model_encoder_layers_0_mlp_fc1", "yes"),
+    ],
+)
+def test_so_they_do_under_sdxls_names(tmp_path: Path, other: str, verdict: str):
+    attention = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+    info = describe(written(tmp_path / "a.safetensors", {attention: (LORA, 4), other: (LORA, 2)}))
+    assert (info.family, readers(info)[3].verdict) == ("sdxl", verdict)
+
+
 @pytest.mark.parametrize(("width", "found"), [(768, "sd1"), (1024, "sd2"), (2048, "sdxl"), (64, "sd2")])
 def test_family_by_the_width_of_text_else_by_metadata(tmp_path: Path, width: int, found: str):
     shapes = {"lora_down.weight": (4, width), "lora_up.weight": (320, 4)}

@@ -53,7 +53,15 @@ def test_what_does_not_suit_sdxl_is_said(xl, values, code, fix):
 )
 def test_what_suits_sdxl_is_not_spoken_of(xl, values):
     codes = {problem.code for problem in check(xl.replace(**values)).problems}
-    assert not codes & {"preflight.resolution_family", "preflight.steps_family", "preflight.half_vae"}
+    assert not {code for code in codes if "steps" in code or "resolution" in code or "half_vae" in code}
+
+
+@pytest.mark.parametrize("step", [1, 16])
+def test_one_wrong_step_is_one_problem(xl, step):
+    found = [
+        problem for problem in check(xl.replace(bucket_reso_steps=step)).problems if "steps" in problem.code
+    ]
+    assert len(found) == 1
 
 
 MLP = "cond_stage_model.transformer.text_model.encoder.layers.{}.mlp.{}.weight"
