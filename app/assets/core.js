@@ -24,6 +24,7 @@ const page = {
   report: null,
   offered: "",
   chosen: "",
+  unheard: false,
   secrets: {},
 };
 

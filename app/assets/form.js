@@ -10,6 +10,7 @@ function listen() {
 /** Gradio hands over all values at every input; what `write` wrote may not have reached its own state yet. */
 function heard(keys, values) {
   clearTimeout(listenTimer);
+  page.unheard = false;
   if (!page.fields) return;
   const before = page.values;
   page.values = Object.fromEntries(keys.map((key, place) => [key, values[place]]));
@@ -30,6 +31,7 @@ function touchedField(event) {
   const typed =
     ["input", "change"].includes(event.type) || event.key === "Enter" || event.target.closest("[role=option]");
   if (typed) delete page.pending[field.closest(".la-field")?.id.slice(2)];
+  page.unheard = true;
   listen();
 }
 
@@ -49,7 +51,7 @@ function named() {
 /** A base model that was just chosen says what it is: the switches follow. What was loaded stays as it is. */
 function follow() {
   const told = page.look.model;
-  if (!told || told.name !== page.chosen) return;
+  if (!told || told.name !== page.chosen || page.unheard) return; // what is being typed is not written over
   page.chosen = "";
   if (!Object.keys(told.changes).length) return;
   const { offer } = told;

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from app.form.groups import fold_of
 from tests.browser.conftest import fill_demo, open_tab, ready
+from tests.trainer.made import SD1, SDXL, model_file
 from trainer.settings import SETTINGS
 
 pytestmark = [
@@ -144,8 +145,37 @@ def test_quick_pick_fills_the_path_and_a_path_makes_it_custom(open_page):
     page.locator("[role=option]", has_text="stable-diffusion-2-1-base").click()
     path = page.locator("#f-pretrained_model_name_or_path input")
     expect(path).to_have_value("stabilityai/stable-diffusion-2-1-base")
+    expect(page.locator("#la-toast")).to_contain_text("v2 set to fit")
     path.fill("/models/mine.safetensors")
     expect(page.locator("#f-model_list input")).to_have_value("custom")
+
+
+def test_a_chosen_model_sets_its_switches_and_undo_takes_them_back(open_page, tmp_path):
+    noob = model_file(tmp_path / "noob.safetensors", {**SDXL, "v_pred": (0,), "ztsnr": (0,)})
+    plain = model_file(tmp_path / "plain.safetensors", SD1)
+    page = open_page()
+    path, line = page.locator("#f-pretrained_model_name_or_path input"), page.locator("#la-toast")
+    keys = "['sdxl', 'v_parameterization', 'zero_terminal_snr']"
+    are = f"on => {keys}.every(key => atelier.page.values[key] === on)"
+    path.fill(str(noob))
+    expect(line).to_contain_text(
+        "SDXL Model, v_parameterization, Zero terminal SNR set to fit", timeout=60_000
+    )
+    expect(page.locator("#n-pretrained_model_name_or_path")).to_contain_text("zero terminal SNR")
+    page.wait_for_function(are, arg=True)
+    line.get_by_role("button", name="Undo").click()
+    page.wait_for_function(are, arg=False)
+    page.locator("#f-sdxl .prob .btn").click()  # one click ends the contradiction
+    page.wait_for_function(are, arg=True)
+    open_tab(page, "advanced")
+    expect(page.locator('.la-unet[data-kind=weights] input[aria-label="MID1"]')).to_be_visible()
+    open_tab(page, "source_model")
+    path.fill(str(plain))
+    page.wait_for_function(are, arg=False)
+    path.fill(str(noob))
+    line.get_by_role("button", name="Max resolution 1024 × 1024, too").click()
+    page.wait_for_function("atelier.page.values.max_resolution === '1024,1024'")
+    page.wait_for_function(are, arg=True)
 
 
 def test_blocks_and_their_text_fields_keep_in_step(open_page):
