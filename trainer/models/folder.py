@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from trainer.errors import UserError, is_out_of_memory
 from trainer.families.family import Family
+from trainer.families.folder import PARTS
 from trainer.models.parts import Readers
 
 SETTING = "pretrained_model_name_or_path"
@@ -94,31 +95,40 @@ def model_folder(source: str, setting: str = SETTING, needs: str = "model_index.
     return _from_hub(source, setting)
 
 
-HUB_FILES = ("*.json", "*.txt", "*.safetensors")
-HUB_LEFT_OUT = (
-    "*.fp16.*",
-    "*non_ema*",
-    "*ema*pruned*",
-    "safety_checker/*",
-    "v1-5*",
-    "v2-1*",
-    "sd_xl*",
-    "*openvino*",
-)
+HUB_FILES = ("*.json", "*.txt", "*/*.safetensors", "diffusion_pytorch_model*.safetensors")
+"""Of a diffusers folder, or of a VAE; a checkpoint of the same model beside the folders stays where it is."""
+HUB_LEFT_OUT = ("*.fp16.*", "*non_ema*", "*ema*pruned*", "safety_checker/*", "*openvino*", "vae_1_0/*")
+WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def _from_hub(repository: str, setting: str) -> Path:
-    """The folder of a hub id: the copy fetched before, else it is fetched now."""
+    """The folder of a hub id: the copy fetched before, else it is fetched now.
+
+    Parts that have their weights in another form than usual are fetched in that one.
+    """
     from huggingface_hub import snapshot_download
 
     options = {"allow_patterns": list(HUB_FILES), "ignore_patterns": list(HUB_LEFT_OUT)}
     try:
-        return Path(snapshot_download(repository, local_files_only=True, **options))
+        folder = Path(snapshot_download(repository, local_files_only=True, **options))
     except OSError:
         pass
+    else:
+        if not _without_weights(folder):
+            return folder
     try:
-        return Path(snapshot_download(repository, **options))
+        folder = Path(snapshot_download(repository, **options))
+        if lacking := _without_weights(folder):
+            other = [f"{part}/{form}" for part in lacking for form in WEIGHTS]
+            snapshot_download(repository, allow_patterns=other, ignore_patterns=["*non_ema*"])
     except (OSError, ValueError) as error:
         offline = os.environ.get("HF_HUB_OFFLINE", "") not in {"", "0"}
         code = "core.hub_offline" if offline else "core.hub_failed"
         raise UserError(code, setting, name=repository, reason=type(error).__name__) from error
+    return folder
+
+
+def _without_weights(folder: Path) -> list[str]:
+    """Parts of a model that have a configuration and nothing else."""
+    there = [part for part in (*PARTS, "transformer") if (folder / part / "config.json").is_file()]
+    return [part for part in there if not any(any((folder / part).glob(form)) for form in WEIGHTS)]
