@@ -172,7 +172,7 @@ def _plan(
     state: StateAbout | None,
 ) -> Plan | None:
     """The plan, or None where there is nothing to plan with."""
-    if not pictures.images or checks_pictures.impossible(datasets_of(settings), named_by(settings.model)):
+    if not pictures.images or checks_pictures.impossible(datasets_of(settings)):
         return None
     done = state.step if state else 0
     return build_plan(settings, pictures.images, reg.images, model, first_step=done)

@@ -19,9 +19,9 @@ ENLARGED = 2.0
 CUT = 0.4
 
 
-def impossible(datasets: Sequence[Dataset], family: Family) -> bool:
+def impossible(datasets: Sequence[Dataset]) -> bool:
     """Whether there can be no buckets with these settings."""
-    return any(problem.blocks for dataset in datasets for problem in check_sizes(dataset.images, family))
+    return any(problem.blocks for dataset in datasets for problem in check_sizes(dataset.images))
 
 
 def check(datasets: Sequence[Dataset], pictures: Sequence[TrainImage], family: Family) -> Iterator[Problem]:
@@ -36,8 +36,8 @@ def check(datasets: Sequence[Dataset], pictures: Sequence[TrainImage], family: F
             yield from (of_file(problem, dataset) for problem in _check_fits(dataset, own))
 
 
-def check_sizes(images: Images, family: Family) -> Iterator[Problem]:
-    """Max resolution and the bucket settings."""
+def check_sizes(images: Images, family: Family | None = None) -> Iterator[Problem]:
+    """Max resolution and the bucket settings; what is unusual only with a `family`."""
     try:
         width, height = resolution(images.max_resolution)
     except SizeTooLargeError:
@@ -59,7 +59,7 @@ def check_sizes(images: Images, family: Family) -> Iterator[Problem]:
         yield from _check_buckets(images, (width, height), family)
 
 
-def _check_buckets(images: Images, size: Size, family: Family) -> Iterator[Problem]:
+def _check_buckets(images: Images, size: Size, family: Family | None) -> Iterator[Problem]:
     step = images.bucket_reso_steps
     if step % LATENT:
         fix = {"bucket_reso_steps": USUAL_STEP}
@@ -70,7 +70,7 @@ def _check_buckets(images: Images, size: Size, family: Family) -> Iterator[Probl
             "bucket_reso_steps", "preflight.steps_large", {"bucket_reso_steps": USUAL_STEP}, value=step
         )
         return
-    if step % USUAL_STEP and family.bucket_step == LATENT:  # others have steps of their own: see `family`
+    if step % USUAL_STEP and family and family.bucket_step == LATENT:  # others: see the module `family`
         yield hint(
             "bucket_reso_steps", "preflight.steps_small", {"bucket_reso_steps": USUAL_STEP}, value=step
         )
