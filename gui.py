@@ -48,11 +48,16 @@ def main() -> int:
     wanted = arguments()
     # Presets and path completion look it up there, and so does the trainer.
     os.environ["LORA_ATELIER_WORKSPACE"] = str(wanted.workspace.expanduser().resolve())
+    from app.launch.words import language
+    from app.texts import language_of, word
+
+    if missing := [root for root in wanted.root if not root.expanduser().is_dir()]:
+        said = word(language_of(language()), "root_missing", path=", ".join(map(str, missing)))
+        print(said, file=sys.stderr)
+        return 2
     from app.page.quick_start import without_stubs
 
     without_stubs()
-    from app.launch.words import language
-    from app.texts import language_of, word
     from app.web.password import LONGEST, SHORTEST, PasswordLengthError, PasswordMissingError
     from app.web.server import serve
 

@@ -20,7 +20,7 @@ TRAINER = (
     "distributed", "models", "network", "training",  # torch
     "tools", "jobs",  # torch inside functions
 )  # fmt: skip
-APP = ("launch", "ground", "form", "jobs", "answers", "page", "web")
+APP = ("launch", "ground", "form", "dataset", "jobs", "answers", "page", "web")
 WITH_TORCH = {"distributed", "models", "network", "training"}
 WITH_GRADIO = {"page", "web"}
 SOURCES = {

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from app.answers.form import FormAnswers
 from app.answers.question import Answer, Request, questions_of
+from app.answers.room import RoomAnswers
 from app.answers.runs import RunAnswers
 from app.answers.tools import ToolAnswers
 from app.jobs.store import JobStore
@@ -23,10 +24,12 @@ class Answers:
         self.store = store
         self.form = FormAnswers(store, roots)
         self.runs = RunAnswers(store)
+        self.room = RoomAnswers(store, self.form.roots)
         self.tools = ToolAnswers(store, self.form.roots)
         self.questions: dict[str, Callable[[Request], Answer]] = {
             **questions_of(self.form),
             **questions_of(self.runs),
+            **questions_of(self.room),
             **questions_of(self.tools),
         }
 

@@ -17,6 +17,7 @@ from app.form import help_texts, imports, own_pictures, preset_files, presets
 from app.form import values as form
 from app.form.drafts import Drafts
 from app.form.look import look as look_at
+from app.form.look import not_shown
 from app.jobs import pace
 from app.jobs.store import JobStore
 from app.texts import language_of
@@ -90,7 +91,8 @@ class FormAnswers:
         _, checked = check_values(values, self.roots)
         if checked.outside:
             return {"dataset": None}
-        preset_files.pictures_within(values, self.roots)
+        if not_shown(values, self.roots):
+            return {"dataset": None}
         if checked.assumed:
             blocking = [problem.fix or {} for problem in checked.problems if problem.blocks]
             values = {**values, **{key: value for fix in blocking for key, value in fix.items()}}

@@ -73,6 +73,6 @@ function toast(text, { bad = false, undo = null, more = null } = {}) {
       icon("x", true),
     ),
   );
-  document.body.append(box);
+  ($("dialog[open]") ?? document.body).append(box); // what lies under an open dialog cannot be pressed
   setTimeout(() => box.remove(), undo || bad ? 12000 : 5000);
 }

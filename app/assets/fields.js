@@ -145,6 +145,18 @@ function dressPath(block, key, field) {
   const kind = field.widget === "folder" ? "folder" : field.widget;
   if (!input) return;
   input.setAttribute("list", list.id);
+  $(".la-tools", block).prepend(
+    el(
+      "button",
+      {
+        type: "button",
+        class: "la-choose",
+        "aria-label": w("browse.title", { label: field.label }),
+        onclick: () => chooseForField(key),
+      },
+      w("browse.choose"),
+    ),
+  );
   completePaths(input, list, () => kind);
 }
 

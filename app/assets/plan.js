@@ -160,6 +160,12 @@ function datasetParts(data) {
   return [
     el("h2", {}, el("span", {}, w("dataset")), data.assumed ? el("small", {}, w("assumed")) : null),
     el(
+      "p",
+      { class: "room-door" },
+      el("button", { type: "button", class: "btn", "data-act": "room" }, icon("image", true), w("room.open")),
+      el("span", { class: "sub sm" }, w("room.open_about")),
+    ),
+    el(
       "div",
       { class: "stats" },
       data.stats.map(([figure, text]) => el("div", {}, el("b", {}, figure), text)),

@@ -8,6 +8,7 @@ const ACTIONS = {
   light: switchLight,
   open: showOpen,
   report: showReport,
+  room: () => openRoom(),
   changed: showChanged,
   load: () => loadPath($("#la-config").value),
   save: () => save($("#la-config").value.trim()),
@@ -96,10 +97,16 @@ document.addEventListener("dragover", (event) => {
   if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
 });
 document.addEventListener("drop", (event) => {
-  const [file] = event.dataTransfer?.files || [];
-  if (!file) return;
+  const files = [...(event.dataTransfer?.files || [])];
+  if (!files.length) return;
   event.preventDefault();
-  if (page.fields) openFile(file);
+  if (!page.fields) return;
+  const pictures = files.filter((file) => PICTURE_NAMES.test(file.name)).length;
+  const onFolders = $("#t-folders-button")?.getAttribute("aria-selected") === "true";
+  const isFolder = [...event.dataTransfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
+  if (isFolder || pictures > 1 || (pictures && onFolders)) {
+    droppedFiles(event.dataTransfer).then((found) => showUpload("train_data_dir", found));
+  } else openFile(files[0]);
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
@@ -126,4 +133,19 @@ new MutationObserver(() => {
   });
 }).observe(document.documentElement, { childList: true, subtree: true });
 
-window.atelier = { connect, useJob, heard, written, goTo, openTab, write, page, run, showRun, showJobs, showTools };
+window.atelier = {
+  connect,
+  useJob,
+  heard,
+  written,
+  goTo,
+  openTab,
+  write,
+  page,
+  run,
+  showRun,
+  showJobs,
+  showTools,
+  room,
+  proposeCaptions,
+};

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from app.form import values as form
@@ -11,17 +12,20 @@ from app.form.blocks import blocks
 from app.form.groups import fold_of
 from app.form.help_texts import default_text
 from app.form.marks import idle, problem_json
+from app.form.preset_files import PICTURES
 from app.form.told import told
 from app.texts import duration, size, word
 from trainer.errors import UserError
 from trainer.families.known import PATH as MODEL
 from trainer.families.table import named_by
+from trainer.files.paths import clean_path
 from trainer.files.roots import Roots
 from trainer.messages import Language, say
 from trainer.plan import lr_schedule
 from trainer.plan.run import Plan
 from trainer.plan.sample_prompts import prompts
 from trainer.preflight.check import Checked, check_values
+from trainer.problems import Problem, hint
 from trainer.settings import SETTINGS, Settings
 
 T = TypeVar("T")
@@ -44,7 +48,8 @@ def look(
     """
     settings, checked = check_values(values, roots)
     changed = form.changed(values)
-    problems = [problem_json(problem, values, language) for problem in checked.problems]
+    found = [*checked.problems, *([] if checked.outside else not_shown(values, roots))]
+    problems = [problem_json(problem, values, language) for problem in found]
     stopping = [problem for problem in problems if problem["blocks"]]
     nearest = Settings.from_flat(form.typed_values(values))
     known = seconds(nearest, checked.plan) if seconds and checked.plan else None
@@ -69,6 +74,18 @@ def look(
         "total": len(SETTINGS),
         "legal": settings is not None,
     }
+
+
+def not_shown(values: Mapping[str, Any], roots: Roots | None) -> list[Problem]:
+    """Folders of pictures that a run may read, but the page may not: said at the field."""
+    found = []
+    for key in PICTURES:
+        text = values.get(key)
+        path = clean_path(text) if isinstance(text, str) else ""
+        if roots and path and Path(path).is_absolute() and roots.place(path) is None:
+            said = {"label": SETTINGS[key].spec.label, "path": path[:300], "folders": roots.names()}
+            found.append(hint(key, "preflight.outside_not_shown", None, **said))
+    return found
 
 
 def ready(stopping: list[dict[str, Any]], language: Language) -> list[dict[str, Any]]:

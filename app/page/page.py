@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 SCRIPTS = (
     "toolkit", "core", "form", "fields", "header", "files", "help", "offer", "plan", "unet", "blocks",
+    "browse", "upload", "room", "room_list", "room_side", "room_edit",
     "run", "bar", "chart", "samples", "inside", "try", "live_view", "jobs", "tool_fields",
     "tools", "start",
 )  # fmt: skip
-STYLES = ("theme", "page", "fields", "parts")
+STYLES = ("theme", "page", "fields", "parts", "room")
 TITLE = "LoRA Atelier"
 DEMO_STEPS = (0, 40, 80, 160)
 

@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from app.jobs.files import inside, result_file, sample_file, trial_file
 from app.jobs.store import Job, JobStore
 from app.paths import Roots, default_roots
-from app.pictures import Thumbs
+from app.pictures import KEPT_VIEWS, SIDES, Thumbs
 from app.texts import base_name
 
 KEPT_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -30,7 +30,7 @@ def missing() -> Response:
 def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
     """All of them, below /live. `roots`: where pictures may lie of which small views are made."""
     router = APIRouter(prefix="/live")
-    thumbs = Thumbs(roots or default_roots(store.workspace))
+    thumbs = Thumbs(roots or default_roots(store.workspace), store.workspace / KEPT_VIEWS)
 
     @router.get("/{job_id}/sample/{name}")
     def sample(job_id: str, name: str) -> Response:
@@ -70,12 +70,16 @@ def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
         return StreamingResponse(zipped_samples(job), media_type="application/zip", headers=headers)
 
     @router.get("/thumb")
-    def thumb(path: str, request: Request) -> Response:
-        found = thumbs.get(path)
+    def thumb(path: str, request: Request, side: int = SIDES[0], stamp: str = "") -> Response:
+        """`stamp`: changes with the picture, so that the browser need not ask again for the same one."""
+        found = thumbs.get(path, side)
         if found is None:
             return missing()
         data, tag = found
-        headers = {"ETag": tag, "Cache-Control": "private, max-age=60"}
+        headers = {
+            "ETag": tag,
+            **(KEPT_FOREVER if stamp == tag.strip('"') else {"Cache-Control": "private, max-age=60"}),
+        }
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         return Response(data, media_type="image/jpeg", headers=headers)

@@ -24,13 +24,23 @@ SAME_IN_BOTH = {"js.paste_hint", "js.seed", "js.scale", "js.unet", "js.text_enco
                 "tab.weights", "list", "fix.use", "js.more", "plan.disk", "loss", "rate.unet",
                 "reader.name.a1111_forge", "reader.name.forge", "reader.name.comfyui",
                 "reader.name.diffusers", "use.other_folder", "remedy.change", "told.v",
-                "told.zero"}  # fmt: skip
+                "told.zero", "browse.kind.lora", "browse.kind.controlnet"}  # fmt: skip
+ROOM_FILTERS = ("all", "unreadable", "small", "no_caption", "long", "alike", "words", "others", "changed")
+UNREADABLE = ("empty", "no_picture", "truncated", "too_large", "missing", "no_access")
 MADE_UP = {
     "w(`preset_${name}`)": ("preset_family", "preset_memory", "preset_time", "preset_what"),
     "w(`block.${part}`": (
         *(f"block.{side}_{level}" for side in ("in", "out") for level in range(4)),
         "block.mid",
     ),
+    "w(`room.filter.${name}`": tuple(f"room.filter.{name}" for name in ROOM_FILTERS),
+    "w(`room.about.${name}`": tuple(f"room.about.{name}" for name in ROOM_FILTERS),
+    "w(`room.reason.${reason}`": tuple(f"room.reason.{name}" for name in (
+        "no_number", "zero_repeats", "many_repeats", "empty", "nested", "no_access", "missing")),
+    "w(`room.unreadable.${": tuple(f"room.unreadable.{name}" for name in UNREADABLE),
+    "w(`room.size.${size}`": tuple(f"room.size.{name}" for name in "sml"),
+    "w(`room.bulk.${name}`": tuple(f"room.bulk.{name}" for name in (
+        "add", "remove", "replace", "front", "sort", "once", "text")),
     'w(part === "too_much"': help_texts.PARTS,
 }  # fmt: skip
 """Names that the script puts together."""

@@ -50,6 +50,34 @@ def known_count(text: str) -> int | None:
     return _counts.get(text)
 
 
+def cut_at(text: str, limit: int) -> tuple[str, str]:
+    """What `limit` tokens hold of a caption, and what is cut off, as CLIP reads both."""
+    clean = clean_caption(text)
+    offsets = _tokenizer().encode(clean).offsets
+    end = offsets[limit][0] if len(offsets) > limit else len(clean)
+    return clean[:end].rstrip(), clean[end:].strip()
+
+
+def words_in_pieces(text: str) -> dict[str, int]:
+    """Words of a caption that CLIP hardly knows, and of how many tokens it makes them up.
+
+    Of letters beyond ASCII: those with a letter that is no token of its own (most Japanese ones). Others:
+    those that are read nearly letter by letter.
+    """
+    clean = clean_caption(text)
+    read = _tokenizer().encode(clean)
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for word, span in zip(read.word_ids, read.offsets, strict=True):
+        if word is not None:
+            spans.setdefault(word, []).append(span)
+    pieces = {clean[parts[0][0] : parts[-1][1]]: len(parts) for parts in spans.values()}
+    return {word: count for word, count in pieces.items() if word.isalpha() and _is_hardly_known(word, count)}
+
+
+def _is_hardly_known(word: str, pieces: int) -> bool:
+    return (pieces > 2 and len(word) < 2 * pieces) if word.isascii() else pieces > len(word)
+
+
 @cache
 def _tokenizer() -> Tokenizer:
     """CLIP's, without transformers (which would load torch)."""

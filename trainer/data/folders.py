@@ -46,6 +46,8 @@ class TrainImage:
     is_reg: bool = False
     subset: tuple[int, int] = (0, 0)
     """Numbers of its dataset and its subset there; without a dataset file there is one."""
+    caption_path: Path | None = None
+    """Where its caption file is, or would be."""
 
 
 class Ignored(NamedTuple):
@@ -230,7 +232,8 @@ def _scan_afresh(entries: Sequence[os.DirEntry[str]], place: Place) -> FolderSca
             blank.append(Path(beside.path))
         if beside and not is_utf8:
             odd.append(Path(beside.path))
-        images.append(_train_image(Path(entry.path), place, caption, header))
+        written = Path(beside.path) if beside else place.path / (split_name(entry.name)[0] + place.ending)
+        images.append(_train_image(Path(entry.path), place, caption, header, written))
         headers.append(header)
     return FolderScan(
         images=tuple(images),
@@ -238,13 +241,13 @@ def _scan_afresh(entries: Sequence[os.DirEntry[str]], place: Place) -> FolderSca
         extensions=_text_endings(files),
         blank_captions=tuple(blank),
         odd_captions=tuple(odd),
-        not_read=Counter(ending for name in files if (ending := _split(name)[1]) in OTHER_PICTURES),
+        not_read=Counter(ending for name in files if (ending := split_name(name)[1]) in OTHER_PICTURES),
         transparent=sum(header.transparent for header in headers),
         animated=sum(header.animated for header in headers),
     )
 
 
-def _train_image(path: Path, place: Place, caption: str, header: Header) -> TrainImage:
+def _train_image(path: Path, place: Place, caption: str, header: Header, caption_path: Path) -> TrainImage:
     return TrainImage(
         path,
         place.path.name,
@@ -256,10 +259,11 @@ def _train_image(path: Path, place: Place, caption: str, header: Header) -> Trai
         header.height,
         place.is_reg,
         place.subset,
+        caption_path,
     )
 
 
-def _split(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """A file's name without its ending, and the ending in small letters."""
     stem, dot, ending = name.rpartition(".")
     return (stem, f".{ending.lower()}") if dot and stem else (name, "")
@@ -267,14 +271,14 @@ def _split(name: str) -> tuple[str, str]:
 
 def _beside(name: str, ending: str, files: dict[str, os.DirEntry[str]]) -> os.DirEntry[str] | None:
     """The caption file of a picture."""
-    stem = _split(name)[0]
+    stem = split_name(name)[0]
     return files.get(stem + ending) or files.get(stem + ending.upper())
 
 
 def _text_endings(files: Iterable[str]) -> Counter[str]:
     """How many files of each other ending stand beside a picture of the same name."""
-    stems = {_split(name)[0] for name in files if is_picture(name)}
-    others = (_split(name) for name in files if not is_picture(name))
+    stems = {split_name(name)[0] for name in files if is_picture(name)}
+    others = (split_name(name) for name in files if not is_picture(name))
     return Counter(
         ending
         for stem, ending in others

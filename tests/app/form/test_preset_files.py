@@ -156,8 +156,11 @@ def test_pictures_are_shown_from_allowed_folders_only(answers: Answers, mine: Pa
     (mine / "linked").symlink_to(outside)
     for path in (outside, mine / "linked", mine / "way_out" / "img"):
         seen = ask(answers, "pictures", values={**values, "train_data_dir": str(path)})
-        assert "--root" in seen["error"]["what"]
-        assert "caption to read" not in json.dumps(seen)
+        assert seen == {"dataset": None}
+        look = ask(answers, "look", values={**values, "train_data_dir": str(path)})
+        [said] = [one for one in look["problems"] if one["code"] == "preflight.outside_not_shown"]
+        assert (said["setting"], said["blocks"]) == ("train_data_dir", False)
+        assert "--root" in said["fix"]
 
 
 def test_a_linked_picture_is_counted_but_not_shown(answers: Answers, mine: Path):
