@@ -6,18 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app.form.values import plain, shown_values, typed
+from app.form.values import plain, shown_values, typed, typed_values
 from app.texts import word
 from trainer import kohya
 from trainer.errors import UserError
+from trainer.families.known import known_facts, source
+from trainer.families.table import named_by
+from trainer.families.verdict import asked_for
 from trainer.files.job_folder import PROJECT
+from trainer.files.paths import cleaned
 from trainer.kohya import Imported
 from trainer.messages import Language
 from trainer.schema import Setting
-from trainer.settings import SETTINGS
+from trainer.settings import SETTINGS, Settings
 
 FOLDER = PROJECT / "presets"
-FIRST = ("demo", "first_lora", "character", "style", "vram_6gb", "vram_8gb", "vram_12gb")
+FIRST = ("demo", "first_lora", "character", "style", "vram_6gb", "vram_8gb", "vram_12gb",
+         "sdxl_character_12gb", "sdxl_8gb", "illustrious_noobai_vpred")  # fmt: skip
 """In the order in which a beginner looks for one; those for who knows what they want come after."""
 CARD = ("about", "family", "memory", "time", "changes")
 MINE = (
@@ -61,11 +66,18 @@ def _in(text: Any, language: Language) -> str:
 
 
 def applied(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The form's content with a preset applied: complete, but what is one's own stays."""
+    """The form's content with a preset applied: complete, but what is one's own stays.
+
+    A model of the preset's family keeps its own kind of prediction.
+    """
     result = shown_values(preset)
     for key in MINE:
         if key in values and preset.get(key, SETTINGS[key].default) == SETTINGS[key].default:
             result[key] = values[key]
+    model = cleaned(Settings.from_flat(typed_values(result))).model
+    facts = known_facts(model)
+    if facts and facts.family == named_by(model).key:
+        result |= asked_for(facts, Path(source(model)[0]).name)
     return {**{key: value for key, value in values.items() if key not in result}, **result}
 
 

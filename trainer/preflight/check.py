@@ -15,7 +15,6 @@ from trainer.data.dataset_file import scans
 from trainer.data.datasets import Dataset, datasets_of
 from trainer.data.folders import FolderScan, TrainImage
 from trainer.families.facts import ModelFacts
-from trainer.families.family import Family
 from trainer.families.known import known_facts
 from trainer.families.table import named_by
 from trainer.files.paths import clean_paths, cleaned
@@ -100,7 +99,7 @@ def check(
         *checks_pictures.check(datasets, [*pictures.images, *reg.images], named_by(settings.model)),
         *checks_pictures.check_masks(settings.images, datasets, pictures),
         *captions.check(settings, [*pictures.images, *reg.images], most),
-        *_check_mask_files(datasets, named_by(settings.model), [*pictures.images, *reg.images], most),
+        *_check_mask_files(datasets, [*pictures.images, *reg.images], most),
     ]
     state = continues or resume.about_to_resume(settings.saving)
     plan = _plan(settings, pictures, reg, model, state)
@@ -125,10 +124,10 @@ def _check_folders(
 
 
 def _check_mask_files(
-    datasets: Sequence[Dataset], base: Family, images: Sequence[TrainImage], most: int | None
+    datasets: Sequence[Dataset], images: Sequence[TrainImage], most: int | None
 ) -> Iterator[Problem]:
     """Masks under sizes that can be."""
-    if not checks_pictures.impossible(datasets, base):
+    if not checks_pictures.impossible(datasets):
         yield from masks.check(datasets, images, most)
 
 
