@@ -22,6 +22,7 @@ from trainer.lora.types import Algorithm, algorithm_in, rank_of
 from trainer.network.adapters.adapter import Dropouts, Mode
 from trainer.network.adapters.build import adapter_class
 from trainer.network.adapters.products import LowRankChange
+from trainer.network.adapters.whole import whole_change
 
 NEEDS_WEIGHT: tuple[Algorithm, ...] = ("glora", "ia3", "diag-oft", "boft")
 """Their change depends on the weight that they change."""
@@ -118,7 +119,7 @@ def _adapter(algorithm: Algorithm, entries: Mapping[str, Tensor], layer: nn.Line
     kind = LowRankChange if algorithm == "lora" else adapter_class(algorithm)
     target = LoraTarget("", "unet", "", dim, alpha, algorithm=algorithm)
     adapter = kind(target, layer, shapes, options, Dropouts(), Mode())
-    return adapter.changed({name: entries[name].float() for name in shapes if name != "diff_b"})
+    return whole_change(adapter, {name: entries[name].float() for name in shapes if name != "diff_b"})
 
 
 def _stand_in(shape: Shape) -> nn.Linear | nn.Conv2d:

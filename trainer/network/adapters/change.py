@@ -1,6 +1,6 @@
-"""Adapters that build the change of a module's weight and add its effect to the module's output.
+"""Adapters that add the effect of a changed weight to their module's output.
 
-output = module(x) + op(x, ΔW). The large ΔW is not kept for the backward pass: it is built again there.
+output = module(x) + ΔW·x, from the factors of ΔW (trainer.network.adapters.factored): it is not built.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from trainer.lora.shapes import Options, Shape
 from trainer.lora.target import LoraTarget
+from trainer.lora.types import ALGORITHMS
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
+from trainer.network.adapters.factored import Change, Layer, Strength, by_row
 
-Layer = nn.Linear | nn.Conv2d
 HOLDER = "lora_change"
 """Name under which an adapter's weights hang on their module, so that they move with it."""
 
@@ -45,6 +45,7 @@ class WeightChange(Adapter):
         self.target, self.layer, self.options = target, cast("Layer", layer), options
         self.dropouts, self.mode = dropouts, mode
         self.enabled, self.times = True, 1.0
+        self._squares: Tensor | None = None
         device = self.layer.weight.device
         names = [*shapes, *(["scalar"] if options.scalar else [])]
         self.entries = {
@@ -65,15 +66,11 @@ class WeightChange(Adapter):
 
     @property
     def scale(self) -> float:
-        """alpha / dim."""
-        return self.target.alpha / self.target.dim
+        """alpha / dim, for types that have an alpha."""
+        return self.target.alpha / self.target.dim if ALGORITHMS[self.target.algorithm].has_alpha else 1.0
 
-    def weight(self) -> Tensor:
-        """The module's own weight, float32, in `shape`."""
-        return self.layer.weight.detach().float().reshape(self.shape)
-
-    def delta(self, entries: Mapping[str, Tensor]) -> Tensor:
-        """ΔW in `shape` from the weights, before scalar, dropout and DoRA."""
+    def change(self, entries: Mapping[str, Tensor]) -> Change:
+        """ΔW from the weights, before scalar, dropout and DoRA."""
         raise NotImplementedError
 
     def draw(self) -> None:
@@ -86,7 +83,7 @@ class WeightChange(Adapter):
         if "scalar" in self.entries:
             nn.init.zeros_(self.entries["scalar"])
         if "dora_scale" in self.entries:
-            lengths = self.weight().flatten(1).norm(dim=1)
+            lengths = self._weight_squares().sqrt()
             self.entries["dora_scale"].copy_(lengths.reshape(self.entries["dora_scale"].shape))
         for weight in self.entries.values():
             weight.data = weight.data.to(dtype)
@@ -104,45 +101,45 @@ class WeightChange(Adapter):
     def set_strength(self, strength: float) -> None:
         self.times = strength
 
-    def changed(self, entries: Mapping[str, Tensor], rows: Tensor | None = None) -> Tensor:
-        """The whole change of the weight; `rows` (out,) weakens or leaves out rows of it."""
-        change = self.delta(entries).reshape(self.shape)
-        if "scalar" in entries:
-            change = change * entries["scalar"]
-        if rows is not None:
-            change = change * rows.view(-1, *[1] * (change.dim() - 1))
-        if "dora_scale" not in entries:
-            return change
-        weight = self.weight()
-        merged = weight + change
-        lengths = merged.flatten(1).norm(dim=1).reshape(entries["dora_scale"].shape)
-        return merged * (entries["dora_scale"] / (lengths + torch.finfo(merged.dtype).eps)) - weight
+    def effect(self, x: Tensor, output: Tensor, /) -> Tensor:
+        """What the change adds to the module's `output` for input `x`."""
+        rows, dtype = self._rows(x.device), format_at_work(x)
+        with torch.autocast(x.device.type, enabled=False):
+            entries = {name: weight.float() for name, weight in self.entries.items()}
+            strength: Strength = self.scale * entries["scalar"] if "scalar" in entries else self.scale
+            strength = strength if rows is None else strength * rows
+            if "dora_scale" not in entries:
+                return self.applied(x.to(dtype), entries, strength)
+            stretch = self._stretch(entries, strength)
+            effect = self.applied(x.to(dtype), entries, strength * stretch)
+            return effect + self._longer(output, stretch - 1)
 
-    def effect(self, x: Tensor) -> Tensor:
-        """What the change adds to the module's output for input `x`."""
-        rows = self._rows(x.device)
+    def _longer(self, output: Tensor, share: Tensor) -> Tensor:
+        """share · W·x, from the module's output W·x + b; only the output is kept for the backward pass."""
+        bias = self.layer.bias
+        longer = output * by_row(share.to(output.dtype), output)
+        return longer if bias is None else longer - by_row((share * bias).to(output.dtype), output)
 
-        def apply(x: Tensor, *weights: Tensor) -> Tensor:
-            with torch.autocast(x.device.type, enabled=False):
-                change = self.changed(
-                    {n: w.float() for n, w in zip(self.entries, weights, strict=True)}, rows
-                )
-            return self.operate(x, change.to(x.dtype))
+    def applied(self, x: Tensor, entries: Mapping[str, Tensor], strength: Strength) -> Tensor:
+        """strength · ΔW·x."""
+        return self.change(entries).applied(x, strength, self.layer)
 
-        weights = tuple(self.entries.values())
-        if not torch.is_grad_enabled():
-            return apply(x, *weights)
-        found = checkpoint(apply, x, *weights, use_reentrant=False, preserve_rng_state=False)
-        return cast("Tensor", found)
+    def _stretch(self, entries: Mapping[str, Tensor], strength: Strength) -> Tensor:
+        """DoRA (arXiv 2402.09353): the factor (out,) that gives each row of W + ΔW its learned length.
 
-    def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The module's own operation with another weight."""
-        layer = self.layer
-        weight = weight.reshape(layer.weight.shape)
-        if isinstance(layer, nn.Linear):
-            return F.linear(x, weight, bias)
-        padding = cast("tuple[int, int]", layer.padding)
-        return F.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
+        ‖W + sΔW‖² = ‖W‖² + 2s⟨W, ΔW⟩ + s²‖ΔW‖²: the sum of the two is not built.
+        """
+        change, weight = self.change(entries), self.layer.weight.detach()
+        squares = self._weight_squares() + 2 * strength * change.along(weight).float()
+        lengths = (squares + strength**2 * change.squares()).clamp(min=0).sqrt()
+        return entries["dora_scale"].flatten() / (lengths + torch.finfo(torch.float32).eps)
+
+    def _weight_squares(self) -> Tensor:
+        """‖row of W‖² (out,), float32; W never changes."""
+        weight = self.layer.weight.detach()
+        if self._squares is None or self._squares.device != weight.device:
+            self._squares = weight.float().flatten(1).square().sum(1)
+        return self._squares
 
     def _add(self, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         """Forward hook; dropouts are drawn in the order module, rows, activations."""
@@ -151,7 +148,7 @@ class WeightChange(Adapter):
             return None
         if training and self.dropouts.module and torch.rand(1).item() < self.dropouts.module:
             return None
-        effect = self.effect(inputs[0])
+        effect = self.effect(inputs[0], output)
         if training and self.dropouts.network and not self.drops_ranks:
             effect = F.dropout(effect, self.dropouts.network)
         return output + (effect if self.times == 1 else effect * self.times).to(output.dtype)
@@ -167,9 +164,9 @@ class WeightChange(Adapter):
     def change_norm(self) -> float | None:
         if not self.linear_in:
             return None
-        change = self.delta({name: weight.float() for name, weight in self.entries.items()})
+        change = self.change({name: weight.double() for name, weight in self.entries.items()})
         scalar = float(self.entries["scalar"]) if "scalar" in self.entries else 1.0
-        return float(change.double().norm()) * abs(scalar)
+        return float(change.squares().sum().sqrt()) * self.scale * abs(scalar)
 
     @torch.no_grad()
     def shrink(self, ratio: float) -> None:
@@ -186,6 +183,12 @@ class WeightChange(Adapter):
         if scalar is not None:
             copies[self.strength] *= scalar
         return copies
+
+
+def format_at_work(x: Tensor) -> torch.dtype:
+    """The number format in which torch would multiply `x` here: autocast's where that is on."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def kept(count: int, share: float, device: torch.device, *, rescale: bool) -> Tensor:

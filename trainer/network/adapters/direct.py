@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.network.adapters.change import WeightChange
+from trainer.network.adapters.change import WeightChange, format_at_work
+from trainer.network.adapters.factored import Dense, by_row, operate, scaled
 
 
 class Full(WeightChange):
@@ -21,16 +22,20 @@ class Full(WeightChange):
         for weight in self.entries.values():
             nn.init.zeros_(weight)
 
-    def delta(self, entries: Mapping[str, Tensor]) -> Tensor:
-        return entries["diff"].reshape(self.shape)
+    def change(self, entries: Mapping[str, Tensor]) -> Dense:
+        return Dense(entries["diff"])
 
-    def effect(self, x: Tensor) -> Tensor:
+    def effect(self, x: Tensor, _output: Tensor, /) -> Tensor:
         rows = self._rows(x.device)
-        change = self.changed(self.entries, rows)
+        change: Tensor = self.entries["diff"]
         bias = self.entries.get("diff_b")
-        if bias is not None and rows is not None:
-            bias = cast("nn.Parameter", bias * rows)
-        return self.operate(x, change.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        if rows is not None:
+            change = scaled(change, rows)
+            bias = None if bias is None else bias * rows
+        dtype = format_at_work(x)
+        with torch.autocast(x.device.type, enabled=False):
+            bias = None if bias is None else bias.to(dtype)
+            return operate(self.layer, x.to(dtype), change.to(dtype), bias)
 
 
 class IA3(WeightChange):
@@ -41,11 +46,24 @@ class IA3(WeightChange):
     def draw(self) -> None:
         nn.init.zeros_(self.entries["weight"])
 
-    def delta(self, entries: Mapping[str, Tensor]) -> Tensor:
-        axis = 1 if self.options.on_input else 0
-        view = [1] * len(self.shape)
-        view[axis] = -1
-        return self.weight() * entries["weight"].reshape(view)
+    def change(self, entries: Mapping[str, Tensor]) -> Dense:
+        weight = self.layer.weight.detach().flatten(1)
+        factor = entries["weight"].flatten()
+        if self.options.on_input:
+            factor = factor.repeat_interleave(weight.shape[1] // len(factor))  # for each place of the kernel
+        return Dense(weight * (factor if self.options.on_input else factor[:, None]))
+
+    def effect(self, x: Tensor, output: Tensor, /) -> Tensor:
+        """W·(f∘x), or f∘(W·x): inputs or outputs are multiplied instead of the weight."""
+        dtype, rows = format_at_work(x), self._rows(x.device)
+        factor = self.entries["weight"].flatten()
+        with torch.autocast(x.device.type, enabled=False):
+            if self.options.on_input:
+                weight = self.layer.weight.detach().to(dtype)
+                effect = operate(self.layer, x.to(dtype) * by_row(factor, x).to(dtype), weight)
+            else:
+                effect = self._longer(output, factor)
+            return effect if rows is None else effect * by_row(rows, effect).to(effect.dtype)
 
     def to_file(self, copies: dict[str, Tensor]) -> dict[str, Tensor]:
         return {**super().to_file(copies), "on_input": torch.tensor(int(self.options.on_input))}
@@ -58,7 +76,7 @@ class Norm(WeightChange):
         for weight in self.entries.values():
             nn.init.zeros_(weight)
 
-    def effect(self, x: Tensor) -> Tensor:
+    def effect(self, x: Tensor, _output: Tensor, /) -> Tensor:
         rows = self._rows(x.device)
         pair = (self.entries["w_norm"], self.entries["b_norm"])
         weight, bias = (entry if rows is None else entry * rows for entry in pair)

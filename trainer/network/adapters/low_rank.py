@@ -22,7 +22,7 @@ class LoConChain(LowRankChange):
     bypass = False
     """ "Bypass mode": rank dropout leaves out ranks, not outputs of the module."""
 
-    def effect(self, x: Tensor) -> Tensor:
+    def effect(self, x: Tensor, _output: Tensor, /) -> Tensor:
         entries = self.entries
         ranks = self._ranks(x)
         training = self.mode.training
@@ -89,7 +89,7 @@ class DyLoRA(WeightChange):
             self._drawn = self.mode.batch, group
         return self._drawn[1]
 
-    def effect(self, x: Tensor) -> Tensor:
+    def effect(self, x: Tensor, _output: Tensor, /) -> Tensor:
         if not self.mode.training:
             return self._chain(x, self._joined("down"), self._joined("up"), self.scale)
         group = self.chosen()

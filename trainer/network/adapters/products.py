@@ -1,4 +1,4 @@
-"""ΔW as a product of small matrices: LoHa, LoKr, GLoRA, and LoRA with DoRA."""
+"""ΔW as a product of small matrices: LoHa, LoKr, GLoRA, and LoRA with DoRA. None of them is built."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.network.adapters.change import WeightChange, kaiming
+from trainer.network.adapters.factored import Change, Hadamard, Kronecker, LowRank, Narrowed, Strength
 
 
 class LoHa(WeightChange):
@@ -26,21 +27,21 @@ class LoHa(WeightChange):
         nn.init.normal_(entries["hada_w2_b"], std=1)
         self.or_zero("hada_w2_a", lambda weight: nn.init.normal_(weight, std=0.1))
 
-    def delta(self, entries: Mapping[str, Tensor]) -> Tensor:
-        sides = [_half(entries, side) for side in (1, 2)]
-        return sides[0] * sides[1] * self.scale
+    def change(self, entries: Mapping[str, Tensor]) -> Hadamard:
+        return Hadamard(LowRank(*_half(entries, 1)), LowRank(*_half(entries, 2)))
 
 
-def _half(entries: Mapping[str, Tensor], side: int) -> Tensor:
+def _half(entries: Mapping[str, Tensor], side: int) -> tuple[Tensor, Tensor]:
+    """One of the two products: (out, r) and (r, in·k·k)."""
     left, right = entries[f"hada_w{side}_a"], entries[f"hada_w{side}_b"]
-    if f"hada_t{side}" in entries:
-        return tucker(entries[f"hada_t{side}"], left, right)
-    return left @ right
+    if f"hada_t{side}" not in entries:
+        return left, right
+    return left.T, spread(entries[f"hada_t{side}"], right).flatten(1)
 
 
-def tucker(core: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """(out, in, k, k) from a core (r, r, k, k), (r, out) and (r, in)."""
-    return torch.einsum("ijhw,io,jn->onhw", core, left, right)
+def spread(core: Tensor, right: Tensor) -> Tensor:
+    """(r, in, k, k) from Tucker's core (r, r, k, k) and (r, in): as large as a lora_down of such a module."""
+    return torch.einsum("ijhw,jn->inhw", core, right)
 
 
 class LoKr(WeightChange):
@@ -60,15 +61,14 @@ class LoKr(WeightChange):
                 kaiming(entries[name])
         self.or_zero(zero, kaiming)
 
-    def delta(self, entries: Mapping[str, Tensor]) -> Tensor:
+    def change(self, entries: Mapping[str, Tensor]) -> Change:
         small = entries["lokr_w1"] if "lokr_w1" in entries else entries["lokr_w1_a"] @ entries["lokr_w1_b"]
         if "lokr_w2" in entries:
-            large = entries["lokr_w2"]
-        elif "lokr_t2" in entries:
-            large = tucker(entries["lokr_t2"], entries["lokr_w2_a"], entries["lokr_w2_b"])
-        else:
-            large = entries["lokr_w2_a"] @ entries["lokr_w2_b"]
-        return torch.kron(small, large.flatten(1).contiguous()).reshape(self.shape) * self.scale
+            return Kronecker(small, entries["lokr_w2"])
+        left, right = entries["lokr_w2_a"], entries["lokr_w2_b"]
+        if "lokr_t2" in entries:
+            left, right = left.T, spread(entries["lokr_t2"], right)
+        return Kronecker(small, LowRank(left, right))
 
 
 class GLoRA(WeightChange):
@@ -82,12 +82,26 @@ class GLoRA(WeightChange):
         for name in ("a2.weight", "b2.weight"):
             nn.init.zeros_(self.entries[name])
 
-    def delta(self, entries: Mapping[str, Tensor]) -> Tensor:
-        a1, a2 = entries["a1.weight"].flatten(1), entries["a2.weight"].flatten(1)
-        added = entries["b1.weight"].flatten(1) @ entries["b2.weight"].flatten(1)
-        turned = torch.einsum("oi...,ir->or...", self.weight(), a1)
-        turned = torch.einsum("or...,rj->oj...", turned, a2)
-        return (turned + added.reshape(self.shape)) * self.scale
+    def change(self, entries: Mapping[str, Tensor]) -> LowRank:
+        """[W·a₁, b₁] · [a₂; b₂]; of a convolution a₂ stands once for each place of the kernel."""
+        turned, a2 = self._turned(entries), entries["a2.weight"].flatten(1)
+        b2 = entries["b2.weight"].flatten(1)
+        kernel = torch.eye(b2.shape[1] // a2.shape[1], dtype=a2.dtype, device=a2.device)
+        up = torch.cat([turned.flatten(1), entries["b1.weight"].flatten(1)], 1)
+        return LowRank(up, torch.cat([torch.kron(a2, kernel), b2]))
+
+    def applied(self, x: Tensor, entries: Mapping[str, Tensor], strength: Strength) -> Tensor:
+        turned, a2 = self._turned(entries), entries["a2.weight"].flatten(1)
+        if turned.dim() == 2:
+            return super().applied(x, entries, strength)
+        own = LowRank(entries["b1.weight"].flatten(1), entries["b2.weight"])
+        effect = Narrowed(turned, a2).applied(x, strength, self.layer)
+        return effect + own.applied(x, strength, self.layer)
+
+    def _turned(self, entries: Mapping[str, Tensor]) -> Tensor:
+        """W·a₁: (out, r) or (out, r, k, k)."""
+        weight, a1 = self.layer.weight.detach(), entries["a1.weight"].flatten(1)
+        return torch.einsum("oi...,ir->or...", weight, a1.to(weight.dtype)).to(a1.dtype)
 
     @torch.no_grad()
     def shrink(self, ratio: float) -> None:
@@ -107,8 +121,8 @@ class LowRankChange(WeightChange):
                 kaiming(self.entries[name])
         self.or_zero("lora_up.weight", kaiming)
 
-    def delta(self, entries: Mapping[str, Tensor]) -> Tensor:
+    def change(self, entries: Mapping[str, Tensor]) -> LowRank:
         up, down = entries["lora_up.weight"].flatten(1), entries["lora_down.weight"].flatten(1)
         if "lora_mid.weight" in entries:
-            return tucker(entries["lora_mid.weight"], up.T, down) * self.scale
-        return up @ down * self.scale
+            down = spread(entries["lora_mid.weight"], down)
+        return LowRank(up, down)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from trainer.models.lean.recompute import recomputed
 from trainer.network.adapters.change import WeightChange
+from trainer.network.adapters.factored import scaled
 
 
 class _Rotation(WeightChange):
@@ -28,15 +30,30 @@ class _Rotation(WeightChange):
         unit = torch.eye(blocks.shape[-1], device=blocks.device)
         return (unit + skew) @ torch.linalg.inv(unit - skew)
 
-    def delta(self, entries: Mapping[str, Tensor]) -> Tensor:
-        weight = self.weight()
-        turned = self.turned(self.rotations(entries["oft_blocks"]), weight).reshape(weight.shape)
-        if "rescale" in entries:
-            turned = turned * entries["rescale"]
-        return turned - weight
+    def effect(self, _x: Tensor, output: Tensor, /) -> Tensor:
+        """(R − 1)·W·x: the outputs are turned instead of the weight."""
+        rows = self._rows(output.device)
+        axis = 1 if output.dim() == 4 else -1
+
+        def compute(output: Tensor, *weights: Tensor) -> Tensor:
+            entries = {name: weight.float() for name, weight in zip(self.entries, weights, strict=True)}
+            change = self._turned_less_one(output.float().movedim(axis, 0), entries)
+            change = change if rows is None else scaled(change, rows)
+            return change.movedim(0, axis).to(output.dtype)
+
+        with torch.autocast(output.device.type, enabled=False):
+            return recomputed(compute, output, *self.entries.values())
+
+    def _turned_less_one(self, output: Tensor, entries: Mapping[str, Tensor]) -> Tensor:
+        """R·y − y for the module's outputs y (out, B, …), without its bias."""
+        plain = output.flatten(1)
+        plain = plain if self.layer.bias is None else plain - self.layer.bias.float()[:, None]
+        turned = self.turned(self.rotations(entries["oft_blocks"]), plain)
+        turned = scaled(turned, entries["rescale"].flatten()) if "rescale" in entries else turned
+        return (turned - plain).reshape(output.shape)
 
     def turned(self, rotations: Tensor, weight: Tensor) -> Tensor:
-        """R·W."""
+        """R·W for (out, n): a weight, or the module's outputs at n places."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -57,7 +74,7 @@ class DiagOFT(_Rotation):
 
     def turned(self, rotations: Tensor, weight: Tensor) -> Tensor:
         count, size, _ = rotations.shape
-        return torch.einsum("knm,kni->kmi", rotations, weight.reshape(count, size, -1))
+        return torch.einsum("knm,kni->kmi", rotations, weight.reshape(count, size, -1)).flatten(0, 1)
 
 
 class BOFT(_Rotation):

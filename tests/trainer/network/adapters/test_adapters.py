@@ -17,6 +17,7 @@ from trainer.network.adapters.adapter import Mode
 from trainer.network.adapters.build import make_adapter
 from trainer.network.adapters.change import WeightChange
 from trainer.network.adapters.low_rank import DyLoRA
+from trainer.network.adapters.whole import whole_change
 from trainer.settings import Network as Settings
 
 CHANGES = [kind for kind in TYPES if kind not in ("Standard", "Kohya LoCon", "LoRA-FA")]
@@ -57,13 +58,7 @@ def test_it_is_the_layer_with_a_changed_weight(kind: str, sort: str) -> None:
     adapter, mode = built(kind, module)
     mode.training = False
     assert isinstance(plain, (nn.Linear, nn.Conv2d))
-    if isinstance(adapter, DyLoRA):
-        entries = adapter.to_file({name: weight.detach() for name, weight in adapter.entries.items()})
-        product = entries["lora_up.weight"].flatten(1) @ entries["lora_down.weight"].flatten(1)
-        change = product.reshape(adapter.shape) * 0.5
-    else:
-        change = adapter.changed(adapter.entries).detach()
-    plain.weight.data += change
+    plain.weight.data += whole_change(adapter).detach()
     if "diff_b" in adapter.entries:
         assert plain.bias is not None
         plain.bias.data += adapter.entries["diff_b"].detach()
@@ -264,7 +259,7 @@ def test_dora_keeps_lengths_and_directions_apart() -> None:
         module = layer()
         adapter, _ = built(kind, module, dora_wd=True)
         assert isinstance(module, nn.Linear)
-        merged = module.weight + adapter.changed(adapter.entries)
+        merged = module.weight + whole_change(adapter)
         lengths = adapter.entries["dora_scale"].flatten()
         assert torch.allclose(merged.norm(dim=1), lengths.abs(), atol=1e-5)
 
@@ -272,13 +267,13 @@ def test_dora_keeps_lengths_and_directions_apart() -> None:
 def test_constrain_limits_how_far_oft_turns() -> None:
     def turn(**values: Any) -> float:
         adapter, _ = built("LyCORIS/Diag-OFT", layer(), **values)
-        return float(adapter.changed(adapter.entries).detach().norm())
+        return float(whole_change(adapter).detach().norm())
 
     assert turn(constrain=0.001) < turn(constrain=0.01) < turn()
     adapter, _ = built("LyCORIS/Diag-OFT", layer(), constrain=0.001)
     assert float(adapter.tensors()["lora_unet_x.alpha"]) == pytest.approx(0.001)
     assert isinstance(adapter.layer, nn.Linear)
-    turned = (adapter.layer.weight + adapter.changed(adapter.entries)).detach()
+    turned = (adapter.layer.weight + whole_change(adapter)).detach()
     assert float(turned.norm()) == pytest.approx(float(adapter.layer.weight.norm()), rel=1e-5)
 
 

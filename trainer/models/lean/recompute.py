@@ -1,0 +1,41 @@
+"""A small computation whose intermediate values are not kept for the backward pass but made again there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+
+def recomputed(compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """`compute(*inputs)`, keeping the inputs alone until the backward pass.
+
+    As torch.utils.checkpoint, without its cost per call. `compute` must draw nothing, take everything that
+    learns as an input, and choose its number formats itself (it runs without autocast).
+    """
+    if not torch.is_grad_enabled():
+        return compute(*inputs)
+    return cast("Tensor", _Recomputed.apply(compute, *inputs))
+
+
+class _Recomputed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:  # type: ignore[override]  # torch passes what apply() got
+        ctx.compute = compute
+        ctx.save_for_backward(*inputs)
+        return compute(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # see above
+        needed = ctx.needs_input_grad[1:]
+        inputs = [
+            tensor.detach().requires_grad_(wanted)
+            for tensor, wanted in zip(ctx.saved_tensors, needed, strict=True)
+        ]
+        with torch.enable_grad(), torch.autocast(gradient.device.type, enabled=False):
+            output = ctx.compute(*inputs)
+        wanted = [tensor for tensor in inputs if tensor.requires_grad]
+        found = iter(torch.autograd.grad(output, wanted, gradient, allow_unused=True))
+        return (None, *(next(found) if tensor.requires_grad else None for tensor in inputs))
