@@ -20,6 +20,7 @@ from trainer.files.redact import redacted, secret_values
 from trainer.files.roots import Roots
 from trainer.files.state_folder import read_about
 from trainer.jobs import console
+from trainer.jobs.libraries import import_libraries
 from trainer.jobs.quiet import quiet_libraries
 from trainer.jobs.stopping import EarlyStop
 from trainer.kohya import additional
@@ -197,6 +198,7 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     _refuse(checked.problems)
     state = own or _state_to_begin_in(folder, settings, checked)
     quiet_libraries()
+    import_libraries()
     from trainer.jobs.tracking import Tracking, build_tracking
     from trainer.training.build import build_parts
     from trainer.training.loop import train

@@ -274,6 +274,7 @@ def main(folder: JobFolder, idle: float) -> NoReturn:
     import os
     import sys
 
+    from trainer.jobs.libraries import import_libraries
     from trainer.jobs.quiet import quiet_libraries
 
     sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a real stream here
@@ -281,6 +282,7 @@ def main(folder: JobFolder, idle: float) -> NoReturn:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     quiet_libraries()
+    import_libraries()
 
     def say(event: Mapping[str, Any]) -> None:
         answers.write(json.dumps(event, ensure_ascii=False) + "\n")

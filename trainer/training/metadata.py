@@ -20,7 +20,9 @@ from typing import Any
 from trainer.data.datasets import Dataset, datasets_of
 from trainer.data.folders import TrainImage
 from trainer.families.table import named_by
-from trainer.files.file_hashes import file_hash, legacy_file_hash
+from trainer.files.file_hashes import legacy_file_hash
+from trainer.files.job_folder import default_workspace
+from trainer.files.remembered_hashes import remembered_hash
 from trainer.kohya import to_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.plan.run import Plan
@@ -170,7 +172,7 @@ def _file_entries(source: str, kind: str, facts: RunFacts) -> dict[str, str]:
     entries = {f"ss_{kind}_name": path.name}
     if path.is_file():
         if kind not in facts.hashes:
-            facts.hashes[kind] = file_hash(path)
+            facts.hashes[kind] = remembered_hash(path, default_workspace() / "hashes.json")
         entries |= {f"ss_{kind}_hash": legacy_file_hash(path), f"ss_new_{kind}_hash": facts.hashes[kind]}
     return entries
 

@@ -1,0 +1,25 @@
+"""A start imports what it uses; what it left out is there for whoever asks for it later."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LATER = """
+import sys
+from importlib.util import find_spec
+from trainer.jobs.libraries import import_libraries
+
+import_libraries()
+for name in ("trainer.training.build", "peft", "diffusers.models.unets.unet_2d_condition"):
+    assert name in sys.modules, name
+for name in ("bitsandbytes", "torch._inductor.lowering"):
+    assert name not in sys.modules, name
+
+if find_spec("bitsandbytes"):
+    import bitsandbytes.optim
+"""
+
+
+def test_what_training_does_not_use_is_imported_when_someone_asks_for_it() -> None:
+    subprocess.run([sys.executable, "-c", LATER], check=True)
