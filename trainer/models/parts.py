@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from trainer.models.allocator import returning_freed_memory
+from trainer.models.lean.build import make_lean
 
 CPU = torch.device("cpu")
 
@@ -59,6 +60,8 @@ class Parts:
                 part = read()
                 for module in part if isinstance(part, list) else [part]:
                     module.requires_grad_(requires_grad=False).eval().to(self.device)
+                    if name == "denoiser":
+                        make_lean(module)
             self._held[name] = part
         return self._held[name]
 

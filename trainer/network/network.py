@@ -27,6 +27,7 @@ from trainer.messages import Message
 from trainer.models.base import BaseModel
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.network.adapters.build import make_adapter
+from trainer.network.lean_linear import make_lean
 from trainer.network.lora_file import load_lora
 from trainer.network.peft_layer import ADAPTER, LoraPair
 from trainer.network.targets import blocks_of, plan_targets, reader_notices
@@ -246,9 +247,11 @@ def _adapters(
         ]
     pairs = _inject(homes, targets, fixed_down=network.LoRA_type == "LoRA-FA")
     dropouts = Dropouts(network.network_dropout, network.rank_dropout, network.module_dropout)
-    if any(dropouts):
-        for pair in pairs:
+    for pair in pairs:
+        if any(dropouts):
             pair.add_dropouts(dropouts, mode)
+        else:
+            make_lean(pair.layer)
     return list(pairs)
 
 

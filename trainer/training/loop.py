@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from trainer.errors import StopRequested, UserError
@@ -97,15 +98,15 @@ def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable
 
 def learn_from(parts: Parts, group: Group, batches: Sequence[Batch]) -> float:
     """Add the gradients of this process's batches of a step; returns the sum of their losses."""
-    total = 0.0
+    losses: list[Tensor] = []
     for number, batch in zip(group.batches[parts.exchange.share], batches, strict=True):
         seed_everything(batch_seed(parts.seed, group.epoch, number))
-        total += micro_step(parts, batch)
-    return total
+        losses.append(micro_step(parts, batch))
+    return sum(torch.stack(losses).cpu().tolist()) if losses else 0.0  # read once: a card need not wait
 
 
-def micro_step(parts: Parts, batch: Batch) -> float:
-    """Add one batch's gradients to the LoRA; returns the batch's loss.
+def micro_step(parts: Parts, batch: Batch) -> Tensor:
+    """Add one batch's gradients to the LoRA; returns the batch's loss, on its device.
 
     The order of the random draws is the reference's: VAE, text encoder, noise, timesteps, denoiser.
     """
@@ -116,7 +117,7 @@ def micro_step(parts: Parts, batch: Batch) -> float:
     noise, timesteps = draw_noise(parts, latents)
     loss = batch_loss(parts, batch, latents, conditioning, noise, timesteps)
     parts.accelerator.backward(loss / parts.accumulation_steps)
-    return float(loss.detach())
+    return loss.detach()
 
 
 def draw_noise(parts: Parts, latents: Tensor) -> tuple[Tensor, Tensor]:

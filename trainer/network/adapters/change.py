@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from trainer.lora.shapes import Options, Shape
 from trainer.lora.target import LoraTarget
 from trainer.lora.types import ALGORITHMS
+from trainer.models.lean.formats import format_at_work
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.network.adapters.factored import Change, Layer, Strength, by_row
 
@@ -183,12 +184,6 @@ class WeightChange(Adapter):
         if scalar is not None:
             copies[self.strength] *= scalar
         return copies
-
-
-def format_at_work(x: Tensor) -> torch.dtype:
-    """The number format in which torch would multiply `x` here: autocast's where that is on."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def kept(count: int, share: float, device: torch.device, *, rescale: bool) -> Tensor:

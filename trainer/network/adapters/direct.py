@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.network.adapters.change import WeightChange, format_at_work
+from trainer.models.lean.formats import format_at_work
+from trainer.network.adapters.change import WeightChange
 from trainer.network.adapters.factored import Dense, by_row, operate, scaled
 
 
