@@ -176,7 +176,12 @@ async function followStudy(study) {
       $(".room-progress", room.root)?.replaceChildren(
         seen < news.total ? w("room.looking", { done: number(seen), total: number(news.total) }) : "",
       );
-      if (changed) refreshRoom();
+      if (changed) {
+        judgeRoom();
+        paintFilters();
+        paintMain();
+        paintMore();
+      }
       if (seen >= news.total && captions) return;
     }
     await rest(seen < 200 ? 300 : 1000);

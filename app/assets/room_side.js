@@ -4,10 +4,37 @@ const MOST_TAGS = 400;
 /** Reasons of a picture that cannot be read, as trainer/data/picture_files.py names them. */
 const REASONS = ["empty", "no_picture", "truncated", "too_large", "missing", "no_access"];
 
-function paintSide() {
+/** The filters with their counts; what is found out in the background changes them often. */
+function filterList() {
   const counts = Object.fromEntries(ROOM_FILTERS.map((name) => [name, 0]));
   counts.all = room.pictures.length;
   for (const marks of room.marks) for (const name of marks) counts[name] += 1;
+  return el(
+    "ul",
+    { class: "room-filters" },
+    ROOM_FILTERS.filter((name) => counts[name] || name === "all" || name === room.filter).map((name) =>
+      el(
+        "li",
+        {},
+        el(
+          "button",
+          {
+            type: "button",
+            "data-filter": name,
+            "data-focus": `filter-${name}`,
+            "aria-pressed": String(room.filter === name && !room.tag),
+            title: w(`room.about.${name}`),
+            onclick: () => setFilter({ filter: name, tag: "" }),
+          },
+          el("span", {}, w(`room.filter.${name}`)),
+          el("b", {}, number(counts[name])),
+        ),
+      ),
+    ),
+  );
+}
+
+function paintSide() {
   const side = $(".room-side", room.root);
   const kept = {
     top: side.scrollTop,
@@ -16,29 +43,7 @@ function paintSide() {
   };
   const focus = kept.focus ? document.activeElement.dataset.focus : "";
   side.replaceChildren(
-    el(
-      "ul",
-      { class: "room-filters" },
-      ROOM_FILTERS.filter((name) => counts[name] || name === "all" || name === room.filter).map((name) =>
-        el(
-          "li",
-          {},
-          el(
-            "button",
-            {
-              type: "button",
-              "data-filter": name,
-              "data-focus": `filter-${name}`,
-              "aria-pressed": String(room.filter === name && !room.tag),
-              title: w(`room.about.${name}`),
-              onclick: () => setFilter({ filter: name, tag: "" }),
-            },
-            el("span", {}, w(`room.filter.${name}`)),
-            el("b", {}, number(counts[name])),
-          ),
-        ),
-      ),
-    ),
+    filterList(),
     el("p", { class: "room-progress sub sm", role: "status" }),
     othersBox(),
     leftOut(),
@@ -47,6 +52,14 @@ function paintSide() {
   );
   side.scrollTop = kept.top;
   if (focus) $(`[data-focus="${CSS.escape(focus)}"]`, side)?.focus({ preventScroll: true });
+}
+
+/** The filters alone: much quicker than all that stands below them. */
+function paintFilters() {
+  const old = $(".room-filters", room.root);
+  const focus = old.contains(document.activeElement) ? document.activeElement.dataset.focus : "";
+  old.replaceWith(filterList());
+  if (focus) $(`[data-focus="${focus}"]`, room.root)?.focus({ preventScroll: true });
 }
 
 function setFilter(change) {
