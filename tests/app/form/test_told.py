@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.form import presets
 from app.form import values as form
 from app.form.look import look
 from tests.trainer.made import SD1, SD2, SDXL, model_file
@@ -120,3 +121,20 @@ def test_every_block_has_one_place_in_the_picture(family: FamilyKey):
     assert len(blocks["names"]) == len(set(blocks["names"])) == len(names)
     assert {*blocks["attention"]} < {*blocks["convolutions"]} < {*places}
     assert blocks["rows"][0]["size"] * 8 == blocks["side"]
+
+
+def test_a_preset_leaves_a_model_of_its_family_its_kind_of_prediction(tmp_path: Path):
+    preset = presets.read("illustrious_noobai_vpred").settings.flat()
+    files = {
+        (True, True): model_file(tmp_path / "noob.safetensors", {**SDXL, **BOTH}),
+        (False, False): model_file(tmp_path / "illustrious.safetensors", SDXL),
+    }
+    for wanted, file in files.items():
+        values = {**form.shown_values({}), "pretrained_model_name_or_path": str(file)}
+        result = presets.applied(preset, values)
+        assert (result["v_parameterization"], result["zero_terminal_snr"]) == wanted
+        assert (result["sdxl"], result["max_resolution"]) == (True, "1024,1024")
+    for other in ("", str(model_file(tmp_path / "sd1.safetensors", SD1))):
+        result = presets.applied(preset, {**form.shown_values({}), "pretrained_model_name_or_path": other})
+        assert result["v_parameterization"]
+        assert result["sdxl"]
