@@ -49,7 +49,7 @@ function named() {
 }
 
 /** A base model that was just chosen says what it is: the switches follow. What was loaded stays as it is. */
-function follow() {
+function followModel() {
   const told = page.look.model;
   if (!told || told.name !== page.chosen || page.unheard) return; // what is being typed is not written over
   page.chosen = "";
@@ -124,7 +124,7 @@ async function lookNow() {
       else if (!lookStale) page.look = answer;
       if (!answer.error && !lookStale) {
         paint();
-        follow();
+        followModel();
       }
     } catch {
       lost += 1;
