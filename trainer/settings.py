@@ -751,7 +751,12 @@ def family_key(values: Mapping[str, Any]) -> FamilyKey:
     return "sdxl" if values.get("sdxl") else "sd2" if values.get("v2") else "sd1"
 
 
-TRAINING = Schema(Settings, {"family": family_key})
+def regularisation(values: Mapping[str, Any]) -> Any:
+    """Where regularisation pictures may come from: their folder, or a dataset file."""
+    return values.get("reg_data_dir") or values.get("dataset_config") or ""
+
+
+TRAINING = Schema(Settings, {"family": family_key, "reg_data_dir": regularisation})
 SETTINGS = TRAINING
 """Every setting of a run by key, in the order of declaration."""
 matters, idle_because = TRAINING.matters, TRAINING.idle_because

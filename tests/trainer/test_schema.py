@@ -88,3 +88,19 @@ def test_the_command_line_takes_it():
     for wrong in ("epoch=3", "width"):
         with pytest.raises(UserError):
             parse_change(wrong, RESIZE)
+
+
+@pytest.mark.parametrize(
+    ("values", "counts"),
+    [
+        ({}, False),
+        ({"reg_data_dir": "/reg"}, True),
+        ({"dataset_config": "d.toml"}, True),
+        ({"train_data_dir": "/x"}, False),
+    ],
+)
+def test_prior_loss_weight_counts_wherever_regularisation_pictures_may_come_from(
+    values: dict[str, Any], counts: bool
+):
+    assert TRAINING.matters("prior_loss_weight", values) == counts
+    assert ("prior_loss_weight" in marks.idle(values, "en")) != counts

@@ -18,6 +18,7 @@ from trainer.models.schedule import Ddpm, signal_to_noise
 from trainer.models.sd import StableDiffusion
 from trainer.training import batches, compiling
 from trainer.training import build as builders
+from trainer.training.loop import train
 from trainer.training.position import Position, groups_from
 
 
@@ -48,6 +49,16 @@ def test_skip_cache_check_trusts_latents_of_a_changed_picture(tmp_path, monkeypa
     again = builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
     assert again.cached is not None
     assert again.cached.encoded == 0
+
+
+def test_latents_are_kept_on_disk_whether_or_not_they_are_cached_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_ATELIER_WORKSPACE", str(tmp_path / "work"))
+    disk = {"cache_latents": False, "cache_latents_to_disk": True}
+    folder = image_folder(tmp_path / "img", 1)
+    settings = short_settings(tmp_path, train_data_dir=str(folder), max_train_steps=1, **disk)
+    parts = builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    train(parts, quiet, lambda: False)
+    assert list((tmp_path / "work" / "latents").glob("*.safetensors"))
 
 
 def test_workers_read_ahead_and_live_on_over_epochs(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from trainer.data.buckets import resolution
 from trainer.data.captions import extension
 from trainer.data.folders import MOST_REPEATS, FolderScan, Ignored, Place, merged, scan_folder, scan_places
 from trainer.errors import UserError
-from trainer.files.paths import from_home
+from trainer.files.paths import can_exist, from_home
 from trainer.files.reading import read_table
 from trainer.messages import say
 from trainer.settings import SETTINGS, Captions, Folders
@@ -185,6 +185,8 @@ def _check(where: str, option: Option, value: Any) -> None:
     """Raises DatasetFileError for a value of another kind or out of its limits."""
     if not _has_form(option.form, value):
         raise DatasetFileError(f"{where} = {value!r} ({FORMS[option.form]})"[:200])
+    if where.endswith(PLACE_KEYS) and not can_exist(value):
+        raise DatasetFileError(f"{where} = {value!r}"[:200])
     least, most = option.limits()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return

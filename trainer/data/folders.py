@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ from trainer.data.picture_files import (
     is_picture,
     stamp_of,
 )
+from trainer.files.paths import can_exist
 
 MOST_REPEATS = 100_000
 """More is a date or another number in the folder's name, not a count of repeats."""
@@ -153,6 +155,8 @@ def merged(parts: Iterable[FolderScan]) -> FolderScan:
 
 def listing(folder: Path) -> list[os.DirEntry[str]]:
     """What a folder holds, by name. Raises OSError."""
+    if not can_exist(str(folder)):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder)[:200])
     with os.scandir(folder) as entries:
         return sorted(entries, key=lambda entry: entry.name)
 

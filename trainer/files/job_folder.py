@@ -45,7 +45,8 @@ def find_state(place: Path) -> Path | None:
 
 def state_places(place: Path) -> tuple[Path, Path]:
     """Where a training state may stand that belongs at `place`: there, or moved aside for the next one."""
-    return place, place.with_name(f".{place.name}.old")
+    name = place.absolute().name  # "/" and a drive have none, and hold no state
+    return place, place.absolute().with_name(f".{name}.old") if name else place
 
 
 @dataclass(frozen=True)

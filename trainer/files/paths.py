@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +64,19 @@ def cleaned(settings: Settings) -> Settings:
         for section in sections
     }
     return settings.model_copy(update=updates)
+
+
+LONGEST_PART, LONGEST_PATH = 255, 4000
+"""Bytes of one name on the way, and of a whole path, on common systems."""
+
+
+def can_exist(path: str) -> bool:
+    """Whether a system may have a place of this name at all."""
+    try:
+        longest = max((len(os.fsencode(part)) for part in Path(path).parts), default=0)
+        return "\0" not in path and longest <= LONGEST_PART and len(os.fsencode(path)) <= LONGEST_PATH
+    except ValueError:  # half letters
+        return False
 
 
 def nearest_existing(path: Path) -> Path | None:

@@ -79,14 +79,17 @@ def check(
     `most`: how many captions and masks are looked into that were not before (None: all). `continues` is the
     own state of a job that is continued; a new run may begin in that of the settings.
     """
+    settings, unlike = _possible(settings)
     if outside := places.check(settings, roots):
-        return Checked(outside, outside=True)
+        return Checked((*unlike, *outside), outside=True)
     typed = additional.read(cleaned(settings))
-    settings = additional.applied(settings)
+    settings, typed_unlike = _possible(additional.applied(settings))
     model = known_facts(settings.model)
     pictures, reg = scans(settings.folders, settings.captions)
     datasets = datasets_of(settings)
     problems = [
+        *unlike,
+        *typed_unlike,
         *typed.problems,
         *checks_values.check_unbuilt(settings),
         *base_model.check(settings.model),
@@ -111,6 +114,12 @@ def check(
     problems += saving.check_plan(settings, plan)
     problems += () if continues else resume.check_plan(state, plan)
     return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan)
+
+
+def _possible(settings: Settings) -> tuple[Settings, tuple[Problem, ...]]:
+    """Settings without paths that no system can have, and what is said of these."""
+    found = places.impossible(settings)
+    return (settings.replace(**{problem.setting: "" for problem in found}) if found else settings), found
 
 
 def _check_folders(

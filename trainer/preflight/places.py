@@ -18,7 +18,7 @@ from trainer.data.dataset_file import DatasetFileError, named_places
 from trainer.errors import UserError
 from trainer.files.hub import REPO
 from trainer.files.job_folder import PROJECT
-from trainer.files.paths import PATH_WIDGETS, clean_path, cleaned
+from trainer.files.paths import PATH_WIDGETS, can_exist, clean_path, cleaned
 from trainer.files.reading import read_toml
 from trainer.files.roots import MayRead, Roots, is_link
 from trainer.kohya import additional
@@ -58,6 +58,17 @@ def check(settings: Settings, roots: Roots | None) -> tuple[Problem, ...]:
     found = found or [*_dataset(counted, roots), *_tracker(counted, roots)]
     found = found or [*_links(counted, roots)]
     return tuple({(problem.setting, problem.values["path"]): problem for problem in found}.values())
+
+
+def impossible(settings: Settings) -> tuple[Problem, ...]:
+    """Paths that no system can have, by setting: with them nothing else could be looked at."""
+    keys = [key for key in (*PLACES, additional.SETTING) if not _can_be(key, settings.get(key))]
+    values = {key: {"label": SETTINGS[key].spec.label, "path": settings.get(key)[:60]} for key in keys}
+    return tuple(block(key, "preflight.path_impossible", {key: ""}, **values[key]) for key in keys)
+
+
+def _can_be(key: str, text: str) -> bool:
+    return "\0" not in text if key == additional.SETTING else can_exist(text)
 
 
 def require(settings: Settings, roots: Roots | None) -> None:

@@ -133,9 +133,7 @@ def build_parts(
         enable_gradient_checkpointing(model)
     _compile(settings.machine, model, emit)
     optimizer = _build_optimizer(settings, network, device, emit)
-    cached = (
-        _cache_latents(settings, model, data, device, job, emit) if settings.images.cache_latents else None
-    )
+    cached = _cache_latents(settings, model, data, device, job, emit) if caches_latents(settings) else None
     _place(model, device, keep_vae=cached is None)
     captions = caption_encoder(settings, model, device, learning=bool(network.parameters("text_encoder")))
     called = describe(optimizer, settings.optimizer)
