@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from app.answers.question import Answer, Request, question
 from app.form import help_texts
 from app.form import values as form
 from app.form.marks import idle, problem_json
-from app.jobs.store import JobStore
+from app.jobs.store import Job, JobStore
 from app.paths import Roots
 from app.texts import language_of
 from trainer.errors import UserError
 from trainer.messages import Language, say, texts
 from trainer.schema import Form
 from trainer.tools import checks
+from trainer.tools.proposals import Proposal, read, write
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Tool
 
@@ -61,6 +63,32 @@ class ToolAnswers:
             return {"look": seen}
         lines = [say(message, language).what for message in tool.preview(settings)]
         return {"lines": lines[:MOST_LINES], "more": max(0, len(lines) - MOST_LINES)}
+
+    @question
+    def tool_proposals(self, request: Request) -> Answer:
+        """Captions that a job proposes: {"job"} -> [{"path", "caption", "before"}]."""
+        job, _ = self._job(request)
+        found = [one for one in read(job.folder.path) if self._within(one)]
+        rows = [{"path": one.path, "caption": one.after, "before": one.before} for one in found]
+        return {"proposals": rows}
+
+    @question
+    def tool_write(self, request: Request) -> Answer:
+        """Write the captions that a job proposes: {"job"}. Nothing is written where one file has changed."""
+        job, tool = self._job(request)
+        settings = job.folder.form(tool.schema)
+        found = [one for one in read(job.folder.path) if self._within(one)]
+        return {"count": write(found, str(settings.get("extension")))}
+
+    def _job(self, request: Request) -> tuple[Job, Tool]:
+        """A job that proposes captions."""
+        job = self.store.get(str(request.get("job")))
+        if job is None or job.tool is None or not job.tool.proposes:
+            raise UserError("page.no_job")
+        return job, job.tool
+
+    def _within(self, proposal: Proposal) -> bool:
+        return self.store.may_use(Path(proposal.path))
 
     def _look(self, tool: Tool, values: Mapping[str, Any], language: Language) -> tuple[Form | None, Answer]:
         settings, problems = checks.check_values(tool, values, self.roots)

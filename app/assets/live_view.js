@@ -266,13 +266,14 @@ function showRun(element) {
     const change = outcome.fix ? viewCard(w("what_to_change"), "", el("p", { class: "fix" }, rich(outcome.fix))) : null;
     const inside_ = outcome.lora?.rows ? [insideCard(outcome)] : [];
     const works = outcome.lora?.readers ? [viewCard(w("works_with"), "", inside().verdicts(outcome.lora.readers))] : [];
+    const proposed = outcome.proposals ? proposalsCard(cursor.job, outcome.proposals) : null;
     const right = outcome.file ? [v.filesCard, ...works, ...inside_] : [];
     return [
       banner,
       el(
         "div",
         { class: "g2" },
-        el("div", { class: "stack" }, change, findingsCard(outcome), v.logCard),
+        el("div", { class: "stack" }, change, findingsCard(outcome), proposed, v.logCard),
         el("div", { class: "stack" }, v.queueCard, right),
       ),
     ];

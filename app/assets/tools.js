@@ -102,7 +102,7 @@ function toolForm(tool, values) {
   }
   function write(changes) {
     for (const [key, value] of Object.entries(changes)) {
-      fields[key].write(value);
+      fields[key]?.write(value);
       changed(key, value);
     }
   }
@@ -158,7 +158,9 @@ function toolForm(tool, values) {
     );
   }
   const sections = tool.groups.map((group) => {
-    const keys = Object.keys(tool.fields).filter((key) => tool.fields[key].group === group.name);
+    const keys = Object.keys(tool.fields).filter(
+      (key) => tool.fields[key].group === group.name && tool.fields[key].widget !== "hidden",
+    );
     for (const key of keys) fields[key] = toolField(tool, key, values[key], (value) => changed(key, value));
     return el(
       "section",
@@ -196,3 +198,43 @@ function toolForm(tool, values) {
   look();
   return { root, look };
 }
+
+/** Captions that a tool's job proposes: to be looked at, opened in the dataset room, or written. */
+function proposalsCard(job, count) {
+  const list = el("ul", { class: "tlist" });
+  const said = el("p", { class: "sub", role: "status" });
+  let proposals = [];
+  const name = (path) => path.replaceAll("\\", "/").split("/").pop();
+  const load = async () => {
+    const answer = await ask("tool_proposals", { job });
+    if (!answer) return;
+    proposals = answer.proposals;
+    const row = ({ path, caption, before }) =>
+      el(
+        "li",
+        {},
+        el("b", {}, name(path)),
+        " ",
+        el("span", { class: "sub" }, before || w("tools_nothing_before")),
+        " → ",
+        caption,
+      );
+    list.replaceChildren(...proposals.slice(0, MOST_PROPOSALS).map(row));
+    const more = proposals.length - MOST_PROPOSALS;
+    if (more > 0) list.append(el("li", { class: "sub" }, w("more", { count: number(more) })));
+  };
+  const write = el("button", { type: "button", class: "btn p" }, w("tools_write", { count: number(count) }));
+  write.onclick = async () => {
+    write.disabled = true;
+    const answer = await ask("tool_write", { job });
+    write.disabled = false;
+    if (answer) set(said, w("tools_written", { count: number(answer.count) }));
+  };
+  const toRoom = window.atelier.proposeCaptions;
+  const room = toRoom
+    ? el("button", { type: "button", class: "btn", onclick: () => toRoom(proposals) }, w("tools_room"))
+    : null;
+  load();
+  return viewCard(w("tools_proposed"), number(count), list, said, el("div", { class: "row" }, room, write));
+}
+const MOST_PROPOSALS = 200;

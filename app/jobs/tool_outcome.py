@@ -14,6 +14,7 @@ from app.texts import base_name, duration, said, size, word
 from trainer.errors import UserError
 from trainer.events import Failed, Notice, Saved
 from trainer.messages import Language, texts
+from trainer.tools.proposals import read
 
 MOST_FINDINGS = 200
 
@@ -27,19 +28,21 @@ def tool_outcome(job: Job, record: JobRecord, state: str, language: Language) ->
     """The end in words, as plain data; None while it has not ended.
 
     Keys: kind, tool, title, facts, why, fix, setting {key, label}, trace, file, lora, findings
-    [[level, text]], resume (0: it can go on, None: it cannot).
+    [[level, text]], proposals (captions to be looked at), resume (0: it can go on, None: it cannot).
     """
     if state in ("queued", "running"):
         return None
     told: dict[str, Any] = {"kind": state, "tool": job.kind, "findings": list(_findings(record, language))}
     told["resume"] = 0 if job.can_continue() else None
+    told["proposals"] = len(read(job.folder.path)) if job.tool and job.tool.proposes else 0
     name = title_of(job.kind, language)
     told["title"] = word(language, f"tool.{state}", tool=name)
     if state == "finished":
         return told | _finished(job, record, language)
     if state == "failed" and isinstance(record.end, Failed):
         return told | _failed(job, record.end, language)
-    return told | {"facts": word(language, "tool.nothing_half") if state == "stopped" else ""}
+    half = state == "stopped" and told["resume"] is None
+    return told | {"facts": word(language, "tool.nothing_half") if half else ""}
 
 
 def _findings(record: JobRecord, language: Language) -> Iterator[list[str]]:

@@ -73,3 +73,5 @@ class Tool:
     """What it would do, line by line, without doing it."""
     resumes: bool = False
     """Whether a stopped job can go on."""
+    proposes: bool = False
+    """Whether it leaves captions to be looked at (see proposals)."""

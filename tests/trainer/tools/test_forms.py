@@ -80,7 +80,7 @@ def test_both_languages_say_as_much():
 def test_a_blank_form_says_what_is_missing(tool):
     form, problems = check_values(tool, {})
     assert form is None
-    required = {key for key, setting in tool.schema.items() if setting.spec.required}
+    required = {key for key, one in tool.schema.items() if one.spec.required and one.default == ""}
     assert {problem.setting for problem in problems if problem.blocks} == required
     assert {problem.code for problem in problems if problem.blocks} == {"tools.blank"}
 

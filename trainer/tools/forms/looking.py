@@ -1,0 +1,69 @@
+"""What the tools that look at pictures share: which folder, which model, what becomes of captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from trainer.errors import UserError
+from trainer.families.known import is_hub_id
+from trainer.problems import Problem, block, from_error
+from trainer.schema import Spec
+from trainer.tools.hub_models import Use, about, fetch, here, is_whole
+from trainer.tools.proposals import Existing, Wish, pictures, read, write
+from trainer.tools.tool import Work
+
+# fmt: off
+Folder = Annotated[str, Spec("Picture folder", "tools", "pictures", "folder", required=True)]
+Kept = Annotated[Existing, Spec("Existing captions", "tools", "captions")]
+Ending = Annotated[str, Spec("Caption Extension", "tools", "captions", suggestions=(".txt", ".caption"))]
+WriteNow = Annotated[bool, Spec("Write without looking", "tools", "captions")]
+# fmt: on
+
+
+def check_model(name: str, download: str, use: Use, folder: str) -> Iterator[Problem]:
+    """Whether there are pictures, and a model; one of the hub is fetched only after a yes."""
+    if next(pictures(Path(folder)), None) is None:
+        yield block("folder", "tools.prepare_no_pictures", path=folder)
+    place = Path(name)
+    if place.exists():
+        if not is_whole(place, use):
+            yield block("model", f"tools.not_for_{use}", name=place.name)
+    elif not is_hub_id(name):
+        yield block("model", "tools.missing", label="Tagger" if use == "tag" else "Caption model", path=name)
+    elif not here(name, use) and download != name:
+        yield _to_fetch(name, use)
+
+
+def _to_fetch(name: str, use: Use) -> Problem:
+    try:
+        model = about(name, use)
+    except UserError as error:
+        return from_error(error)
+    size = f"{model.size / 1e6:,.0f} MB"
+    fix = {"download": name}
+    if not model.license:
+        return block("model", "tools.fetch_without_license", fix, name=name, size=size)
+    return block("model", "tools.fetch", fix, name=name, size=size, license=model.license)
+
+
+def model_folder(name: str, use: Use, work: Work) -> Path:
+    """Where the model lies; fetched first where the person said yes."""
+    return Path(name) if Path(name).exists() else here(name, use) or fetch(about(name, use), work)
+
+
+def finished(wish: Wish, work: Work, counts: tuple[int, int], *, write: bool) -> Path:
+    """Say what was proposed, and write it where that was asked for."""
+    proposed, left_out = counts
+    work.tell("tools.proposed", count=proposed)
+    if left_out:
+        work.tell("tools.captions_kept", count=left_out)
+    if write:
+        work.tell("tools.captions_written", count=write_all(work.folder, wish.ending))
+    return wish.folder
+
+
+def write_all(folder: Path, ending: str) -> int:
+    """Write all that a job has proposed; returns how many captions are new or changed."""
+    return write(read(folder), ending)

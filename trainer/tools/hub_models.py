@@ -1,0 +1,125 @@
+"""Models of the hub that tools look at pictures with: what one weighs and may be used for, and fetching it.
+
+Nothing is fetched unless the person has said yes to its size and licence. What is here stays in the hub's own
+cache on this machine; an interrupted fetch goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Literal
+
+from trainer.errors import UserError
+from trainer.families.known import hub_folder
+from trainer.files.secrets import read_secret
+from trainer.tools.tool import Work
+
+Use = Literal["tag", "caption"]
+NEEDED: dict[Use, tuple[str, ...]] = {"tag": ("model.onnx", "selected_tags.csv"), "caption": ("config.json",)}
+TEXTS = ("*.json", "*.txt", "*.model", "*.jinja")
+PATIENCE = 8.0
+"""Seconds for the hub's answer about a model."""
+REMEMBERED = 120.0
+"""Seconds after which a hub that could not be reached is asked again."""
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model of the hub and the files that are wanted of it."""
+
+    repo: str
+    files: tuple[str, ...]
+    size: int
+    """Bytes of these files."""
+    license: str
+    """As its author names it; "" where nothing is said."""
+
+
+_told: dict[tuple[str, Use], tuple[float, HubModel | UserError]] = {}
+
+
+def here(repo: str, use: Use) -> Path | None:
+    """Where a model lies on this machine, whole; None where it does not."""
+    folder = hub_folder(repo)
+    return folder if folder and is_whole(folder, use) else None
+
+
+def is_whole(folder: Path, use: Use) -> bool:
+    """Whether a folder has what is needed to use it."""
+    try:
+        names = [path.name for path in folder.iterdir() if path.is_file()]
+    except OSError:
+        return False
+    weights = use == "tag" or any(_is_weights(name) for name in names)
+    return weights and all(name in names for name in NEEDED[use])
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith(".safetensors") or fnmatch(name, "pytorch_model*.bin")
+
+
+def about(repo: str, use: Use) -> HubModel:
+    """What the hub says of a model, asked once. Raises UserError where it knows none or does not answer."""
+    kept = _told.get((repo, use))
+    if kept and (isinstance(kept[1], HubModel) or time.monotonic() - kept[0] < REMEMBERED):
+        answer = kept[1]
+    else:
+        answer = _ask(repo, use)
+        _told[repo, use] = time.monotonic(), answer
+    if isinstance(answer, UserError):
+        raise answer
+    return answer
+
+
+def _ask(repo: str, use: Use) -> HubModel | UserError:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        api = HfApi(token=read_secret("huggingface_token") or None)
+        info = api.model_info(repo, files_metadata=True, timeout=PATIENCE)
+    except RepositoryNotFoundError:
+        return UserError("tools.hub_unknown", "model", name=repo)
+    except Exception as error:  # noqa: BLE001  # no network, no answer, a wall in between: the person is told
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        return UserError("tools.hub_unreachable", "model", name=repo, reason=reason)
+    sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or ()}
+    files = wanted(sizes, use)
+    if not all(name in files for name in NEEDED[use]):
+        return UserError(f"tools.not_for_{use}", "model", name=repo)
+    card: Any = info.card_data
+    license_ = str((card and card.get("license")) or "")
+    return HubModel(repo, files, sum(sizes[name] for name in files), license_)
+
+
+def wanted(names: Iterable[str], use: Use) -> tuple[str, ...]:
+    """The files that are needed of all those of a model: weights once, in the safer format."""
+    top = sorted(name for name in names if "/" not in name)
+    if use == "tag":
+        return tuple(name for name in top if name in NEEDED["tag"])
+    safe = [name for name in top if name.endswith(".safetensors")]
+    weights = safe or [name for name in top if _is_weights(name)]
+    index = [name for name in top if name.endswith(".index.json") and (".safetensors." in name) == bool(safe)]
+    texts = [
+        name for name in top if any(fnmatch(name, one) for one in TEXTS) and not name.endswith(".index.json")
+    ]
+    return (*texts, *index, *weights)
+
+
+def fetch(model: HubModel, work: Work) -> Path:
+    """Fetch a model's files, one after the other; returns their folder. Raises UserError, StopRequested."""
+    from huggingface_hub import hf_hub_download
+
+    place = Path()
+    for number, name in enumerate(model.files):
+        work.report(number, len(model.files))
+        try:
+            place = Path(hf_hub_download(model.repo, name, token=read_secret("huggingface_token") or None))
+        except OSError as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise UserError("tools.hub_unreachable", "model", name=model.repo, reason=reason) from error
+    return place.parent

@@ -1,0 +1,91 @@
+"""Regularisation pictures: what the base model itself draws for the class word, in training's own layout.
+
+The picture of a number has a seed of its own, so that a stopped job goes on with those that are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.errors import StopRequested
+from trainer.events import Notice
+from trainer.files.whole_file import write_whole
+from trainer.plan.sample_prompts import SamplePrompt
+from trainer.settings import Settings
+from trainer.tools.tool import Work
+
+if TYPE_CHECKING:
+    from trainer.models.base import BaseModel
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is drawn."""
+
+    prompts: Sequence[SamplePrompt]
+    """By turns."""
+    count: int
+    seed: int
+    """Of the first picture; each one after it has the next."""
+    sampler: str
+
+    def picture(self, number: int) -> tuple[SamplePrompt, int]:
+        """Prompt and seed of a picture, counted from 0."""
+        return self.prompts[number % len(self.prompts)], self.seed + number
+
+    def name(self, number: int) -> str:
+        """ "0001_42.png"."""
+        return f"{number + 1:04d}_{self.seed + number}.png"
+
+
+def missing(batch: Batch, folder: Path) -> list[int]:
+    """Numbers of the pictures that are not there yet."""
+    return [number for number in range(batch.count) if not (folder / batch.name(number)).exists()]
+
+
+def draw_all(settings: Settings, batch: Batch, folder: Path, work: Work) -> int:
+    """Draw what is missing into `folder`; returns how many were drawn. Pictures that are there stay.
+
+    `settings` name the model and how texts are read. Raises UserError, OSError, StopRequested between two
+    steps of a picture; what is drawn until then stays.
+    """
+    import torch
+
+    from trainer.training.build import caption_encoder, load_base_model
+    from trainer.training.precision import pick_device, pick_precision
+    from trainer.training.sampling import as_png, draw
+
+    numbers = missing(batch, folder)
+    work.report(0, batch.count)
+    device = pick_device()
+    precision = pick_precision(settings.machine.mixed_precision, device)
+    if precision.notice:
+        work.emit(Notice(precision.notice.code, precision.notice.values))
+    model = load_base_model(settings, precision, work.emit)
+    _place(model, device)
+    encoder = caption_encoder(settings, model, device, learning=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    autocast = torch.autocast(device.type, precision.dtype) if precision.autocast else nullcontext()
+    for number in numbers:
+        work.report(number, batch.count)
+        prompt, seed = batch.picture(number)
+        try:
+            with autocast:
+                image = draw(
+                    model, prompt, lambda text: encoder.encode([text]), sampler=batch.sampler, seed=seed,
+                    interrupted=work.stop_requested,
+                )  # fmt: skip
+        except InterruptedError as error:
+            raise StopRequested from error
+        write_whole(folder / batch.name(number), as_png(image))
+    work.report(batch.count, batch.count)
+    return len(numbers)
+
+
+def _place(model: BaseModel, device: object) -> None:
+    for module in (model.denoiser, model.vae, *model.text_encoders):
+        module.to(device)  # pyright: ignore[reportArgumentType, reportCallIssue]  # torch's device

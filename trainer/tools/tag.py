@@ -1,0 +1,114 @@
+"""Tags of pictures by a tagger in WD14's form: model.onnx and selected_tags.csv.
+
+The form is that of SmilingWolf's taggers: pictures (1, side, side, 3), BGR, 0-255, in a white square; answers
+between 0 and 1, one for each row of the table, whose category is 9 for ratings, 0 for general tags and 4 for
+characters.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from trainer.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+GENERAL, CHARACTER, RATING = 0, 4, 9
+SHORTEST = 4
+"""Letters from which on underscores become blanks: shorter ones are faces such as ^_^."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which tags are taken."""
+
+    general: float = 0.35
+    character: float = 0.85
+    blanks: bool = True
+    """Blanks in place of underscores."""
+    ratings: bool = False
+    never: frozenset[str] = frozenset()
+    only: frozenset[str] = frozenset()
+    """Where it names any, no others are taken."""
+
+
+class Tagger:
+    """A tagger, loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises UserError for a folder that holds none, or where the library is missing."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UserError("tools.no_onnxruntime", "model") from error
+        self.tags = read_tags(folder / "selected_tags.csv")
+        providers = onnxruntime.get_available_providers()
+        try:
+            self._session: Any = onnxruntime.InferenceSession(folder / "model.onnx", providers=providers)
+        except Exception as error:  # onnxruntime's own errors have no common class but this
+            raise UserError("tools.not_for_tag", "model", name=folder.name) from error
+        given = self._session.get_inputs()[0]
+        sizes = [size for size in given.shape[1:] if isinstance(size, int) and size != 3]
+        if len(given.shape) != 4 or len(sizes) != 2 or sizes[0] != sizes[1]:
+            raise UserError("tools.not_for_tag", "model", name=folder.name)
+        self._input, self.side, self._first = given.name, sizes[0], given.shape[1] == 3
+
+    def scores(self, picture: Picture) -> np.ndarray:
+        """How sure it is of each tag, (tags,), 0-1. Raises UserError where model and table do not fit."""
+        pixels = prepared(picture, self.side)
+        pixels = pixels.transpose(2, 0, 1) if self._first else pixels
+        [scores, *_] = self._session.run(None, {self._input: pixels[None]})
+        if scores.shape[-1] != len(self.tags):
+            raise UserError("tools.not_for_tag", "model", name="selected_tags.csv")
+        return scores.reshape(-1)
+
+
+def read_tags(path: Path) -> list[tuple[str, int]]:
+    """(name, category) of each row. Raises UserError for what is no such table."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [(row["name"], int(row["category"])) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError("tools.not_for_tag", "model", name=path.parent.name) from error
+
+
+def prepared(picture: Picture, side: int) -> np.ndarray:
+    """A picture as taggers take it: (side, side, 3), BGR, float32, in the middle of a white square."""
+    longest = max(picture.size)
+    square = Image.new("RGB", (longest, longest), "WHITE")
+    square.paste(picture, ((longest - picture.width) // 2, (longest - picture.height) // 2))
+    square = square.resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(square, np.float32)[:, :, ::-1].copy()
+
+
+def chosen(tags: Sequence[tuple[str, int]], scores: np.ndarray, choice: Choice) -> list[str]:
+    """The tags that are taken: the rating (where wanted), characters, then general ones, the surest first."""
+    rows = sorted(zip(tags, scores.tolist(), strict=True), key=lambda row: -row[1])
+    ratings = [name for (name, kind), _ in rows if kind == RATING][: int(choice.ratings)]
+    characters = [name for (name, kind), score in rows if kind == CHARACTER and score >= choice.character]
+    general = [name for (name, kind), score in rows if kind == GENERAL and score >= choice.general]
+    names = [spelled(name, blanks=choice.blanks) for name in (*ratings, *characters, *general)]
+    return [name for name in names if _is_wanted(name, choice)]
+
+
+def spelled(name: str, *, blanks: bool) -> str:
+    """A tag as it is written: long_hair as "long hair", but ^_^ as it is."""
+    return name.replace("_", " ") if blanks and len(name) >= SHORTEST else name
+
+
+def _is_wanted(name: str, choice: Choice) -> bool:
+    same = plain(name)
+    return same not in choice.never and (not choice.only or same in choice.only)
+
+
+def plain(name: str) -> str:
+    """For comparing: neither case, underscores nor blanks around it count."""
+    return name.strip().replace("_", " ").casefold()
