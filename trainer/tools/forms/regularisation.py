@@ -15,12 +15,15 @@ from trainer.families.table import FAMILIES
 from trainer.plan.sample_prompts import LARGEST, SMALLEST, SamplePrompt
 from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
-from trainer.settings import QUICK_PICK, Model, SamplerName, Settings
+from trainer.settings import Model, SamplerName, Settings
 from trainer.tools.prepare import folder_name
 from trainer.tools.regularisation import Batch, draw_all, missing
 from trainer.tools.tool import Tool, Work
 
-PICKS = QUICK_PICK[1:]
+PICKS = (
+    "stable-diffusion-v1-5/stable-diffusion-v1-5", "stabilityai/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-xl-base-1.0",
+)  # fmt: skip
 PLACEHOLDER = "[class]"
 """In a prompt: the class word."""
 
