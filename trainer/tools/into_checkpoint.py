@@ -6,7 +6,7 @@ W + strength · ΔW for every weight, tensor by tensor from file to file: the mo
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +64,18 @@ def merge_into(
     return Merged(output, len(work.met), tuple(sorted(work.wanted - work.met)))
 
 
+def _left_out(weights: Sequence[Path]) -> Callable[[str, list[str]], set[str]]:
+    """What is not copied of a folder: hidden files, and the weights that are written anew."""
+    written = {str(path) for path in weights}
+    hidden = shutil.ignore_patterns(".*")
+
+    def ignore(folder: str, names: list[str]) -> set[str]:
+        anew = {name for name in names if str(Path(folder) / name) in written}
+        return anew | set(hidden(folder, names))
+
+    return ignore
+
+
 def _family(model: Path) -> Family:
     try:
         facts = read_model(model)
@@ -101,8 +113,8 @@ class _Work:
     def folder(self, model: Path, output: Path) -> None:
         partial = partial_of(output)
         try:
-            shutil.copytree(model, partial, ignore=shutil.ignore_patterns(".*"))
             weights = [path for part in PARTS for path in sorted((model / part).glob("*.safetensors"))]
+            shutil.copytree(model, partial, ignore=_left_out(weights), copy_function=self._copy)
             found = {path: self._folder_places(path) for path in weights}
             self._expect({name: place for names in found.values() for name, place in names.items()})
             for path, names in found.items():
@@ -110,6 +122,11 @@ class _Work:
             partial.replace(output)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+    def _copy(self, source: str, target: str) -> None:
+        """One file of the folder, between two looks for Stop."""
+        self.report(0, 1)
+        shutil.copy2(source, target)
 
     def _folder_places(self, weights: Path) -> dict[str, Place]:
         """LoRA module -> tensor, for one file of a diffusers folder."""

@@ -36,6 +36,14 @@ def metadata_of(path: Path) -> dict[str, str]:
         raise UserError("files.not_safetensors", "lora", name=path.name) from error
 
 
+def result(
+    told: Mapping[str, str], changes: Mapping[str, str], *, without_history: bool = False
+) -> dict[str, str]:
+    """What a file says after `changes`; the hashes are the writer's. As of `change_metadata`."""
+    kept = {key: text for key, text in told.items() if not without_history or key in PUBLIC}
+    return {key: text for key, text in {**kept, **changes}.items() if text}
+
+
 def change_metadata(
     path: Path, output: Path, changes: Mapping[str, str], *, without_history: bool = False
 ) -> Path:
@@ -44,11 +52,8 @@ def change_metadata(
     `changes`: full key -> text; a blank text removes the key. `without_history` keeps only what a program
     needs to load the file (no captions, folders, settings, dates). Raises UserError, OSError.
     """
-    told = metadata_of(path)
+    told = result(metadata_of(path), changes, without_history=without_history)
     header = read_header(path)
-    if without_history:
-        told = {key: text for key, text in told.items() if key in PUBLIC}
-    told = {key: text for key, text in {**told, **changes}.items() if text}
     planned = {name: Planned(entry.dtype, entry.shape) for name, entry in header.entries.items()}
     with path.open("rb") as file:
 

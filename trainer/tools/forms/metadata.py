@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+from trainer.messages import Message
 from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.forms.shared import Lora, Output
-from trainer.tools.metadata import FIELDS, change_metadata, metadata_of, thumbnail
+from trainer.tools.metadata import FIELDS, change_metadata, metadata_of, result, thumbnail
 from trainer.tools.tool import Tool, Work
 
 REMOVED = "-"
 """Typed into a field: what the file says there is taken out."""
 THUMBNAIL = "thumbnail"
+MOST_SHOWN = 300
+"""Letters of an entry in the list."""
 TEXTS = tuple(name for name in FIELDS if name != THUMBNAIL)
 
 # One row per setting reads better here than one argument per line.
@@ -63,7 +66,7 @@ def _check(form: Metadata) -> Iterator[Problem]:
         shown = "; ".join(f"{name}: {text[:60]}" for name, text in known.items())
         yield hint("lora", "tools.metadata_told", known, told=shown[:400])
     if not about.without_history and not _changes(form, with_picture=False) and not about.thumbnail:
-        yield block("title", "tools.metadata_nothing")
+        yield hint("title", "tools.metadata_nothing")
 
 
 def _changes(form: Metadata, *, with_picture: bool = True) -> dict[str, str]:
@@ -73,6 +76,17 @@ def _changes(form: Metadata, *, with_picture: bool = True) -> dict[str, str]:
     if with_picture and form.about.thumbnail:
         changes[FIELDS[THUMBNAIL]] = thumbnail(Path(form.about.thumbnail))
     return changes
+
+
+def _preview(form: Metadata) -> list[Message]:
+    """What the copy will say."""
+    told = result(
+        metadata_of(Path(form.files.lora)), _changes(form), without_history=form.about.without_history
+    )
+    lines = [
+        Message("tools.metadata_line", {"key": key, "text": told[key][:MOST_SHOWN]}) for key in sorted(told)
+    ]
+    return lines or [Message("tools.metadata_none")]
 
 
 def _run(form: Metadata, work: Work) -> Path:
@@ -91,4 +105,5 @@ def _run(form: Metadata, work: Work) -> Path:
     return work.saved(output)
 
 
-METADATA = Tool("metadata", "lora", Schema(Metadata, name="metadata"), _run, _check, "edited")
+SCHEMA = Schema(Metadata, name="metadata")
+METADATA = Tool("metadata", "lora", SCHEMA, _run, _check, "edited", _preview)

@@ -1,0 +1,140 @@
+"""The Tools tab in a real browser with the real trainer: a tool run through, its fixes, Stop, captions."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.jobs.store import JobStore
+from tests.browser.conftest import open_tab, ready, served
+from tests.trainer.tools.lookers import tagger
+from tests.trainer.tools.made import lora, tensors
+from trainer.tools.table import TOOLS
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+LONG = 300_000
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tools")
+
+
+@pytest.fixture(scope="module")
+def address(workspace: Path) -> Iterator[str]:
+    try:
+        with served(workspace, "real") as url:
+            yield url
+    finally:
+        for job in JobStore(workspace).jobs():
+            job.kill()
+
+
+def choose(page: Page, tool: str) -> None:
+    open_tab(page, "tools")
+    page.locator(f"[data-tool={tool}]").click()
+    expect(page.locator(f"form[data-form={tool}]")).to_be_visible()
+
+
+def field(page: Page, key: str):
+    return page.locator(f"form [data-key={key}]")
+
+
+def run(page: Page) -> None:
+    page.locator("form[data-form] button[type=submit]").click()
+
+
+@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
+def test_every_tool_shows_its_form_on_a_phone_and_a_desk(open_page, language: str):
+    for phone in (False, True):
+        page = open_page(language=language, phone=phone, dark=phone)
+        for tool in TOOLS.values():
+            choose(page, tool.name)
+            shown = [key for key, one in tool.schema.items() if one.spec.widget != "hidden"]
+            expect(page.locator("form [data-key]")).to_have_count(len(shown))
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_tool_from_a_blank_form_over_its_fixes_to_the_file_and_back(open_page, tmp_path: Path):
+    file = lora(tmp_path / "a.safetensors", tensors(8, 4))
+    page = open_page()
+    choose(page, "resize")
+    expect(page.locator(".tsaid")).to_contain_text("LoRA file")
+    run(page)  # nothing starts: the cursor goes to what is missing
+    expect(field(page, "lora").locator("input")).to_be_focused()
+    field(page, "lora").locator("input").fill(str(file))
+    field(page, "output").locator(".btn").click()
+    expect(field(page, "output").locator("input")).to_have_value(str(tmp_path / "a-resized.safetensors"))
+    field(page, "method").locator("select").select_option("share of the sum")
+    field(page, "target").locator("input").fill("90")
+    expect(field(page, "target").locator("input")).to_have_attribute("aria-invalid", "true")
+    field(page, "target").locator(".prob .btn").click()
+    expect(field(page, "target").locator("input")).to_have_value("0.9")
+    page.reload()
+    ready(page)
+    choose(page, "resize")
+    expect(field(page, "lora").locator("input")).to_have_value(str(file))  # this browser has kept it
+    run(page)
+    expect(page.locator(".la-live .out h2")).to_have_text("Resize: done", timeout=LONG)
+    expect(page.locator(".la-live .findings li")).not_to_have_count(0)
+    with page.expect_download() as got:
+        page.locator(".la-live .out a.btn").click()
+    assert got.value.path().read_bytes() == (tmp_path / "a-resized.safetensors").read_bytes()
+    page.get_by_role("button", name="Open this tool again").click()
+    expect(field(page, "output").locator(".prob")).to_contain_text("exists already")
+    field(page, "output").locator(".prob .btn").click()
+    expect(field(page, "output").locator("input")).to_have_value(str(tmp_path / "a-resized-2.safetensors"))
+
+
+def test_stop_leaves_nothing_half(open_page, tmp_path: Path):
+    many = {f"lora_unet_down_blocks_0_x_{number}": (1500, 1500, 0) for number in range(600)}
+    lora(tmp_path / "big.safetensors", tensors(16, 8, modules=many))
+    page = open_page()
+    choose(page, "resize")
+    field(page, "lora").locator("input").fill(str(tmp_path / "big.safetensors"))
+    field(page, "output").locator(".btn").click()
+    run(page)
+    expect(page.locator(".la-live h2").first).to_contain_text("Working", timeout=LONG)
+    page.locator("[data-act=stop]").click()
+    expect(page.locator(".la-live .out h2")).to_have_text("Resize: stopped", timeout=LONG)
+    assert [path.name for path in tmp_path.iterdir()] == ["big.safetensors"]
+
+
+def test_captions_are_looked_at_before_they_are_written(open_page, root: Path, tmp_path: Path):
+    demo = root / "presets" / "demo" / "pictures" / "10_sks mascot"
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for path in sorted(demo.glob("*.png"))[:2]:
+        shutil.copy(path, folder)
+    page = open_page()
+    choose(page, "tag")
+    field(page, "folder").locator("input").fill(str(folder))
+    field(page, "model").locator("input").fill(str(tagger(tmp_path / "tagger")))
+    field(page, "prefix").locator("input").fill("sks")
+    run(page)
+    card = page.locator(".la-live .card", has_text="Proposed captions")
+    expect(card.locator("li")).to_have_count(2, timeout=LONG)
+    assert not list(folder.glob("*.txt"))
+    card.get_by_role("button", name="Write 2 captions").click()
+    expect(card).to_contain_text("2 captions are written")
+    assert all(path.read_text("utf-8").startswith("sks, ") for path in folder.glob("*.txt"))
+    assert len(list(folder.glob("*.txt"))) == 2
+
+
+def test_what_would_be_done_is_listed_first(open_page, root: Path, tmp_path: Path):
+    page = open_page()
+    choose(page, "prepare")
+    field(page, "pictures").locator("input").fill(str(root / "presets" / "demo" / "pictures"))
+    field(page, "output").locator("input").fill(str(tmp_path / "training"))
+    field(page, "instance_prompt").locator("input").fill("sks")
+    page.get_by_role("button", name="List what would be done").click()
+    expect(page.locator(".tlist li").first).to_contain_text("pictures", timeout=LONG)
+    assert not (tmp_path / "training").exists()
