@@ -106,12 +106,13 @@ function textInput(tag, id, field, value, heard) {
     oninput: () => heard(aim.value),
   });
   aim.value = value ?? "";
-  const root = el("div", {}, aim);
+  const kind = PATH_KINDS[field.widget];
+  const root = el("div", { class: kind ? "tpath" : "" }, aim, kind ? chooser(field.label, kind, aim, heard) : null);
   const list = el("datalist", { id: `${id}-l` });
-  if (PATH_KINDS[field.widget]) completePaths(aim, list, () => PATH_KINDS[field.widget]);
+  if (kind) completePaths(aim, list, () => kind);
   for (const choice of field.choices)
     if (choice.value) list.append(el("option", { value: choice.value, label: choice.words }));
-  if (tag === "input" && (PATH_KINDS[field.widget] || field.choices.length)) {
+  if (tag === "input" && (kind || field.choices.length)) {
     aim.setAttribute("list", list.id);
     root.append(list);
   }
@@ -120,6 +121,23 @@ function textInput(tag, id, field, value, heard) {
   };
   return { root, aim, write };
 }
+
+/** The button that opens the list of files of the computer on which the program runs. */
+const chooser = (label, kind, aim, heard) =>
+  el(
+    "button",
+    {
+      type: "button",
+      class: "btn s",
+      "aria-label": `${w("tools_choose")}: ${label}`,
+      onclick: () =>
+        chooseFile(label, kind, aim.value, (path) => {
+          aim.value = path;
+          heard(path);
+        }),
+    },
+    w("tools_choose"),
+  );
 
 function switchInput(id, value, heard) {
   const aim = el("input", { id, type: "checkbox", onchange: () => heard(aim.checked) });
@@ -187,7 +205,15 @@ function sharesInput(id, value, heard) {
       rows.firstChild.firstChild.id = id;
       tell();
     });
-    const row = el("div", { class: "tshare" }, name, amount, away, list);
+    const row = el(
+      "div",
+      { class: "tshare" },
+      name,
+      chooser(w("tools_lora_file"), "lora", name, tell),
+      amount,
+      away,
+      list,
+    );
     row.read = () => (name.value.trim() ? `${name.value.trim()}:${amount.value.trim() || "1"}` : "");
     rows.append(row);
   }
