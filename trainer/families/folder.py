@@ -59,7 +59,8 @@ def _base(path: Path, key: FamilyKey, sizes: UNetFacts, shapes: Mapping[str, Sha
         **shapes["text_encoder"],
         **{f"2.{name}": shape for name, shape in shapes["text_encoder_2"].items()},
     }
-    known = bool(shapes["unet"])  # weights in .bin files are not looked at
+    there = ("unet", *(encoder.part for encoder in FAMILIES[key].text_encoders))
+    known = all(shapes[part] for part in there)  # weights in .bin files are not looked at
     prediction = scheduler.get("prediction_type")
     return ModelFacts(
         "base",
@@ -68,7 +69,7 @@ def _base(path: Path, key: FamilyKey, sizes: UNetFacts, shapes: Mapping[str, Sha
         zero_terminal_snr=scheduler.get("rescale_betas_zero_snr") is True and prediction == "v_prediction",
         depths=sizes.depths,
         unet=count(shapes["unet"], "") or FULL_SIZE[key].unet,
-        text_encoder=count(text, "") or FULL_SIZE[key].text_encoder,
+        text_encoder=count(text, "") if known else FULL_SIZE[key].text_encoder,
         vae=count(shapes["vae"], ""),
         layers=diffusers_layers(shapes["unet"], text, FAMILIES[key]) if known else FULL_SIZE[key].layers,
     )

@@ -11,6 +11,7 @@ import pytest
 
 from tests.trainer.made import model_file
 from trainer.families.detect import read_model
+from trainer.families.facts import FULL_SIZE
 
 SD_TEXT = {"hidden_act": "quick_gelu", "hidden_size": 768}
 OPEN_TEXT = {"hidden_act": "gelu", "hidden_size": 1024}
@@ -61,6 +62,19 @@ LINEAR = {"use_linear_projection": True}
 def test_the_family_follows_from_text_encoders_and_unet(tmp_path, unet, texts, family, name):
     facts = read_model(folder(tmp_path / "m", unet, *texts, name=name))
     assert (facts.kind, facts.family) == ("base", family)
+
+
+def test_weights_in_another_form_count_as_those_of_the_published_model(tmp_path):
+    """Illustrious XL has its second text encoder as .bin."""
+    model = folder(tmp_path / "m", XL_UNET, SD_TEXT, XL_SECOND)
+    block = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    model_file(model / "unet/diffusion_pytorch_model.safetensors", {block: (64, 2048)})
+    layer = "text_model.encoder.layers.0.mlp.fc1.weight"
+    model_file(model / "text_encoder/model.safetensors", {layer: (64, 768)})
+    (model / "text_encoder_2/pytorch_model.bin").write_bytes(b"x")
+    facts, full = read_model(model), FULL_SIZE["sdxl"]
+    assert (facts.family, facts.text_encoder, facts.layers) == ("sdxl", full.text_encoder, full.layers)
+    assert facts.unet == 64 * 2048
 
 
 OTHERS = {
