@@ -69,7 +69,10 @@ def contents(info: LoraInfo, language: Language) -> list[list[str]]:
         rank = word(language, "inside.rank_row") if len(rows) == 2 else ""
         rows.append([rank, shown if len(info.sizes) == 1 else f"{shown} ({number(count)})"])
     if info.family:
-        rows.append([word(language, "inside.base"), word(language, f"works.{info.family}")])
+        works = word(language, f"works.{info.family}")
+        if info.metadata.get("modelspec.prediction_type") == "v":
+            works = word(language, "works.velocity", models=works)
+        rows.append([word(language, "inside.base"), works])
     elif info.other_family:
         rows.append([word(language, "inside.base"), word(language, "works.other", title=info.other_family)])
     dtypes = {NUMBERS.get(name, name): count for name, count in info.dtypes.items()}
