@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from trainer.families.table import FAMILIES, SD1, SD2
-from trainer.models.load import load_tokenizer
+from trainer.models.load import MODELS, load_tokenizer
 from trainer.models.parts import CPU, Readers
 from trainer.models.schedule import Ddpm, Prediction
 from trainer.models.sd import StableDiffusion
@@ -38,8 +38,7 @@ TINY_UNET: dict[FamilyKey, dict[str, Any]] = {
         "block_out_channels": [64, 64, 64],
         "cross_attention_dim": 88,
         "attention_head_dim": [1, 1, 1],
-        "addition_time_embed_dim": 8,
-        "projection_class_embeddings_input_dim": 88,
+        "projection_class_embeddings_input_dim": 40 + 6 * 256,
     },
 }
 TINY_VAE = {"block_out_channels": [32, 32, 32, 32]}
@@ -54,17 +53,35 @@ def random_model(
 ) -> StableDiffusion:
     """A model of random weights, as `load_model` would give it. Draws from torch's global generator."""
     family = FAMILIES[key]
-    unet: Any = UNet2DConditionModel.from_config(
-        {**shipped_config(family, "unet"), **({} if full else TINY_UNET[key])}
-    )
-    vae: Any = AutoencoderKL.from_config({**shipped_config(family, "vae"), **({} if full else TINY_VAE)})
-    texts = []
-    for encoder in family.text_encoders:
-        kind = CLIPTextModelWithProjection if encoder.projected else CLIPTextModel
-        config = {**shipped_config(family, encoder.part), **({} if full else TINY_TEXT[encoder.part])}
-        texts.append(kind(CLIPTextConfig(**config)))
+    with torch.device("meta" if full else "cpu"):
+        unet: Any = UNet2DConditionModel.from_config(
+            {**shipped_config(family, "unet"), **({} if full else TINY_UNET[key])}
+        )
+        vae: Any = AutoencoderKL.from_config({**shipped_config(family, "vae"), **({} if full else TINY_VAE)})
+        texts = []
+        for encoder in family.text_encoders:
+            kind = CLIPTextModelWithProjection if encoder.projected else CLIPTextModel
+            config = {**shipped_config(family, encoder.part), **({} if full else TINY_TEXT[encoder.part])}
+            texts.append(kind(CLIPTextConfig(**config)))
+    for part in (unet, vae, *texts) if full else ():
+        _fill_quickly(part)
     prediction: Prediction = "v_prediction" if v_prediction else "epsilon"
     return model_of(unet, vae, texts, key, prediction)
+
+
+def _fill_quickly(module: nn.Module) -> None:
+    """The same million random numbers again and again: billions of their own take minutes."""
+    some = torch.randn(1_000_003) * 0.02
+    for name, weight in module.named_parameters():
+        path, _, last = name.rpartition(".")
+        norm = weight.dim() == 1 and last == "weight"
+        times = -(-weight.numel() // len(some))
+        values = torch.ones(weight.shape) if norm else some.repeat(times)[: weight.numel()].view(weight.shape)
+        setattr(module.get_submodule(path), last, nn.Parameter(values, requires_grad=False))
+    for name, places in module.named_buffers():
+        path, _, last = name.rpartition(".")
+        count = torch.arange(places.shape[-1]).expand(places.shape)
+        module.get_submodule(path).register_buffer(last, count, persistent=False)
 
 
 def model_of(
@@ -79,7 +96,7 @@ def model_of(
     family = FAMILIES[key]
     tokenizers = [load_tokenizer(encoder) for encoder in family.text_encoders]
     readers = Readers(lambda: texts, lambda: vae, lambda: unet)
-    return StableDiffusion(readers, family, Ddpm(prediction), tokenizers, Captions(), "random", device=device)
+    return MODELS[key](readers, family, Ddpm(prediction), tokenizers, Captions(), "random", device=device)
 
 
 def write_checkpoint(path: Path, model: StableDiffusion, dtype: torch.dtype = torch.float32) -> Path:

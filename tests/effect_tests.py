@@ -54,8 +54,11 @@ ELSEWHERE = {
     "huggingface_path_in_repo": UPLOADED,
     "save_state_to_huggingface": UPLOADED,
     "async_upload": UPLOADED,
-    "sdxl": "preflight/test_checks.py::test_rule[unbuilt]",
-    "fp8_base": "preflight/test_checks.py::test_rule[no_fp8_base]",
+    "sdxl": "jobs/test_sdxl_runs.py::test_the_lora_is_the_references_and_diffusers_reads_it",
+    "sdxl_cache_text_encoder_outputs": (
+        "jobs/test_sdxl_runs.py::test_cached_text_encoder_outputs_are_found_by_the_next_run"
+    ),
+    "fp8_base": "jobs/test_sdxl_runs.py::test_fp8_base_keeps_the_denoisers_weights_in_8_bits",
     "train_inpainting": "preflight/test_checks.py::test_rule[no_inpainting]",
 }
 """Setting -> test, below tests/trainer, beside those of test_effects.py."""
@@ -70,6 +73,5 @@ WITHOUT_EFFECT = {
     "lowvram": "the same; noted in the metadata only",
     "wandb_api_key": "a secret: it never stands in settings, the trainer reads it from the file of secrets",
     "huggingface_token": "the same",
-    "sdxl_cache_text_encoder_outputs": "for SDXL, which is refused until it is built",
 }
 """Settings that change nothing in a training, and why."""

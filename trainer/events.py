@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 Level = Literal["info", "warning", "error"]
 PhaseName = Literal[
-    "start", "load_model", "read_images", "cache_latents", "train", "sample", "save", "end", "work"
-]
+    "start", "load_model", "read_images", "cache_texts", "cache_latents", "train", "sample", "save", "end",
+    "work",
+]  # fmt: skip
 """What a process is busy with; "work" is a tool's."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Generic, Literal, TypeVar, cast, get_args
+from typing import Any, Generic, Literal, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -119,6 +119,11 @@ class Setting:
     def is_secret(self) -> bool:
         """A key or token: it is kept apart and never written into a file of settings."""
         return self.spec.widget == "secret"
+
+    @property
+    def pair(self) -> bool:
+        """May be two numbers instead of one ("5e-5 1e-5")."""
+        return any(get_origin(part) is tuple for part in get_args(self.info.annotation))
 
     @property
     def optional(self) -> bool:

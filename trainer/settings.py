@@ -70,7 +70,7 @@ class Model(Section):
     ] = "custom"
     v2: Annotated[Switch, Spec("v2", "source_model", "kind", matters={"family": ("sd1", "sd2")})] = False
     v_parameterization: Annotated[Switch, Spec("v_parameterization", "source_model", "kind")] = False
-    sdxl: Annotated[Switch, Spec("SDXL Model", "source_model", "kind", flag="-", unbuilt=True)] = False
+    sdxl: Annotated[Switch, Spec("SDXL Model", "source_model", "kind", flag="-")] = False
     vae: Annotated[str, Spec("VAE", "advanced", "memory", "model")] = ""
     sdxl_no_half_vae: Annotated[Switch, Spec("No half VAE", "advanced", "memory", flag="no_half_vae")] = False
 
@@ -287,7 +287,7 @@ class Captions(Section):
         Switch,
         Spec(
             "Cache text encoder outputs", "advanced", "memory", matters={"family": ("sdxl",)},
-            flag="cache_text_encoder_outputs", unbuilt=True,
+            flag="cache_text_encoder_outputs",
         ),
     ] = False
 
@@ -387,7 +387,7 @@ class Optimizer(Section):
     ] = "AdamW8bit"
     optimizer_args: Annotated[str, Spec("Optimizer extra arguments", "training", "rates")] = ""
     text_encoder_lr: Annotated[
-        Rate | None, Spec("Text Encoder learning rate", "training", "rates", "rate"),
+        Rate | tuple[Rate, Rate] | None, Spec("Text Encoder learning rate", "training", "rates", "rate"),
     ] = 5e-5
     unet_lr: Annotated[Rate | None, Spec("Unet learning rate", "training", "rates", "rate")] = 1e-4
     stop_text_encoder_training: Annotated[
@@ -558,7 +558,7 @@ class Machine(Section):
             "Full bf16 training (experimental)", "advanced", "memory", matters={"mixed_precision": ("bf16",)},
         ),
     ] = False
-    fp8_base: Annotated[Switch, Spec("fp8 base", "advanced", "memory", unbuilt=True)] = False
+    fp8_base: Annotated[Switch, Spec("fp8 base", "advanced", "memory")] = False
     highvram: Annotated[Switch, Spec("highvram", "advanced", "memory")] = False
     lowvram: Annotated[Switch, Spec("lowvram", "advanced", "memory", flag="lowram")] = False
     num_processes: Annotated[

@@ -56,6 +56,7 @@ function paintCurve() {
     ...[0, 37.5, 75, 112.5, 150].map((y) => ["gl", `M0 ${y}H600`]),
     ...plan.saves.slice(0, 60).map((save) => ["mk", `M${((600 * save.step) / total).toFixed(1)} 0V150`]),
     ...(curve.lines.text_encoder ? [["s2", line(curve.lines.text_encoder)]] : []),
+    ...(curve.lines.text_encoder_2 ? [["s2", line(curve.lines.text_encoder_2)]] : []),
     ...(curve.lines.unet ? [["sm_", line(curve.lines.unet)]] : []),
   ];
   const svg = document.createElementNS(SVG, "svg");
@@ -93,7 +94,7 @@ function paintCurve() {
       "div",
       { class: "legend" },
       curve.lines.unet ? el("span", {}, el("i"), w("unet")) : null,
-      curve.lines.text_encoder
+      curve.lines.text_encoder || curve.lines.text_encoder_2
         ? el(
             "span",
             {},

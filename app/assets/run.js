@@ -66,7 +66,7 @@ function runTitle() {
   if (state === "queued") return w("phase.queued");
   if (now.stopping) return w(run.tool ? "phase.stopping_tool" : "phase.stopping");
   const values = { step: number(now.step), total: number(now.total), done: number(now.done), of: number(now.of) };
-  if (["cache_latents", "sample", "work"].includes(now.phase)) values.total = number(now.of);
+  if (["cache_texts", "cache_latents", "sample", "work"].includes(now.phase)) values.total = number(now.of);
   if (now.phase === "sample") values.done = number(Math.min(now.of, now.done + 1));
   return w(`phase.${now.phase}`, values) || now.phase;
 }

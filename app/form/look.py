@@ -22,6 +22,7 @@ from trainer.files.paths import clean_path
 from trainer.files.roots import Roots
 from trainer.messages import Language, say
 from trainer.plan import lr_schedule
+from trainer.plan.rates import text_rates, unet_rate
 from trainer.plan.run import Plan
 from trainer.plan.sample_prompts import prompts
 from trainer.preflight.check import Checked, check_values
@@ -163,11 +164,13 @@ def curve(settings: Settings, total: int, warmup: int) -> dict[str, Any] | None:
     optimizer = settings.optimizer
     every = max(1, total // CURVE_POINTS)
     steps = sorted({*range(0, total, every), min(warmup, total - 1), total - 1})
-    rates = {"unet": optimizer.unet_lr, "text_encoder": optimizer.text_encoder_lr}
+    first, second = text_rates(optimizer)
+    rates = {"unet": unet_rate(optimizer), "text_encoder": first}
+    if second != first and named_by(settings.model).text_encoders[1:]:
+        rates["text_encoder_2"] = second
     lines = {}
-    for name, rate in rates.items():
-        base = optimizer.learning_rate if rate is None else rate
-        end = total * optimizer.stop_text_encoder_training // 100 if name == "text_encoder" else 0
+    for name, base in rates.items():
+        end = 0 if name == "unet" else total * optimizer.stop_text_encoder_training // 100
         shown = [step for step in steps if not end or step <= end]
         if base:
             lines[name] = [[step, base * factor(step)] for step in shown]

@@ -14,7 +14,7 @@ from trainer.settings import TRAINING
 def shown(setting: Setting, value: Any) -> Any:
     """A value as its widget holds it: learning rates are texts such as "5e-5"."""
     if setting.spec.widget == "rate":
-        return "" if value is None else value if isinstance(value, str) else rate_text(value)
+        return "" if value is None else value if isinstance(value, str) else rates_text(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
@@ -51,6 +51,11 @@ def _readable(setting: Setting, raw: Any) -> bool:
     """Whether the content itself is that value, and not only replaced by it."""
     result = fit(setting, raw, setting.default)
     return not result.attention and result.why != "kohya.not_whole"
+
+
+def rates_text(value: float | tuple[float, ...] | list[float]) -> str:
+    """One rate, or two with a blank between them."""
+    return " ".join(map(rate_text, value)) if isinstance(value, (tuple, list)) else rate_text(value)
 
 
 def rate_text(value: float) -> str:

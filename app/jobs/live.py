@@ -24,6 +24,8 @@ from trainer.messages import Language
 from trainer.plan.sample_prompts import prompts
 from trainer.preflight import places
 
+SECOND_TEXT = "text_encoder_2"
+"""Parameter group of SDXL's second text encoder, where it has a rate of its own."""
 BOOT = secrets.token_hex(4)
 """Differs in every start of the server."""
 FIRST_POINTS = 800
@@ -141,9 +143,11 @@ def curve(record: JobRecord, begin: int, most: int) -> dict[str, Any]:
 
 
 def _rates(record: JobRecord) -> dict[str, Any]:
-    """The rates of at most two parameter groups, the UNet's first."""
-    ordered = sorted(record.curves.rates.items(), key=lambda item: item[0] != "unet")
-    return dict(ordered[:2])
+    """The rates of two parameter groups, the UNet's first, and the second text encoder's own."""
+    rates = record.curves.rates
+    ordered = sorted(rates, key=lambda name: name != "unet")
+    shown = [*[name for name in ordered if name != SECOND_TEXT][:2], SECOND_TEXT]
+    return {name: rates[name] for name in shown if name in rates}
 
 
 def log(record: JobRecord, begin: int, most: int, language: Language) -> dict[str, Any]:

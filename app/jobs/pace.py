@@ -18,7 +18,7 @@ from app.jobs.store import Job, JobStore
 from trainer.errors import UserError
 from trainer.events import Event, Sampled, Started, Step, parse
 from trainer.families.table import named_by
-from trainer.plan.memory import trains_text_encoder, trains_unet
+from trainer.plan.rates import trains_text_encoder, trains_unet
 from trainer.plan.run import Plan
 from trainer.settings import Settings
 

@@ -55,6 +55,8 @@ def _less_memory(settings: Settings) -> Iterator[Remedy]:
     machine, images, length = settings.machine, settings.images, settings.length
     if not machine.gradient_checkpointing:
         yield Remedy({"gradient_checkpointing": True}, "slower", continues=True)
+    if settings.model.sdxl and not machine.fp8_base and machine.mixed_precision != "no":
+        yield Remedy({"fp8_base": True}, "nearly", continues=True)
     if not images.cache_latents:
         faster = {"cache_latents": True, "color_aug": False, "random_crop": False}
         changed = {key: value for key, value in faster.items() if settings.get(key) != value}
@@ -71,9 +73,16 @@ def _less_memory(settings: Settings) -> Iterator[Remedy]:
 
 def _calmer(settings: Settings) -> Iterator[Remedy]:
     rates = {key: rate for key in RATES if (rate := settings.get(key))}
-    yield Remedy({key: float(f"{rate * LOWER:.2g}") for key, rate in rates.items()}, "slower_learning")
+    yield Remedy({key: _lower(rate) for key, rate in rates.items()}, "slower_learning")
     if settings.machine.mixed_precision == "fp16":
         yield Remedy({"mixed_precision": "bf16"}, "bf16")
+
+
+def _lower(rate: float | tuple[float, ...]) -> float | tuple[float, ...]:
+    """One rate, or each of two."""
+    if isinstance(rate, tuple):
+        return tuple(float(f"{one * LOWER:.2g}") for one in rate)
+    return float(f"{rate * LOWER:.2g}")
 
 
 def smaller_resolution(text: str) -> str:

@@ -64,7 +64,9 @@ def _text(setting: Setting, common: dict[str, Any]) -> gr.Textbox:
         return gr.Textbox(lines=4, max_lines=16, **common)
     if widget == "secret":
         return gr.Textbox(type="password", html_attributes=PLAIN_HTML, **common)
-    attributes: Any = {**PLAIN_HTML, "inputmode": "decimal"} if widget == "rate" else PLAIN_HTML
+    attributes: Any = (
+        {**PLAIN_HTML, "inputmode": "decimal"} if widget == "rate" and not setting.pair else PLAIN_HTML
+    )
     return gr.Textbox(max_lines=1, html_attributes=attributes, **common)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +88,34 @@ def tried(page: Page) -> None:
     page.wait_for_function(f"{sides}.join() === '64,64'")
     urls = card.locator("figure img").evaluate_all("(all) => all.map((one) => one.src)")
     assert page.request.get(urls[0]).body() != page.request.get(urls[1]).body()
+
+
+def test_sdxl_is_trained_from_a_japanese_page(open_page, root: Path, workspace: Path):
+    """The model is chosen, SDXL is told by its file and taken over by the button; then Train."""
+    checkpoint = workspace / "tiny_xl.safetensors"
+    make = [sys.executable, "-m", "tests.checkpoints", str(checkpoint), "--family", "sdxl"]
+    subprocess.run(make, check=True, cwd=root)
+    page = open_page(language="ja-JP")
+    out = workspace / "out"
+    short = {
+        "max_train_steps": 2,
+        "output_name": "xl",
+        "sample_every_n_steps": 2,
+        "text_encoder_lr": "1e-4 5e-5",
+    }
+    fill_demo(page, root, out, **{**SMALL, **short})
+    page.evaluate("(path) => atelier.write({pretrained_model_name_or_path: path})", str(checkpoint))
+    page.wait_for_function(
+        "atelier.page.values.sdxl === true || document.querySelector('#f-sdxl .prob button')"
+    )
+    if not page.evaluate("atelier.page.values.sdxl"):
+        page.locator("#f-sdxl .prob button").first.click()
+    page.evaluate("(values) => atelier.write(values)", {"max_resolution": "64,64"})
+    train(page)
+    expect(title(page)).to_contain_text("LoRA ができました", timeout=LONG)
+    modules = describe(out / "xl.safetensors").modules
+    assert {module.name.split("_text")[0] for module in modules} >= {"lora_te1", "lora_te2"}
+    assert page.locator(".la-live .sg img").count() == 1
 
 
 def test_stop_in_the_middle_leaves_a_lora_that_can_be_used(open_page, root: Path, workspace: Path):

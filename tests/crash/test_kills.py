@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.crash.trainers import (
     check_whole,
     kill_somewhere,
     settings_of_a_run,
+    undisturbed,
 )
 from trainer.files.job_folder import PROJECT, JobFolder
 
@@ -30,10 +32,10 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 KILLED = -9
 
 
-def survive(trainer: Trainer, folder: Path, reference: Reference, seed: int) -> str:
+def survive(trainer: Trainer, folder: Path, reference: Reference, seed: int, **changes: Any) -> str:
     """Kill a run (every third one twice), check what is left, continue it, compare. Where it was killed."""
     moment = random.Random(seed)
-    job = JobFolder.create(folder, settings_of_a_run(folder))
+    job = JobFolder.create(folder, settings_of_a_run(folder, **changes))
     where = []
     for verb in ("job", "resume")[: 2 if seed % 3 == 2 else 1]:
         trainer.start(verb, job)
@@ -56,6 +58,12 @@ def survive(trainer: Trainer, folder: Path, reference: Reference, seed: int) -> 
 @pytest.mark.parametrize("seed", [5, 7])
 def test_a_killed_run_continues_as_if_nothing_had_been(trainer, tmp_path, reference, seed):
     survive(trainer, tmp_path, reference, seed)
+
+
+@pytest.mark.slow
+def test_a_killed_run_on_sdxl_continues_as_if_nothing_had_been(trainer, tmp_path, sdxl):
+    whole = undisturbed(trainer, tmp_path / "whole", **sdxl)
+    survive(trainer, tmp_path / "killed", whole, 8, **sdxl)
 
 
 @pytest.mark.long

@@ -28,7 +28,7 @@ from trainer.settings import Settings
 from trainer.training.state import load_state
 
 STEPS = 6
-PHASES = ("start", "read_images", "load_model", "cache_latents", "sample", "save", "train")
+PHASES = ("start", "read_images", "load_model", "cache_texts", "cache_latents", "sample", "save", "train")
 
 
 def settings_of_a_run(folder: Path, **changes: Any) -> Settings:
@@ -116,9 +116,9 @@ class Reference:
     seconds: float
 
 
-def undisturbed(trainer: Trainer, folder: Path) -> Reference:
+def undisturbed(trainer: Trainer, folder: Path, **changes: Any) -> Reference:
     """Train once without a kill."""
-    job = JobFolder.create(folder, settings_of_a_run(folder))
+    job = JobFolder.create(folder, settings_of_a_run(folder, **changes))
     began = time.monotonic()
     trainer.start("job", job)
     assert trainer.wait() == 0, job.log_file.read_text()

@@ -36,6 +36,11 @@ class Recording:
             args["pretrained_model_name_or_path"] = str(folder)
         return args
 
+    @property
+    def sdxl(self) -> bool:
+        """Whether sd-scripts' program for SDXL was run."""
+        return self.trace.get("script", "").startswith("sdxl")
+
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """trace.safetensors."""
@@ -61,6 +66,10 @@ class Recording:
     def step(self, index: int, name: str) -> Tensor:
         """A tensor of one micro-batch."""
         return self.tensors[f"step{index:03d}.{name}"]
+
+    def has(self, index: int, name: str) -> bool:
+        """Whether a tensor of one micro-batch was recorded."""
+        return f"step{index:03d}.{name}" in self.tensors
 
     @property
     def pictures(self) -> Mapping[str, str]:

@@ -39,6 +39,8 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
         ),
     }
     found = kinds[setting.kind]
+    if setting.pair:
+        found = found | st.tuples(found, found).filter(lambda both: both[0] != both[1])
     return st.none() | found if setting.optional else found
 
 

@@ -29,6 +29,9 @@ class TextEncoder:
     layout: TextLayout = "clip"
     pad: str = "<|endoftext|>"
     """Token that fills up short captions: OpenAI's CLIP took its end mark, OpenCLIP "!" (id 0)."""
+    pad_id: int | None = None
+    """Id of a token that fills up instead and is an ordinary word all the same: sd-scripts sets no more than
+    the number for SDXL, so "!" in a caption is read as it is."""
     projected: bool = False
     """Whether it gives a pooled vector beside the text embeddings."""
     root: str = "text_model"

@@ -75,7 +75,12 @@ SDXL = Family(
     text_encoders=(
         TextEncoder("text_encoder", "lora_te1", "conditioner.embedders.0.transformer."),
         TextEncoder(
-            "text_encoder_2", "lora_te2", "conditioner.embedders.1.model.", "open_clip", "!", projected=True
+            "text_encoder_2",
+            "lora_te2",
+            "conditioner.embedders.1.model.",
+            "open_clip",
+            pad_id=0,
+            projected=True,
         ),
     ),
     context=2048,

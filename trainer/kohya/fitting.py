@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,8 @@ def fit(setting: Setting, raw: Any, default: Any) -> Fitted:
 
     Never raises. 64.0 for an int and 1 for a float are taken as they are.
     """
+    if setting.pair and len(both := _parts(raw)) == 2:
+        return _pair(setting, both, default)
     if isinstance(raw, (dict, list, tuple)) or (isinstance(raw, float) and not math.isfinite(raw)):
         return Fitted(default, "converted", "kohya.wrong_type", attention=True)
     if raw is None or (isinstance(raw, str) and not raw.strip() and setting.kind != "choice"):
@@ -52,6 +55,26 @@ def fit(setting: Setting, raw: Any, default: Any) -> Fitted:
     if setting.kind == "text":
         return _text(raw, default)
     return _number(setting, raw, default)
+
+
+def _parts(raw: Any) -> Sequence[Any]:
+    """Several numbers: a list, or written in one text ("5e-5 1e-5", "5e-5, 1e-5")."""
+    if isinstance(raw, str):
+        text = re.sub(r"\s*[,;/]\s+|\s+[,;/]\s*|[;/]", " ", raw.strip())
+        parts = text.split() if " " in text else text.split(",")
+        return () if as_number(text) is not None else parts
+    return raw if isinstance(raw, (list, tuple)) else ()
+
+
+def _pair(setting: Setting, both: Sequence[Any], default: Any) -> Fitted:
+    """Two numbers; the same twice is one."""
+    first, second = (fit(setting, part, default) for part in both)
+    if worse := next((part for part in (first, second) if part.attention), None):
+        value = default if worse.kind == "converted" else (first.value, second.value)
+        return Fitted(value, worse.kind, worse.why, attention=True)
+    if not all(isinstance(part.value, (int, float)) for part in (first, second)):
+        return Fitted(default, "converted", "kohya.not_a_number", attention=True)
+    return Fitted(first.value if first.value == second.value else (first.value, second.value), first.kind)
 
 
 def _blank(setting: Setting, raw: Any, default: Any) -> Fitted:

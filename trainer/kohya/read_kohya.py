@@ -209,7 +209,7 @@ def _rates(draft: Draft, data: dict[str, Any]) -> None:
             blank = value in (None, "") or (isinstance(value, str) and not value.strip())
             draft.take(key, 0, was=value, why="kohya.blank_rate" if blank else "")
         else:
-            bad = isinstance(value, str) and as_number(value) is None
+            bad = isinstance(value, str) and fit(SETTINGS[key], value, None).why == "kohya.not_a_number"
             draft.take(key, value, note="kohya.bad_rate" if bad else "")
 
 

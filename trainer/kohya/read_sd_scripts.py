@@ -33,6 +33,8 @@ NO_EFFECT = {
 """Options that change nothing in the result here (or nothing anywhere)."""
 DEFAULT_RESOLUTION = "512,512"
 
+TEXTS = "sdxl_cache_text_encoder_outputs"
+
 
 def from_sd_scripts(args: Mapping[str, Any], *, sdxl: bool | None = None) -> Imported:
     """Settings from sd-scripts' resolved options (what `train_network.py` holds after parsing).
@@ -65,6 +67,8 @@ def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> 
         _process,
     ):
         read(draft, values)
+    if values["cache_text_encoder_outputs_to_disk"]:  # what is cached here is on disk
+        draft.take(TEXTS, True, key="cache_text_encoder_outputs_to_disk", was=True)
     seen = {entry.key for entry in draft.entries} | {"sdxl"}
     for option, value in values.items():
         if option in seen:
@@ -182,6 +186,8 @@ def _rates(draft: Draft, values: Mapping[str, Any]) -> None:
     )
     if unet_only:
         draft.take("text_encoder_lr", 0, was=text, why="kohya.unet_only")
+    elif len(rates) == 2 and len({str(rate) for rate in rates}) > 1 and draft.get("sdxl"):
+        draft.take("text_encoder_lr", rates, was=text, why="kohya.text_rates_each")
     elif len({str(rate) for rate in rates}) > 1:
         draft.take("text_encoder_lr", first, was=text, why="kohya.two_text_rates")
     else:

@@ -45,6 +45,7 @@ def to_kohya(
     special = [
         key for key in OWN_MEANING if not values[key]
     ]  # blank, and zeros that mean something else there
+    special += [key for key, value in values.items() if isinstance(value, tuple)]
     special += ["noise_offset_type"] * (values["noise_offset_type"] == "Both")
     own |= {"version": VERSION, "values": {key: values[key] for key in (*special, *OURS)}}
     own |= {"replaced": replaced} if replaced else {}
@@ -56,6 +57,8 @@ def stand_in(key: str, value: Any, values: Mapping[str, Any]) -> Any:
     """The nearest to our value that kohya_ss's field can say; `values`: the other settings."""
     if key == "seed":
         return value or 0
+    if isinstance(value, (tuple, list)):
+        return next((rate for rate in value if rate), 0)
     if key in ("unet_lr", "text_encoder_lr") and value is None:
         return values.get("learning_rate")
     if key == "noise_offset_type" and value == "Both":

@@ -75,7 +75,7 @@ def _network_options(settings: Settings) -> dict[str, Any]:
 
 
 def _rate_options(settings: Settings) -> dict[str, Any]:
-    """0 trains a part not at all; blank is the base rate. Two encoders (SDXL) get the same rate."""
+    """0 trains a part not at all; blank is the base rate. Each of two encoders (SDXL) has one."""
     unet, text = settings.optimizer.unet_lr, settings.optimizer.text_encoder_lr
     if text == 0 and unet != 0:
         return {"unet_lr": unet, "text_encoder_lr": None, "network_train_unet_only": True}
@@ -84,8 +84,8 @@ def _rate_options(settings: Settings) -> dict[str, Any]:
     return {"unet_lr": unet, "text_encoder_lr": _pair(text)}
 
 
-def _pair(rate: float | None) -> list[float] | None:
-    return None if rate is None else [rate, rate]
+def _pair(rate: float | tuple[float, float] | None) -> list[float] | None:
+    return None if rate is None else list(rate) if isinstance(rate, tuple) else [rate, rate]
 
 
 NO_WARMUP = ("constant", "adafactor")

@@ -31,9 +31,15 @@ class Conditioning:
     pooled: Tensor | None = None
     """(B, P), float32: one vector for the whole caption, in families that have it."""
 
-    def to(self, device: torch.device) -> Conditioning:
-        """The same on a device."""
-        return Conditioning(self.embeds.to(device), None if self.pooled is None else self.pooled.to(device))
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Conditioning:
+        """The same on a device, in another number format where one is given."""
+        pooled = None if self.pooled is None else self.pooled.to(device, dtype)
+        return Conditioning(self.embeds.to(device, dtype), pooled)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory."""
+        return self.embeds.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
 
     def detached(self) -> Conditioning:
         """The same without gradients."""
@@ -142,6 +148,10 @@ class BaseModel(Protocol):
         """The part between pictures and latents."""
         ...
 
+    def holds(self, part: str) -> bool:
+        """Whether "text_encoders", "vae" or "denoiser" is in memory."""
+        ...
+
     def free(self, *parts: str) -> None:
         """Let go of "text_encoders", "vae" or "denoiser"."""
         ...
@@ -152,6 +162,14 @@ class BaseModel(Protocol):
 
     def latent_space(self) -> str:
         """Names the latents: those of two models with the same name are the same."""
+        ...
+
+    def text_space(self) -> str:
+        """Names the text encoders and how they read: two models of the same name are told the same."""
+        ...
+
+    def text_bytes(self, dtype: torch.dtype) -> int:
+        """What `encode_text` makes of one caption takes so much in this format."""
         ...
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:

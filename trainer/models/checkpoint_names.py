@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import torch
-
 from trainer.families.family import Family, TextEncoder
 from trainer.families.layers import LAST_OF_SD2
-from trainer.models.single_file import UNET, shipped_config
+from trainer.models.single_file import unet_names
 
 WEIGHT = ".weight"
 STACKED = re.compile(r"transformer\.resblocks\.(\d+)\.attn\.in_proj_weight")
@@ -52,16 +50,11 @@ def places(names: Iterable[str], family: Family) -> dict[str, Place]:
 
 
 def denoiser_paths(names: Iterable[str], family: Family) -> dict[str, str]:
-    """diffusers' path -> the checkpoint's name, by converting names that carry themselves as their value."""
-    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
-
-    marked = {name: torch.empty(0) for name in names if name.startswith(UNET)}
-    owner = {id(mark): name for name, mark in marked.items()}
-    converted = convert_ldm_unet_checkpoint(dict(marked), shipped_config(family, "unet"))
+    """diffusers' path of a module -> the checkpoint's name of its weight."""
     return {
-        path.removesuffix(WEIGHT): owner[id(mark)]
-        for path, mark in converted.items()
-        if path.endswith(WEIGHT) and id(mark) in owner
+        path.removesuffix(WEIGHT): name
+        for path, name in unet_names(names, family).items()
+        if path.endswith(WEIGHT)
     }
 
 

@@ -19,6 +19,8 @@ from trainer.data.prompt_attention import parse_weights
 from trainer.errors import UserError
 
 CHUNK = 75
+END = 49407
+"""Id of the end mark, in OpenAI's vocabulary and OpenCLIP's."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,41 @@ def encode_text(text_encoder: TextEncoder, tokens: Tokens, clip_skip: int = 1) -
     `clip_skip` 2 takes the last layer but one. Each chunk's marks are dropped but for the first begin
     and the last end. Raises UserError for a layer that the text encoder does not have.
     """
-    batch, count, width = tokens.ids.shape
-    ids = tokens.ids.reshape(batch * count, width)
+    ids = tokens.ids.flatten(0, 1)
     if clip_skip <= 1:
-        embeds = text_encoder(ids).last_hidden_state
-    else:
-        hidden = text_encoder(ids, output_hidden_states=True).hidden_states  # the first is of no layer
-        if clip_skip >= len(hidden):
-            raise UserError("core.clip_skip_layers", "clip_skip", layers=len(hidden) - 1, value=clip_skip)
-        embeds = _final_norm(text_encoder)(hidden[-clip_skip])
+        return _joined(text_encoder(ids).last_hidden_state, tokens)
+    hidden = text_encoder(ids, output_hidden_states=True).hidden_states  # the first is of no layer
+    if clip_skip >= len(hidden):
+        raise UserError("core.clip_skip_layers", "clip_skip", layers=len(hidden) - 1, value=clip_skip)
+    return _joined(_final_norm(text_encoder)(hidden[-clip_skip]), tokens)
+
+
+def encode_penultimate(text_encoder: TextEncoder, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
+    """What SDXL reads of an encoder: the last layer but one without the final norm, and the pooled vector.
+
+    (B, 77, D) or (B, 75·n + 2, D) as `encode_text`; (B, P), or None of an encoder without projection.
+    """
+    told = text_encoder(tokens.ids.flatten(0, 1), output_hidden_states=True)
+    pooled = None
+    if isinstance(text_encoder, CLIPTextModelWithProjection):
+        pooled = _pooled(text_encoder, told.last_hidden_state, tokens.ids)
+    return _joined(told.hidden_states[-2], tokens), pooled
+
+
+def _pooled(text_encoder: CLIPTextModelWithProjection, hidden: Tensor, ids: Tensor) -> Tensor:
+    """(B, P): the last layer at the first end mark of the first chunk. Weights of captions do not count.
+
+    transformers' own `text_embeds` looks for the highest id: the same but where a caption has tokens of an
+    embedding behind the vocabulary.
+    """
+    first = hidden.reshape(*ids.shape, -1)[:, 0]  # (B, 77, D)
+    place = (ids[:, 0] == END).int().argmax(dim=1)  # 0 where there is none, as in the reference
+    return text_encoder.text_projection(first[torch.arange(len(first), device=first.device), place])
+
+
+def _joined(embeds: Tensor, tokens: Tokens) -> Tensor:
+    """(B·n, 77, D) as (B, 77, D) or (B, 75·n + 2, D), each row times its token's weight."""
+    batch, count, width = tokens.ids.shape
     embeds = embeds.reshape(batch, count, width, -1)
     if tokens.weights is not None:
         weights = tokens.weights.to(embeds.dtype)
@@ -122,15 +150,14 @@ def _chunks(
     chunk has one.
     """
     begin, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
-    size = min(length, CHUNK)
+    size, fill = min(length, CHUNK), length - len(ids)
+    inner, inner_weights = [*ids, end, *[pad] * fill], [*weights, *[1.0] * (fill + 1)]
     id_rows, weight_rows = [], []
     for start in range(0, max(length, 1), CHUNK):
-        inner = ids[start : start + size]
-        fill = size - len(inner)
-        id_rows.append([begin, *inner, end, *[pad] * fill])
-        if (
-            length > CHUNK and id_rows[-1][1] == pad
-        ):  # as the reference: so, too, where a caption begins with "!"
-            id_rows[-1][1] = end
-        weight_rows.append([1.0, *weights[start : start + size], *[1.0] * fill, 1.0])
+        row = [begin, *inner[start : start + size], inner[length]]
+        if length > CHUNK and pad != end:  # as the reference: so, too, where a token is the pad's
+            row[-1] = row[-1] if row[-2] in (end, pad) else end
+            row[1] = end if row[1] == pad else row[1]
+        id_rows.append(row)
+        weight_rows.append([1.0, *inner_weights[start : start + size], 1.0])
     return id_rows, weight_rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,12 @@ def _check_sizes(config: Config, path: Path) -> None:
         if too_many or (isinstance(value, int) and abs(value) > most):
             reason = f"{key} = {str(value)[:60]}"
             raise UserError("core.folder_damaged", SETTING, path=str(path), reason=reason)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The .safetensors of a part; half-size ones where there are no others."""
+    files = sorted(folder.glob("*.safetensors"))
+    return [path for path in files if not re.search(r"\.fp16\b|non_ema", path.name)] or files
 
 
 def folder_part(

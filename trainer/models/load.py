@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +22,38 @@ from trainer.families.table import named_by
 from trainer.families.verdict import verdict
 from trainer.messages import Message
 from trainer.models.base import BaseModel
-from trainer.models.folder import SETTING, Config, folder_part, folder_readers, model_folder, read_json
+from trainer.models.float8 import fill, squeeze
+from trainer.models.folder import (
+    SETTING,
+    Config,
+    folder_part,
+    folder_readers,
+    model_folder,
+    read_json,
+    weight_files,
+)
 from trainer.models.parts import CPU, Readers
 from trainer.models.schedule import Ddpm, Prediction
 from trainer.models.sd import StableDiffusion
-from trainer.models.single_file import CONFIGS, Weights, read_text_encoders, read_unet, read_vae
+from trainer.models.sdxl import StableDiffusionXL
+from trainer.models.single_file import (
+    CONFIGS,
+    Weights,
+    read_text_encoders,
+    read_unet,
+    read_vae,
+    unet_config,
+    unet_names,
+)
 from trainer.models.tensor_file import TensorFile, open_tensor_file
+from trainer.settings import FamilyKey
+
+MODELS: Mapping[FamilyKey, type[StableDiffusion]] = {
+    "sd1": StableDiffusion,
+    "sd2": StableDiffusion,
+    "sdxl": StableDiffusionXL,
+}
+"""How the models of each family are asked."""
 
 
 def open_model(
@@ -37,13 +63,15 @@ def open_model(
     loss: schema.Loss | None = None,
     *,
     dtype: torch.dtype = torch.float32,
+    float8: bool = False,
     device: torch.device = CPU,
 ) -> StableDiffusion:
     """The base model of the settings: a one-file checkpoint, a diffusers folder or a hub id.
 
-    Nothing is read yet. `dtype` is the number format of its parts, `device` where they go. Nothing is fetched
-    from the network for a path, nor for a hub id that was fetched before. Raises UserError for what a person
-    can mend: no such file, another family than the settings say.
+    Nothing is read yet. `dtype` is the number format of its parts, `float8` whether the denoiser's weights
+    lie in 8 bits instead, `device` where they go. Nothing is fetched from the network for a path, nor for a
+    hub id that was fetched before. Raises UserError for what a person can mend: no such file, another family
+    than the settings say.
     """
     source, setting = source_of(model)
     family = named_by(model)
@@ -53,15 +81,19 @@ def open_model(
         file = open_tensor_file(path, setting)
         facts = facts_of(file.shapes, file.metadata)
         readers = _file_readers(file, path.name, family, dtype, vae_dtype)
+        if float8:
+            readers = replace(readers, denoiser=lambda: _small_of_file(file, path.name, family, dtype))
     else:
         path = model_folder(source)
         facts = _folder_facts(path)
         readers = folder_readers(path, family, dtype, vae_dtype)
+        if float8:
+            readers = replace(readers, denoiser=lambda: _small_of_folder(path / "unet", dtype))
     _refuse(facts, model, path.name, setting)
     if model.vae:
         readers = replace(readers, vae=lambda: load_vae(model.vae, family, vae_dtype))
     prediction: Prediction = "v_prediction" if model.v_parameterization else "epsilon"
-    return StableDiffusion(
+    return MODELS[family.key](
         readers,
         family=family,
         schedule=Ddpm(prediction, noise, loss),
@@ -83,7 +115,10 @@ def load_model(source: str, *, dtype: torch.dtype = torch.float32, **model: Any)
 
 def load_tokenizer(encoder: TextEncoder) -> CLIPTokenizer:
     """CLIP's tokenizer (ships with us), filling up as this text encoder knows it."""
-    return CLIPTokenizer.from_pretrained(CONFIGS / "clip_tokenizer", pad_token=encoder.pad)
+    tokenizer = CLIPTokenizer.from_pretrained(CONFIGS / "clip_tokenizer", pad_token=encoder.pad)
+    if encoder.pad_id is not None:
+        tokenizer.pad_token_id = encoder.pad_id
+    return tokenizer
 
 
 def load_vae(source: str, family: Family, dtype: torch.dtype) -> AutoencoderKL:
@@ -133,6 +168,33 @@ def _file_readers(
     return Readers(text_encoders, vae, denoiser)
 
 
+def _small_of_file(file: TensorFile, name: str, family: Family, dtype: torch.dtype) -> UNet2DConditionModel:
+    """The denoiser with its weights in 8 bits, read one by one."""
+    with _fitting(name):
+        unet = squeeze(_on_meta(UNet2DConditionModel, unet_config(file, family)))
+        names = unet_names(file.shapes, family)
+        return _whole(unet, fill(unet, names, lambda path: file.read(names[path], dtype)), name)
+
+
+def _small_of_folder(folder: Path, dtype: torch.dtype) -> Any:
+    """The same of a diffusers folder."""
+    files = weight_files(folder)
+    if not files:  # older folders hold pickles
+        return squeeze(folder_part(UNet2DConditionModel, folder, None, dtype))
+    opened = [open_tensor_file(path, SETTING) for path in files]
+    owner = {name: file for file in opened for name in file.shapes}
+    with _fitting(folder.name):
+        unet = squeeze(_on_meta(UNet2DConditionModel, read_json(folder / "config.json")))
+        return _whole(unet, fill(unet, owner, lambda name: owner[name].read(name, dtype)), folder.name)
+
+
+def _whole(module: Any, missing: Sequence[str], name: str) -> Any:
+    """Raises UserError where weights are missing."""
+    if missing:
+        raise UserError("core.checkpoint_misfit", SETTING, name=name, reason=", ".join(missing[:5]))
+    return module
+
+
 def _folder_facts(folder: Path) -> ModelFacts:
     try:
         return read_model(folder)
@@ -158,9 +220,7 @@ def _fill(module: Any, weights: Weights, name: str) -> Any:
         missing, _ = module.load_state_dict(weights, strict=False, assign=True)
     except RuntimeError as error:
         raise UserError("core.checkpoint_misfit", SETTING, name=name, reason=str(error)[:300]) from error
-    if missing:
-        raise UserError("core.checkpoint_misfit", SETTING, name=name, reason=", ".join(missing[:5]))
-    return module
+    return _whole(module, missing, name)
 
 
 def _build_vae(config: Config, weights: Weights) -> AutoencoderKL:
@@ -193,12 +253,15 @@ def _prediction_notices(path: Path, *, v_parameterization: bool) -> tuple[Messag
     return (Message("core.prediction_differs", {"name": path.name, "told": told}),)
 
 
-def enable_gradient_checkpointing(model: BaseModel) -> None:
-    """Recompute activations in the backward pass instead of keeping them: less memory, a fifth slower."""
+def enable_gradient_checkpointing(model: BaseModel, *, text_encoders: bool = True) -> None:
+    """Recompute activations in the backward pass instead of keeping them: less memory, a fifth slower.
+
+    `text_encoders` False: none of them learns.
+    """
     denoiser: Any = model.denoiser
     denoiser.enable_gradient_checkpointing()
     denoiser.train()
-    for text_encoder in model.text_encoders:
+    for text_encoder in model.text_encoders if text_encoders else ():
         encoder: Any = text_encoder
         newer = getattr(encoder, "activation_checkpointing_enable", None)  # the other name goes
         (newer or encoder.gradient_checkpointing_enable)({"use_reentrant": False})

@@ -16,6 +16,7 @@ import torch
 
 from trainer.models.allocator import returning_freed_memory
 from trainer.models.lean.build import make_lean
+from trainer.models.tensor_file import raw_bytes
 
 CPU = torch.device("cpu")
 
@@ -76,6 +77,16 @@ class Parts:
         gc.collect()  # modules refer to each other in circles
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def weights_hash(*modules: Any) -> str:
+    """Hash of weights as they lie in memory, number format included."""
+    digest = hashlib.blake2b(digest_size=16)
+    for module in modules:
+        for name, tensor in sorted(module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(raw_bytes(tensor))
+    return digest.hexdigest()
 
 
 def fingerprint(module: Any) -> str:

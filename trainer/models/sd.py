@@ -16,8 +16,8 @@ from trainer.errors import UserError
 from trainer.families.family import Family
 from trainer.messages import Message
 from trainer.models.base import Conditioning, Framing, Size
-from trainer.models.clip import encode_text, tokenize
-from trainer.models.parts import Parts, fingerprint
+from trainer.models.clip import Tokens, encode_text, tokenize
+from trainer.models.parts import Parts, fingerprint, weights_hash
 from trainer.models.schedule import Ddpm
 
 
@@ -48,21 +48,39 @@ class StableDiffusion(Parts):
         """See BaseModel."""
         return f"{self.family.latents.key} {fingerprint(self.vae)}"
 
+    def text_space(self) -> str:
+        """See BaseModel."""
+        reading = self.captions
+        read = reading.max_token_length, reading.weighted_captions, reading.clip_skip
+        return f"{self.family.key} {weights_hash(*self.text_encoders)} {read}"
+
+    def text_bytes(self, dtype: torch.dtype) -> int:
+        """See BaseModel."""
+        length = self.captions.max_token_length
+        return (length + 2) * self.family.context * dtype.itemsize
+
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
         """See BaseModel: (B, 77, D), or (B, 75·n + 2, D) for n chunks.
 
         float32, so that in training with half the digits the sum of all cross attentions' gradients keeps
         its digits on the way into the text encoder.
         """
-        reading, [encoder] = self.captions, self.text_encoders
-        tokens = tokenize(
-            self.tokenizers[0],
-            captions,
-            reading.max_token_length,
-            weighted=reading.weighted_captions,
-            pad=not reading.no_token_padding,
-        )
-        return Conditioning(encode_text(encoder, tokens.to(encoder.device), reading.clip_skip).float())
+        [encoder], [tokens] = self.text_encoders, self.tokens(captions)
+        return Conditioning(encode_text(encoder, tokens.to(encoder.device), self.captions.clip_skip).float())
+
+    def tokens(self, captions: Sequence[str]) -> list[Tokens]:
+        """Captions as each text encoder reads them: ids (B, n, 77)."""
+        reading = self.captions
+        return [
+            tokenize(
+                tokenizer,
+                captions,
+                reading.max_token_length,
+                weighted=reading.weighted_captions,
+                pad=not reading.no_token_padding,
+            )
+            for tokenizer in self.tokenizers
+        ]
 
     @torch.no_grad()
     def encode_latents(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from trainer.families.family import Family
 from trainer.families.table import SD1, SDXL
-from trainer.families.unet import UNET
+from trainer.families.unet import UNET, transformer_depths
 from trainer.models.tensor_file import TensorFile
 
 Weights = dict[str, Tensor]
@@ -43,6 +43,16 @@ def read_unet(file: TensorFile, family: Family, dtype: torch.dtype) -> tuple[dic
 
     config = unet_config(file, family)
     return config, convert_ldm_unet_checkpoint(_read(file, UNET, dtype, keep_prefix=True), config)
+
+
+def unet_names(names: Iterable[str], family: Family) -> dict[str, str]:
+    """diffusers' name -> the checkpoint's, of the UNet's tensors: each is converted as its own mark."""
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    marked = {name: torch.empty(0) for name in names if name.startswith(UNET)}
+    owner = {id(mark): name for name, mark in marked.items()}
+    converted = convert_ldm_unet_checkpoint(dict(marked), shipped_config(family, "unet"))
+    return {path: owner[id(mark)] for path, mark in converted.items() if id(mark) in owner}
 
 
 def read_vae(file: TensorFile, family: Family, dtype: torch.dtype) -> tuple[dict[str, Any], Weights]:
@@ -78,7 +88,12 @@ def read_text_encoders(
 def _read(file: TensorFile, prefix: str, dtype: torch.dtype, *, keep_prefix: bool = False) -> Weights:
     """All tensors whose name begins with `prefix`."""
     start = 0 if keep_prefix else len(prefix)
-    return {name[start:]: file.read(name, dtype) for name in file.shapes if name.startswith(prefix)}
+    return {name[start:]: tensor for name, tensor in _tensors(file, prefix, dtype)}
+
+
+def _tensors(file: TensorFile, prefix: str, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """The same one by one, under their whole names."""
+    return ((name, file.read(name, dtype)) for name in file.shapes if name.startswith(prefix))
 
 
 def _unet_sizes(shapes: Mapping[str, tuple[int, ...]], family: Family) -> dict[str, Any]:
@@ -95,8 +110,15 @@ def _unet_sizes(shapes: Mapping[str, tuple[int, ...]], family: Family) -> dict[s
     if family is not SD1:
         sizes["attention_head_dim"] = [width // HEAD_SIZE or 1 for width in channels]
     if family is SDXL:
+        sizes["transformer_layers_per_block"] = _depths(shapes, len(channels))
         sizes["projection_class_embeddings_input_dim"] = shapes[f"{UNET}label_emb.0.0.weight"][1]
     return sizes
+
+
+def _depths(shapes: Mapping[str, tuple[int, ...]], levels: int) -> list[int]:
+    """Transformer layers of each level; 1 stands for none, too (such a level has no attention to ask)."""
+    depths = transformer_depths({name.removeprefix(UNET): shape for name, shape in shapes.items()})
+    return [1] * (levels - len(depths)) + list(depths)
 
 
 def _read_clip(
@@ -130,7 +152,8 @@ def _read_open_clip(
     SD2 was trained on the output of the last layer but one, so its last layer is never used.
     """
     weights: Weights = {}
-    for name, tensor in _read(file, prefix, dtype).items():
+    for whole, tensor in _tensors(file, prefix, dtype):  # what is cut in three is let go at once
+        name = whole.removeprefix(prefix)
         layer = re.match(r"transformer\.resblocks\.(\d+)\.", name)
         if (layer and int(layer[1]) >= config["num_hidden_layers"]) or name == "logit_scale":
             continue

@@ -72,16 +72,17 @@ class Network:
         self,
         *,
         unet_lr: float,
-        text_encoder_lr: float,
+        text_encoder_lr: float | Sequence[float],
         unet_plus: float = 0.0,
         text_encoder_plus: float = 0.0,
     ) -> list[dict[str, Any]]:
-        """Parameter groups (`params`, `lr`, `name`): text encoder, then UNet, or one per UNet block.
+        """Parameter groups (`params`, `lr`, `name`): text encoders, then UNet, or one per UNet block.
 
+        Both text encoders are one group where they have one rate, as in the reference.
         `…_plus` is the LoRA+ ratio: lora_up learns that many times faster (arXiv 2402.12354). Groups
         of rate 0 are left out.
         """
-        groups = _group("text_encoder", self._of("text_encoder"), text_encoder_lr, text_encoder_plus)
+        groups = self._text_groups(text_encoder_lr, text_encoder_plus)
         unet = self._of("unet")
         if self._block_rates is None:
             return groups + _group("unet", unet, unet_lr, unet_plus)
@@ -90,6 +91,16 @@ class Network:
             name = "unet" if block is None else f"unet {self._block_names[block]}"
             groups += _group(name, [one for one in unet if one.target.block == block], rate, unet_plus)
         return groups
+
+    def _text_groups(self, rate: float | Sequence[float], plus: float) -> list[dict[str, Any]]:
+        adapters = self._of("text_encoder")
+        rates = list(dict.fromkeys([rate] if isinstance(rate, (int, float)) else rate))
+        if len(rates) < 2:
+            return _group("text_encoder", adapters, rates[0], plus)
+        first, second = ([one for one in adapters if one.target.encoder == encoder] for encoder in (0, 1))
+        return _group("text_encoder", first, rates[0], plus) + _group(
+            "text_encoder_2", second, rates[1], plus
+        )
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights as a LoRA file holds them, float32, on the CPU, with each module's alpha."""
@@ -200,7 +211,7 @@ def build_network(
     network: schema.Network,
     *,
     train_unet: bool = True,
-    train_text_encoder: bool = True,
+    train_text_encoder: bool | Sequence[bool] = True,
     dtype: torch.dtype = torch.float32,
 ) -> Network:
     """Put LoRA layers into the model. Draws from torch's global generator, in the reference's order.
@@ -234,10 +245,7 @@ def _adapters(
     model: BaseModel, targets: Sequence[LoraTarget], network: schema.Network, mode: Mode
 ) -> list[Adapter]:
     """The adapters in the model, in the order of `targets`: PEFT's layers for plain LoRA, else our own."""
-    homes: dict[tuple[Part, int], nn.Module] = {
-        ("text_encoder", i): encoder for i, encoder in enumerate(model.text_encoders)
-    }
-    homes["unet", 0] = model.denoiser
+    homes = _homes(model, targets)
     if algorithm_of(network) != "lora" or is_lycoris(network):
         return [
             make_adapter(
@@ -253,6 +261,14 @@ def _adapters(
         else:
             make_lean(pair.layer)
     return list(pairs)
+
+
+def _homes(model: BaseModel, targets: Sequence[LoraTarget]) -> dict[tuple[Part, int], nn.Module]:
+    """The parts that get a LoRA; the others need not be in memory."""
+    places: list[tuple[Part, int]] = sorted({(target.part, target.encoder) for target in targets})
+    return {
+        place: model.denoiser if place[0] == "unet" else model.text_encoders[place[1]] for place in places
+    }
 
 
 def _inject(

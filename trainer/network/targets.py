@@ -34,17 +34,20 @@ def plan_targets(
     network: schema.Network,
     *,
     train_unet: bool = True,
-    train_text_encoder: bool = True,
+    train_text_encoder: bool | Sequence[bool] = True,
     weights: Mapping[str, Tensor] | None = None,
 ) -> list[LoraTarget]:
-    """Modules that get a LoRA, text encoder first, in the reference's order.
+    """Modules that get a LoRA, text encoders first, in the reference's order.
 
+    `train_text_encoder` may say it of each encoder; what it says beyond their number does not count.
     `weights` (tensors of a LoRA file) take the place of the sizes in the settings: "DIM from weights".
     """
     targets: list[LoraTarget] = []
     everything = weights is not None
-    if train_text_encoder:
-        for encoder in range(len(model.text_encoders)):
+    count = len(model.family.text_encoders)
+    trained = [train_text_encoder] * count if isinstance(train_text_encoder, bool) else train_text_encoder
+    for encoder in range(count):
+        if trained[encoder]:
             targets += _text_targets(model, encoder, network, everything=everything)
     if train_unet:
         targets += _unet_targets(model, network, everything=everything)

@@ -28,6 +28,7 @@ from trainer.lora.types import (
     is_lycoris,
     options_of,
 )
+from trainer.plan.rates import trains_text_encoder, trains_unet
 from trainer.settings import FamilyKey, Network, Optimizer, Settings
 
 GB = 1_000_000_000
@@ -48,21 +49,6 @@ OPTIMIZER_BYTES = {
 }  # fmt: skip
 """Bytes an optimizer keeps per weight; 8 for those not named, 16 where it finds its own rate."""
 SELF_TUNING = ("Prodigy", "DAdapt")
-
-
-def rate(value: float | None, fallback: float) -> float:
-    """A part's learning rate: its own, or "Learning rate" where that is blank."""
-    return fallback if value is None else value
-
-
-def trains_unet(optimizer: Optimizer) -> bool:
-    """Whether the UNet is trained: its rate is not 0."""
-    return rate(optimizer.unet_lr, optimizer.learning_rate) > 0
-
-
-def trains_text_encoder(optimizer: Optimizer) -> bool:
-    """Whether the text encoder is trained: its rate is not 0."""
-    return rate(optimizer.text_encoder_lr, optimizer.learning_rate) > 0
 
 
 def mean_rank(network: Network, blocks: Blocks) -> float:

@@ -46,6 +46,7 @@ def changes(about: StateAbout, settings: Settings, images: Sequence[TrainImage])
 def _settings(about: StateAbout, settings: Settings) -> Iterator[Change]:
     for key, value in settings.flat().items():
         old = about.settings.get(key, value)
+        old = tuple(old) if isinstance(old, list) else old  # JSON knows no pairs
         if old != value:
             values = {"label": SETTINGS[key].spec.label, "old": shown(old), "new": shown(value)}
             yield {"code": "changed.setting", "values": values}

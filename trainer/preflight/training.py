@@ -10,7 +10,7 @@ from trainer.data.datasets import Dataset, Subset
 from trainer.errors import UserError
 from trainer.families.detect import read_model
 from trainer.families.facts import ModelUnreadableError
-from trainer.families.family import Blocks
+from trainer.families.family import Blocks, Family
 from trainer.families.known import known_facts
 from trainer.families.table import FAMILIES, named_by
 from trainer.files.safetensors_header import HeaderError
@@ -21,8 +21,8 @@ from trainer.lora.types import ALGORITHMS, algorithm_of
 from trainer.plan.key_values import rewritten
 from trainer.plan.lr_schedule import SETTING as SCHEDULE_ARGS
 from trainer.plan.lr_schedule import schedule
-from trainer.plan.memory import trains_text_encoder, trains_unet
 from trainer.plan.optimizer_args import ONE_RATE_ONLY, extra_arguments, uses_relative_step
+from trainer.plan.rates import text_rates, trains_text_encoder, trains_unet, unet_rate, written_rates
 from trainer.plan.run import DatasetPlan, Plan
 from trainer.preflight import lora_type
 from trainer.preflight.dataset_file import of_file
@@ -48,8 +48,10 @@ ONE_RATE = {"unet_lr": 1.0, "text_encoder_lr": 1.0}
 
 def check(settings: Settings, datasets: Sequence[Dataset]) -> Iterator[Problem]:
     """Problems that do not need the plan."""
-    blocks = named_by(settings.model).blocks
+    family = named_by(settings.model)
+    blocks = family.blocks
     yield from _check_rates(settings.optimizer)
+    yield from _check_text_rates(settings.optimizer, family)
     yield from _check_parts_of_one_rate(settings.optimizer, settings.network, blocks)
     yield from _check_schedule(settings.optimizer)
     yield from _check_schedule_args(settings.optimizer)
@@ -63,7 +65,7 @@ def check(settings: Settings, datasets: Sequence[Dataset]) -> Iterator[Problem]:
     yield from _check_precision(settings.machine)
     subsets = [subset for dataset in datasets for subset in dataset.subsets]
     yield from _check_dropped(subsets)
-    yield from _check_cached_texts(settings, subsets)
+    yield from _check_cached_texts(settings)
 
 
 def _check_rates(optimizer: Optimizer) -> Iterator[Problem]:
@@ -71,38 +73,44 @@ def _check_rates(optimizer: Optimizer) -> Iterator[Problem]:
         fix = {"learning_rate": 1e-4, "unet_lr": 1e-4}
         yield block("unet_lr", "preflight.rates_zero", fix)
         return
-    keys = ("learning_rate", "unet_lr", "text_encoder_lr")
-    rates = {key: value for key in keys if (value := getattr(optimizer, key))}
+    own = optimizer.unet_lr, optimizer.text_encoder_lr
     used = {
-        key: rate for key, rate in rates.items() if key != "learning_rate" or None in _own_rates(optimizer)
+        key: rates
+        for key, rates in written_rates(optimizer).items()
+        if rates and (key != "learning_rate" or None in own)
     }
     if optimizer.optimizer in ONE_RATE_ONLY:
-        if len({rate for key, rate in _part_rates(optimizer).items() if rate}) > 1:
+        if len({unet_rate(optimizer), *text_rates(optimizer)} - {0}) > 1:
             yield block("unet_lr", "core.one_rate_only", ONE_RATE, optimizer=optimizer.optimizer)
-        elif low := {key: 1.0 for key, rate in used.items() if rate < 0.1}:
+        elif low := {key: 1.0 for key, rates in used.items() if min(rates) < 0.1}:
             yield hint(next(iter(low)), "preflight.rate_low", low, name=optimizer.optimizer)
     elif not uses_relative_step_safely(optimizer):
-        for key, rate in used.items():
-            if rate > HIGHEST_USUAL_RATE and not optimizer.optimizer.startswith("SGD"):
+        for key, rates in used.items():
+            if max(rates) > HIGHEST_USUAL_RATE and not optimizer.optimizer.startswith("SGD"):
                 default = SETTINGS[key].default
-                values = {"label": SETTINGS[key].spec.label, "rate": f"{rate:g}", "usual": f"{default:g}"}
-                yield hint(key, "preflight.rate_high", {key: default}, **values)
+                values = {"label": SETTINGS[key].spec.label, "rate": f"{max(rates):g}"}
+                yield hint(key, "preflight.rate_high", {key: default}, usual=f"{default:g}", **values)
 
 
-def _part_rates(optimizer: Optimizer) -> dict[str, float]:
-    """Rates of the two parts; a blank one is "Learning rate"."""
-    return {
-        key: optimizer.learning_rate if rate is None else rate
-        for key, rate in zip(("unet_lr", "text_encoder_lr"), _own_rates(optimizer), strict=True)
-    }
+def _check_text_rates(optimizer: Optimizer, family: Family) -> Iterator[Problem]:
+    """Two rates where there is one text encoder."""
+    own = optimizer.text_encoder_lr
+    if isinstance(own, tuple) and len(family.text_encoders) < len(own):
+        values = {"family": family.title, "first": f"{own[0]:g}"}
+        yield hint("text_encoder_lr", "preflight.two_text_rates", {"text_encoder_lr": own[0]}, **values)
 
 
 def _check_parts_of_one_rate(optimizer: Optimizer, network: Network, blocks: Blocks) -> Iterator[Problem]:
     """Where one rate is all there may be, LoRA+ and "LR weights" must not make several."""
     if optimizer.optimizer not in ONE_RATE_ONLY:
         return
+    trained = {
+        "": True,
+        "unet_lr": trains_unet(optimizer),
+        "text_encoder_lr": trains_text_encoder(optimizer),
+    }
     for key, part in lora_type.LORA_PLUS.items():
-        if getattr(optimizer, key) not in {0, 1} and (not part or _part_rates(optimizer)[part]):
+        if getattr(optimizer, key) not in {0, 1} and trained[part]:
             values = {"label": SETTINGS[key].spec.label, "optimizer": optimizer.optimizer}
             yield block(key, "preflight.one_rate_parts", {key: 0}, **values)
     if network.LoRA_type not in BLOCKWISE:
@@ -114,10 +122,6 @@ def _check_parts_of_one_rate(optimizer: Optimizer, network: Network, blocks: Blo
     if rates and len({rates[place] for place in blocks.learning if rates[place]}) > 1:
         values = {"label": SETTINGS[RATE_FIELDS[0]].spec.label, "optimizer": optimizer.optimizer}
         yield block(RATE_FIELDS[0], "preflight.one_rate_parts", dict.fromkeys(RATE_FIELDS, ""), **values)
-
-
-def _own_rates(optimizer: Optimizer) -> tuple[float | None, float | None]:
-    return optimizer.unet_lr, optimizer.text_encoder_lr
 
 
 def uses_relative_step_safely(optimizer: Optimizer) -> bool:
@@ -303,14 +307,12 @@ def _check_dropped(subsets: Sequence[Subset]) -> Iterator[Problem]:
                 break
 
 
-def _check_cached_texts(settings: Settings, subsets: Sequence[Subset]) -> Iterator[Problem]:
+def _check_cached_texts(settings: Settings) -> Iterator[Problem]:
     key = "sdxl_cache_text_encoder_outputs"
     if not (settings.model.sdxl and settings.captions.sdxl_cache_text_encoder_outputs):
         return
     if trains_text_encoder(settings.optimizer):
         yield block(key, "preflight.cached_text_trained", {key: False})
-    elif any(subset.captions.varies for subset in subsets):
-        yield block(key, "preflight.cached_text_varied", {key: False})
 
 
 def check_plan(settings: Settings, datasets: Sequence[Dataset], plan: Plan) -> Iterator[Problem]:

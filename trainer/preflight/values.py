@@ -21,10 +21,9 @@ CODES = {
 
 REASONS = {
     "mixed_precision": "preflight.no_fp8_training",
-    "fp8_base": "preflight.no_fp8_base",
     "train_inpainting": "preflight.no_inpainting",
 }
-"""Settings that are refused for a reason of their own."""
+"""Settings marked as not built yet, and why."""
 
 
 def typed(values: Mapping[str, Any], schema: Schema[Values] = TRAINING) -> tuple[Values, list[Problem]]:
@@ -104,14 +103,10 @@ def _short(value: Any) -> str:
 def check_unbuilt(settings: Form, schema: Schema[Any] = TRAINING) -> Iterator[Problem]:
     """Settings that are set to something and have no effect yet: never ignored silently."""
     values = settings.flat()
-    for key, setting in schema.items():
-        unbuilt, value = setting.spec.unbuilt, settings.get(key)
-        if not unbuilt or not schema.matters(key, values):
+    for key, code in REASONS.items():
+        if key not in schema or not schema.matters(key, values):
             continue
-        if key in REASONS and (value in unbuilt if isinstance(unbuilt, tuple) else value != setting.default):
-            yield block(key, REASONS[key], {key: setting.default if unbuilt is True else "bf16"})
-        elif unbuilt is True and value != setting.default:
-            yield block(key, "preflight.unbuilt", {key: setting.default}, label=setting.spec.label)
-        elif isinstance(unbuilt, tuple) and value in unbuilt:
-            fix = {key: setting.default}
-            yield block(key, "preflight.unbuilt_choice", fix, label=setting.spec.label, value=str(value))
+        setting, value = schema[key], settings.get(key)
+        unbuilt = setting.spec.unbuilt
+        if value in unbuilt if isinstance(unbuilt, tuple) else value != setting.default:
+            yield block(key, code, {key: setting.default if unbuilt is True else "bf16"})

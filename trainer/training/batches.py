@@ -115,15 +115,10 @@ class TrainingData(torch_data.Dataset[Batch]):
             return Unreadable(error.message.code, error.setting, dict(error.message.values))
 
     def _batch(self, epoch: int, number: int) -> Batch:
-        order = self.order(epoch)
-        indices = order[number]
-        step = (epoch - 1) * -(-len(order) // self.accumulate) + number // self.accumulate
+        indices = self.order(epoch)[number]
         rng = random.Random(f"{self.seed}/{epoch}/{number}")
+        texts = self._captions(epoch, number, rng)
         subsets = [subset_of(self.datasets, self.images[index]) for index in indices]
-        texts = tuple(
-            self._caption(index, subset, rng, epoch, step)
-            for index, subset in zip(indices, subsets, strict=True)
-        )
         flipped = tuple(subset.flip_aug and rng.random() < 0.5 for subset in subsets)
         changes = [self._drawn(index, subset, rng) for index, subset in zip(indices, subsets, strict=True)]
         views = list(zip(indices, changes, flipped, strict=True))
@@ -135,20 +130,27 @@ class TrainingData(torch_data.Dataset[Batch]):
         framing = self._framing(indices, flipped)
         return Batch(texts, weights, indices, flipped, framing, pixels, masks)
 
+    def captions(self, epoch: int, number: int) -> tuple[str, ...]:
+        """The captions of a batch as they will be learned."""
+        return self._captions(epoch, number, random.Random(f"{self.seed}/{epoch}/{number}"))
+
+    def _captions(self, epoch: int, number: int, rng: random.Random) -> tuple[str, ...]:
+        """What is drawn for captions is drawn first."""
+        order = self.order(epoch)
+        step = (epoch - 1) * -(-len(order) // self.accumulate) + number // self.accumulate
+        images = ((index, subset_of(self.datasets, self.images[index])) for index in order[number])
+        return tuple(self._caption(index, subset, rng, epoch, step) for index, subset in images)
+
     def _framing(self, indices: Sequence[int], flipped: Sequence[bool]) -> Framing:
         """Sizes and crops of pictures of one bucket."""
         images, target = [self.images[index] for index in indices], self.fits[indices[0]].bucket
+        sizes = [(image.width, image.height) for image in images]
+        by_bars = self.datasets[images[0].subset[0]].rule.enable or not self.with_pixels
         corners = [
-            self._corner(index, image, flip)
-            for index, image, flip in zip(indices, images, flipped, strict=True)
+            told_corner(self.fits[index], size, flip=flip, by_bars=by_bars)
+            for index, size, flip in zip(indices, sizes, flipped, strict=True)
         ]
-        return Framing([(image.width, image.height) for image in images], corners, target)
-
-    def _corner(self, index: int, image: TrainImage, flip: bool) -> Size:
-        fit = self.fits[index]
-        if self.datasets[image.subset[0]].rule.enable or not self.with_pixels:
-            return fit.bars(image.width, image.height, flip=flip)
-        return (fit.bucket[0] if flip else 0), 0  # as the reference, which leaves the crop at 0 there
+        return Framing(sizes, corners, target)
 
     def _caption(self, index: int, subset: Subset, rng: random.Random, epoch: int, step: int) -> str:
         return subset.captions.process(
@@ -200,6 +202,13 @@ class TrainingData(torch_data.Dataset[Batch]):
             batches = iter(loader)
             for group in part:
                 yield group, [_readable(next(batches)) for _ in group.batches[share]]
+
+
+def told_corner(fit: Fit, size: Size, *, flip: bool, by_bars: bool) -> Size:
+    """Left and top of the crop as a model is told them; `by_bars` False: no buckets, and nothing cached."""
+    if by_bars:
+        return fit.bars(*size, flip=flip)
+    return (fit.bucket[0] if flip else 0), 0  # as the reference, which leaves the crop at 0 there
 
 
 def _readable(found: Batch | Unreadable) -> Batch:

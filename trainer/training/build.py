@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,11 @@ from trainer.models.base import BaseModel
 from trainer.models.load import enable_gradient_checkpointing, open_model
 from trainer.network.network import Network, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
+from trainer.plan.rates import text_rates, trains_text_encoder, trains_unet, unet_rate
 from trainer.plan.run import Plan, build_plan
 from trainer.plan.sample_prompts import prompts
 from trainer.plan.state_facts import changes, facts_of
-from trainer.settings import Machine, Settings
+from trainer.settings import Machine, Settings, matters
 from trainer.training import latent_cache
 from trainer.training.batches import Batch, TrainingData
 from trainer.training.compiling import compile_denoiser
@@ -43,14 +45,15 @@ from trainer.training.grad_scaling import SkippedSteps
 from trainer.training.keeper import StateKeeper
 from trainer.training.metadata import RunFacts, build_metadata
 from trainer.training.optimizer import build_optimizer, describe, finished_weights
-from trainer.training.position import Position, position_at
+from trainer.training.position import Position, groups_from, position_at
 from trainer.training.precision import Precision, pick_device, pick_precision
 from trainer.training.rng import seed_everything
 from trainer.training.sampling import SampleMaker
 from trainer.training.saving import DTYPES, Saver
-from trainer.training.text_cache import CaptionEncoder
+from trainer.training.text_cache import CaptionEncoder, TextStore
 
 Emit = Callable[[Event], None]
+TEXTS_ON_DISK = "sdxl_cache_text_encoder_outputs"
 
 
 @dataclass(frozen=True)
@@ -114,28 +117,31 @@ def build_parts(
     if precision.notice:
         notify(emit, precision.notice)
 
-    output = Path(settings.folders.output_dir), settings.folders.output_name
-    latents = default_workspace() / "latents", ""
-    for folder, start in ((job.path, ""), output, latents) if exchange.is_main else ():
-        sweep(folder, start)
+    if exchange.is_main:
+        _sweep(settings, job)
     emit(Phase("read_images"))
     pictures = read_images(settings)
-    facts = known_facts(settings.model)
     first = begun.first_step if begun else state.step if state else 0
-    plan = build_plan(settings, *pictures, facts, name=begun.name if begun else "", first_step=first)
+    name = begun.name if begun else ""
+    plan = build_plan(settings, *pictures, known_facts(settings.model), name=name, first_step=first)
     data = build_data(settings, pictures, seed, plan.total_steps)
     if begun and state and (changed := changes(state, settings, data.images)):
         emit(Notice("training.continued_changed", {"changes": changed}, "warning"))
     emit(Phase("load_model"))
     model = load_base_model(settings, precision, emit)
+    # Text encoders first, the VAE second, the denoiser last: what is done with is let go before the next.
+    captions = caption_encoder(
+        settings, model, device, learning=trains_text_encoder(settings.optimizer), keep_on_disk=True
+    )
+    cache_texts(settings, captions, data, plan, state.step if state else 0, exchange, precision, job, emit)
+    cached = _cache_latents(settings, model, data, plan, device, job, emit)
     network = _build_network(settings, model, emit)
+    captions.learning = bool(network.parameters("text_encoder"))
     if settings.machine.gradient_checkpointing:
-        enable_gradient_checkpointing(model)
+        enable_gradient_checkpointing(model, text_encoders=captions.learning)
     _compile(settings.machine, model, emit)
     optimizer = _build_optimizer(settings, network, device, emit)
-    cached = _cache_latents(settings, model, data, device, job, emit) if caches_latents(settings) else None
-    _place(model, device, keep_vae=cached is None)
-    captions = caption_encoder(settings, model, device, learning=bool(network.parameters("text_encoder")))
+    _place(model, device, keep_vae=cached is None, keep_texts=not captions.complete)
     called = describe(optimizer, settings.optimizer)
     run_facts = RunFacts(
         settings, plan, data.images, model, seed, network.targets, called, datasets=data.datasets
@@ -169,6 +175,14 @@ def build_parts(
         exchange=exchange,
         sampler=_build_sampler(settings, plan, model, captions, network, optimizer, accelerator, job, emit),
     )
+
+
+def _sweep(settings: Settings, job: JobFolder) -> None:
+    """Remove what a run that was killed has left half-written."""
+    output = Path(settings.folders.output_dir), settings.folders.output_name
+    caches = ((default_workspace() / name, "") for name in ("latents", "texts"))
+    for folder, start in ((job.path, ""), output, *caches):
+        sweep(folder, start)
 
 
 def _compile(machine: Machine, model: BaseModel, emit: Emit) -> None:
@@ -240,31 +254,30 @@ def caches_latents(settings: Settings) -> bool:
 
 def load_base_model(settings: Settings, precision: Precision, emit: Emit) -> BaseModel:
     """The base model that the settings name, opened. Raises UserError."""
+    float8 = settings.machine.fp8_base and pick_device().type != "mps"
+    if settings.machine.fp8_base and not float8:
+        notify(emit, Message("core.no_fp8_on_mps"))
     model = open_model(
-        settings.model, settings.captions, settings.noise, settings.loss, dtype=precision.dtype
+        settings.model,
+        settings.captions,
+        settings.noise,
+        settings.loss,
+        dtype=precision.dtype,
+        float8=float8,
     )
     for notice in model.notices:
         notify(emit, notice)
     return model
 
 
-def base_rates(settings: Settings) -> tuple[float, float]:
-    """Learning rates of UNet and text encoder; a blank one is "Learning rate"."""
-    rates = settings.optimizer
-    unet = rates.learning_rate if rates.unet_lr is None else rates.unet_lr
-    text_encoder = rates.learning_rate if rates.text_encoder_lr is None else rates.text_encoder_lr
-    return unet, text_encoder
-
-
 def _build_network(settings: Settings, model: BaseModel, emit: Emit) -> Network:
-    unet_lr, text_encoder_lr = base_rates(settings)
     half = {"full_fp16": torch.float16, "full_bf16": torch.bfloat16}
     full = [dtype for key, dtype in half.items() if settings.get(key)]
     network = build_network(
         model,
         settings.network,
-        train_unet=unet_lr > 0,
-        train_text_encoder=text_encoder_lr > 0,
+        train_unet=trains_unet(settings.optimizer),
+        train_text_encoder=[rate > 0 for rate in text_rates(settings.optimizer)],
         dtype=full[0] if full else torch.float32,
     )
     for notice in network.notices:
@@ -275,11 +288,10 @@ def _build_network(settings: Settings, model: BaseModel, emit: Emit) -> Network:
 def _build_optimizer(
     settings: Settings, network: Network, device: torch.device, emit: Emit
 ) -> torch.optim.Optimizer:
-    unet_lr, text_encoder_lr = base_rates(settings)
     chosen = settings.optimizer
     groups = network.groups(
-        unet_lr=unet_lr,
-        text_encoder_lr=text_encoder_lr,
+        unet_lr=unet_rate(chosen),
+        text_encoder_lr=text_rates(chosen),
         unet_plus=chosen.loraplus_unet_lr_ratio or chosen.loraplus_lr_ratio,
         text_encoder_plus=chosen.loraplus_text_encoder_lr_ratio or chosen.loraplus_lr_ratio,
     )
@@ -293,11 +305,14 @@ def _cache_latents(
     settings: Settings,
     model: BaseModel,
     data: TrainingData,
+    plan: Plan,
     device: torch.device,
     job: JobFolder,
     emit: Emit,
-) -> latent_cache.CachedLatents:
+) -> latent_cache.CachedLatents | None:
     chosen = settings.images
+    if not caches_latents(settings):
+        return None
     move(model.vae, device)
     store = None
     if chosen.cache_latents_to_disk:
@@ -325,15 +340,21 @@ def _cache_latents(
             "stale": cached.stale,
         }
         emit(Notice("training.latents_cached", values))
+    if not plan.sample_steps:
+        model.free("vae")
     return cached
 
 
-def _place(model: BaseModel, device: torch.device, *, keep_vae: bool) -> None:
-    """Put the model where it trains; the VAE only while pictures are encoded in the loop."""
-    modules: list[torch.nn.Module] = [model.denoiser, *model.text_encoders]
-    for module in modules:
-        module.to(device)
-    move(model.vae, device if keep_vae else torch.device("cpu"))
+def _place(model: BaseModel, device: torch.device, *, keep_vae: bool, keep_texts: bool) -> None:
+    """Put the model where it trains: the VAE and the text encoders only where the loop asks them.
+
+    What was let go is not read again for that.
+    """
+    move(model.denoiser, device)
+    for module in model.text_encoders if keep_texts else ():
+        move(module, device)
+    if keep_vae or model.holds("vae"):
+        move(model.vae, device if keep_vae else torch.device("cpu"))
 
 
 def move(module: torch.nn.Module, device: torch.device) -> None:
@@ -342,10 +363,69 @@ def move(module: torch.nn.Module, device: torch.device) -> None:
 
 
 def caption_encoder(
-    settings: Settings, model: BaseModel, device: torch.device, *, learning: bool
+    settings: Settings,
+    model: BaseModel,
+    device: torch.device,
+    *,
+    learning: bool,
+    keep_on_disk: bool = False,
 ) -> CaptionEncoder:
-    """Texts as the settings want them encoded ("Clip skip", "Max Token Length", …)."""
-    return CaptionEncoder(model, device, pad=not settings.captions.no_token_padding, learning=learning)
+    """Texts as the settings want them encoded ("Clip skip", "Max Token Length", …).
+
+    `keep_on_disk`: where "Cache text encoder outputs" says so.
+    """
+    pad, wanted = not settings.captions.no_token_padding, matters(TEXTS_ON_DISK, settings.flat())
+    keep_on_disk = keep_on_disk and wanted and settings.captions.sdxl_cache_text_encoder_outputs
+    store = None
+    if keep_on_disk and pad and not learning:
+        store = TextStore(default_workspace() / "texts", model.text_space())
+    return CaptionEncoder(model, device, pad, learning, store)
+
+
+def cache_texts(
+    settings: Settings,
+    captions: CaptionEncoder,
+    data: TrainingData,
+    plan: Plan,
+    done: int,
+    exchange: Exchange,
+    precision: Precision,
+    job: JobFolder,
+    emit: Emit,
+) -> None:
+    """Read all that this process will be told, and let the text encoders go; not while one of them learns.
+
+    `done`: the steps that the run has behind it.
+    """
+    if captions.learning or not captions.pad:
+        return
+    begin = position_at(done, plan.batches_per_epoch, plan.accumulation)
+    for encoder in captions.model.text_encoders:
+        move(encoder, captions.device)
+    groups = groups_from(begin, plan.batches_per_epoch, data.accumulate, plan.total_steps)
+    drawn = (
+        text
+        for group in groups
+        for number in group.batches[exchange.share]
+        for text in data.captions(group.epoch, number)
+    )
+    drawing = prompts(settings.sampling.sample_prompts) if plan.sample_steps and exchange.is_main else ()
+    samples = [text for prompt in drawing for text in (prompt.prompt, prompt.negative)]
+    prepared = captions.prepare(
+        chain(samples, drawn),
+        captions.model.text_bytes(precision.dtype),
+        progress=lambda done, total: emit(Phase("cache_texts", done, total)),
+        stop_requested=job.stop_requested,
+    )
+    if prepared is None:
+        room = max(captions.limit, captions.store.room() if captions.store else 0)
+        emit(Notice("training.texts_too_many", {"room": f"{room / 1e9:.1f} GB"}))
+    elif store := captions.store:
+        if prepared.unkept:
+            unkept = {"count": prepared.unkept, "folder": str(store.folder)}
+            emit(Notice("training.texts_not_kept", unkept, "warning"))
+        encoded = prepared.texts - prepared.reused
+        emit(Notice("training.texts_cached", {"reused": prepared.reused, "encoded": encoded}))
 
 
 def _build_keeper(
@@ -426,7 +506,7 @@ def _build_sampler(  # a sampler is made of many parts
         steps=frozenset(plan.sample_steps),
         sampler=settings.sampling.sample_sampler,
         seed=0,
-        encode=lambda text: captions.encode([text]),
+        encode=captions.for_sample,
         inference=inference,
         folder=job.samples,
         emit=emit,

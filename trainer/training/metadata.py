@@ -186,13 +186,18 @@ def _other_entries(facts: RunFacts, options: Mapping[str, Any]) -> dict[str, Any
         "ss_debiased_estimation": options["debiased_estimation_loss"],
         "ss_lowram": settings.machine.lowvram,
         "ss_optimizer": facts.optimizer or settings.optimizer.optimizer,
-        "ss_text_encoder_lr": settings.optimizer.text_encoder_lr,
+        "ss_text_encoder_lr": _rates(settings.optimizer.text_encoder_lr),
         "ss_sd_scripts_commit_hash": f"{PROGRAM} {program_version()}",
     }
     if arguments:
         dropout = settings.network.network_dropout or None
         entries["ss_network_args"] = _as_json({**arguments, "dropout": dropout})
     return entries
+
+
+def _rates(rate: float | tuple[float, ...] | None) -> Any:
+    """One rate, or two with a blank between them."""
+    return " ".join(map(str, rate)) if isinstance(rate, tuple) else rate
 
 
 def _as_json(value: Any) -> str:

@@ -28,6 +28,13 @@ def test_rates_are_short_and_read_back(value, text):
     assert shown == text
 
 
+def test_two_rates_are_shown_with_a_blank_between_them():
+    setting = SETTINGS["text_encoder_lr"]
+    for value in ((5e-5, 1e-5), [5e-5, 1e-5]):
+        assert form.shown(setting, value) == "5e-5 1e-5"
+    assert form.typed(setting, "5e-5 1e-5") == (5e-5, 1e-5)
+
+
 def test_a_blank_rate_stays_blank_and_is_a_change():
     values = {**form.shown_values({}), "unet_lr": ""}
     settings, _ = check_values(values)

@@ -81,6 +81,9 @@ def test_kohya_itself_would_read_the_same_where_it_can(run: Settings) -> None:
     assert differing <= cannot_say | {"seed", "unet_lr", "text_encoder_lr"}
     if "seed" in differing:
         assert run.length.seed == 0
+    if isinstance(two := run.optimizer.text_encoder_lr, tuple):
+        assert plain.get("text_encoder_lr") in (*two, None), "one of two rates"
+        cannot_say |= {"text_encoder_lr"}
     for key in {"unet_lr", "text_encoder_lr"} & differing - cannot_say:
         assert run.get(key) is None
         assert plain.get(key) == run.optimizer.learning_rate, "the base rate in numbers: the same run"

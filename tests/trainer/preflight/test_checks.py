@@ -20,9 +20,7 @@ def rule(*name: Any, **values: Any) -> Any:
 @pytest.mark.parametrize(
     ("code", "setting", "blocks", "values"),
     [
-        rule("preflight.unbuilt", "sdxl", True, sdxl=True),
         rule("preflight.no_fp8_training", "mixed_precision", True, mixed_precision="fp8"),
-        rule("preflight.no_fp8_base", "fp8_base", True, fp8_base=True),
         rule("preflight.no_inpainting", "train_inpainting", True, train_inpainting=True),
         rule("preflight.no_masks", "masked_loss", False, masked_loss=True),
         rule("preflight.model_missing", "pretrained_model_name_or_path", True,
@@ -68,6 +66,7 @@ def rule(*name: Any, **values: Any) -> Any:
              color_aug=True, cache_latents=False, cache_latents_to_disk=True),
         rule("preflight.cached_crop", "random_crop", True, random_crop=True),
         rule("preflight.pictures_small", "train_data_dir", False, max_resolution="512", enable_bucket=False),
+        rule("preflight.two_text_rates", "text_encoder_lr", False, text_encoder_lr=(1e-4, 2e-5)),
         rule("preflight.rates_zero", "unet_lr", True, unet_lr=0, text_encoder_lr=0),
         rule("preflight.rates_zero", "unet_lr", True, learning_rate=0, unet_lr=None, text_encoder_lr=None),
         rule("preflight.rate_high", "unet_lr", False, unet_lr=1),

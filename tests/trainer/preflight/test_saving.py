@@ -78,17 +78,14 @@ def test_alpha_does_not_count_where_the_file_gives_it(tmp_path):
     assert check(sound_settings(tmp_path, **values)).problems == ()
 
 
-@pytest.mark.parametrize(
-    ("values", "code"),
-    [
-        ({}, "preflight.cached_text_trained"),
-        ({"text_encoder_lr": 0, "shuffle_caption": True}, "preflight.cached_text_varied"),
-    ],
-)
-def test_sdxl_text_outputs_are_cached_only_where_they_stay_the_same(tmp_path, values, code):
-    settings = sound_settings(tmp_path, sdxl=True, sdxl_cache_text_encoder_outputs=True, **values)
+@pytest.mark.parametrize("rate", [5e-5, (0, 1e-5), None])
+def test_text_outputs_are_not_cached_while_an_encoder_learns(tmp_path, rate):
+    values = {"sdxl": True, "sdxl_cache_text_encoder_outputs": True, "text_encoder_lr": rate}
     model_file(tmp_path / "model.safetensors", SDXL)
-    expect(settings, code, setting="sdxl_cache_text_encoder_outputs", blocks=True)
+    key, code = "sdxl_cache_text_encoder_outputs", "preflight.cached_text_trained"
+    expect(sound_settings(tmp_path, **values), code, setting=key, blocks=True)
+    frozen = check(sound_settings(tmp_path, **values | {"text_encoder_lr": 0, "shuffle_caption": True}))
+    assert code not in {problem.code for problem in frozen.problems}
 
 
 def test_a_drive_that_is_not_there_is_told(tmp_path, monkeypatch):
