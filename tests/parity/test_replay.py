@@ -14,6 +14,7 @@ from tests.parity.replay import CannotReplayError, replay, settings_of
 from tests.trainer.references import reference
 from trainer.data.buckets import BucketRule
 from trainer.kohya.sd_defaults import DEFAULTS
+from trainer.training import build as builders
 
 ROOT = Path(os.environ.get("LORA_ATELIER_PARITY", "../shared/parity"))
 TRACES = sorted(path.name for path in (ROOT / "traces").glob("*")) if ROOT.is_dir() else []
@@ -31,6 +32,53 @@ QUICK = {
 )
 def test_our_arithmetic_agrees_with_the_reference(name: str) -> None:
     line = replay(Recording((ROOT / "traces" / name).resolve(), ROOT.resolve()), draw=True)
+    assert line["ok"], line
+
+
+XL_ROOT = Path(os.environ.get("LORA_ATELIER_PARITY_XL", "../shared/parity_xl"))
+XL_TRACES = sorted(path.name for path in (XL_ROOT / "traces").glob("*")) if XL_ROOT.is_dir() else []
+FAULT = "asym_single"
+"""Records a fault of the reference: the projection of SDXL's pooled vector the wrong way round."""
+
+
+def recording_xl(name: str) -> Recording:
+    return Recording((XL_ROOT / "traces" / name).resolve(), XL_ROOT.resolve())
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore")  # as above
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "baseline" else pytest.mark.slow)
+        for name in XL_TRACES
+        if name != FAULT
+    ],
+)
+def test_our_arithmetic_agrees_with_the_reference_on_sdxl(name: str) -> None:
+    line = replay(recording_xl(name), draw=True)
+    assert line["ok"], line
+
+
+@pytest.mark.parity
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # as above
+@pytest.mark.skipif(FAULT not in XL_TRACES, reason="no recordings at hand")
+def test_the_pooled_vector_is_projected_the_right_way_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the reference is wrong we differ in that; with its matrix we are equal."""
+    ours = replay(recording_xl(FAULT), draw=True)
+    assert ours["pooled_max_abs"] > 1
+    assert ours["ids_wrong"] == ours["time_ids_wrong"] == 0
+    load = builders.load_base_model
+
+    def turned(*args: Any) -> Any:
+        model: Any = load(*args)
+        projection = model.text_encoders[1].text_projection
+        projection.weight.data = projection.weight.data.T.contiguous()
+        return model
+
+    monkeypatch.setattr(builders, "load_base_model", turned)
+    line = replay(recording_xl(FAULT), draw=True)
     assert line["ok"], line
 
 
