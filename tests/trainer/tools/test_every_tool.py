@@ -39,11 +39,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for weight in network.parameters():
                 weight.add_(torch.randn_like(weight) * 0.1)
         save_lora(folder / f"{name}.safetensors", network.state_dict(), about)
+    torch.manual_seed(0)
+    tuned = random_model("sd1")
     with torch.no_grad():
-        for part in (model.denoiser, *model.text_encoders):
+        for part in (tuned.denoiser, *tuned.text_encoders):
             for weight in part.parameters():
                 weight.add_(torch.randn_like(weight) * 0.05)
-    write_checkpoint(folder / "tuned.safetensors", model)
+    write_checkpoint(folder / "tuned.safetensors", tuned)
     (folder / "pictures").mkdir()
     for number in range(2):
         Image.new("RGB", (32, 24), (90 * number, 40, 200)).save(folder / "pictures" / f"{number}.png")
