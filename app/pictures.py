@@ -42,7 +42,7 @@ def thumbnail(path: Path, side: int = SIDES[0]) -> bytes:
     """A picture as a small JPEG, turned upright. Raises ValueError, OSError for what cannot be shown."""
     with opened(path) as image:
         image.draft("RGB", (side * 2, side * 2))
-        small = ImageOps.exif_transpose(image)
+        small = ImageOps.exif_transpose(_of_eight_bits(image))
         small.thumbnail((side, side))
         ground = Image.new("RGB", small.size, "white")
         transparent = small.convert("RGBA") if small.mode in ("RGBA", "LA", "P", "PA") else None
@@ -50,6 +50,13 @@ def thumbnail(path: Path, side: int = SIDES[0]) -> bytes:
         out = io.BytesIO()
         ground.save(out, "JPEG", quality=82)
         return out.getvalue()
+
+
+def _of_eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits scaled down to 8: Pillow's own `convert` cuts it off, which is white."""
+    if not image.mode.startswith("I"):
+        return image
+    return image.convert("I").point(lambda value: value / 257).convert("L")
 
 
 class Thumbs:

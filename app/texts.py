@@ -11,6 +11,7 @@ from trainer.events import (
     Failed,
     Finished,
     Notice,
+    Phase,
     Removed,
     Sampled,
     Saved,
@@ -37,7 +38,9 @@ def script_words(language: Language) -> dict[str, str]:
     """Those that the page's script is sent, by the names that it uses."""
     kinds = texts(language, TEXTS)
     own = {key[3:]: text for key, text in kinds["page"].items() if key.startswith("js.")}
-    return {**own, **kinds["live"]}
+    tabs = {key: text for key, text in kinds["page"].items() if key.startswith("tab.")}
+    groups = {f"group.{key}": entry["title"] for key, entry in group_words(language).items()}
+    return {**own, **tabs, **groups, **kinds["live"]}
 
 
 def word(language: Language, key: str, /, **values: Any) -> str:
@@ -106,6 +109,8 @@ def log_line(event: Event, language: Language) -> tuple[str, str]:
             return "info", word(language, "log.continued", step=number(event.first_step), device=event.device)
         values = {"steps": number(event.total_steps), "device": event.device, "seed": event.seed}
         return "info", word(language, "log.started", **values)
+    if isinstance(event, Phase):
+        return "info", word(language, "log.begun") if event.name == "start" else ""
     if isinstance(event, Sampled):
         return "info", word(language, "log.sampled", step=number(event.step), prompt=event.prompt)
     if isinstance(event, Saved):

@@ -112,10 +112,11 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The person stopped it; `path` is the LoRA file saved ("" where nothing was learned yet)."""
+    """The person stopped or `paused` it; `path` is the LoRA file saved ("" where nothing was learned yet)."""
 
     step: int
     path: str = ""
+    paused: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -11,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from app import paths
-from app.answers.question import Answer, Request, question
+from app.answers.question import Answer, Request, in_words, question
 from app.form import dataset as data_plan
 from app.form import help_texts, imports, own_pictures, preset_files, presets
 from app.form import values as form
-from app.form.drafts import Drafts
+from app.form.drafts import Drafts, Tab, draft_version
 from app.form.look import look as look_at
 from app.form.look import not_shown
 from app.jobs import pace
@@ -52,29 +53,39 @@ class FormAnswers:
             "fields": help_texts.fields(language),
             "defaults": form.shown_values({}),
             "values": {**form.shown_values({}), **(draft.get("values") or {})},
+            "version": draft_version(draft),
             "path": draft.get("path") or "",
             "offered": draft.get("offered") or "",
+            "mark": draft.get("mark") or "",
             "carried": draft.get("carried") or {},
             "report": draft.get("report"),
-            "fresh": not draft.get("values") and not self.store.jobs(),
+            "fresh": not form.changed(draft.get("values") or {}) and not self.store.jobs(),
             "presets": presets.cards(language),
             "secrets": {key: _where_kept(key) for key in SECRETS},
         }
 
     @question
     def look(self, request: Request) -> Answer:
-        """Marks, problems and plan of the form's content, then keeps it as the browser's draft.
+        """Marks, problems and plan of the form's content, then merges it into the browser's draft.
 
-        In this order, so that no content that ends the server is what the next page begins with.
+        In this order, so that no content that ends the server is what the next page begins with. `tab`,
+        `number`, `since`, `changes`: whose form it is, see app.form.drafts; a look that a later one of the
+        same tab has overtaken is not made.
         """
+        browser, tab, changes = request.get("browser"), _tab(request), _changes(request)
+        if self.drafts.overtaken(browser, tab):
+            return {"overtaken": True}
         values = _values(request)
-        path, offered = (str(request.get(key) or "") for key in ("path", "offered"))
-        kept = {"report": request["report"]} if "report" in request else {}
-        draft = {"values": values, "path": path, "offered": offered, "carried": _carried(request), **kept}
+        names = {part: str(request.get(part) or "")[:4096] for part in ("path", "offered", "mark")}
+        report = {"report": request["report"]} if "report" in request else {}
+        together = self.drafts.merged(browser, values, changes, tab)
         try:
-            return self._look(values, request)
+            told = self._look(together.values, request)
         finally:
-            self.drafts.write(request.get("browser"), **draft)
+            kept = self.drafts.write(
+                browser, values, changes, tab, carried=_carried(request), **names, **report
+            )
+        return {**told, "draft": dataclasses.asdict(dataclasses.replace(kept, values={}))}
 
     def _look(self, values: Mapping[str, Any], request: Request) -> Answer:
         """The form's content looked at, with the time that past runs tell."""
@@ -124,7 +135,7 @@ class FormAnswers:
             path, given = "", imports.read_given(request, may_read)
             imported = imports.with_dataset_file(given, self.configs, str(request.get("name") or ""))
         else:
-            path = str(self._config(request.get("path")))
+            path = str(preset_files.to_open(request.get("path"), self.configs, self.roots))
             file = preset_files.to_read(Path(path), self.roots)
             read = kohya.read(file, may_read, str(request.get("encoding") or ""))
             imported = imports.with_dataset_file(read, self.configs, Path(path).name)
@@ -169,6 +180,11 @@ class FormAnswers:
         }
 
     @question
+    def own_presets(self, _request: Request) -> Answer:
+        """The files that were saved from this page under a bare name, the newest first."""
+        return {"own": preset_files.own(self.configs, self.roots)}
+
+    @question
     def command(self, request: Request) -> Answer:
         """The run as our command, and as sd-scripts'."""
         language = language_of(request.get("lang"))
@@ -201,14 +217,22 @@ class FormAnswers:
 
     @question
     def train(self, request: Request) -> Answer:
-        """Start the run, unless something stands in its way: then the look at the form comes back."""
+        """Start the run, unless something stands in its way: then the look at the form comes back.
+
+        {"same": a sentence} where such a run is at work or waits already and "again" is not said.
+        """
         values = _values(request)
         for key, value in _typed_secrets(request).items():
             self.secret({**request, "key": key, "value": value})
         settings, checked = check_values(values, self.roots)
         if settings is None or checked.blocked:
             return {"look": self._look(values, request)}
-        job = self.store.start(settings)
+        try:
+            job = self.store.start(settings, twice=bool(request.get("again")))
+        except UserError as error:
+            if not error.message.code.startswith("page.same_"):
+                raise
+            return {"same": in_words(error, language_of(request.get("lang")))["what"]}
         return {"job": {"id": job.id, "state": job.state}}
 
     @question
@@ -227,6 +251,20 @@ def _values(request: Request) -> dict[str, Any]:
         if isinstance(values, dict)
         else {}
     )
+
+
+def _tab(request: Request) -> Tab:
+    """Which page asks, what it knows of the draft, and its how many-th look this is."""
+    since, number = (
+        value if isinstance(value := request.get(key), int) else 0 for key in ("since", "number")
+    )
+    return Tab(str(request.get("tab") or "")[:40], since, number)
+
+
+def _changes(request: Request) -> set[str]:
+    """The settings that a tab has changed since; all, where it does not say."""
+    changes = request.get("changes")
+    return set(map(str, changes)) if isinstance(changes, list) else {*SETTINGS, "file"}
 
 
 def _where_kept(secret: str) -> str:

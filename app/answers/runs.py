@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.answers.question import Answer, Request, question
-from app.jobs import compare, live, lora_card, removal, smaller
-from app.jobs.files import result_file
+from app.jobs import compare, extend, live, lora_card, open_folder, removal, smaller
+from app.jobs.files import is_sample_name, result_file
 from app.jobs.glance import glance
 from app.jobs.outcome import chosen_remedy
 from app.jobs.store import Job, JobStore
 from app.jobs.try_it import TryIt
 from app.texts import language_of
 from trainer.errors import UserError
+from trainer.files.job_folder import WISHES
 
 SECOND_PRESS = 1.0
 """Seconds after Stop from which another press means it: a double click is one press."""
+
+
+BUTTONS = ("continue", "extend", "move", "take_out", "pause", *WISHES)
+"""What can be done with a job, each by its button."""
 
 
 class RunAnswers:
@@ -32,22 +37,37 @@ class RunAnswers:
 
     @question
     def act(self, request: Request) -> Answer:
-        """A button of one job: {"do": "continue" | "move" | "take_out", "job", "by", "remedy"}."""
-        job, wish = self._job(request), request.get("do")
+        """A button: {"do": one of BUTTONS, "job", "by", "remedy", "more"}, or {"do": "go_on"}."""
+        wish = request.get("do")
+        if wish == "go_on":
+            self.store.go_on()
+            return {"done": True}
+        job = self._job(request)
+        if wish not in BUTTONS:
+            return {"done": False}
         if wish == "continue":
             self.store.resume(job, chosen_remedy(job, request.get("remedy")))
         elif wish == "move":
             self.store.move(job.id, 1 if request.get("by") == 1 else -1)
         elif wish == "take_out" and job.state == "queued":
             job.stop()
+        elif wish == "extend":
+            extend.extend(job, request.get("more"))
+        elif wish in WISHES:
+            job.wish(wish)
+        elif wish == "pause" and job.state == "running" and not job.stopping:
+            self.store.wait()
+            job.stop(pause=True)
         else:
             return {"done": False}
         return {"done": True}
 
     @question
     def stop(self, _request: Request) -> Answer:
-        """Ask the running job to save and end; asked again, its process is ended."""
+        """Ask the running job to save and end; asked again, its process is ended. Jobs in line wait then."""
         job = self.store.current()
+        if job and job.state == "running":
+            self.store.wait()
         if job and job.stopping and job.stopping_for() >= SECOND_PRESS:
             job.kill()
         elif job and job.state in ("running", "queued"):
@@ -62,7 +82,7 @@ class RunAnswers:
 
     @question
     def show(self, request: Request) -> Answer:
-        """One run, or two side by side: {"chosen": ids, "against": a preset or "", "all": bool}."""
+        """One run, or several side by side: {"chosen": ids, "against": a preset or "", "all": bool}."""
         chosen = request.get("chosen")
         ids = [str(job_id) for job_id in chosen] if isinstance(chosen, list) else []
         against, language = str(request.get("against") or ""), language_of(request.get("lang"))
@@ -77,6 +97,24 @@ class RunAnswers:
             return {"ask": removal.question(job, language_of(request.get("lang")))}
         self.store.remove(job)
         return {"done": True}
+
+    @question
+    def open_folder(self, request: Request) -> Answer:
+        """Show a LoRA file of a job in the file manager of this machine: {"job", "file"}."""
+        open_folder.show(self._file(request, "page.no_file"), self.store.roots)
+        return {"done": True}
+
+    @question
+    def run_of_sample(self, request: Request) -> Answer:
+        """The run that drew a picture, by the file's {"name", "size"}: {"job", "name", "step", "prompt"}."""
+        name, size = str(request.get("name") or ""), request.get("size")
+        for job in self.store.jobs():
+            path = job.folder.samples / name
+            if is_sample_name(name) and path.is_file() and path.stat().st_size == size:
+                drawn = next((one for one in job.record().samples.values() if one.path.endswith(name)), None)
+                if drawn:
+                    return {"job": job.id, "name": job.name, "step": drawn.step, "prompt": drawn.prompt}
+        return {"job": ""}
 
     @question
     def explain(self, request: Request) -> Answer:
@@ -100,6 +138,12 @@ class RunAnswers:
         """Draw with a LoRA file: {"job", "file", "prompt", …} -> {"id"}."""
         path = self._file(request, "page.no_lora")
         return {"id": self.easel.ask(self._job(request), path, request)}
+
+    @question
+    def try_warm(self, request: Request) -> Answer:
+        """Someone is about to draw with a LoRA file: {"job", "file"}."""
+        self.easel.warm(self._job(request), self._file(request, "page.no_lora"))
+        return {}
 
     @question
     def try_look(self, request: Request) -> Answer:

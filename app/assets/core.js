@@ -5,6 +5,8 @@ const BROWSER =
   cookie("atelier_browser") ||
   [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 keepCookie("atelier_browser", BROWSER);
+/** This page among those of the browser that share the draft. */
+const TAB = Math.random().toString(36).slice(2, 12);
 
 const page = {
   server: null,
@@ -12,10 +14,16 @@ const page = {
   keys: [],
   defaults: {},
   values: {},
+  /** What the draft holds: the form as this tab and the server last agreed on it, and its version. */
+  kept: {},
+  keptFile: {},
+  version: 0,
   path: "",
   look: null,
   presets: [],
   focus: "",
+  /** The field in which one types now. */
+  typing: "",
   fresh: false,
   dataset: null,
   pending: {},
@@ -25,6 +33,7 @@ const page = {
   offered: "",
   chosen: "",
   unheard: false,
+  mark: "",
   secrets: {},
 };
 
@@ -49,8 +58,8 @@ async function ask(name, request = {}, most = 60_000) {
   return null;
 }
 
-/** A line that goes away; with `undo` it has a button, with `more` ({text, press}) one more. */
-function toast(text, { bad = false, undo = null, more = null } = {}) {
+/** A line that goes away unless it `stays`; with `undo` it has a button, with `more` ({text, press}) one more. */
+function toast(text, { bad = false, undo = null, more = null, stays = false } = {}) {
   $("#la-toast")?.remove();
   const box = el(
     "div",
@@ -74,5 +83,5 @@ function toast(text, { bad = false, undo = null, more = null } = {}) {
     ),
   );
   ($("dialog[open]") ?? document.body).append(box); // what lies under an open dialog cannot be pressed
-  setTimeout(() => box.remove(), undo || bad ? 12000 : 5000);
+  if (!stays) setTimeout(() => box.remove(), undo || bad ? 12000 : 5000);
 }

@@ -12,31 +12,21 @@ function dress() {
   }
 }
 
+/** What is added to a field, once; its words are put in by `wordField`. */
 function dressField(block, key, field) {
-  const label = $("[data-testid=block-info]", block) || $(".label-text", block) || $("label > span", block);
+  const label = labelOf(block);
   if (label) {
     label.classList.add("la-label");
     const first = el("span", { class: "la-name" });
     first.append(...label.childNodes);
     breakable(first);
     label.append(first);
-    if (field.required) label.append(el("small", { class: "la-req" }, w("required")));
-    if (field.meaning) label.append(el("small", { class: "la-ja" }, field.meaning));
   }
   block.append(
     el(
       "span",
       { class: "la-tools" },
-      el(
-        "button",
-        {
-          type: "button",
-          class: "la-q",
-          "aria-label": w("help", { label: field.label }),
-          onclick: () => openSheet(key),
-        },
-        "?",
-      ),
+      el("button", { type: "button", class: "la-q", onclick: () => openSheet(key) }, "?"),
       el(
         "button",
         { type: "button", class: "la-reset", hidden: true, onclick: () => reset(key) },
@@ -46,32 +36,47 @@ function dressField(block, key, field) {
     ),
     el("p", { class: "la-note", id: `n-${key}`, hidden: true }),
     el("div", { class: "la-probs", id: `p-${key}` }),
-    el("span", { class: "la-sr", id: `h-${key}` }, rich([field.help.does, field.help.usual].filter(Boolean).join(" "))),
+    el("span", { class: "la-sr", id: `h-${key}` }),
   );
-  if (["file", "folder", "model"].includes(field.widget)) dressPath(block, key, field);
-  else if (field.widget === "secret") dressSecret(block, key);
+  if (["file", "folder", "model"].includes(field.widget)) {
+    dressPath(block, key, field);
+    block.dataset.icon = field.widget === "folder" ? "folder" : "file";
+  } else if (field.widget === "secret") dressSecret(block, key);
   else if (field.kind === "text" && field.choices.some((choice) => !choice.value)) {
     $("input, textarea", block).setAttribute("list", `d-${key}`);
-    block.append(
-      el(
-        "datalist",
-        { id: `d-${key}` },
-        field.choices
-          .filter((choice) => choice.value)
-          .map((choice) => el("option", { value: choice.value, label: choice.words })),
-      ),
-    );
+    block.append(el("datalist", { id: `d-${key}` }));
   }
   for (const item of $$("input, textarea", block)) item.setAttribute("aria-describedby", `p-${key} n-${key} h-${key}`);
+  if (field.required && field.kind !== "switch") $("input, textarea", block)?.setAttribute("aria-required", "true");
+  wordField(block, key, field);
+}
+
+const labelOf = (block) => $("[data-testid=block-info]", block) || $(".label-text", block) || $("label > span", block);
+
+/** The words of a field in the page's language. */
+function wordField(block, key, field) {
+  const label = labelOf(block);
+  for (const old of $$(".la-req, .la-ja", block)) old.remove();
+  if (label && field.required) label.append(el("small", { class: "la-req" }, w("required")));
+  if (label && field.meaning) label.append(el("small", { class: "la-ja" }, field.meaning));
+  $(".la-q", block).setAttribute("aria-label", w("help", { label: field.label }));
+  $(".la-sr", block).replaceChildren(...rich([field.help.does, field.help.usual].filter(Boolean).join(" ")));
+  const choose = $(".la-choose", block);
+  choose?.setAttribute("aria-label", w("browse.title", { label: field.label }));
+  if (choose) set(choose, w("browse.choose"));
+  const forget = $(".la-kept .link", block);
+  if (forget) set(forget, w("secret_forget"));
+  const list = $(`#d-${key}`, block);
+  if (list && !["file", "folder", "model"].includes(field.widget))
+    list.replaceChildren(
+      ...field.choices
+        .filter((choice) => choice.value)
+        .map((choice) => el("option", { value: choice.value, label: choice.words })),
+    );
   for (const item of $$("input[type=radio]", block)) item.parentElement.title = choiceWords(field, item.value);
   const input = $("input, textarea", block);
-  if (input && field.kind !== "switch") {
-    if (field.placeholder) input.placeholder = field.placeholder;
-    else if (choiceWords(field, "")) input.placeholder = choiceWords(field, "");
-    if (field.required) input.setAttribute("aria-required", "true");
-    if (["file", "folder", "model"].includes(field.widget))
-      block.dataset.icon = field.widget === "folder" ? "folder" : "file";
-  }
+  const hint = field.placeholder || choiceWords(field, "");
+  if (input && field.kind !== "switch" && hint) input.placeholder = hint;
 }
 
 /** A name such as v_parameterization may be broken after its underscore. */
@@ -122,7 +127,7 @@ function dressSecret(block, key) {
       { class: "la-note la-kept", hidden: true },
       el("span"),
       " ",
-      el("button", { type: "button", class: "link", onclick: () => keep("") }, w("secret_forget")),
+      el("button", { type: "button", class: "link", onclick: () => keep("") }),
     ),
   );
   $("input", block).addEventListener("change", (event) => {
@@ -146,16 +151,7 @@ function dressPath(block, key, field) {
   if (!input) return;
   input.setAttribute("list", list.id);
   $(".la-tools", block).prepend(
-    el(
-      "button",
-      {
-        type: "button",
-        class: "la-choose",
-        "aria-label": w("browse.title", { label: field.label }),
-        onclick: () => chooseForField(key),
-      },
-      w("browse.choose"),
-    ),
+    el("button", { type: "button", class: "la-choose", onclick: () => chooseForField(key) }),
   );
   completePaths(input, list, () => kind);
 }
@@ -206,6 +202,7 @@ function paintField(block, key) {
   const text = idle || look.notes[key] || "";
   note.hidden = !text;
   note.replaceChildren(...rich(text));
+  if (page.typing === key) return;
   const problems = look.problems.filter((problem) => problem.setting === key && !problem.missing);
   const stops = problems.some((problem) => problem.blocks);
   block.classList.toggle("bad", stops);

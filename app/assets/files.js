@@ -3,8 +3,11 @@
 function showPresets() {
   if ($("[data-act=presets]").getAttribute("aria-expanded") === "true") return closePanel();
   $("[data-act=presets]").setAttribute("aria-expanded", "true");
+  const own = el("div");
+  listOwn(own);
   openPanel(
     w("presets"),
+    own,
     page.presets.length
       ? el(
           "ul",
@@ -24,6 +27,32 @@ function showPresets() {
           ),
         )
       : el("p", { class: "sub" }, w("no_presets")),
+  );
+}
+
+/** The files that were saved from here, above the presets that come with the program. */
+async function listOwn(place) {
+  const answer = await ask("own_presets");
+  if (!answer?.own.length || !place.isConnected) return;
+  const open = (file) => {
+    closePanel();
+    loadPath(file.path);
+  };
+  const row = (file) =>
+    el(
+      "li",
+      {},
+      el(
+        "button",
+        { type: "button", title: file.path, onclick: () => open(file) },
+        el("b", {}, file.name),
+        el("small", { class: "sub" }, when(file.changed)),
+      ),
+    );
+  place.replaceChildren(
+    el("h3", {}, w("presets_own")),
+    el("ul", { class: "presets own" }, answer.own.map(row)),
+    el("h3", {}, w("presets_given")),
   );
 }
 
@@ -157,9 +186,34 @@ function showOpen() {
   );
 }
 
+const PICTURE = /\.(png|jpe?g|webp|bmp|avif|jxl|gif)$/i;
+
 async function openFile(file) {
+  if (PICTURE.test(file.name)) return isPicture(file);
   const request = /\.safetensors$/i.test(file.name) ? await loraPieces(file) : await textOrBytes(file);
   await load({ ...request, name: file.name });
+}
+
+/** A picture holds no settings: say so, and show the run where it is one of its samples. */
+async function isPicture(file) {
+  const answer = await ask("run_of_sample", { name: file.name, size: file.size });
+  if (!answer) return;
+  const title = w("picture_title", { name: file.name });
+  if (!answer.job)
+    return openPanel(title, el("p", { class: "sub" }, w("picture_text")), acts(quietButton(w("close"), closePanel)));
+  const use = () => {
+    closePanel();
+    useJob(answer.job);
+  };
+  openPanel(
+    title,
+    el(
+      "p",
+      {},
+      rich(w("picture_run", { name: `**${answer.name}**`, step: number(answer.step), prompt: answer.prompt })),
+    ),
+    acts(mainButton(w("picture_use"), use), quietButton(w("close"), closePanel)),
+  );
 }
 
 /** A file's text; what is not UTF-8 goes as it is, and the server says how it was read. */
@@ -201,7 +255,9 @@ function took(answer, asked = null) {
   const name = answer.name || w("pasted");
   const offered = answer.path || !answer.report || !answer.name ? "" : `${answer.name.replace(/\.\w+$/, "")}.json`;
   const own = /\.json$/i.test(answer.path) ? answer.path : ""; // a TOML or a LoRA is not replaced by what is saved
-  const after = { path: answer.path, saved: own, carried: answer.carried, report: answer.report, offered, asked };
+  const mark = formMark({ ...page.values, ...answer.values });
+  const { path, carried, report } = answer;
+  const after = { path, saved: own, carried, report, offered, asked, mark };
   keep(after);
   const also = () => {
     keep(before);
@@ -220,11 +276,43 @@ const fileState = () => ({
   report: page.report,
   offered: page.offered,
   asked: page.asked,
+  mark: page.mark,
 });
 function keep(file) {
   Object.assign(page, file);
-  $("#la-config").value = page.path || page.offered;
   $("[data-act=report]").hidden = !page.report;
+  paintConfig();
+}
+
+/** What the form holds, as a short text: by it unsaved changes are known. */
+function formMark(values) {
+  let sum = 2166136261;
+  const secret = (key) => page.fields[key]?.widget === "secret";
+  const text = page.keys.map((key) => (secret(key) ? "" : `${key}=${values[key] ?? ""}`)).join("\n");
+  for (let at = 0; at < text.length; at++) sum = Math.imul(sum ^ text.charCodeAt(at), 16777619) >>> 0;
+  return sum.toString(36);
+}
+const unsaved = () =>
+  page.mark !== formMark(page.values) && (page.path || Object.keys(page.look?.changed ?? {}).length > 0);
+
+/** The name of the file, its path as a tooltip, and whether it holds what the form holds. */
+function paintConfig() {
+  const input = $("#la-config");
+  const full = page.path || page.offered;
+  input.title = full;
+  if (document.activeElement !== input) input.value = nameOf(full);
+  const changed = Boolean(unsaved());
+  $("#la-unsaved").hidden = !changed;
+  $("#la-unsaved").title = w("unsaved");
+  input.setAttribute("aria-description", changed ? w("unsaved") : "");
+}
+const nameOf = (path) => path.replace(/^.*[\\/]/, "");
+
+/** The path that stands in the field: its name stands for the whole, until another is typed. */
+function typedConfig() {
+  const text = $("#la-config").value.trim();
+  const full = page.path || page.offered;
+  return text === nameOf(full) ? full : text;
 }
 
 /** A file that is not UTF-8: a button for each other reading, with a line of it that tells. */
@@ -326,8 +414,8 @@ async function save(path, replace = false) {
       ),
     );
   }
-  page.path = page.saved = answer.path;
-  $("#la-config").value = answer.path;
+  $("#la-config").blur();
+  keep({ path: answer.path, saved: answer.path, mark: formMark(page.values) });
   toast(w("saved", { path: `**${answer.path}**` }));
   touched(0);
 }
@@ -335,23 +423,29 @@ async function save(path, replace = false) {
 function saveAs() {
   const name = el("input", {
     "aria-label": w("save_as_prompt"),
-    value: $("#la-config").value || "momo.json",
+    value: nameOf(typedConfig()) || "momo.json",
     spellcheck: "false",
   });
-  const go = () => {
+  const folder = page.saved.slice(0, page.saved.length - nameOf(page.saved).length);
+  const go = (event) => {
+    event.preventDefault(); // or Enter would press the button that gets the focus back
+    const typed = name.value.trim();
+    if (!typed) return;
     closePanel();
-    save(name.value.trim());
+    save(/[\\/]/.test(typed) ? typed : folder + typed);
   };
-  name.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") go();
-  });
   openPanel(
     w("save_as_prompt"),
-    el("div", { class: "in" }, name),
-    acts(mainButton(w("save"), go), quietButton(w("cancel"), closePanel)),
+    el(
+      "form",
+      { onsubmit: go },
+      el("div", { class: "in" }, name),
+      folder ? el("p", { class: "sub sm" }, w("save_folder", { folder })) : null,
+      acts(el("button", { type: "submit", class: "btn p" }, w("save")), quietButton(w("cancel"), closePanel)),
+    ),
   );
   name.focus();
-  name.select();
+  name.setSelectionRange(0, name.value.replace(/\.json$/i, "").length);
 }
 
 /** Our command and sd-scripts', to copy. */
@@ -467,6 +561,6 @@ function showChanged() {
 
 function resetAll() {
   const before = fileState();
-  keep({ path: "", saved: "", carried: {}, report: null, offered: "" });
+  keep({ path: "", saved: "", carried: {}, report: null, offered: "", mark: "" });
   writeUndoable({ ...page.defaults }, w("reset_done"), { also: () => keep(before) });
 }

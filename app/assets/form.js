@@ -32,8 +32,24 @@ function touchedField(event) {
     ["input", "change"].includes(event.type) || event.key === "Enter" || event.target.closest("[role=option]");
   if (typed) delete page.pending[field.closest(".la-field")?.id.slice(2)];
   page.unheard = true;
+  if (event.type === "input") whileTyping(field.id.slice(2));
   listen();
 }
+
+let typingTimer = 0;
+/** What is half typed is not called wrong: the field's problems wait until one rests or goes on. */
+function whileTyping(key) {
+  page.typing = key;
+  clearTimeout(typingTimer);
+  typingTimer = setTimeout(doneTyping, 1800);
+}
+function doneTyping() {
+  clearTimeout(typingTimer);
+  if (!page.typing) return;
+  page.typing = "";
+  paint();
+}
+document.addEventListener("focusout", doneTyping);
 
 /** "Model Quick Pick" fills the path; a path of one's own makes it "custom". */
 function picked() {
@@ -88,58 +104,85 @@ function writeUndoable(changes, text, { also = () => {}, more = null } = {}) {
 }
 
 let lookTimer = 0;
-let lookStale = false;
 let looking = false;
+/** Counts the changes of the form. */
+let formState = 0;
+/** The one that was looked at last. */
+let lookedAt = 0;
+/** Counts the looks asked for. */
+let looks = 0;
 /** Something changed: look at the form after a short rest. */
 function touched(after = 180) {
-  lookStale = true;
+  formState += 1;
   clearTimeout(lookTimer);
   lookTimer = setTimeout(lookNow, after);
 }
 
-/** Marks, problems and plan of the form; the server keeps the form as this browser's draft. */
-async function askLook(most = 60_000) {
-  const { values, path, carried, offered, report } = page;
-  const news = report === reportKept ? {} : { report };
-  const answer = await question("look", { values, path, carried, offered, ...news }, most);
-  reportKept = report;
-  return answer;
+/** Marks, problems and plan of the form; the server merges the form into this browser's draft. */
+async function askLook(of, number) {
+  const { values, kept, version } = page;
+  const sent = { ...values };
+  const file = fileState();
+  const changes = page.keys.filter((key) => sent[key] !== kept[key]);
+  if (
+    file.path !== page.keptFile.path ||
+    file.offered !== page.keptFile.offered ||
+    file.mark !== page.keptFile.mark ||
+    file.report !== page.keptFile.report
+  )
+    changes.push("file");
+  const { report, saved, ...others } = file;
+  const news = report === page.keptFile.report ? {} : { report };
+  const request = { values: sent, changes, tab: TAB, number, since: version, ...others, ...news };
+  const answer = await question("look", request, 600_000);
+  if (answer.overtaken) throw new Error("overtaken"); // a later one is on its way
+  return { of, sent, file, answer };
 }
-let reportKept = null;
-/** The report that the draft holds already: it is large and seldom changes. */
-const reportRead = (report) => {
-  page.report = reportKept = report;
-};
 
-/** One look after the other until it is of what the form holds now: none may be lost, late or out of order. */
+/**
+ * Look until a look is of what the form holds now: none may be lost, late or out of order.
+ *
+ * One is asked at a time. Where no answer comes the same is asked again, and whichever answer comes first counts:
+ * a busy server is slow, and would never be done if what it is at work on were given up for asking anew.
+ */
 async function lookNow() {
   if (looking) return;
   looking = true;
-  for (let lost = 0; lookStale; ) {
-    lookStale = false;
-    try {
-      const answer = await askLook(Math.min(60_000, 20_000 * (lost + 1)));
-      lost = 0;
-      if (answer.error) toast(sentence(answer.error), { bad: true });
-      else if (!lookStale) page.look = answer;
-      if (!answer.error && !lookStale) {
-        paint();
-        followModel();
-      }
-    } catch {
-      lost += 1;
-      if (lost === 3) toast(w("failed"), { bad: true });
-      lookStale = true;
-      await rest(Math.min(8000, 500 * 2 ** lost));
-    }
+  let asked = [];
+  let of = -1;
+  for (let tries = 0; lookedAt !== formState; tries += 1) {
+    if (of !== formState) asked = [];
+    of = formState;
+    looks += 1;
+    asked.push(askLook(of, looks));
+    const none = () => rest(Math.min(8000, 500 * 2 ** tries));
+    const look = await Promise.race([Promise.any(asked).catch(none), rest(Math.min(60_000, 15_000 * (tries + 1)))]);
+    if (look) {
+      tries = -1;
+      lookedAt = look.of;
+      heardLook(look);
+    } else if (tries === 3) toast(w("failed"), { bad: true });
   }
   looking = false;
+}
+
+/** Whether the last look is of what the form holds. */
+const settled = () => Boolean(page.look) && lookedAt === formState && !looking;
+
+/** An answer: it counts where it is of what the form holds now. */
+function heardLook({ of, sent, file, answer }) {
+  if (answer.error) return toast(sentence(answer.error), { bad: true });
+  if (answer.draft) mergeDraft(answer.draft, sent, file);
+  if (of !== formState && page.look) return;
+  page.look = answer;
+  paint();
+  followModel();
 }
 
 /** Everything that follows from the last look. */
 function paint() {
   if (!page.look) return;
-  for (const part of [paintFields, paintTabs, paintRail, paintBar, paintPlan, paintUnet]) {
+  for (const part of [paintFields, paintTabs, paintRail, paintBar, paintPlan, paintUnet, paintConfig]) {
     try {
       part();
     } catch (error) {

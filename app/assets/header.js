@@ -1,17 +1,21 @@
 // The header: configuration file, search, language, light; the panel that opens under it.
 
 function startHeader() {
-  for (const item of $$("#head [data-ph]")) item.placeholder = w(item.dataset.ph);
-  for (const item of $$("#head [data-label]")) item.setAttribute("aria-label", w(item.dataset.label));
-  for (const button of $$("#head [data-lang]")) {
-    button.setAttribute("aria-pressed", String(button.dataset.lang === LANG));
+  wordHeader();
+  for (const button of $$("#head [data-lang]"))
     button.addEventListener("click", () => switchLanguage(button.dataset.lang));
-  }
   const config = $("#la-config");
   keep({}); // what a reload brings back
   completePaths(config, $("#d-config"), () => "settings");
   config.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") loadPath(config.value);
+    if (event.key === "Enter") loadPath(typedConfig());
+  });
+  config.addEventListener("focus", () => {
+    config.value = page.path || page.offered;
+    config.select();
+  });
+  config.addEventListener("blur", () => {
+    if (config.value.trim() === (page.path || page.offered)) paintConfig();
   });
   $("#la-file").addEventListener("change", (event) => {
     const [file] = event.target.files;
@@ -21,11 +25,12 @@ function startHeader() {
   startSearch();
 }
 
-async function switchLanguage(code) {
-  if (code === LANG) return;
-  await askLook().catch(() => {}); // what is not kept then is not worth staying for
-  keepCookie("ui_lang", code);
-  location.reload();
+function wordHeader() {
+  for (const item of $$("#head [data-ph]")) item.placeholder = w(item.dataset.ph);
+  for (const item of $$("#head [data-label]")) item.setAttribute("aria-label", w(item.dataset.label));
+  for (const button of $$("#head [data-lang]"))
+    button.setAttribute("aria-pressed", String(button.dataset.lang === LANG));
+  $("#la-found").setAttribute("aria-label", w("find"));
 }
 
 function switchLight() {
@@ -77,7 +82,6 @@ function startSearch() {
   const list = $("#la-found");
   let number = 0;
   let at = 0;
-  list.setAttribute("aria-label", w("find"));
   const close = () => {
     list.hidden = true;
     input.setAttribute("aria-expanded", "false");

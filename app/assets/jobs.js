@@ -1,4 +1,15 @@
-// The Jobs tab: list, one run against the default, two runs side by side; see app/page/jobs_tab.py.
+// The Jobs tab: list, one run against the default, up to six side by side; see app/jobs/compare.py.
+
+/** The runs that are compared, in the order they were chosen, and their lines in the chart. */
+const LETTERS = ["A", "B", "C", "D", "E", "F"];
+const LINES = [
+  ["--color-accent", "#0b6b62"],
+  ["--la-second", "#b0602a"],
+  ["--la-third", "#3d5a9e"],
+  ["--la-fourth", "#8b3a78"],
+  ["--la-fifth", "#6b6a14"],
+  ["--la-sixth", "#5b6664"],
+];
 
 /** Asks for the list of runs again, once the tab is there. */
 let jobsChanged = () => {};
@@ -12,6 +23,7 @@ function showJobs(element) {
     chosen = [],
     shown = null,
     all = false,
+    comparing = false,
     against = "",
     timer = 0,
     listKey = "",
@@ -22,6 +34,7 @@ function showJobs(element) {
     hint = el("p", { class: "sub sm hint" }),
     right = el("section", {}),
     title = el("h2", {});
+  const compare = el("button", { class: "btn s", type: "button", "aria-pressed": "false" });
   const visible = () => !document.hidden && root.offsetParent !== null;
 
   async function askJobs() {
@@ -44,37 +57,38 @@ function showJobs(element) {
     }
     timer = setTimeout(askJobs, jobs.some((job) => job.state === "running") ? 3000 : 6000);
   }
-  filter.placeholder = w("jobs_filter");
-  filter.setAttribute("aria-label", w("jobs_filter"));
-  set(title, w("jobs"));
+  function speakJobs() {
+    filter.placeholder = w("jobs_filter");
+    filter.setAttribute("aria-label", w("jobs_filter"));
+    set(title, w("jobs"));
+    set(compare, w(comparing ? "jobs_compare_end" : "jobs_compare"));
+    compare.setAttribute("aria-pressed", String(comparing));
+  }
   const find = el("label", { class: "find" }, icon("search", true), filter);
   root.replaceChildren(
-    el("div", { class: "jobs" }, el("section", {}, el("div", { class: "bar2" }, title, find), list, hint), right),
+    el(
+      "div",
+      { class: "jobs" },
+      el("section", {}, el("div", { class: "bar2" }, title, find), compare, hint, list),
+      right,
+    ),
   );
-  const letter = (id) =>
-    chosen.length < 2 ? (chosen[0] === id ? "A" : "") : chosen[0] === id ? "A" : chosen[1] === id ? "B" : "";
+  const letter = (id) => (comparing && chosen.includes(id) ? LETTERS[chosen.indexOf(id)] : "");
+  /** A click shows a run; while comparing it takes one in or out. */
   function pick(id) {
-    chosen = chosen.includes(id)
-      ? chosen.filter((other) => other !== id)
-      : chosen.length < 2
-        ? [...chosen, id]
-        : [chosen[0], id];
+    if (!comparing) chosen = [id];
+    else if (chosen.includes(id)) chosen = chosen.filter((other) => other !== id);
+    else if (chosen.length < LETTERS.length) chosen = [...chosen, id];
     rows();
     show();
   }
-  function when(seconds) {
-    const day = new Date(seconds * 1000),
-      today = new Date(),
-      yesterday = new Date(Date.now() - 864e5),
-      clock = time(seconds);
-    if (day.toDateString() === today.toDateString()) return w("jobs_today", { time: clock });
-    if (day.toDateString() === yesterday.toDateString()) return w("jobs_yesterday", { time: clock });
-    return day.toLocaleDateString(LANG === "ja" ? "ja-JP" : "en-GB", {
-      day: "numeric",
-      month: "short",
-      ...(day.getFullYear() === today.getFullYear() ? {} : { year: "numeric" }),
-    });
-  }
+  compare.onclick = () => {
+    comparing = !comparing;
+    if (!comparing) chosen = chosen.slice(0, 1);
+    speakJobs();
+    rows();
+    show();
+  };
   function facts(job) {
     const steps = !job.total
       ? ""
@@ -85,7 +99,14 @@ function showJobs(element) {
       .filter(Boolean)
       .join(comma());
   }
-  const STATE_ICON = { finished: "check", stopped: "stop", failed: "error", lost: "error", queued: "clock" };
+  const STATE_ICON = {
+    finished: "check",
+    stopped: "stop",
+    paused: "pause",
+    failed: "error",
+    lost: "error",
+    queued: "clock",
+  };
   function status(job) {
     const text =
       w(`state.${job.state}`) +
@@ -101,10 +122,11 @@ function showJobs(element) {
   function rows() {
     const wanted = filter.value.trim().toLowerCase(),
       found = jobs.filter((job) => job.name.toLowerCase().includes(wanted));
-    const key = JSON.stringify([found, chosen]);
+    const key = JSON.stringify([found, chosen, comparing, LANG]);
     if (key === listKey) return;
     listKey = key;
-    set(hint, jobs.length > 1 && chosen.length < 2 ? w("jobs_pick") : "");
+    compare.hidden = jobs.length < 2;
+    set(hint, comparing ? w("jobs_pick", { count: LETTERS.length }) : "");
     const focused = document.activeElement?.dataset?.job;
     list.replaceChildren(
       ...found.map((job) => {
@@ -114,12 +136,12 @@ function showJobs(element) {
           {
             class: "pick",
             type: "button",
-            "aria-pressed": String(!!mark),
+            "aria-pressed": String(chosen.includes(job.id)),
             "aria-description": w("jobs_choose", { name: job.name }),
             "data-job": job.id,
             onclick: () => pick(job.id),
           },
-          el("span", { class: `tag ${mark.toLowerCase()}`, "aria-hidden": "true" }, mark),
+          comparing ? el("span", { class: `tag ${mark.toLowerCase()}`, "aria-hidden": "true" }, mark) : null,
           job.thumb
             ? el("img", { class: "thumb", src: job.thumb, alt: "", loading: "lazy" })
             : el("span", { class: "thumb" }),
@@ -133,7 +155,7 @@ function showJobs(element) {
         );
         return el(
           "li",
-          { class: mark ? "on" : "" },
+          { class: chosen.includes(job.id) ? "on" : "" },
           button,
           job.resume
             ? el(
@@ -207,7 +229,7 @@ function showJobs(element) {
     if (!chosen.length) {
       showKey = key;
       shown = { runs: [] };
-      right.replaceChildren(jobs.length ? el("p", { class: "sub" }, w("jobs_pick")) : "");
+      right.replaceChildren(jobs.length ? el("p", { class: "sub" }, w("jobs_pick", { count: LETTERS.length })) : "");
       return;
     }
     const told = await question("show", { chosen, all, against }, 10_000);
@@ -217,132 +239,136 @@ function showJobs(element) {
     shown = told;
     paintRuns();
   }
-  const tag = (letter) => el("span", { class: `cap ${letter.toLowerCase()}` }, letter);
+  const tag = (mark) => el("span", { class: `cap ${mark.toLowerCase()}` }, mark);
+  const named = (run, at) => el("span", { class: "named" }, tag(LETTERS[at]), run.name);
   function paintRuns() {
-    const [a, b] = shown.runs;
-    if (!a) return;
-    const heading = b
-      ? el(
-          "h2",
-          {},
-          tag("A"),
-          a.name,
-          " ",
-          el("span", { class: "sub", style: "font-weight:400;margin:0 8px" }, w("jobs_and")),
-          " ",
-          tag("B"),
-          b.name,
-        )
-      : el("h2", {}, [a.tool, a.name].filter(Boolean).join(": "));
-    const buttons = b
-      ? [
-          el("button", { class: "btn s", type: "button", onclick: () => useJob(a.id) }, w("jobs_use_a")),
-          el("button", { class: "btn s", type: "button", onclick: () => useJob(b.id) }, w("jobs_use_b")),
-        ]
-      : [
-          el("button", { class: "btn", type: "button", onclick: () => useJob(a.id) }, w("jobs_use")),
-          !["running", "queued"].includes(a.state)
-            ? el(
-                "button",
-                {
-                  class: "ib",
-                  type: "button",
-                  "aria-label": w("jobs_remove"),
-                  title: w("jobs_remove"),
-                  onclick: () => removal(a),
-                },
-                icon("trash"),
-              )
-            : null,
-        ];
-    const said =
-      !b && a.outcome
-        ? el(
-            "p",
-            { class: "said" },
-            el("b", {}, a.outcome.title),
-            LANG === "ja" ? "。" : ". ",
-            rich(sentences(a.outcome.facts, a.outcome.why, a.outcome.fix)),
-          )
-        : null;
-    const loss = chart(130, w("loss"));
-    const legend = b
-      ? el("div", { class: "legend" }, el("span", {}, el("i"), "A"), el("span", {}, el("i", { class: "b" }), "B"))
-      : null;
-    const withCurve = shown.runs.filter((run) => run.curve.step.length);
-    const lossCard = withCurve.length ? viewCard(w("jobs_loss"), "", loss.box, legend) : null;
-    const lora = !b && a.outcome?.lora?.rows ? inside(a) : null;
+    const { runs } = shown;
+    if (!runs.length) return;
+    if (runs.length > 1) return paintSeveral(runs);
+    const [run] = runs;
+    const loss = lossOf(runs);
     right.replaceChildren(
-      el("div", { class: "bar2 wrap" }, heading, el("div", { class: "row" }, buttons)),
-      said ?? "",
+      el(
+        "div",
+        { class: "bar2 wrap" },
+        el("h2", {}, [run.tool, run.name].filter(Boolean).join(": ")),
+        el("div", { class: "row" }, buttonsOf(run)),
+      ),
+      run.outcome ? saidOf(run.outcome) : "",
       el(
         "div",
         { class: "pair" },
         el(
           "div",
           { class: "stack" },
-          a.tool ? null : viewCard(w("samples"), w("by_step"), samples(a, b)),
-          b ? null : findingsCard(a.outcome),
-          b ? null : lossCard,
-          !b && a.outcome?.try ? tryIt(a) : null,
-          b ? null : viewCard(w("files"), "", files(a)),
-          lora,
+          run.tool ? null : viewCard(w("samples"), w("by_step"), samples(run)),
+          findingsCard(run.outcome),
+          loss?.card,
+          run.outcome?.try ? tryIt(run) : null,
+          viewCard(w("files"), "", files(run)),
+          run.outcome?.lora?.rows ? inside(run) : null,
         ),
-        el(
-          "div",
-          { class: "stack" },
-          viewCard(b ? "" : w("jobs_settings"), b || a.tool ? "" : base(), settings(b)),
-          b ? lossCard : null,
-        ),
+        el("div", { class: "stack" }, viewCard(w("jobs_settings"), run.tool ? "" : base(), settings(1))),
       ),
     );
-    if (withCurve.length) {
-      const to = Math.max(...withCurve.map((run) => Math.max(run.total, run.curve.step.at(-1))));
-      const colours = { [a.id]: ["--color-accent", "#0b6b62"], [b?.id]: ["--la-second", "#b0602a"] };
+    loss?.draw();
+  }
+  /** Samples by prompt, run and step; loss overlaid; settings that differ. */
+  function paintSeveral(runs) {
+    const loss = lossOf(runs);
+    const use = (run, at) =>
+      el(
+        "button",
+        { class: "btn s", type: "button", onclick: () => useJob(run.id) },
+        w("jobs_use_of", { letter: LETTERS[at] }),
+      );
+    right.replaceChildren(
+      el(
+        "div",
+        { class: "bar2 wrap" },
+        el("h2", { class: "names" }, runs.map(named)),
+        el("div", { class: "row" }, runs.map(use)),
+      ),
+      el(
+        "div",
+        { class: "pair" },
+        el("div", { class: "stack" }, viewCard(w("samples"), w("by_step"), samplesOf(runs))),
+        el("div", { class: "stack" }, viewCard("", "", settings(runs.length)), loss?.card),
+      ),
+    );
+    loss?.draw();
+  }
+  const buttonsOf = (run) => [
+    el("button", { class: "btn", type: "button", onclick: () => useJob(run.id) }, w("jobs_use")),
+    ["running", "queued"].includes(run.state) ? null : iconButton("trash", w("jobs_remove"), () => removal(run)),
+  ];
+  const saidOf = (outcome) =>
+    el(
+      "p",
+      { class: "said" },
+      el("b", {}, outcome.title),
+      LANG === "ja" ? "。" : ". ",
+      rich(sentences(outcome.facts, outcome.why, outcome.fix)),
+    );
+  /** The smoothed losses in one chart: its card, and what draws it once it is in the page. */
+  function lossOf(runs) {
+    const there = runs.map((run, at) => ({ run, at })).filter(({ run }) => run.curve.step.length);
+    if (!there.length) return null;
+    const loss = chart(130, w("loss"));
+    const mark = (at) => el("span", {}, el("i", { class: LETTERS[at].toLowerCase() }), LETTERS[at]);
+    const legend =
+      runs.length > 1
+        ? el(
+            "div",
+            { class: "legend" },
+            there.map(({ at }) => mark(at)),
+          )
+        : null;
+    const draw = () => {
       loss.draw({
         from: 0,
-        to,
-        lines: withCurve.map((run) => ({
+        to: Math.max(...there.map(({ run }) => Math.max(run.total, run.curve.step.at(-1)))),
+        lines: there.map(({ run, at }) => ({
           x: run.curve.step,
           y: run.curve.smooth,
-          colour: colours[run.id],
+          colour: LINES[at],
           width: 2.25,
         })),
       });
-      loss.say(withCurve.map((run) => `${run.name}: ${run.curve.smooth.at(-1).toFixed(3)}`).join("; "));
-    }
+      loss.say(there.map(({ run }) => `${run.name}: ${run.curve.smooth.at(-1).toFixed(3)}`).join("; "));
+    };
+    return { card: viewCard(w("jobs_loss"), "", loss.box, legend), draw };
   }
   const cells = (run, index) =>
-    new Map((run?.samples || []).filter(([, at]) => at === index).map(([step, , url]) => [step, url]));
-  function samples(a, b) {
-    const steps = sampleColumns(
-      [...new Set([...a.samples, ...(b?.samples || [])].map(([step]) => step))].sort((x, y) => x - y),
+    new Map(run.samples.filter(([, at]) => at === index).map(([step, , url]) => [step, url]));
+  const columnsOf = (runs) =>
+    sampleColumns(
+      [...new Set(runs.flatMap((run) => run.samples.map(([step]) => step)))].sort((x, y) => x - y),
       [],
       root.clientWidth < 700 ? 5 : 6,
     );
+  function samples(run) {
+    const steps = columnsOf([run]);
     if (!steps.length) return el("p", { class: "sub one" }, w("jobs_no_samples"));
-    if (!b)
-      return sampleGrid(
-        root,
-        steps,
-        a.prompts.map((prompt, index) => ({ prompt, cells: cells(a, index) })),
-        undefined,
-        "110px",
-      );
-    const prompts = [...new Set([...a.prompts, ...b.prompts])];
+    const lines = run.prompts.map((prompt, index) => ({ prompt, cells: cells(run, index) }));
+    return sampleGrid(root, steps, lines, undefined, "110px");
+  }
+  function samplesOf(runs) {
+    const steps = columnsOf(runs);
+    if (!steps.length) return el("p", { class: "sub one" }, w("jobs_no_samples"));
+    const prompts = [...new Set(runs.flatMap((run) => run.prompts))];
     return el(
       "div",
       {},
-      prompts.flatMap((prompt, at) => {
-        const rows = [
-          [a, "A"],
-          [b, "B"],
-        ]
-          .filter(([run]) => run.prompts.includes(prompt))
-          .map(([run, mark]) => ({ prompt, cells: cells(run, run.prompts.indexOf(prompt)), tag: () => tag(mark) }));
-        const one = sampleGrid(root, steps, rows, undefined, "26px");
+      prompts.flatMap((prompt, place) => {
+        const lines = runs.flatMap((run, at) =>
+          run.prompts.includes(prompt)
+            ? [{ prompt, cells: cells(run, run.prompts.indexOf(prompt)), tag: () => tag(LETTERS[at]) }]
+            : [],
+        );
+        const one = sampleGrid(root, steps, lines, undefined, "26px");
         one.classList.add("ab");
-        if (at) for (const head of $$(".h", one)) head.remove();
+        if (place) for (const head of $$(".h", one)) head.remove();
         return [el("p", { class: "pr" }, prompt), one];
       }),
     );
@@ -350,7 +376,7 @@ function showJobs(element) {
   // One card per run and language: what was typed and drawn stays while others are looked at.
   const trials = new Map();
   function tryIt(run) {
-    const key = `${run.id} ${run.outcome.file.name}`;
+    const key = `${run.id} ${run.outcome.file.name} ${LANG}`;
     if (!trials.has(key)) trials.set(key, tryCard(root, run.id, run.outcome.try));
     return trials.get(key);
   }
@@ -384,13 +410,15 @@ function showJobs(element) {
     choice.value = against;
     return el("label", { class: "against" }, el("span", { "aria-hidden": "true" }, w("jobs_against")), choice);
   }
-  function settings(two) {
-    const count = w("jobs_differ", { count: number(shown.differ), total: number(shown.settings) });
-    const heads = two ? ["A", "B"] : [against ? w("jobs_base") : w("jobs_default"), w("jobs_this")];
+  /** The settings of so many runs; of one beside what it is compared with. */
+  function settings(count) {
+    const differ = w("jobs_differ", { count: number(shown.differ), total: number(shown.settings) });
+    const heads = count > 1 ? LETTERS.slice(0, count) : [against ? w("jobs_base") : w("jobs_default"), w("jobs_this")];
+    const columns = heads.length === 2;
     const bold = (row, value) => (row.differs ? el("b", {}, value) : value);
-    // Paths and prompts get lines of their own: in a narrow column they could not be read.
-    const long = (row) =>
-      Math.max(row.a.length, row.b.length) > (root.clientWidth < 700 ? 9 : 16) || /[\\/\n]/.test(row.a + row.b);
+    // Paths and prompts get lines of their own: in a narrow column they could not be read. So do more than two runs.
+    const most = root.clientWidth < 700 ? 9 : 16;
+    const long = ({ values }) => !columns || values.some((value) => value.length > most || /[\\/\n]/.test(value));
     const line = (mark, row, value) =>
       el("div", { class: "lv" }, el("span", { class: "sub" }, mark), el("span", {}, bold(row, value)));
     const narrow = (row) =>
@@ -398,14 +426,20 @@ function showJobs(element) {
         "tr",
         { class: row.differs ? "" : "same", title: row.key },
         el("td", {}, row.label),
-        el("td", { class: "r" }, two ? bold(row, row.a) : row.a),
-        el("td", { class: "r" }, bold(row, row.b)),
+        row.values.map((value, at) => el("td", { class: "r" }, count > 1 || at ? bold(row, value) : value)),
       );
+    const byValue = (row) =>
+      [...new Set(row.values)].map((value) => [value, heads.filter((_, at) => row.values[at] === value)]);
     const wide = (row) =>
       el(
         "tr",
         { class: row.differs ? "wide" : "wide same", title: row.key },
-        el("td", { colspan: "3" }, row.label, line(heads[0], row, row.a), line(heads[1], row, row.b)),
+        el(
+          "td",
+          { colspan: columns ? 3 : 1 },
+          row.label,
+          byValue(row).map(([value, whose]) => line(whose.join(comma()), row, value)),
+        ),
       );
     const body = [...shown.rows.filter((row) => !long(row)).map(narrow), ...shown.rows.filter(long).map(wide)];
     const more = el(
@@ -420,17 +454,9 @@ function showJobs(element) {
       },
       w(all ? "jobs_show_fewer" : "jobs_show_all"),
     );
+    const head = columns ? heads.map((text) => el("th", { class: "r" }, text)) : null;
     return [
-      el(
-        "table",
-        {},
-        el(
-          "thead",
-          {},
-          el("tr", {}, el("th", {}, count), el("th", { class: "r" }, heads[0]), el("th", { class: "r" }, heads[1])),
-        ),
-        el("tbody", {}, body),
-      ),
+      el("table", {}, el("thead", {}, el("tr", {}, el("th", {}, differ), head)), el("tbody", {}, body)),
       shown.rows.length ? null : el("p", { class: "sub one" }, w("jobs_same")),
       el("p", { style: "margin-top:8px" }, more),
     ];
@@ -451,7 +477,7 @@ function showJobs(element) {
           "li",
           {},
           icon("file"),
-          el("span", { class: "ell", title: file.name }, file.final ? el("b", {}, file.name) : file.name),
+          tail(file.name, file.final),
           el("span", { class: "sub" }, file.size),
           el(
             "button",
@@ -498,13 +524,19 @@ function showJobs(element) {
         el("span", { class: "ell" }, w("full_log")),
         el("span"),
         el("span"),
-        link(`${here}/log`, w("full_log")),
+        el(
+          "a",
+          { class: "ib", href: `${here}/log`, target: "_blank", "aria-label": w("full_log"), title: w("full_log") },
+          icon("right"),
+        ),
       ),
     );
     return el("ul", { class: "files" }, rows);
   }
+  speakJobs();
   filter.addEventListener("input", rows);
   jobsChanged = () => {
+    speakJobs();
     showKey = "";
     askJobs();
   };

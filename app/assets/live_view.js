@@ -97,8 +97,8 @@ function showRun(element) {
   }
 
   function nothing() {
-    if (view?.kind === "none") return;
-    view = { kind: "none" };
+    if (view?.kind === "none" && view.language === LANG) return;
+    view = { kind: "none", language: LANG };
     root.replaceChildren(el("div", { class: "none" }, el("h2", {}, w("no_job")), el("p", {}, w("no_job_hint"))));
   }
   function build(kind) {
@@ -132,7 +132,7 @@ function showRun(element) {
     );
     const full = el(
       "a",
-      { class: "btn q2 s", href: `/live/${encodeURIComponent(cursor.job)}/log`, download: "" },
+      { class: "btn q2 s", href: `/live/${encodeURIComponent(cursor.job)}/log`, target: "_blank" },
       icon("log", true),
       w("full_log"),
     );
@@ -143,7 +143,13 @@ function showRun(element) {
     v.files = el("ul", { class: "files" });
     v.filesCard = viewCard(w(bad ? "kept" : "files"), "", v.files);
     v.queue = el("ul", { class: "files" });
-    v.queueCard = viewCard(w("in_line"), "", v.queue);
+    v.goOn = el(
+      "button",
+      { class: "btn s", type: "button", onclick: () => act({ do: "go_on" }) },
+      icon("play", true),
+      w("go_on"),
+    );
+    v.queueCard = viewCard(w("in_line"), v.goOn, v.queue);
     v.queueCard.hidden = true;
     const body = kind === "run" ? running(v) : ended(v, parts.outcome);
     root.replaceChildren(v.notice, ...body);
@@ -169,6 +175,7 @@ function showRun(element) {
       el("div", { class: "top" }, el("div", {}, v.sub, v.title), el("div", { class: "r" }, v.leftLabel, v.left)),
       v.progress,
       el("div", { class: "mp" }, v.meta, v.phases),
+      el("div", { class: "runtools" }, runButtons(v), noticeChoices()),
       el(
         "div",
         { class: "mon" },
@@ -177,10 +184,43 @@ function showRun(element) {
       ),
     ];
   }
+  /** Save now, Sample now, Pause: the trainer sees them after its step. */
+  function runButtons(v) {
+    const button = (name, symbol) =>
+      el(
+        "button",
+        {
+          class: "btn s",
+          type: "button",
+          onclick: ({ currentTarget }) => {
+            if (currentTarget.getAttribute("aria-disabled") !== "true") act({ do: name, job: cursor.job });
+          },
+        },
+        icon(symbol, true),
+        el("span"),
+      );
+    v.buttons = { save: button("save", "file"), sample: button("sample", "image"), pause: button("pause", "pause") };
+    return el("div", { class: "row" }, Object.values(v.buttons));
+  }
+  function paintButtons(v) {
+    const learning = now.total > 0 && now.step > 0;
+    const off = {
+      save: !learning || now.wishes.includes("save"),
+      sample: !learning || now.wishes.includes("sample") || !parts.prompts.length,
+      pause: now.stopping,
+    };
+    for (const [name, button] of Object.entries(v.buttons)) {
+      const asked = name === "pause" ? now.pausing : now.wishes.includes(name);
+      set(button.lastChild, w(asked ? `now.${name}_asked` : `now.${name}`));
+      button.setAttribute("aria-disabled", String(off[name]));
+      button.title = name === "sample" && !parts.prompts.length ? w("no_samples") : w(`now.${name}_says`);
+    }
+  }
   function ended(v, outcome) {
     const good = outcome.kind === "finished",
       plain = outcome.kind === "stopped";
     const actions = [];
+    const resumes = outcome.resume !== null && outcome.resume !== undefined;
     if (outcome.file)
       actions.push(
         el(
@@ -190,12 +230,12 @@ function showRun(element) {
           w("download"),
         ),
       );
-    if (outcome.resume !== null && outcome.resume !== undefined) {
-      actions.push(
+    if (resumes) {
+      actions[outcome.paused ? "unshift" : "push"](
         el(
           "button",
           {
-            class: good || plain || outcome.remedies?.length ? "btn lg" : "btn p lg",
+            class: !outcome.paused && (good || plain || outcome.remedies?.length) ? "btn lg" : "btn p lg",
             type: "button",
             onclick: () => act({ do: "continue", job: cursor.job }),
           },
@@ -204,6 +244,15 @@ function showRun(element) {
         ),
       );
     }
+    if (outcome.extend)
+      actions.push(
+        el(
+          "button",
+          { class: "btn lg", type: "button", onclick: () => askMore(cursor.job, outcome.extend) },
+          icon("add"),
+          w("extend.button"),
+        ),
+      );
     actions.push(
       el(
         "button",
@@ -215,12 +264,13 @@ function showRun(element) {
     const banner = el(
       "div",
       { class: `out ${good ? "" : plain ? "plain" : "bad"}`, role: good || plain ? "status" : "alert" },
-      el("div", { class: "dot" }, icon(good ? "check" : plain ? "stop" : "bang")),
+      el("div", { class: "dot" }, icon(good ? "check" : outcome.paused ? "pause" : plain ? "stop" : "bang")),
       el(
         "div",
         {},
         el("h2", {}, outcome.title),
         el("p", {}, rich(facts), outcome.kept ? [" ", el("b", {}, outcome.kept)] : null),
+        outcome.file ? placeOf(outcome.file) : null,
       ),
       el("div", { class: "row" }, actions),
     );
@@ -239,15 +289,17 @@ function showRun(element) {
       );
     if (outcome.use) left.push(howToUse(outcome), worksWith(outcome));
     if (outcome.lora?.rows) left.push(insideCard(outcome));
+    v.samplesCard.classList.add("wide");
     if (good || plain)
       return [
         banner,
+        el("div", { class: "stack first" }, v.samplesCard),
         el(
           "div",
           { class: "g3" },
           el("div", { class: "stack" }, left),
           el("div", { class: "stack" }, outcome.try ? tryIt(outcome) : null, v.lossCard, v.rateCard),
-          el("div", { class: "stack" }, v.queueCard, v.samplesCard, v.filesCard, v.logCard),
+          el("div", { class: "stack" }, v.queueCard, v.filesCard, v.logCard),
         ),
       ];
     right.push(v.queueCard, v.filesCard, v.samplesCard);
@@ -278,6 +330,26 @@ function showRun(element) {
       ),
     ];
   }
+  /** The whole path, to copy, and its folder where the person sits at this machine. */
+  const placeOf = (file) =>
+    el(
+      "div",
+      { class: "where" },
+      el("code", { title: w("outcome.where") }, el("bdi", {}, file.path)),
+      iconButton("copy", w("copy"), (event) => copyFrom(event.currentTarget, file.path)),
+      file.folder
+        ? el(
+            "button",
+            {
+              class: "btn q2 s",
+              type: "button",
+              onclick: () => ask("open_folder", { job: cursor.job, file: file.name }),
+            },
+            icon("folder", true),
+            w("outcome.open_folder"),
+          )
+        : null,
+    );
   const showSetting = (setting) =>
     el(
       "button",
@@ -431,7 +503,7 @@ function showRun(element) {
   // One card per file and language: what was typed and drawn stays while the view is built anew.
   let trial = null;
   function tryIt(outcome) {
-    const key = `${cursor.job} ${outcome.file.name}`;
+    const key = `${cursor.job} ${outcome.file.name} ${LANG}`;
     if (trial?.key !== key) trial = { key, card: tryCard(root, cursor.job, outcome.try) };
     return trial.card;
   }
@@ -443,7 +515,7 @@ function showRun(element) {
     set(v.title, runTitle());
     set(v.leftLabel, now.left === null ? "" : w("ready_in"));
     set(v.left, now.left === null ? "" : span(now.left));
-    const share = now.total ? now.step / now.total : now.of ? now.done / now.of : 0;
+    const share = runShare();
     v.bar.style.width = `${(share * 100).toFixed(1)}%`;
     v.progress.setAttribute("aria-valuenow", Math.round(share * 100));
     const each = now.each
@@ -474,6 +546,7 @@ function showRun(element) {
       set(v.meta.children[at].lastChild, value);
     });
     phases(v);
+    paintButtons(v);
   }
   function phases(v) {
     if (tool) return;
@@ -605,7 +678,7 @@ function showRun(element) {
       prompt,
       cells: new Map(parts.samples.filter(([, at]) => at === index).map(([step, , url]) => [step, url])),
     }));
-    const steps = sampleColumns(done, planned, root.clientWidth < 700 ? 5 : view.kind === "run" ? 6 : 5);
+    const steps = sampleColumns(done, planned, root.clientWidth < 700 ? 5 : 6);
     const next = planned.find((step) => latest === undefined || step > latest);
     set(
       view.samplesNote,
@@ -618,7 +691,13 @@ function showRun(element) {
             : w("samples_waiting", { step: number(next) }),
     );
     view.samples.replaceChildren(
-      sampleGrid(root, steps, rows, ended ? undefined : latest, view.kind === "run" ? "132px" : "84px"),
+      sampleGrid(
+        root,
+        steps,
+        rows,
+        ended ? undefined : latest,
+        view.kind === "run" || view.kind === "failed" ? "132px" : "170px",
+      ),
     );
   }
   function files() {
@@ -642,7 +721,7 @@ function showRun(element) {
         "li",
         {},
         icon("file"),
-        el("span", { class: "ell", title: file.name }, file.final ? el("b", {}, file.name) : file.name),
+        tail(file.name, file.final),
         el("span", { class: "sub" }, [file.size, point].filter(Boolean).join(", ")),
         iconButton("info", w("inside.of", { name: file.name }), () => inside().sheet(file.name)),
         el(
@@ -683,10 +762,11 @@ function showRun(element) {
     view.files.replaceChildren(...(rows.length ? rows : [el("li", { class: "sub one" }, w("no_files"))]));
   }
   function line(waiting) {
-    const key = JSON.stringify(waiting);
+    const key = JSON.stringify([waiting, run.waits]);
     if (key === queue && view.queueBuilt) return;
-    queue = waiting.length ? key : "";
+    queue = key;
     if (!view.queueCard) return;
+    view.goOn.hidden = !run.waits;
     view.queueBuilt = true;
     view.queueCard.hidden = !waiting.length;
     view.queue.replaceChildren(

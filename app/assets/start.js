@@ -1,7 +1,7 @@
 // Start: the server is connected when Gradio has mounted the bridge; then the form gets its content.
 
 const ACTIONS = {
-  train,
+  train: () => train(),
   stop,
   command: showCommand,
   presets: showPresets,
@@ -10,8 +10,8 @@ const ACTIONS = {
   report: showReport,
   room: () => openRoom(),
   changed: showChanged,
-  load: () => loadPath($("#la-config").value),
-  save: () => save($("#la-config").value.trim()),
+  load: () => loadPath(typedConfig()),
+  save: () => save(typedConfig()),
   save_as: saveAs,
   find: () => {
     openMenu(true);
@@ -35,11 +35,12 @@ async function connect(server) {
     fields: answer.fields,
     keys: answer.keys,
     defaults: answer.defaults,
-    values: answer.values,
+    values: { ...answer.defaults }, // what Gradio's widgets hold until the draft is written into them
     path: answer.path,
     saved: /\.json$/i.test(answer.path) ? answer.path : "",
     carried: answer.carried,
     offered: answer.offered,
+    mark: answer.mark,
     secrets: answer.secrets,
     presets: answer.presets,
     fresh: answer.fresh,
@@ -49,12 +50,13 @@ async function connect(server) {
     wire.tabIndex = -1;
     wire.setAttribute("aria-hidden", "true");
   }
-  reportRead(answer.report);
+  startDraft(answer);
   startHeader();
   dress();
-  write({});
+  write(answer.values);
   paintOffer();
-  askRun();
+  await askRun();
+  await returnToPlace();
   document.documentElement.dataset.ready = "1";
 }
 
@@ -67,6 +69,7 @@ function addSprite() {
 }
 
 function early() {
+  history.scrollRestoration = "manual";
   addSprite();
   const light = cookie("ui_light");
   if (light) setTimeout(() => document.body.classList.toggle("dark", light === "dark"), 0);
@@ -88,6 +91,7 @@ document.addEventListener("click", (event) => {
         dress();
         paint();
         showTab(tab);
+        if (page.fields) rememberPlace();
       }, rest);
   // By the path: a button of the panel may have replaced its content, and itself.
   const inside = event.composedPath().some((node) => node.id === "la-panel" || node.dataset?.act);
@@ -141,6 +145,7 @@ window.atelier = {
   goTo,
   openTab,
   write,
+  settled,
   page,
   run,
   showRun,

@@ -9,10 +9,33 @@ const keepCookie = (name, value) => {
   document.cookie = `${name}=${value}; path=/; max-age=31536000; samesite=lax`;
 };
 
+/** What this browser keeps between visits; some allow none. */
+function stored(name, where = localStorage) {
+  try {
+    return where.getItem(`atelier_${name}`) || "";
+  } catch {
+    return "";
+  }
+}
+function store(name, value, where = localStorage) {
+  try {
+    where.setItem(`atelier_${name}`, value);
+  } catch {
+    /* then it is not kept */
+  }
+}
+
 // --- words --------------------------------------------------------------------------------------------
 
-const LANG = (cookie("ui_lang") || navigator.language || "en").toLowerCase().startsWith("ja") ? "ja" : "en";
+let LANG = (cookie("ui_lang") || navigator.language || "en").toLowerCase().startsWith("ja") ? "ja" : "en";
 document.documentElement.lang = LANG;
+
+/** From now on in this language; what stands in the page already is put into it by `inOtherWords`. */
+function speak(code) {
+  LANG = code;
+  document.documentElement.lang = code;
+  keepCookie("ui_lang", code);
+}
 
 /** A word of the page, filled; `_one` for a count of 1, "" for one that is not there. */
 function w(key, values = {}) {
@@ -169,4 +192,19 @@ function span(seconds) {
 function time(seconds, full = false) {
   const parts = { hour: "2-digit", minute: "2-digit", ...(full ? { second: "2-digit" } : {}) };
   return new Date(seconds * 1000).toLocaleTimeString("en-GB", parts);
+}
+
+/** today 14:05, yesterday 14:05, 3 Nov. */
+function when(seconds) {
+  const day = new Date(seconds * 1000),
+    today = new Date(),
+    yesterday = new Date(Date.now() - 864e5),
+    clock = time(seconds);
+  if (day.toDateString() === today.toDateString()) return w("jobs_today", { time: clock });
+  if (day.toDateString() === yesterday.toDateString()) return w("jobs_yesterday", { time: clock });
+  return day.toLocaleDateString(LANG === "ja" ? "ja-JP" : "en-GB", {
+    day: "numeric",
+    month: "short",
+    ...(day.getFullYear() === today.getFullYear() ? {} : { year: "numeric" }),
+  });
 }

@@ -8,6 +8,9 @@ let openTool = (name, values) => {
   toolbox.values[name] = values;
 };
 
+/** Puts the tools into the page's language, once the tab is there. */
+let speakTools = () => {};
+
 /** What this browser has kept under a name; {} where it keeps nothing. */
 function kept(name) {
   try {
@@ -56,6 +59,13 @@ async function showTools(element) {
   openTool = (name, values) => {
     toolbox.values[name] = values;
     choose(name);
+  };
+  speakTools = async () => {
+    const told = await ask("tools");
+    if (!told) return;
+    toolbox.tools = told.tools;
+    list.setAttribute("aria-label", w("tools"));
+    choose(toolbox.chosen);
   };
   choose(toolbox.chosen);
   new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && form?.look()).observe(root);

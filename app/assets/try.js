@@ -143,6 +143,8 @@ function tryCard(root, job, offer) {
     status,
     strip,
   );
+  const warm = () => question("try_warm", { job, file: offer.file }, 60_000).catch(() => {});
+  card.addEventListener("focusin", warm, { once: true });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (!drawing) draw();

@@ -1,10 +1,17 @@
-"""The unsaved form of each browser, kept on the server: it comes back after a reload or in a second tab."""
+"""The unsaved form of each browser, kept on the server: it comes back after a reload or in a second tab.
+
+Several tabs share one draft. Each tells which settings it has changed itself since it last looked, so that
+what another tab has changed meanwhile stays, and is handed over.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +20,47 @@ from trainer.schema import Schema
 from trainer.settings import TRAINING
 
 MOST_DRAFTS = 200
+MOST_TABS = 1000
+FILE = ("path", "offered", "carried", "report", "mark")
+"""What belongs to the file that was loaded, not to a setting: it goes from tab to tab as one.
+
+`mark` tells what the form held when the file was loaded or saved."""
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A page that is open: its name, and the version of the draft that it knows."""
+
+    name: str = ""
+    since: int = 0
+    number: int = 0
+    """Counts its questions: one that is overtaken by a later one changes nothing."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What one tab's form became together with what others have changed since it last looked."""
+
+    version: int
+    values: dict[str, Any]
+    taken: dict[str, Any] = field(default_factory=dict)
+    """Settings that only another tab has changed: this tab takes them over."""
+    conflicts: dict[str, Any] = field(default_factory=dict)
+    """Settings that both have changed: this tab's value stays, here is the other's."""
+    file: dict[str, Any] | None = None
+    """The FILE of another tab, where only it has loaded one."""
 
 
 class Drafts:
     """A folder with one JSON file per browser; secrets are left out.
 
-    {"values", "path", "offered", "carried", "report"}
+    {"values", *FILE, "version", "changed": {setting: [version, tab]}}
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock = threading.Lock()
+        self._newest: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def _file(self, browser: object) -> Path | None:
         """The browser's file; None for an id that is none (it comes from a cookie)."""
@@ -36,23 +74,90 @@ class Drafts:
             data = json.loads(path.read_text(encoding="utf-8")) if path else {}
         except (OSError, ValueError, RecursionError):
             return {}
-        return data if isinstance(data, dict) else {}
+        draft = data if isinstance(data, dict) else {}
+        return {**draft, "values": values} if isinstance(values := draft.get("values"), dict) else {}
 
-    def write(self, browser: object, **parts: Any) -> None:
-        """Change some parts of the draft."""
+    def overtaken(self, browser: object, tab: Tab) -> bool:
+        """Whether the same tab has asked a later question already; notes this one otherwise."""
+        name = (str(browser or ""), tab.name)
+        with self._lock:
+            newest = self._newest.get(name, 0)
+            self._newest[name] = max(newest, tab.number)
+            self._newest.move_to_end(name)
+            while len(self._newest) > MOST_TABS:
+                self._newest.popitem(last=False)
+            return tab.number < newest
+
+    def merged(
+        self, browser: object, values: Mapping[str, Any], changes: Collection[str], tab: Tab
+    ) -> Merged:
+        """A tab's form with what other tabs have changed since; `changes`: its own, "file" for the FILE."""
+        draft = self.read(browser)
+        version, known = draft_version(draft), draft.get("values") or {}
+        others = {key for key, (at, who) in changed_by(draft).items() if at > tab.since and who != tab.name}
+        mine = set(changes)
+        differs = {key: known[key] for key in others & set(known) if known[key] != values.get(key)}
+        taken = {key: value for key, value in differs.items() if key not in mine}
+        file = {part: draft.get(part) for part in FILE} if "file" in others - mine else None
+        conflicts = {key: value for key, value in differs.items() if key in mine}
+        return Merged(version, {**values, **taken}, taken, conflicts, file)
+
+    def write(
+        self,
+        browser: object,
+        values: Mapping[str, Any],
+        changes: Collection[str] | None = None,
+        tab: Tab | None = None,
+        **file: Any,
+    ) -> Merged:
+        """Merge a tab's form into the draft (see `merged`) and keep it.
+
+        `changes` None: all that differs from the draft. `file`: FILE, or some of it.
+        """
+        tab = tab or Tab()
         path = self._file(browser)
-        if not path:
-            return
-        draft = {**self.read(browser), **parts}
-        draft["values"] = without_secrets(draft.get("values") or {})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(draft, ensure_ascii=False).encode())
-        self._forget_old()
+        with self._lock:
+            draft = self.read(browser)
+            known = draft.get("values") or {}
+            mine = set(changes if changes is not None else {*values, "file"})
+            merged = self.merged(browser, values, mine, tab)
+            if path is None or tab.number < self._newest.get((str(browser), tab.name), 0):
+                return merged
+            kept = without_secrets(merged.values)
+            said = {
+                part: file[part] for part in file if merged.file is None and draft.get(part) != file[part]
+            }
+            new = [key for key in kept if key in mine and kept[key] != known.get(key)]
+            new += ["file"] if said and "file" in mine else []
+            version = merged.version + 1 if new else merged.version
+            changed = {**changed_by(draft), **dict.fromkeys(new, (version, tab.name))}
+            draft = {**draft, **said, "values": kept, "version": version, "changed": changed}
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(draft, ensure_ascii=False).encode())
+            self._forget_old()
+        return Merged(version, merged.values, merged.taken, merged.conflicts, merged.file)
 
     def _forget_old(self) -> None:
         files = sorted(self.folder.glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
         for file in files[MOST_DRAFTS:]:
             file.unlink(missing_ok=True)
+
+
+def draft_version(draft: Mapping[str, Any]) -> int:
+    """How often a draft was changed."""
+    version = draft.get("version")
+    return version if isinstance(version, int) else 0
+
+
+def changed_by(draft: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
+    """When a setting was changed last, and by which tab; {} in drafts of older versions."""
+    changed = draft.get("changed")
+    entries = changed.items() if isinstance(changed, dict) else ()
+    return {
+        key: (entry[0], str(entry[1]))
+        for key, entry in entries
+        if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], int)
+    }
 
 
 def without_secrets(values: Mapping[str, Any], schema: Schema[Any] = TRAINING) -> dict[str, Any]:

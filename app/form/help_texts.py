@@ -8,7 +8,7 @@ from typing import Any
 
 from app.form.groups import fold_of
 from app.form.values import plain
-from app.texts import group_words, word, words
+from app.texts import TEXTS, group_words, word, words
 from trainer.messages import LANGUAGES, Language, texts
 from trainer.schema import Schema, Setting
 from trainer.settings import TRAINING
@@ -80,7 +80,8 @@ def _index(schema: Schema[Any]) -> dict[str, tuple[str, str, str]]:
         meanings = " ".join(help_of(key, language).get("meaning", "") for language in LANGUAGES)
         body = " ".join(help_of(key, language).get(part, "") for language in LANGUAGES for part in PARTS)
         groups = " ".join(group_words(language)[setting.spec.group]["title"] for language in LANGUAGES)
-        names = f"{meanings} {key} {key.replace('_', ' ')} {setting.spec.flag}"
+        guides = " ".join(texts(language, TEXTS)["search"].get(key, "") for language in LANGUAGES)
+        names = f"{meanings} {guides} {key} {key.replace('_', ' ')} {setting.spec.flag}"
         index[key] = (folded(setting.spec.label), folded(names), folded(f"{body} {groups}"))
     return index
 

@@ -92,11 +92,12 @@ def not_shown(values: Mapping[str, Any], roots: Roots | None) -> list[Problem]:
 def ready(stopping: list[dict[str, Any]], language: Language) -> list[dict[str, Any]]:
     """What is still to be filled in before anything can be trained; [] once it is."""
     missing = {problem["setting"] for problem in stopping if problem["missing"]}
+    wrong = missing | {problem["setting"] for problem in stopping}
     required = [key for key, setting in SETTINGS.items() if setting.spec.required]
     if not missing:
         return []
     items = [
-        {"key": key, "text": word(language, f"ready.{key}"), "done": key not in missing}
+        {"key": key, "text": word(language, f"ready.{key}"), "done": key not in wrong}
         for key in required
         if key != "output_name" or key in missing
     ]

@@ -70,7 +70,8 @@ def problem_json(
 def fix_words(changes: Mapping[str, Any], language: Language, schema: Schema[Any] = TRAINING) -> str:
     """The fix button: what it sets."""
     if len(changes) != 1:
-        return word(language, "fix.several", count=len(changes)) if changes else ""
+        labels = word(language, "list").join(schema[key].spec.label for key in changes)
+        return word(language, "fix.several", labels=labels) if changes else ""
     [(key, value)] = changes.items()
     if schema[key].spec.widget == "hidden":  # a yes to what the problem says
         return word(language, "fix.allow")

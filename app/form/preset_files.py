@@ -20,6 +20,7 @@ from trainer.settings import SETTINGS
 READ = (".json", ".toml", ".txt", ".safetensors", ".yaml", ".yml")
 """Files of settings, commands in a text file, LoRA files that tell how they were made."""
 WRITTEN = (".json", ".toml")
+MOST_OWN = 200
 NAMED = (".toml", ".txt")
 """What a file of settings may name and have read with it."""
 PICTURES = ("train_data_dir", "reg_data_dir", "dataset_config")
@@ -37,6 +38,26 @@ def typed_place(text: Any, configs: Path) -> Path:
     except RuntimeError as error:  # ~nobody
         raise UserError("page.no_path") from error
     return path if path.is_absolute() else configs / path
+
+
+def to_open(text: Any, configs: Path, roots: Roots) -> Path:
+    """The file of settings that was typed, to read: "momo" is momo.json, too. Raises UserError."""
+    path = typed_place(text, configs)
+    longer = path.with_name(f"{path.name}.json")
+    real = roots.place(path)
+    if real is not None and not real.exists() and within(longer, roots).exists():
+        return longer
+    return path
+
+
+def own(configs: Path, roots: Roots) -> list[dict[str, Any]]:
+    """The files of settings in `configs`, the newest first: {"name", "path", "changed" (Unix seconds)}."""
+    files = [path for path in configs.glob("*") if path.suffix.lower() in WRITTEN and roots.place(path)]
+    dated = [(path.stat().st_mtime, path) for path in files if path.is_file()]
+    return [
+        {"name": path.stem if path.suffix == ".json" else path.name, "path": str(path), "changed": round(at)}
+        for at, path in sorted(dated, reverse=True)[:MOST_OWN]
+    ]
 
 
 def within(path: Path, roots: Roots) -> Path:

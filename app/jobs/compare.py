@@ -1,4 +1,4 @@
-"""Past runs with settings, curve, samples and files; one against a preset, or two side by side."""
+"""Past runs with settings, curve, samples and files; one against a preset, or several side by side."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from trainer.schema import Schema
 from trainer.settings import SETTINGS, TRAINING
 
 POINTS = 400
+MOST_RUNS = 6
+"""That are compared at once."""
 
 
 def show_jobs(
     store: JobStore, ids: Sequence[str], against: str, language: Language, *, everything: bool = False
 ) -> dict[str, Any]:
-    """One run, or two beside each other: the settings that differ, or `everything`.
+    """One run, or up to MOST_RUNS beside each other: the settings that differ, or `everything`.
 
     One run is compared with the default, or with the preset `against`.
     """
-    shown = [job for job_id in ids[:2] if (job := store.get(job_id))]
+    shown = [job for job_id in ids[:MOST_RUNS] if (job := store.get(job_id))]
     if not shown:
         return {"runs": [], "rows": [], "differ": 0, "settings": len(SETTINGS)}
     values = [job.settings() for job in shown]
@@ -33,7 +35,7 @@ def show_jobs(
     schema = tool.schema if tool else TRAINING
     if len(values) == 1:
         values.insert(0, _defaults(schema) if tool else base_settings(against, values[0]))
-    rows = setting_rows(values[0], values[1], language, schema)
+    rows = setting_rows(values, language, schema)
     differing = [row for row in rows if row["differs"]]
     return {
         "runs": [detail(job, language) for job in shown],
@@ -84,19 +86,17 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
 
 
 def setting_rows(
-    left: Mapping[str, Any],
-    right: Mapping[str, Any],
-    language: Language,
-    schema: Schema[Any] = TRAINING,
+    runs: Sequence[Mapping[str, Any]], language: Language, schema: Schema[Any] = TRAINING
 ) -> list[dict[str, Any]]:
-    """Every setting with its value on both sides, in words."""
+    """Every setting with its value in each run, in words."""
     rows = []
     for key, setting in schema.items():
         if setting.is_secret:
             continue
-        a, b = left.get(key, setting.default), right.get(key, setting.default)
-        pair = {"a": value_in_words(a, language), "b": value_in_words(b, language)}
-        rows.append({"key": key, "label": setting.spec.label, **pair, "differs": a != b})
+        values = [run.get(key, setting.default) for run in runs]
+        told = [value_in_words(value, language) for value in values]
+        differs = any(value != values[0] for value in values)
+        rows.append({"key": key, "label": setting.spec.label, "values": told, "differs": differs})
     return rows
 
 

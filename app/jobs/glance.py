@@ -24,7 +24,7 @@ def glance(job: Job, language: Language) -> dict[str, Any]:
         "id": job.id,
         "name": job.name,
         "tool": title_of(job.kind, language),
-        "state": job.state,
+        "state": "paused" if job.paused else job.state,
         "created": job.created,
         "seconds": round(last[0] - first) if last and first else 0,
         "step": job.last_step(),

@@ -19,6 +19,7 @@ from app.jobs.store import Job, JobStore
 from app.jobs.tool_outcome import title_of
 from app.texts import base_name, language_of, log_line
 from trainer.errors import UserError
+from trainer.files.job_folder import WISHES
 from trainer.kohya import additional
 from trainer.messages import Language
 from trainer.plan.sample_prompts import prompts
@@ -44,7 +45,15 @@ def answer(store: JobStore, cursor: Mapping[str, Any]) -> dict[str, Any]:
         told = at_a_glance(job) if cursor.get("glance") else summary(job, cursor)
         told["tool"] = title_of(job.kind, language_of(cursor.get("lang")))
     told["queue"] = [{"id": other.id, "name": other.name} for other in store.queue()]
+    told["waits"] = store.waits()
+    told["was"] = what_became_of(store, cursor.get("was"), told["job"])
     return told
+
+
+def what_became_of(store: JobStore, was: Any, now: str) -> dict[str, Any] | None:
+    """The job that the browser saw at work last, where it is another one by now."""
+    job = store.get(was) if isinstance(was, str) and was and was != now else None
+    return job and {"id": job.id, "name": job.name, "state": job.state}
 
 
 def at_a_glance(job: Job) -> dict[str, Any]:
@@ -99,6 +108,8 @@ def progress(job: Job, record: JobRecord, state: str) -> dict[str, Any]:
         "done": phase.done if phase else 0,
         "of": phase.total if phase else 0,
         "stopping": running and job.folder.stop_requested(),
+        "pausing": running and job.folder.pause_requested(),
+        "wishes": [wish for wish in WISHES if running and job.folder.wish_file(wish).exists()],
         "memory": record.memory,
         "memory_total": record.started.memory_total if record.started else 0,
         "phases": [[part.name, round(part.seconds, 1)] for part in _first_phases(record)],

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from app.jobs import lora_card, remedies
+from app.jobs import extend, lora_card, open_folder, remedies
 from app.jobs.files import made, result_url
 from app.jobs.record import JobRecord
 from app.jobs.store import Job
@@ -27,9 +27,9 @@ KILLED = (-9, 137)
 def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict[str, Any] | None:
     """The end in words, as plain data; None while the run has not ended. Of a tool: see tool_outcome.
 
-    Keys: kind, title, facts, why, fix, kept, setting {key, label}, remedies, memory, trace, file {name,
-    size, url, path}, use (how to use the file), lora (what is inside), try (what "Try it" begins with),
-    resume (step to continue from, or None).
+    Keys: kind, paused, title, facts, why, fix, kept, setting {key, label}, remedies, memory, trace, file
+    {name, size, url, path, folder: whether it can be shown}, use (how to use the file), lora (what is
+    inside), try (what "Try it" begins with), resume (step to continue from, or None), extend.
     """
     if job.kind != TRAIN:
         return tool_outcome(job, record, state, language)
@@ -45,7 +45,8 @@ def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict
     else:
         told = _lost(job, record, language)
     resumable = job.can_continue()
-    return {"kind": state, **told, "resume": _state_step(record) if resumable else None}
+    paused = state == "stopped" and isinstance(end, Stopped) and end.paused
+    return {"kind": state, "paused": paused, **told, "resume": _state_step(record) if resumable else None}
 
 
 def _finished(job: Job, record: JobRecord, end: Finished, language: Language) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def _finished(job: Job, record: JobRecord, end: Finished, language: Language) ->
     return {
         "title": word(language, "outcome.finished"),
         "facts": word(language, "outcome.finished_facts", **values),
+        "extend": extend.offer(job, record),
         **_result(job, record, end.path, size(bytes_), language),
     }
 
@@ -63,7 +65,13 @@ def _finished(job: Job, record: JobRecord, end: Finished, language: Language) ->
 def _result(job: Job, record: JobRecord, path: str, size_: str, language: Language) -> dict[str, Any]:
     """The file that a run left: where it is, how to use it, what is inside, how to try it."""
     return {
-        "file": {"name": base_name(path), "size": size_, "url": result_url(job.id, path), "path": path},
+        "file": {
+            "name": base_name(path),
+            "size": size_,
+            "url": result_url(job.id, path),
+            "path": path,
+            "folder": open_folder.can(job.store.roots) and _is_there(job, path),
+        },
         "use": how_to_use(job, record, path, language),
         "lora": inside_of(path, language) if _is_there(job, path) else None,
         "try": offer(job, record, path),
@@ -87,22 +95,30 @@ def offer(job: Job, record: JobRecord, path: str) -> dict[str, Any] | None:
     if base_name(path) not in files:
         return None
     settings = job.settings()
-    learned = ", ".join(dict.fromkeys(_learned_words(record)))
     asked = prompts(str(settings.get("sample_prompts") or ""))
-    first = next((one for one in asked if learned and learned in one.prompt), asked[0] if asked else None)
-    like = first or SamplePrompt(learned, width=side_of(settings), height=side_of(settings), steps=20)
+    learned = ", ".join(dict.fromkeys(_learned_words(record)))
+    side = side_of(settings)
+    like = asked[0] if asked else SamplePrompt(learned, width=side, height=side, steps=20)
     return {
         "file": base_name(path),
         "files": files,
-        "prompt": like.prompt if learned in like.prompt else f"{learned}, {like.prompt}",
+        "prompt": like.prompt,
         "negative": like.negative,
         "width": like.width,
         "height": like.height,
         "steps": like.steps,
         "scale": like.scale,
-        "seed": 1 if like.seed is None else like.seed,
+        "seed": _seed_of(record, like),
         "sampler": like.sampler,
     }
+
+
+def _seed_of(record: JobRecord, like: SamplePrompt) -> int:
+    """The seed with which the run drew this prompt, so that the same picture comes."""
+    drawn = [sample.seed for (_, index), sample in record.samples.items() if index == 0]
+    if like.seed is not None:
+        return like.seed
+    return drawn[-1] if drawn else 1
 
 
 def side_of(settings: Mapping[str, Any]) -> int:
@@ -112,7 +128,7 @@ def side_of(settings: Mapping[str, Any]) -> int:
 
 
 def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> dict[str, Any]:
-    title = _title(record, "outcome.stopped", end.step, language)
+    title = _title(record, "outcome.paused" if end.paused else "outcome.stopped", end.step, language)
     if not end.path:
         return {"title": title, "facts": word(language, "outcome.stopped_nothing")}
     file = record.files.get(end.path)

@@ -218,12 +218,16 @@ class JobRecord:
         elif isinstance(event, ENDS):
             self.end = event
             self._close_phase(moment)
+        self._log(moment, event)
+
+    def _log(self, moment: float, event: Event) -> None:
         self.log.append(LogEntry(self.log_count, moment, event))
         self.log_count += 1
 
     def _phase(self, moment: float, gap: float, phase: Phase) -> None:
         if phase.name == "start":
             self._begin(moment, gap)
+            self._log(moment, phase)
         if phase.name == "sample" and (self.phase is None or self.phase.name != "sample"):
             self._sample_began = moment
         same = self.phase is not None and self.phase.name == phase.name

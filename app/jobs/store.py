@@ -25,9 +25,9 @@ from filelock import FileLock
 from app.jobs import process
 from app.jobs.record import ENDS, JobRecord
 from trainer.errors import UserError
-from trainer.events import EventLog, Failed, Saved, Step, Stopped, parse
+from trainer.events import Event, EventLog, Failed, Saved, Step, Stopped, parse
 from trainer.files.identity import Identity
-from trainer.files.job_folder import PROJECT, TRAIN, JobFolder, find_state
+from trainer.files.job_folder import PROJECT, TRAIN, WISHES, JobFolder, Wish, find_state
 from trainer.files.roots import Roots, is_link
 from trainer.schema import Form
 from trainer.tools.table import TOOLS
@@ -37,6 +37,8 @@ State = Literal["queued", "running", "finished", "stopped", "failed", "lost"]
 TRAINER = (sys.executable, "-m", "trainer")
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 TAIL = 64 << 10
+KEPT_STATES = 3
+"""Finished jobs that keep the state in which they ended."""
 GONE = ".removed-"
 """Before the name of a job's folder that is being removed."""
 
@@ -165,15 +167,33 @@ class Job:
         kept = self.tool.resumes if self.tool else bool(find_state(self.folder.safety_state))
         return kept and self.state in ("stopped", "failed", "lost")
 
-    def stop(self) -> None:
-        """Ask the trainer to finish its step, save and end; take a waiting job out of the line."""
+    def can_extend(self) -> bool:
+        """Whether it is finished and could go on from its end."""
+        return self.state == "finished" and bool(find_state(self.folder.safety_state))
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was Pause that ended it."""
+        last = self.last_event() if self.state == "stopped" else None
+        return last is not None and isinstance(last[1], Stopped) and last[1].paused
+
+    def wish(self, wish: Wish) -> None:
+        """Ask the trainer to save, or to draw samples, after its step."""
+        if self.state == "running":
+            self.folder.wish_file(wish).touch()
+
+    def stop(self, *, pause: bool = False) -> None:
+        """Ask the trainer to finish its step, save and end; take a waiting job out of the line.
+
+        `pause`: the same, and the run is said to be paused.
+        """
         with self.store.lock():
             if self.state == "queued":
                 self.queue_file.unlink(missing_ok=True)
                 self._write_end(Stopped(self.last_step()))
                 return
         if self.state == "running":
-            self.folder.stop_file.touch()
+            self.folder.request_stop(pause=pause)
 
     def kill(self) -> None:
         """End the trainer's process now; what was saved stays."""
@@ -208,6 +228,8 @@ class JobStore:
         self.trainer = tuple(trainer)
         self.root = self.workspace / "jobs"
         self.root.mkdir(parents=True, exist_ok=True)
+        self.wait_file = self.workspace / ".queue_waits"
+        """Exists while the line waits."""
         self.making_room: list[Callable[[], None]] = []
         """Called before a run begins: what else uses the graphics card ends."""
         self._records: dict[str, JobRecord] = {}
@@ -270,16 +292,39 @@ class JobStore:
         waiting = [job for job in self.jobs() if job.queue_file.exists()]
         return sorted(waiting, key=lambda job: (_place(job), job.id))
 
-    def start(self, settings: Form, kind: str = TRAIN, name: str = "") -> Job:
+    def start(self, settings: Form, kind: str = TRAIN, name: str = "", *, twice: bool = True) -> Job:
         """Put a new job in line; it begins at once if nothing runs. Raises UserError, OSError.
 
-        `kind`: "train", or the tool whose form `settings` is; `name`: what a tool's job is called.
+        `kind`: "train", or the tool whose form `settings` is; `name`: what a tool's job is called. `twice`
+        False: not where a job with the same settings runs or waits already (page.same_…).
         """
         with self.lock():
+            if not twice and (same := self.same(settings, kind)):
+                raise UserError(f"page.same_{same.state}", name=same.name)
             job = Job(JobFolder.create(self.workspace, settings, kind, name), self)
-            self._enqueue(job, "job")
+            self._put_in_line(job, "job")
         self.tend()
         return job
+
+    def same(self, settings: Form, kind: str = TRAIN) -> Job | None:
+        """The job that runs or waits with the same settings."""
+        flat = json.loads(json.dumps(settings.flat()))
+        at_work = [self.running(), *self.queue()]
+        return next((job for job in at_work if job and (job.kind, job.settings()) == (kind, flat)), None)
+
+    def waits(self) -> bool:
+        """Whether the line waits until the person says go on: Stop was pressed while others were in it."""
+        return self.wait_file.exists() and bool(self.queue())
+
+    def wait(self) -> None:
+        """Begin no other waiting job until `go_on`."""
+        if self.queue():
+            self.wait_file.touch()
+
+    def go_on(self) -> None:
+        """Begin the waiting jobs again."""
+        self.wait_file.unlink(missing_ok=True)
+        self.tend()
 
     def resume(self, job: Job, changes: Mapping[str, Any] | None = None) -> None:
         """Put a stopped, failed or lost job in line again, to continue from its own state.
@@ -290,8 +335,26 @@ class JobStore:
             if job.state in ("stopped", "failed", "lost"):
                 if changes and job.kind == TRAIN:
                     job.folder.write_settings(job.folder.settings().replace(**changes))
-                self._enqueue(job, "resume")
+                self._put_in_line(job, "resume")
         self.tend()
+
+    def extend(self, job: Job, changes: Mapping[str, Any], events: Sequence[Event]) -> None:
+        """Put a finished job in line again with more to do. `events` say so: it is complete no more."""
+        with self.lock():
+            if job.can_extend():
+                job.folder.write_settings(job.folder.settings().replace(**changes))
+                log = job.folder.event_log()
+                for event in events:
+                    log.emit(event)
+                log.close()
+                self._put_in_line(job, "resume")
+        self.tend()
+
+    def _forget_old_states(self) -> None:
+        """The newest KEPT_STATES finished jobs can be extended; a state is large."""
+        ended = [job for job in self.jobs() if job.can_extend()]
+        for job in ended[KEPT_STATES:]:
+            job.folder.forget_state()
 
     def remove(self, job: Job) -> None:
         """Remove an ended job's folder: it is gone at once, or not at all. Raises OSError."""
@@ -302,6 +365,13 @@ class JobStore:
             job.folder.path.rename(gone)
         self._records.pop(job.id, None)
         _clear(gone)
+
+    def _put_in_line(self, job: Job, verb: str) -> None:
+        """At the end; where the line waits and nothing runs, what a person starts now begins by itself."""
+        alone = self.waits() and not self.running()
+        self._enqueue(job, verb)
+        if alone:
+            self._begin(job)
 
     def _enqueue(self, job: Job, verb: str) -> None:
         place = max((_place(other) for other in self.queue()), default=0) + 1
@@ -324,9 +394,10 @@ class JobStore:
     def tend(self) -> Job | None:
         """Begin the first waiting job if nothing runs. Called every few seconds while the page is up."""
         if not self.queue():
+            self.wait_file.unlink(missing_ok=True)
             return None
         with self.lock():
-            if self.running() or not (line := self.queue()):
+            if self.wait_file.exists() or self.running() or not (line := self.queue()):
                 return None
             self._begin(line[0])
             return line[0]
@@ -335,9 +406,11 @@ class JobStore:
         """Start the trainer. Until it is up, our own process stands for it, so the job is never seen lost."""
         for make_room in self.making_room:
             make_room()
+        self._forget_old_states()
         data = _read_json(job.queue_file)
         verb = "resume" if isinstance(data, dict) and data.get("verb") == "resume" else "job"
-        for leftover in (job.folder.stop_file, job.exit_file):
+        wishes = [job.folder.wish_file(wish) for wish in WISHES]
+        for leftover in (job.folder.stop_file, job.exit_file, *wishes):
             leftover.unlink(missing_ok=True)
         events = job.folder.events_file
         job.folder.write_json(job.begun_file, {"events": events.stat().st_size if events.exists() else 0})
@@ -382,6 +455,7 @@ class JobStore:
         self._done.set()
         for make_room in self.making_room:
             make_room()
+        self._forget_old_states()
 
     def record(self, job: Job) -> JobRecord:
         """The job's record, brought up to date."""

@@ -12,6 +12,7 @@ import subprocess
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,22 @@ class TryIt:
         except OSError as error:
             raise UserError("page.try_cannot_start", reason=error.strerror or str(error)) from error
 
+    def warm(self, job: Job, file: Path) -> None:
+        """Have the process load the model, since someone is about to ask: that takes longer than drawing."""
+        with self._lock, suppress(OSError):
+            busy = self._process is not None and self._process.poll() is None and self._job == job.id
+            if busy or self.store.running():
+                return
+            self._give_up(cancelled=True)
+            self._start(job)
+            self._tell({"warm": True, "file": str(file)})
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        assert self._process  # noqa: S101  # started by the caller
+        assert self._process.stdin  # noqa: S101  # a pipe
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+
     def look(self, number: Any, language: Language) -> dict[str, Any]:
         """What became of a wish: its state, how far it is, pictures, or a problem in words."""
         with self._lock:
@@ -114,9 +131,7 @@ class TryIt:
             self._wishes[self._number] = Wish(job.id)
             while len(self._wishes) > KEPT:
                 self._wishes.popitem(last=False)
-            assert self._process  # noqa: S101  # started above
-            assert self._process.stdin  # noqa: S101  # a pipe
-            self._process.stdin.write(json.dumps({"id": self._number, **wanted}) + "\n")
+            self._tell({"id": self._number, **wanted})
             return self._number
 
     def _start(self, job: Job) -> None:

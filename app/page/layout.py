@@ -53,6 +53,11 @@ def asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
+def style_sheet(name: str) -> str:
+    """A style sheet without its comments, which are for who reads it here."""
+    return re.sub(r"/\*.*?\*/", "", asset(f"{name}.css"), flags=re.DOTALL)
+
+
 def glyphs_css() -> str:
     """Symbols of the sprite as pictures for the style sheets, in the colour of small text."""
     symbols = dict(re.findall(r'id="i-(\w+)" viewBox="[^"]*">(.*?)</symbol>', asset("icons.svg")))

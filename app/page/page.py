@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from app.jobs.store import JobStore
 
 SCRIPTS = (
-    "toolkit", "core", "form", "fields", "header", "files", "help", "offer", "plan", "unet", "blocks",
-    "browse", "upload", "room", "room_list", "room_side", "room_edit",
-    "run", "bar", "chart", "samples", "inside", "try", "live_view", "jobs", "tool_fields",
+    "toolkit", "core", "form", "draft", "fields", "header", "language", "files", "help", "offer", "plan",
+    "unet", "blocks", "browse", "upload", "room", "room_list", "room_side", "room_edit",
+    "run", "notice", "place", "bar", "chart", "samples", "inside", "try", "live_view", "jobs", "tool_fields",
     "tools", "start",
 )  # fmt: skip
 STYLES = ("theme", "page", "fields", "parts", "room")
@@ -74,7 +74,7 @@ def view(name: str, function: str, styles: tuple[str, ...]) -> gr.HTML:
     return gr.HTML(
         f'<div class="la-{name}"></div>',
         elem_id=name,
-        css_template="".join(asset(f"{style}.css") for style in styles),
+        css_template="".join(map(layout.style_sheet, styles)),
         js_on_load=f"window.atelier.{function}(element)",
         apply_default_css=False,
     )
@@ -126,15 +126,19 @@ def header() -> str:
 
 
 def bar() -> str:
-    """Train, Stop, Print training command, and the length of the run."""
+    """Train, Stop, Print training command, the length of the run, and on every tab the run at work."""
     buttons = (("train", "btn p lg", "play"), ("stop", "btn lg", "stop"), ("command", "btn q hide-m", "cmd"))
+    words = {name: t(f"bar.{name}") for name, _, _ in buttons}
+    words["train"] = f'<span class="whole">{words["train"]}</span><span class="adds">{t("bar.add")}</span>'
     shown = "".join(
         f'<button type="button" class="{style}" data-act="{name}"'
-        f"{'' if name == 'command' else ' aria-disabled=true'}>{icon(symbol)}{t(f'bar.{name}')}</button>"
+        f"{'' if name == 'command' else ' aria-disabled=true'}>{icon(symbol)}{words[name]}</button>"
         for name, style, symbol in buttons
     )
     length = '<div class="len" id="la-len" role="status" aria-live="polite"></div>'
-    return f'<div class="la-wrap" role="region" id="la-bar">{shown}{length}</div>'
+    run = '<div id="la-now" hidden></div>'
+    line = '<div class="la-line" id="la-line" hidden><i></i></div>'
+    return f'{line}<div class="la-wrap" role="region" id="la-bar">{shown}{run}{length}</div>'
 
 
 def script() -> str:
@@ -143,6 +147,7 @@ def script() -> str:
     parts = "\n".join(asset(f"{name}.js") for name in SCRIPTS)
     data = json.dumps(spoken, ensure_ascii=False).replace("</", "<\\/")
     given = f"const WORDS = {data};\nconst SPRITE = {json.dumps(asset('icons.svg'))};"
+    given += f"\nconst TITLE = {json.dumps(TITLE)};"
     given += f"\nconst DEMO_PICTURES = {json.dumps([(step, demo_picture(step)) for step in DEMO_STEPS])};"
     return f"(() => {{ 'use strict';\n{given}\n{parts}\n}})();"
 
@@ -155,9 +160,7 @@ def demo_picture(step: int) -> str:
 
 def mount_options() -> dict[str, Any]:
     """Arguments for `gr.mount_gradio_app` that make the page what it is."""
-    style = "\n".join(
-        [*(asset(f"{name}.css") for name in STYLES), layout.glyphs_css(), layout.accordion_css()]
-    )
+    style = "\n".join([*map(layout.style_sheet, STYLES), layout.glyphs_css(), layout.accordion_css()])
     head = '<meta name="color-scheme" content="light dark">'
     # In the head, not as `css=`: that would be rewritten by Gradio and come after the first paint.
     head += f"<style>{style}</style><script>{script()}</script>"

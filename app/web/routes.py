@@ -59,7 +59,8 @@ def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
         if job is None or path is None:
             return missing()
         kind = "text/plain; charset=utf-8"
-        return FileResponse(path, media_type=kind, filename=f"{job.id}.txt", headers=NOT_KEPT)
+        shown = {"content_disposition_type": "inline", "filename": f"{job.id}.txt"}
+        return FileResponse(path, media_type=kind, headers=NOT_KEPT, **shown)
 
     @router.get("/{job_id}/samples.zip")
     def samples(job_id: str) -> Response:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from app.answers import Answers
+from app.form import values as form
 from app.jobs.store import Job, JobStore
+from app.paths import Roots
 from trainer.settings import Settings
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_trainer.py"))
@@ -44,6 +47,37 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
         return Settings.from_flat({**flat, **values})
 
     return make
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Six pictures in two sizes, four with captions."""
+    folder = tmp_path / "data" / "3_cat"
+    folder.mkdir(parents=True)
+    for number in range(6):
+        size = (128, 128) if number < 4 else (192, 96)
+        Image.new("RGB", size, (number * 40, 90, 120)).save(folder / f"{number}.png")
+        if number < 4:
+            (folder / f"{number}.txt").write_text("cat", encoding="utf-8")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def values(pictures: Path, tmp_path: Path, root: Path) -> dict:
+    """A form that is ready to train."""
+    (tmp_path / "out").mkdir()
+    own = {
+        "pretrained_model_name_or_path": str(root / "presets" / "demo" / "model"),
+        "train_data_dir": str(pictures), "output_dir": str(tmp_path / "out"), "output_name": "cat",
+        "caption_extension": ".txt", "max_resolution": "128,128", "mixed_precision": "no", "epoch": 2,
+        "optimizer": "AdamW",
+    }  # fmt: skip
+    return {**form.shown_values({}), **own}
+
+
+@pytest.fixture
+def answers(store, tmp_path: Path) -> Answers:
+    return Answers(store, Roots((tmp_path.resolve(),)))
 
 
 def ask(answers: Answers, question: str, **request: Any) -> dict[str, Any]:

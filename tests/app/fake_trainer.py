@@ -75,7 +75,7 @@ def try_out(folder: Path) -> int:
     place.mkdir(parents=True, exist_ok=True)
     for count, line in enumerate(sys.stdin):
         wish = json.loads(line)
-        if wish.get("cancel"):
+        if wish.get("cancel") or wish.get("warm"):
             continue
         if count == 0:
             say("loading")
@@ -87,7 +87,7 @@ def try_out(folder: Path) -> int:
         for done in range(1000 if wish["prompt"] == "slow" else 4):
             say("drawing", done=done, of=4)
             time.sleep(0.03)
-        for which, red in (("base", 128), ("lora", round(255 * wish["strength"] / 1.2))):
+        for which, red in (("lora", round(255 * wish["strength"] / 1.2)), ("base", 128)):
             name = hashlib.sha256(f"{line}{which}".encode()).hexdigest()[:24] + ".png"
             Image.new("RGB", (wish["width"], wish["height"]), (red, 128, 128)).save(place / name)
             say("drawn", which=which, name=name)
@@ -122,6 +122,7 @@ class Run:
         points = [self.total * part // SAMPLES_EVERY for part in range(SAMPLES_EVERY + 1)]
         saves = [{"step": point, "epoch": 1, "name": "x"} for point in points[1:]]
         plan = {
+            "decided_by": "max_train_steps",
             "sample_steps": points if self.prompts else [],
             "samples": len(self.prompts),
             "saves": saves,
@@ -148,13 +149,19 @@ class Run:
                 return 2
             if (self.folder / "stop").exists() and "hang" not in self.wishes:
                 self.keep(step)
-                self.emit(Stopped(step, str(self.save(step, f"-step{step:08d}"))))
+                paused = JobFolder(self.folder).pause_requested()
+                self.emit(Stopped(step, str(self.save(step, f"-step{step:08d}")), paused))
                 return 3
+            if JobFolder(self.folder).wished("save"):
+                self.save(step, f"-step{step:08d}")
+            if JobFolder(self.folder).wished("sample"):
+                self.draw(step)
             if step in points and step != self.total:
                 self.keep(step)
                 self.save(step, f"-{points.index(step):06d}")
                 self.draw(step)
         path = self.save(self.total, "")
+        self.keep(self.total)
         self.draw(self.total)
         self.emit(Finished(self.total, str(path)))
         return 0

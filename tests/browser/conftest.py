@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 Opener = Callable[..., Page]
+expect.set_options(timeout=120_000)  # a busy machine; a test that fails takes that long once
 KEYS = ("WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1440, "height": 900}

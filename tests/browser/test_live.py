@@ -185,23 +185,34 @@ def test_waiting_jobs_can_be_reordered(served: Served, page: Page, settings: Mak
     wait_for(lambda: [job.name for job in served.store.queue()] == ["third"])
 
 
-def test_two_runs_side_by_side(served: Served, page: Page, settings: MakeSettings):
-    for name, rate in (("fast", 1e-3), ("slow", 1e-5)):
+def test_a_click_shows_a_run_and_comparing_is_a_mode_of_its_own(
+    served: Served, page: Page, settings: MakeSettings
+):
+    for name, rate in (("fast", 1e-3), ("slow", 1e-5), ("third", 1e-3)):
         values = {"output_name": name, "unet_lr": rate, "sample_prompts": "a red circle"}
         wait_until(served.store.start(settings(**values)), "finished")
         time.sleep(1)  # job names sort by the second
     look(page, served, "jobs")
-    rows = page.locator(".la-jobs .pick")
-    expect(rows).to_have_count(2, timeout=SECONDS)
-    expect(page.locator(".la-jobs td", has_text="Unet learning rate")).to_be_visible(timeout=SECONDS)
-    expect(page.locator(".la-jobs .hint")).to_have_text("Choose a run, or two to compare them.")
+    rows, names = page.locator(".la-jobs .pick"), page.locator(".la-jobs .bar2 h2").nth(1)
+    expect(rows).to_have_count(3, timeout=SECONDS)
+    expect(names).to_have_text("third", timeout=SECONDS)
     rows.nth(1).click()
-    expect(page.locator(".la-jobs .bar2 h2").nth(1)).to_have_text("Aslow and Bfast", timeout=SECONDS)
+    expect(names).to_have_text("slow", timeout=SECONDS)
+    page.get_by_role("button", name="Compare runs").click()
+    rows.nth(2).click()
+    expect(names).to_have_text("AslowBfast", timeout=SECONDS)
     cells = page.locator(".la-jobs tr", has_text="Unet learning rate").locator("td")
     assert cells.all_inner_texts() == ["Unet learning rate", "1e-5", "1e-3"]
     expect(page.locator(".la-jobs .sg img")).to_have_count(10)
+    rows.nth(0).click()
+    expect(names).to_have_text("AslowBfastCthird", timeout=SECONDS)
+    expect(page.locator(".la-jobs tr", has_text="Unet learning rate")).to_contain_text("B, C1e-3")
+    expect(page.locator(".la-jobs .sg img")).to_have_count(15)
     page.get_by_role("button", name="Use settings of B").click()
     page.wait_for_function("atelier.page.values.unet_lr === '0.001'")
+    page.evaluate("atelier.openTab('jobs')")
+    page.get_by_role("button", name="End comparing").click()
+    expect(names).to_have_text("slow", timeout=SECONDS)
 
 
 def test_a_run_is_removed_after_a_second_yes_and_its_file_stays(

@@ -74,6 +74,18 @@ def test_the_demo_from_its_offer_to_a_picture_with_it(open_page, workspace: Path
     assert {module.dim for module in describe(kept).modules} == {4}
     tried(page)
     expect(page.locator(".la-live .v li").filter(has_text="ComfyUI")).to_contain_text("yes")
+    trained_longer(page)
+
+
+def trained_longer(page: Page) -> None:
+    """The same job goes on for six steps more: curve, samples and files with it."""
+    page.get_by_role("button", name="Train longer").click()
+    page.get_by_label("more steps").fill("6")
+    page.get_by_role("button", name="Go on training").click()
+    page.wait_for_function("atelier.run.state === 'finished' && atelier.run.now.total === 30", timeout=LONG)
+    expect(page.locator(".la-live .files")).to_contain_text("step00000024", timeout=LONG)
+    assert page.evaluate("atelier.run.now.step") == 30
+    assert page.locator(".la-live .sg img").count() >= 3
 
 
 def tried(page: Page) -> None:
@@ -118,19 +130,33 @@ def test_sdxl_is_trained_from_a_japanese_page(open_page, root: Path, workspace: 
     assert page.locator(".la-live .sg img").count() == 1
 
 
-def test_stop_in_the_middle_leaves_a_lora_that_can_be_used(open_page, root: Path, workspace: Path):
+def test_save_pause_and_stop_in_the_middle_leave_loras_that_can_be_used(
+    open_page, root: Path, workspace: Path
+):
     page = open_page(language="ja-JP")
     out = workspace / "out"
-    values = {**SMALL, "max_train_steps": 400_000, "output_name": "stopped", "sample_prompts": ""}
+    prompt = "sks mascot --w 64 --h 64 --s 2"
+    values = {**SMALL, "max_train_steps": 400_000, "output_name": "stopped", "sample_prompts": prompt}
     fill_demo(page, root, out, **values)
     train(page)
     expect(title(page)).to_contain_text("学習中", timeout=LONG)
     page.wait_for_function("atelier.run.now?.step >= 5", timeout=LONG)
+    page.get_by_role("button", name="今すぐ保存").click()
+    page.get_by_role("button", name="今すぐサンプル").click()
+    expect(page.locator(".la-live .pb img").first).to_be_visible(timeout=LONG)
+    expect(page.locator(".la-live .files")).to_contain_text("stopped-step", timeout=LONG)
+    page.get_by_role("button", name="一時停止").click()
+    expect(title(page)).to_contain_text("一時停止しました", timeout=LONG)
+    paused = page.evaluate("atelier.run.now.step")
+    page.locator(".la-live .out .btn").filter(has_text="再開").click()
+    page.wait_for_function("(step) => atelier.run.state === 'running' && atelier.run.now.step > step",
+                           arg=paused, timeout=LONG)  # fmt: skip
     page.locator("[data-act=stop]").click()
     page.wait_for_function("atelier.run.state === 'stopped'", timeout=LONG)
-    expect(page.locator(".la-live .out")).to_contain_text("stopped")
-    [file] = out.glob("stopped*.safetensors")
-    assert describe(file).modules
+    expect(page.locator(".la-live .out")).to_contain_text("stopped", timeout=LONG)
+    files = list(out.glob("stopped*.safetensors"))
+    assert len(files) == 3, "saved, paused, stopped"
+    assert all(describe(file).modules for file in files)
     expect(page.locator(".la-live .out .btn").filter(has_text="再開")).to_be_visible()
 
 

@@ -10,7 +10,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -31,6 +31,10 @@ PATIENCE = 10.0
 """Seconds to wait for a process that is about to end; readers of pictures outlive a killed one by five."""
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 """What a disk answers that knows no locks (some network drives)."""
+Wish = Literal["save", "sample"]
+WISHES: tuple[Wish, ...] = ("save", "sample")
+PAUSE = "pause"
+"""What the file `stop` holds where it was Pause."""
 
 
 def default_workspace() -> Path:
@@ -138,7 +142,7 @@ class JobFolder:
         return self.path / "stop"
 
     def stop_requested(self) -> bool:
-        """Whether Stop was pressed."""
+        """Whether Stop or Pause was pressed."""
         return self.stop_file.exists()
 
     def begun(self) -> Begun | None:
@@ -154,7 +158,7 @@ class JobFolder:
         return Begun(about.seed, about.name) if about and about.name else None
 
     def forget_state(self) -> None:
-        """Remove the rolling state: the run is complete, and has said so."""
+        """Remove the rolling state: the run is complete, and will not be extended."""
         for folder in state_places(self.safety_state):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -183,6 +187,29 @@ class JobFolder:
             elif isinstance(event, Removed):
                 own.discard(Path(str(event.path)))
         return own
+
+    def request_stop(self, *, pause: bool = False) -> None:
+        """Press Stop, or Pause: the same to the trainer, but the run is then said to be paused."""
+        self.stop_file.write_text(PAUSE if pause else "", encoding="utf-8")
+
+    def pause_requested(self) -> bool:
+        """Whether it was Pause."""
+        try:
+            return self.stop_file.read_text(encoding="utf-8") == PAUSE
+        except (OSError, ValueError):
+            return False
+
+    def wish_file(self, wish: Wish) -> Path:
+        """Exists from the press of "Save now" or "Sample now" until the trainer has seen it."""
+        return self.path / f"{wish}.now"
+
+    def wished(self, wish: Wish) -> bool:
+        """Whether it was wished; the trainer's to ask: it counts as seen then."""
+        try:
+            self.wish_file(wish).unlink()
+        except OSError:
+            return False
+        return True
 
     def settings(self) -> Settings:
         """The run's settings. Raises UserError where the file is missing or is none."""

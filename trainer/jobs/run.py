@@ -124,8 +124,6 @@ def _run(folder: JobFolder, rank: processes.Rank, *, resume: bool, own_process: 
         last, code = explain(error)
     early.over()
     emit.last(last)
-    if isinstance(last, Finished) and rank.number == 0:
-        folder.forget_state()
     return code
 
 
@@ -151,10 +149,9 @@ def _leave(folder: JobFolder, emit: Teller) -> None:
 def _stopped_early(folder: JobFolder) -> Stopped:
     """Where the run stands if what was learned last is not kept: where it was saved, or at its beginning."""
     files = [event for _, _, event in read_events(folder.events_file) if isinstance(event, Saved)]
-    if not files:
-        return Stopped(0)
+    step = max((file.step for file in files), default=0)
     loras = [file.path for file in files if file.kind == "lora"]
-    return Stopped(max(file.step for file in files), loras[-1] if loras else "")
+    return Stopped(step, loras[-1] if loras else "", folder.pause_requested())
 
 
 def _machine(folder: JobFolder) -> Machine | None:
@@ -205,6 +202,7 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     from trainer.training.memory import bytes_there
     from trainer.training.precision import device_name, pick_device
     from trainer.training.trial import try_out
+    from trainer.training.wishes import Wishes
 
     if checked.plan:
         try_out(settings.optimizer, checked.plan.total_steps, pick_device())
@@ -226,11 +224,12 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     early.over()
     told = tracking.follow(emit)
     parts = replace(parts, sampler=replace(parts.sampler, emit=told))
-    ended = train(parts, told, folder.stop_requested)
+    wishes = Wishes(folder, parts.saver, parts.sampler)
+    ended = train(parts, told, folder.stop_requested, wishes.fulfil)
     tracking.finish()
     parts.exchange.leave()
     if ended.stopped:
-        return Stopped(ended.position.step, str(ended.path)), STOPPED
+        return Stopped(ended.position.step, str(ended.path), folder.pause_requested()), STOPPED
     return Finished(ended.position.step, str(ended.path)), DONE
 
 

@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, get_args
@@ -201,10 +201,17 @@ class Easel:
 
 
 def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:
-    """Answer requests until they end, or none has come for `idle` seconds."""
+    """Answer requests until they end, or none has come for `idle` seconds.
+
+    Loading takes far longer than drawing: {"warm": true, "file"} asks for no picture, only to be ready.
+    """
     inbox, easel = Inbox(lines), None
     while (data := inbox.newest(idle)) is not None:
         if data.get("cancel"):
+            continue
+        if data.get("warm"):  # what goes wrong then is told with the first wish
+            with suppress(Exception):
+                easel = easel or Easel.build(_settings(folder), str(data.get("file")))
             continue
         number = data.get("id")
         try:
@@ -236,7 +243,7 @@ def _answer(folder: JobFolder, easel: Easel, wish: Request, outdated: Callable[[
     easel.load(wish.file)
     place = folder.samples / FOLDER
     place.mkdir(parents=True, exist_ok=True)
-    tasks = [("base", 0.0), ("lora", wish.strength)]
+    tasks = [("lora", wish.strength), ("base", 0.0)]  # first the picture that is waited for
     todo = [(which, part) for which, part in tasks if not (place / wish.name(part)).exists()]
     of, done = wish.prompt.steps * len(todo), 0
     for which, strength in tasks:

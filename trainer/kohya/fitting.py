@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,8 +158,8 @@ def _number(setting: Setting, raw: Any, default: Any) -> Fitted:
 
 
 def as_number(text: str) -> int | float | None:
-    """A number written as text ("5e-5", " 1 ", "1.0", "0,5"), or None. Infinity and NaN are none."""
-    text = text.strip()
+    """A number written as text ("5e-5", " 1 ", "0,5", "０．０１"), or None. Infinity and NaN are none."""
+    text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").strip()
     if re.fullmatch(r"[+-]?\d{1,18},\d{1,18}", text):
         text = text.replace(",", ".")
     if re.fullmatch(r"[+-]?\d{1,18}", text):

@@ -102,8 +102,13 @@ class Learned:
 
 
 def learned_words(metadata: Mapping[str, str]) -> Learned:
-    """What stands in ss_tag_frequency, as every trainer of this format writes it."""
-    folders = _json_object(metadata.get("ss_tag_frequency", ""))
+    """What stands in ss_tag_frequency, as every trainer of this format writes it.
+
+    Regularisation folders stand there, too: their words call nothing up.
+    """
+    own, reg = (_json_object(metadata.get(key, "")) for key in ("ss_dataset_dirs", "ss_reg_dataset_dirs"))
+    all_folders = _json_object(metadata.get("ss_tag_frequency", ""))
+    folders = {name: tags for name, tags in all_folders.items() if name in own or name not in reg}
     classes = [name.partition("_")[2].strip() or name for name in folders]
     counts: Counter[str] = Counter()
     for tags in folders.values():

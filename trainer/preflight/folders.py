@@ -74,6 +74,12 @@ def _no_pictures(key: str, path: Path, scan: FolderScan) -> Problem:
     if dates := [ignored.name for ignored in scan.ignored if ignored.reason == "many_repeats"]:
         example = f"10_{dates[0].partition('_')[2] or dates[0]}"
         return block(key, "preflight.folder_repeats", None, **values, found=names(dates), example=example)
+    if zeros := [
+        ignored for ignored in scan.ignored if ignored.reason == "zero_repeats" and ignored.pictures
+    ]:
+        found = names([ignored.name for ignored in zeros])
+        example = f"10_{zeros[0].name.partition('_')[2]}"
+        return block(key, "preflight.folder_zero", None, **values, found=found, example=example)
     if scan.not_read:
         return block(key, "preflight.folder_kinds", None, **values, kinds=", ".join(scan.not_read))
     if nested := [ignored for ignored in scan.ignored if ignored.reason == "nested"]:

@@ -88,11 +88,16 @@ class StateKeeper:
         if kind == "safety":
             self.saved = position.step
         size = sum(file.stat().st_size for file in folder.iterdir())
-        self.emit(Saved(position.step, position.epoch, str(folder), size, kind))
+        self.emit(Saved(position.step, position.last_epoch, str(folder), size, kind))
 
     def save_in_time(self, position: Position) -> None:
         """Write the rolling state if the last one is old enough. A full disk is told, not fatal."""
-        if not self.every_seconds or time.monotonic() - self.last < self.every_seconds:
+        if self.every_seconds and time.monotonic() - self.last >= self.every_seconds:
+            self.save_last(position)
+
+    def save_last(self, position: Position) -> None:
+        """Write the rolling state, unless none is wanted. From that of its end a job can be extended."""
+        if not self.every_seconds:
             return
         self.last = time.monotonic()
         try:

@@ -36,21 +36,32 @@ class Ended:
     stopped: bool
 
 
-def train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[[], bool]) -> Ended:
+def train(
+    parts: Parts,
+    emit: Callable[[Event], None],
+    stop_requested: Callable[[], bool],
+    fulfil_wishes: Callable[[Position], None] = lambda _: None,
+) -> Ended:
     """Train one LoRA from parts.start to the end of the plan, saving and sampling on the way.
 
+    `fulfil_wishes` saves or samples at once where the person asks for it (trainer.training.wishes).
     Raises UserError or OSError where the run cannot go on (a loss that is not a number, a full disk), after
     keeping what was learned up to then; StopRequested where Stop was pressed before the first step.
     """
     try:
-        return _train(parts, emit, stop_requested)
+        return _train(parts, emit, stop_requested, fulfil_wishes)
     except Exception:
         if parts.exchange.is_main:
             parts.keeper.save_good()
         raise
 
 
-def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable[[], bool]) -> Ended:
+def _train(
+    parts: Parts,
+    emit: Callable[[Event], None],
+    stop_requested: Callable[[], bool],
+    fulfil_wishes: Callable[[Position], None],
+) -> Ended:
     plan, position = parts.plan, parts.start
     exchange = parts.exchange
     parts.keeper.mark(position)
@@ -82,6 +93,7 @@ def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable
         if exchange.is_main:
             parts.saver.save_due(position)
             parts.keeper.save_in_time(position)
+            fulfil_wishes(position)
         if exchange.any(stop_requested()):
             path = parts.saver.save_stopped(position) if exchange.is_main else Path()
             return Ended(position, path, stopped=True)
@@ -92,6 +104,7 @@ def _train(parts: Parts, emit: Callable[[Event], None], stop_requested: Callable
         return Ended(position, Path(), stopped=False)
     parts.skipped.tell()
     final = parts.saver.save_final(position)
+    parts.keeper.save_last(position)
     parts.sampler.draw_due(position.step)
     return Ended(position, final, stopped=False)
 

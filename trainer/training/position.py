@@ -14,6 +14,11 @@ class Position:
     epoch: int = 1
     batch: int = 0
 
+    @property
+    def last_epoch(self) -> int:
+        """The epoch to which the last step belongs; 0 before the first."""
+        return self.epoch if self.batch else self.epoch - 1
+
 
 def position_at(step: int, batches_per_epoch: int, accumulate: int) -> Position:
     """Where a run stands after so many steps, by its epochs as they are now."""

@@ -98,8 +98,11 @@ class SampleMaker:
 
     def draw_due(self, step: int) -> None:
         """Draw all prompts if samples are due after this step."""
-        if step not in self.steps:
-            return
+        if step in self.steps:
+            self.draw(step)
+
+    def draw(self, step: int) -> None:
+        """Draw all prompts."""
         with self.inference():
             for index, prompt in enumerate(self.prompts):
                 self.emit(Phase("sample", index, len(self.prompts)))

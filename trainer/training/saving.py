@@ -15,6 +15,7 @@ from trainer.files.own_files import OwnFiles
 from trainer.network.lora_file import save_lora
 from trainer.network.network import Network
 from trainer.plan.run import Plan
+from trainer.plan.saves import step_name
 from trainer.training.keeper import StateKeeper
 from trainer.training.optimizer import finished_weights
 from trainer.training.position import Position
@@ -84,16 +85,24 @@ class Saver:
         self.uploader.wait()
         return path
 
+    def save_now(self, position: Position) -> Path:
+        """Save what was learned up to here, because the person asks for it."""
+        return self._save(position, self._name_at(position), state=self.with_state)
+
     def save_stopped(self, position: Position) -> Path:
         """Save what was learned when the person pressed Stop, and a state to continue from."""
         try:
             self.keeper.save(self.keeper.safety_folder, position, "safety")
         except OSError as error:
             self.emit(Notice("training.safety_failed", {"error": str(error)}, "warning"))
-        stem = self.plan.final_name.removesuffix(self.extension)
-        path = self._save(position, f"{stem}-step{position.step:08d}{self.extension}", final=True)
+        path = self._save(position, self._name_at(position), final=True)
         self.uploader.wait()
         return path
+
+    def _name_at(self, position: Position) -> str:
+        """The name of a file that no plan has foreseen."""
+        stem = self.plan.final_name.removesuffix(self.extension)
+        return f"{step_name(stem, position.step)}{self.extension}"
 
     def _remove(self, planned: Path) -> None:
         """Remove an older file or state of this run ("Save last N …")."""
@@ -115,7 +124,7 @@ class Saver:
         with finished_weights(self.keeper.optimizer):
             weights = self.network.state_dict()
         save_lora(path, weights, self.metadata(position), self.dtype)
-        self.emit(Saved(position.step, position.epoch, str(path), path.stat().st_size, final=final))
+        self.emit(Saved(position.step, position.last_epoch, str(path), path.stat().st_size, final=final))
         self.uploader.send(path)
         if state:
             folder = self._begin(self._state_of(name))

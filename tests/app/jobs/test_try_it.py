@@ -56,6 +56,16 @@ def test_two_pictures_from_one_process(answers: Answers, job: Job):
     assert first["pictures"] != second["pictures"]
 
 
+def test_the_process_is_begun_before_the_first_wish_and_answers_it(answers: Answers, job: Job):
+    file = WISH["file"]
+    assert ask(answers, "try_warm", job=job.id, file=file) == {}
+    process = process_of(answers)
+    assert process
+    assert ask(answers, "try_warm", job=job.id, file=file) == {}
+    assert drawn(answers, job, "a cat")["state"] == "done"
+    assert process_of(answers) is process
+
+
 def test_an_error_is_said_in_words_and_the_process_stays(answers: Answers, job: Job):
     told = drawn(answers, job, "fail")
     assert told["problem"]["what"] == "Memory ran out while drawing."

@@ -48,3 +48,13 @@ def test_every_icon_that_is_named_is_in_the_sprite():
 @pytest.mark.parametrize("path", [*ASSETS.glob("*.js"), *ASSETS.glob("*.css")], ids=lambda path: path.name)
 def test_no_line_is_longer_than_120_characters(path: Path):
     assert not [line for line in path.read_text("utf-8").splitlines() if len(line) > 120]
+
+
+def test_important_has_its_reason_on_the_line():
+    bare = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted(ASSETS.glob("*.css"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "!important" in line and "/*" not in line
+    ]
+    assert bare == []

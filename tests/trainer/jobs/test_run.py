@@ -56,7 +56,9 @@ def test_files_appear_when_save_every_n_says_so(tmp_path):
     job, _ = run(
         tmp_path, train_batch_size=60, max_train_steps=0, epoch=3, save_every_n_epochs=1, save_every_n_steps=4
     )
-    saved = [Path(event.path).name for event in events(job) if isinstance(event, Saved)]
+    saved = [
+        Path(event.path).name for event in events(job) if isinstance(event, Saved) and event.kind == "lora"
+    ]
     assert saved == [
         "mascot-000001.safetensors",
         "mascot-000002.safetensors",

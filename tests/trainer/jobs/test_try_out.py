@@ -47,10 +47,12 @@ def answers(job: JobFolder, *wishes: dict[str, Any]) -> list[dict[str, Any]]:
         """Gives the next wish when the one before has come to an end."""
 
         def __iter__(self):
-            for count, line in enumerate(lines):
-                wait(count)
+            asked = 0
+            for line in lines:
+                wait(asked)
+                asked += "warm" not in json.loads(line)
                 yield line
-            wait(len(wishes))
+            wait(asked)
 
     serve(job, Patient(), lambda event: said.append(dict(event)), idle=60)
     return said
@@ -58,6 +60,13 @@ def answers(job: JobFolder, *wishes: dict[str, Any]) -> list[dict[str, Any]]:
 
 def picture(job: JobFolder, name: str) -> np.ndarray:
     return np.asarray(Image.open(job.samples / "try" / name)).astype(int)
+
+
+def test_the_lora_is_drawn_first_also_by_an_easel_that_was_warmed(job: JobFolder):
+    file = out(job, "mascot.safetensors")
+    said = answers(job, {"warm": True, "file": file}, {**WISH, "id": 1, "file": file})
+    assert said[-1]["event"] == "done"
+    assert [one["which"] for one in said if one["event"] == "drawn"] == ["lora", "base"]
 
 
 def test_strength_is_the_files_own(job: JobFolder):

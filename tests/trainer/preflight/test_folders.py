@@ -39,6 +39,7 @@ def layout(make: Callable[[Path], object]) -> Callable[[Path], str]:
     [
         (lambda f: picture(f / "a.png"), "preflight.folder_loose", "10_layout"),
         (lambda f: picture(f / "cats/a.png"), "preflight.folder_unnumbered", "10_cats"),
+        (lambda f: picture(f / "0_cat/a.png"), "preflight.folder_zero", "10_cat"),
         (lambda f: picture(f / "10_x/a.gif"), "preflight.folder_kinds", ".gif"),
         (lambda f: picture(f / "10_x/10_cat/a.png"), "preflight.folder_nested", "10_x"),
         (lambda f: (f / "10_x").mkdir(), "preflight.folder_empty", "layout"),

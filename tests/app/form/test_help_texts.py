@@ -1,0 +1,43 @@
+"""The search finds every setting, by label, key and the words of the guides."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.form import help_texts
+from app.texts import TEXTS
+from trainer.messages import LANGUAGES, texts
+from trainer.settings import SETTINGS
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_every_setting_is_found_by_label_and_key(key):
+    for query in (SETTINGS[key].spec.label, key):
+        assert key in [hit["key"] for hit in help_texts.find(query, "en")], query
+
+
+def test_search_reads_japanese_help():
+    assert help_texts.find("正則化", "en")[0]["key"] == "reg_data_dir"
+    assert help_texts.find("ｌｅａｒｎｉｎｇ　ｒａｔｅ", "ja")[0]["label"].lower().startswith("learning rate")
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [
+        ("バッチ", "train_batch_size"), ("バッチサイズ", "train_batch_size"), ("学習率", "learning_rate"),
+        ("エポック", "epoch"), ("解像度", "max_resolution"), ("オプティマイザ", "optimizer"),
+        ("スケジューラー", "lr_scheduler"), ("正則化", "reg_data_dir"), ("教師画像", "train_data_dir"),
+        ("ランク", "network_dim"), ("保存先", "output_dir"), ("シード", "seed"),
+        ("混合精度", "mixed_precision"), ("キャプション", "caption_extension"), ("左右反転", "flip_aug"),
+        ("batch size", "train_batch_size"),
+    ],
+)  # fmt: skip
+def test_the_words_of_guides_are_found_in_both_languages(query, key):
+    for language in LANGUAGES:
+        assert key in [hit["key"] for hit in help_texts.find(query, language)], language
+
+
+def test_search_words_are_of_settings_in_both_languages():
+    english, japanese = (texts(language, TEXTS)["search"] for language in LANGUAGES)
+    assert set(english) == set(japanese)
+    assert set(english) <= set(SETTINGS)

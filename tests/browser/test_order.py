@@ -1,0 +1,131 @@
+"""Answers that come late, in another order or not at all, and tabs that change the same form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import demo_values, open_tab, ready
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+LONG = 240_000
+MISCHIEF = """(plan) => {
+  const real = atelier.page.server.look;
+  let number = 0;
+  window.asked = () => number;
+  atelier.page.server.look = async (request) => {
+    const wish = plan[number++] ?? 0;
+    if (wish === 'refused') throw new Error('refused');
+    const answer = await real(request);
+    if (wish === 'lost') await new Promise(() => {});
+    await new Promise((go) => setTimeout(go, wish));
+    return answer;
+  };
+}"""
+SLOW_WIDGETS = """() => {
+  let held;
+  Object.defineProperty(window, 'atelier', { get: () => held, set: (made) => {
+    const real = made.written;
+    held = { ...made, written: async (keys) => {
+      await new Promise((go) => setTimeout(go, 1500));
+      return real(keys);
+    } };
+  } });
+}"""
+"""Gradio takes long over what the script writes into the widgets, as on a busy machine."""
+
+
+def settled(page: Page) -> None:
+    """Until the look is of what the form holds, and the widgets hold it too."""
+    page.wait_for_function("atelier.settled()", timeout=LONG)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [[3000, 0], [0, 3000, 0], ["lost"], ["refused", "refused", 2000], ["lost", "refused", 4000, 0]],
+    ids=["late", "out of order", "lost", "refused", "all of it"],
+)
+def test_train_follows_the_form_whatever_becomes_of_the_answers(open_page, root: Path, tmp_path: Path, plan):
+    page = open_page()
+    values = demo_values(root, tmp_path / "out")
+    page.evaluate("(values) => atelier.write(values)", {**values, "output_dir": ""})
+    settled(page)
+    page.evaluate(MISCHIEF, plan)
+    page.evaluate("(path) => atelier.write({output_dir: path})", values["output_dir"])
+    for epoch in range(2, 7):  # quick changes while the answers are on their way
+        page.wait_for_timeout(120)
+        page.evaluate("(epoch) => atelier.write({epoch, max_train_steps: 10 + epoch})", epoch)
+    expect(page.locator("[data-act=train]")).to_have_attribute("aria-disabled", "false", timeout=LONG)
+    settled(page)
+    assert page.evaluate("atelier.page.look.plan.total") == 16
+    assert (
+        page.evaluate("document.querySelector('[data-act=train]').getAttribute('aria-disabled')") == "false"
+    )
+
+
+def test_what_comes_back_after_a_reload_is_not_lost_to_slow_widgets(open_page, root: Path, tmp_path: Path):
+    page = open_page()
+    page.evaluate("(values) => atelier.write(values)", demo_values(root, tmp_path / "out"))
+    settled(page)
+    page.add_init_script(f"({SLOW_WIDGETS})()")
+    page.reload()
+    page.wait_for_selector("html[data-ready]", state="attached")
+    page.locator("#la-listen").evaluate("(button) => button.click()")
+    page.wait_for_timeout(500)
+    assert page.evaluate("atelier.page.values.output_name") == "owl"
+    ready(page)
+    settled(page)
+    assert page.evaluate("atelier.page.values.output_name") == "owl"
+    expect(page.locator("[data-act=train]")).to_have_attribute("aria-disabled", "false", timeout=LONG)
+
+
+def test_a_late_answer_to_a_slow_server_counts(open_page):
+    """Asked anew each time, it would never be answered."""
+    page = open_page()
+    page.clock.install()
+    settled(page)
+    page.evaluate(MISCHIEF, [40_000, "lost", "lost", "lost"])
+    page.evaluate("atelier.write({epoch: 4})")
+    for _ in range(6):
+        page.clock.run_for(10_000)
+    page.wait_for_function("'epoch' in atelier.page.look.changed", timeout=LONG)
+
+
+def test_two_tabs_bring_their_changes_together(open_page):
+    one = open_page()
+    two = one.context.new_page()
+    two.goto(one.url)
+    ready(two)
+    one.evaluate("atelier.write({epoch: 5, output_name: 'one'})")
+    two.evaluate("atelier.write({network_dim: 16})")
+    for page in (one, two):
+        page.wait_for_function("atelier.page.values.epoch === 5 && atelier.page.values.network_dim === 16")
+    open_tab(two, "training")
+    expect(two.locator("#f-epoch input")).to_have_value("5")
+    expect(two.locator("#la-toast")).to_contain_text("Epoch")
+    two.get_by_role("button", name="Undo").click()
+    one.wait_for_function("atelier.page.values.epoch === 1 && atelier.page.values.network_dim === 16")
+
+
+def test_a_setting_that_both_tabs_changed_is_said_and_can_be_taken_over(open_page):
+    one = open_page()
+    two = one.context.new_page()
+    two.goto(one.url)
+    ready(two)
+    settled(one)
+    settled(two)
+    one.evaluate(MISCHIEF, ["refused"])  # so that both have typed before either is heard
+    one.evaluate("atelier.write({epoch: 5})")
+    two.evaluate("atelier.write({epoch: 7})")
+    expect(one.locator("#la-toast")).to_contain_text("Another tab", timeout=LONG)
+    assert one.evaluate("atelier.page.values.epoch") == 5
+    one.get_by_role("button", name="Take 7").click()
+    settled(one)
+    for page in (one, two):
+        page.wait_for_function("atelier.page.values.epoch === 7")
