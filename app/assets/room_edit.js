@@ -50,7 +50,10 @@ function bringPending() {
     /* nothing was kept */
   }
   const captions = new Map(room.pictures.map((picture) => [picture.stem, picture.caption]));
-  for (const [stem, before, after] of kept) if (captions.get(stem) === before) room.pending.set(stem, after);
+  const here = kept.filter(([stem, before]) => captions.get(stem) === before);
+  for (const [stem, , after] of here) room.pending.set(stem, after);
+  const lost = kept.length - here.length;
+  if (lost) toast(w("room.lost", { count: lost }), { bad: true });
   if (room.pending.size) tellPending().then(refreshRoom);
 }
 

@@ -32,6 +32,12 @@ function buildMain() {
     list,
     el("div", { class: "room-changes", hidden: true }),
     el("p", { class: "la-sr", id: "room-keys" }, w("room.keys")),
+    el("button", {
+      type: "button",
+      class: "btn p room-edit",
+      hidden: true,
+      onclick: () => room.root.classList.add("open"),
+    }),
   );
   new ResizeObserver(() => room.root && paintList()).observe(list);
 }

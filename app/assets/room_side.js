@@ -75,9 +75,9 @@ function leftOut() {
   const told = room.data.left_out.filter(([, reason, count]) => count || ["no_access", "missing"].includes(reason));
   if (!told.length) return "";
   return el(
-    "div",
-    { class: "room-note" },
-    el("b", {}, w("room.left_out")),
+    "details",
+    { class: "room-note", open: window.innerWidth > 900 },
+    el("summary", {}, w("room.left_out")),
     el(
       "ul",
       {},
@@ -104,9 +104,9 @@ function othersBox() {
   const [most] = Object.entries(endings).sort((one, other) => other[1] - one[1]);
   if (!most) return "";
   return el(
-    "div",
-    { class: "room-note" },
-    el("p", {}, rich(w("room.others", { ending: most[0], count: most[1], own: room.data.ending }))),
+    "details",
+    { class: "room-note", open: window.innerWidth > 900 },
+    el("summary", {}, rich(w("room.others", { ending: most[0], count: most[1], own: room.data.ending }))),
     acts(
       el(
         "button",
@@ -216,7 +216,7 @@ function tagList(find) {
   fill(find);
   return el(
     "section",
-    { class: "room-part" },
+    { class: "room-part room-tagged" },
     el("h3", {}, w("room.tags"), el("small", {}, number(all.length))),
     input,
     list,
@@ -297,6 +297,9 @@ function paintMore() {
   const caption = $(".room-caption", more);
   if (caption && document.activeElement === caption && caption.dataset.place === String(current()?.place))
     return paintTold();
+  const edit = $(".room-edit", room.root);
+  edit.hidden = room.chosen.size < 2;
+  edit.textContent = w("room.edit_chosen", { count: room.chosen.size });
   const picture = current();
   const back = el(
     "button",
