@@ -180,7 +180,9 @@ async function followStudy(study) {
         judgeRoom();
         paintFilters();
         paintMain();
-        paintMore();
+        // What is being typed at the right stays.
+        if (room.chosen.size < 2 && !$(".room-more", room.root).contains(document.activeElement)) paintMore();
+        else paintTold();
       }
       if (seen >= news.total && captions) return;
     }

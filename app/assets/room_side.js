@@ -286,8 +286,9 @@ function paintRoomBar() {
     w("room.pick"),
   );
   const all = el("button", { type: "button", class: "btn q2 s", onclick: () => choose(room.shown) }, w("room.all"));
-  if (typed) bar.replaceChildren(typed, told, pick, all, sizes);
-  else bar.replaceChildren(find, told, pick, all, sizes);
+  // The field stays where it is: moved, it would lose the focus of one who types in it.
+  for (const part of [...bar.children]) if (part !== typed) part.remove();
+  bar.append(...(typed ? [] : [find]), told, pick, all, sizes);
 }
 
 // --- the chosen picture -----------------------------------------------------------------------------------

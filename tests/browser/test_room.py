@@ -116,6 +116,15 @@ def test_filters_find_what_is_wrong_and_the_other_ending_is_copied(open_page, fo
     assert captions(folder)["other.txt"] == "momo, black\n"
 
 
+def test_one_may_type_while_the_pictures_are_looked_at(open_page, folder: Path):
+    page = open_page()
+    open_room(page, folder)
+    page.locator(".room-find").press_sequentially("momo, blue", delay=30)
+    expect(page.locator(".room-find")).to_be_focused()
+    expect(page.locator(".room-find")).to_have_value("momo, blue")
+    expect(page.locator(".room-card:visible")).to_have_count(1)
+
+
 def test_the_crop_is_drawn_where_the_trainer_cuts(open_page, folder: Path):
     page = open_page()
     open_room(page, folder)
