@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.trainer.made import SD1, SD2, SDXL, image_folder, model_file
 from trainer.families.facts import FULL_SIZE
 from trainer.families.table import named_by
 from trainer.files.job_folder import PROJECT
@@ -100,6 +101,24 @@ def test_its_card_says_the_memory_that_we_reckon(name: str) -> None:
     assert f"{said:g} GB" in imported.card["memory"]["ja"].replace("約", "")
     if card := re.search(r"(\d+)gb", name):
         assert estimate < int(card[1]) * 0.85, "room for the desktop"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "demo"])
+def test_nothing_in_it_contradicts_itself(name: str, tmp_path: Path) -> None:
+    """With a model of its family and pictures, no field has a mark."""
+    preset = read(FOLDER / f"{name}.json").settings
+    shapes = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}[named_by(preset.model).key]
+    marks = {"v_pred": (0,), "ztsnr": (0,)} if preset.model.v_parameterization else {}
+    model_file(tmp_path / "model.safetensors", {**shapes, **marks})
+    pictures = image_folder(tmp_path / "img", size=(1024, 1024))
+    own = {
+        "pretrained_model_name_or_path": str(tmp_path / "model.safetensors"),
+        "train_data_dir": str(pictures),
+        "output_dir": str(tmp_path / "out"),
+        "sample_prompts": "a cat",
+    }
+    codes = {problem.code for problem in check(preset.replace(**own)).problems}
+    assert not {code for code in codes if not code.startswith(("preflight.memory", "preflight.machine"))}
 
 
 @pytest.mark.parametrize("name", NAMES)
