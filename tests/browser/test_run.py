@@ -124,7 +124,7 @@ def test_sdxl_is_trained_from_a_japanese_page(open_page, root: Path, workspace: 
         page.locator("#f-sdxl .prob button").first.click()
     page.evaluate("(values) => atelier.write(values)", {"max_resolution": "64,64"})
     train(page)
-    expect(title(page)).to_contain_text("LoRA ができました", timeout=LONG)
+    expect(title(page)).to_contain_text("LoRA ができました", timeout=4 * LONG)
     modules = describe(out / "xl.safetensors").modules
     assert {module.name.split("_text")[0] for module in modules} >= {"lora_te1", "lora_te2"}
     assert page.locator(".la-live .sg img").count() == 1

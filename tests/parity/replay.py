@@ -25,7 +25,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers.models.attention_processor import AttnProcessor
-from torch import Tensor
+from peft.tuners import lora
+from torch import Tensor, nn
 from transformers.optimization import Adafactor
 
 from tests.parity.drawn import Drawer, Drawn, following, shuffle
@@ -36,9 +37,11 @@ from trainer.data.datasets import bucket_rule
 from trainer.data.picture_files import read_header
 from trainer.kohya import from_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
-from trainer.models.base import Conditioning, Framing
+from trainer.models.base import BaseModel, Conditioning, Framing
+from trainer.models.lean.convolution import FrozenConv2d
 from trainer.models.load import enable_gradient_checkpointing
 from trainer.models.sdxl import time_ids
+from trainer.network.lean_linear import LeanLinear
 from trainer.network.lora_file import DTYPES, load_lora, save_lora
 from trainer.network.network import build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
@@ -147,9 +150,6 @@ def build_run(recording: Recording) -> Parts:
     AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True, mixed_precision=builders._autocast_name(precision))
     model = builders.load_base_model(settings, precision, _ignore)
-    if settings.machine.xformers == "none" and precision.dtype != torch.float32:
-        denoiser: Any = model.denoiser
-        denoiser.set_attn_processor(AttnProcessor())  # PyTorch's own way rounds at other places
     network = build_network(
         model,
         settings.network,
@@ -160,6 +160,8 @@ def build_run(recording: Recording) -> Parts:
         ],  # with rate 0 its LoRA is in the file all the same
     )
     network.load(recording.initial)
+    if settings.machine.xformers == "none" and precision.dtype != torch.float32:
+        _round_as_recorded(model)
     if settings.machine.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     optimizer = builders._build_optimizer(settings, network, device, _ignore)
@@ -183,6 +185,19 @@ def build_run(recording: Recording) -> Parts:
         skipped=SkippedSteps(_ignore),
         start=Position(),
     )
+
+
+def _round_as_recorded(model: BaseModel) -> None:
+    """Single operations, as the reference has them: those made into one round half precision at fewer places.
+
+    A few steps of Adam make much of that; in float32 it does not show, and there all stays as it is.
+    """
+    denoiser: Any = model.denoiser
+    denoiser.set_attn_processor(AttnProcessor())
+    plain = {FrozenConv2d: nn.Conv2d, LeanLinear: lora.Linear}
+    for part in (denoiser, *model.text_encoders):
+        for module in part.modules():
+            module.__class__ = plain.get(type(module), type(module))
 
 
 def _ignore(_event: Any) -> None:
