@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 LONG = 300_000
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_a_tool_from_a_blank_form_over_its_fixes_to_the_file_and_back(open_page,
     run(page)  # nothing starts: the cursor goes to what is missing
     expect(field(page, "lora").locator("input")).to_be_focused()
     field(page, "lora").locator("input").fill(str(file))
-    field(page, "output").locator(".btn").click()
+    field(page, "output").locator(".btn.q2").click()
     expect(field(page, "output").locator("input")).to_have_value(str(tmp_path / "a-resized.safetensors"))
     field(page, "method").locator("select").select_option("share of the sum")
     field(page, "target").locator("input").fill("90")
@@ -100,7 +101,7 @@ def test_stop_leaves_nothing_half(open_page, tmp_path: Path):
     page = open_page()
     choose(page, "resize")
     field(page, "lora").locator("input").fill(str(tmp_path / "big.safetensors"))
-    field(page, "output").locator(".btn").click()
+    field(page, "output").locator(".btn.q2").click()
     run(page)
     expect(page.locator(".la-live h2").first).to_contain_text("Working", timeout=LONG)
     page.locator("[data-act=stop]").click()
