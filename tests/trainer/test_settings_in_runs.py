@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
 import torch
 from torch.utils.data import DataLoader
 
@@ -59,6 +60,16 @@ def test_latents_are_kept_on_disk_whether_or_not_they_are_cached_in_memory(tmp_p
     parts = builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
     train(parts, quiet, lambda: False)
     assert list((tmp_path / "work" / "latents").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_step_in_which_every_module_is_left_out_is_a_step(tmp_path, checkpointing):
+    settings = short_settings(
+        tmp_path, module_dropout=0.99999, max_train_steps=2, gradient_checkpointing=checkpointing
+    )
+    parts = builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    assert train(parts, quiet, lambda: False).position.step == 2
+    assert all(torch.isfinite(weight).all() for weight in parts.network.parameters())
 
 
 def test_workers_read_ahead_and_live_on_over_epochs(tmp_path, monkeypatch):

@@ -129,6 +129,8 @@ def micro_step(parts: Parts, batch: Batch) -> Tensor:
         conditioning = parts.captions(batch.captions)
     noise, timesteps = draw_noise(parts, latents)
     loss = batch_loss(parts, batch, latents, conditioning, noise, timesteps)
+    if not loss.requires_grad:  # "Module dropout" has left out every module: nothing is learned of this batch
+        loss = loss + 0 * sum(weight.sum() for weight in parts.network.parameters())
     parts.accelerator.backward(loss / parts.accumulation_steps)
     return loss.detach()
 
