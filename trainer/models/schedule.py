@@ -119,18 +119,18 @@ def huber_threshold(
 
 
 def min_snr_weight(snr: Tensor, gamma: float, *, v_prediction: bool) -> Tensor:
-    """ "Min SNR gamma" (arXiv 2303.09556): easy, little noisy pictures count less."""
+    """ "Min SNR gamma" (arXiv 2303.09556): easy, little noisy pictures count less; (1000,)."""
     return snr.clamp(max=gamma) / (snr + 1 if v_prediction else snr)
 
 
 def debiased_weight(snr: Tensor, *, v_prediction: bool) -> Tensor:
-    """ "Debiased Estimation loss" (arXiv 2310.08442)."""
+    """ "Debiased Estimation loss" (arXiv 2310.08442); (1000,)."""
     snr = snr.clamp(max=SNR_LIMIT)
     return 1 / (snr + 1) if v_prediction else 1 / snr.sqrt()
 
 
 def velocity_scale(snr: Tensor) -> Tensor:
-    """A velocity loss times this weighs the timesteps as a noise loss does."""
+    """A velocity loss times this weighs the timesteps as a noise loss does; (1000,)."""
     snr = snr.clamp(max=SNR_LIMIT)
     return snr / (snr + 1)
 

@@ -91,7 +91,7 @@ class LoraPair(Adapter):
     def add_dropouts(self, dropouts: Dropouts, mode: Mode) -> None:
         """kohya's three dropouts, drawn in its order: module, rank activations, ranks."""
 
-        def thin_out(_module: nn.Module, _inputs: Any, ranks: Tensor) -> Tensor:
+        def thin_out(_module: nn.Module, _inputs: Any, ranks: Tensor) -> Tensor:  # (…, r) or (B, r, h, w)
             if not mode.training:
                 return ranks
             if dropouts.network:

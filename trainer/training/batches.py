@@ -167,6 +167,7 @@ class TrainingData(torch_data.Dataset[Batch]):
         return corner, pictures.random_hue(rng) if subset.color_aug else 0
 
     def _pixels(self, index: int, drawn: tuple[tuple[int, int] | None, int], flip: bool) -> Tensor:
+        """(3, H, W) of the bucket, -1 to 1."""
         corner, hue = drawn
         path, fit = self.images[index].path, self.fits[index]
         return torch.from_numpy(
@@ -174,7 +175,7 @@ class TrainingData(torch_data.Dataset[Batch]):
         )
 
     def _mask(self, index: int, drawn: tuple[tuple[int, int] | None, int], flip: bool) -> Tensor:
-        """All of the picture where its subset has no masks."""
+        """(1, h, w), 0 to 1; all of the picture where its subset has no masks."""
         image, own = self.images[index], self.masks[index]
         mask = None
         if subset_of(self.datasets, image).masked:

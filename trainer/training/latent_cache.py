@@ -185,7 +185,7 @@ def _batches(missing: Sequence[tuple[int, tuple[Size, bool]]], batch_size: int) 
 
 
 def _encode_batch(model: BaseModel, pictures: Sequence[tuple[Path, Fit]], flip: bool) -> list[list[Tensor]]:
-    """For each picture [plain] or [plain, mirrored] latents on the CPU."""
+    """For each picture [plain] or [plain, mirrored] latents (C, h, w), on the CPU."""
     pixels = torch.stack([torch.from_numpy(to_input(fitted(path, fit))) for path, fit in pictures])
     noise = torch.stack([_noise(path, model.latent_shape(fit.bucket)) for path, fit in pictures])
     versions = [model.encode_latents(pixels, noise).cpu()]

@@ -78,6 +78,7 @@ def _train(
     for group, batches in parts.data.loaded(groups, exchange.share):
         freeze_text_encoder_in_time(parts, group.after.step)
         loss = exchange.total(learn_from(parts, group, batches)) / len(group.batches)
+        # Before the weights change: what is kept up to here is still good.
         if not math.isfinite(loss):
             parts.keeper.unmark()  # the weights that gave this are no longer worth keeping
             raise UserError("training.loss_not_finite", "learning_rate")
@@ -149,8 +150,12 @@ def batch_loss(
     noise: Tensor,
     timesteps: Tensor,
 ) -> Tensor:
-    """Mean loss of a batch: add the noise, ask the denoiser which it was, score the answer."""
+    """Mean loss of a batch, (): add the noise, ask the denoiser which it was, score the answer.
+
+    `latents` and `noise` are (B, C, h, w), `timesteps` (B,), all on the training device.
+    """
     schedule, loss = parts.model.schedule, parts.settings.loss
+    # The input may be disturbed more than the answer is asked for: the target keeps the plain noise.
     noisy = schedule.add_noise(latents, noises.disturbed(noise, parts.settings.noise), timesteps)
     with parts.accelerator.autocast():
         answer = parts.model.predict(noisy, timesteps, conditioning, batch.framing)
