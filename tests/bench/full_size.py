@@ -75,10 +75,11 @@ LOAD = """
 import json, resource, sys
 import torch
 from trainer.settings import Settings
-from trainer.training.build import load_base_model
-from trainer.training.precision import pick_device, pick_precision
+from trainer.training.encode import open_base_model
+from trainer.training.prepare import pick_computing
 settings = Settings.from_flat(json.loads(sys.argv[1]))
-model = load_base_model(settings, pick_precision("bf16", pick_device()), lambda _event: None)
+settings = settings.replace(mixed_precision="bf16")
+model = open_base_model(settings, pick_computing(settings.machine, print), lambda _event: None)
 import diffusers.loaders.single_file_utils
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

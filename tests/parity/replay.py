@@ -46,14 +46,16 @@ from trainer.network.lora_file import DTYPES, load_lora, save_lora
 from trainer.network.network import build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
 from trainer.settings import Settings
-from trainer.training import build as builders
 from trainer.training import loop
 from trainer.training.batches import Batch, told_corner
 from trainer.training.build import Parts
+from trainer.training.encode import caption_encoder, open_base_model
 from trainer.training.grad_scaling import SkippedSteps
+from trainer.training.learner import build_rates
 from trainer.training.optimizer import set_training
 from trainer.training.position import Position
 from trainer.training.precision import pick_precision
+from trainer.training.prepare import Computing, autocast_name, caches_latents
 
 BOUNDS = {
     "hidden_max_abs": 2e-5,
@@ -148,8 +150,8 @@ def build_run(recording: Recording) -> Parts:
     device = torch.device("cpu")  # as the recordings were made
     precision = pick_precision(settings.machine.mixed_precision, device)
     AcceleratorState._reset_state()
-    accelerator = Accelerator(cpu=True, mixed_precision=builders._autocast_name(precision))
-    model = builders.load_base_model(settings, precision, _ignore)
+    accelerator = Accelerator(cpu=True, mixed_precision=autocast_name(precision))
+    model = open_base_model(settings, Computing(device, precision), _ignore)
     network = build_network(
         model,
         settings.network,
@@ -164,7 +166,7 @@ def build_run(recording: Recording) -> Parts:
         _round_as_recorded(model)
     if settings.machine.gradient_checkpointing:
         enable_gradient_checkpointing(model)
-    optimizer = builders._build_optimizer(settings, network, device, _ignore)
+    optimizer = build_rates(settings.optimizer, network, device, _ignore)
     learning = bool(network.parameters("text_encoder"))
     nothing: Any = None
     return Parts(
@@ -176,7 +178,7 @@ def build_run(recording: Recording) -> Parts:
         network=network,
         data=nothing,
         cached=nothing,
-        captions=builders.caption_encoder(settings, model, device, learning=learning),
+        captions=caption_encoder(settings.captions, model, device, learning=learning),
         optimizer=accelerator.prepare(optimizer),
         lr_scheduler=build_lr_scheduler(settings.optimizer, optimizer, int(args["max_train_steps"])),
         saver=nothing,
@@ -332,7 +334,7 @@ def framing_of(settings: Settings, drawn: Sequence[Drawn], root: Path) -> Framin
     headers = [read_header(root / one.key) for one in drawn]
     sizes = [(header.width, header.height) for header in headers]
     fits = [rule.fit(*size) for size in sizes]
-    by_bars = rule.enable or builders.caches_latents(settings)
+    by_bars = rule.enable or caches_latents(settings.images)
     corners = [
         told_corner(fit, size, flip=one.flipped, by_bars=by_bars)
         for fit, size, one in zip(fits, sizes, drawn, strict=True)

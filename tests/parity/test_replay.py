@@ -14,7 +14,7 @@ from tests.parity.replay import CannotReplayError, replay, settings_of
 from tests.trainer.references import reference
 from trainer.data.buckets import BucketRule
 from trainer.kohya.sd_defaults import DEFAULTS
-from trainer.training import build as builders
+from trainer.training.encode import open_base_model
 
 ROOT = Path(os.environ.get("LORA_ATELIER_PARITY", "../shared/parity"))
 TRACES = sorted(path.name for path in (ROOT / "traces").glob("*")) if ROOT.is_dir() else []
@@ -69,7 +69,7 @@ def test_the_pooled_vector_is_projected_the_right_way_round(monkeypatch: pytest.
     ours = replay(recording_xl(FAULT), draw=True)
     assert ours["pooled_max_abs"] > 1
     assert ours["ids_wrong"] == ours["time_ids_wrong"] == 0
-    load = builders.load_base_model
+    load = open_base_model
 
     def turned(*args: Any) -> Any:
         model: Any = load(*args)
@@ -77,7 +77,7 @@ def test_the_pooled_vector_is_projected_the_right_way_round(monkeypatch: pytest.
         projection.weight.data = projection.weight.data.T.contiguous()
         return model
 
-    monkeypatch.setattr(builders, "load_base_model", turned)
+    monkeypatch.setattr("tests.parity.replay.open_base_model", turned)
     line = replay(recording_xl(FAULT), draw=True)
     assert line["ok"], line
 

@@ -19,13 +19,18 @@ from trainer.events import Sampled, Step
 from trainer.files.job_folder import JobFolder, default_workspace
 from trainer.jobs.run import run_job
 from trainer.models.base import Conditioning
+from trainer.plan.inputs import read_inputs
 from trainer.plan.lr_schedule import rates
 from trainer.preflight.check import check
 from trainer.settings import Settings
 from trainer.training import build as builders
 from trainer.training import loop
 from trainer.training.batches import Batch
+from trainer.training.encode import caption_encoder, open_base_model
+from trainer.training.learner import build_lora, build_rates
 from trainer.training.precision import Precision
+from trainer.training.prepare import Computing, build_data
+from trainer.training.rng import seed_everything
 
 CPU = torch.device("cpu")
 Seen = dict[str, Any]
@@ -56,7 +61,7 @@ def planned(settings: Settings, _folder: Path) -> Seen:
 
 def batches(settings: Settings, _folder: Path) -> Seen:
     """Three batches of each of four epochs as they are learned from."""
-    data = builders.build_data(settings, builders.read_images(settings), 1)
+    data = build_data(read_inputs(settings), 1)
     epochs = [[data._batch(epoch, number) for number in range(3)] for epoch in (1, 2, 3, 4)]
     found = [batch for epoch in epochs for batch in epoch]
     return {
@@ -70,7 +75,7 @@ def batches(settings: Settings, _folder: Path) -> Seen:
 
 
 def base_model(settings: Settings) -> Any:
-    return builders.load_base_model(settings, Precision(torch.float32, autocast=False), quiet)
+    return open_base_model(settings, Computing(CPU, Precision(torch.float32, autocast=False)), quiet)
 
 
 def schedule(settings: Settings, _folder: Path) -> list[float]:
@@ -80,7 +85,7 @@ def schedule(settings: Settings, _folder: Path) -> list[float]:
 
 def told_of_captions(settings: Settings, _folder: Path) -> Seen:
     """What the UNet is told of a short and of a long caption."""
-    encoder = builders.caption_encoder(settings, base_model(settings), CPU, learning=False)
+    encoder = caption_encoder(settings.captions, base_model(settings), CPU, learning=False)
     long = ", ".join(f"part {number} of it" for number in range(60))
     return {"short": encoder(["a (red:1.5) cat"]).embeds, "long": encoder([long]).embeds}
 
@@ -95,7 +100,7 @@ def noise_and_loss(settings: Settings, _folder: Path) -> Seen:
         accelerator=SimpleNamespace(autocast=nullcontext),
     )
     torch.manual_seed(3)
-    builders.seed_everything(3)
+    seed_everything(3)
     latents = torch.randn(2, 4, 8, 8) + 0.5
     noise, timesteps = loop.draw_noise(parts, latents)
     batch = Batch(("a", "b"), torch.ones(2), (0, 1), (False, False), FRAMING)
@@ -105,8 +110,8 @@ def noise_and_loss(settings: Settings, _folder: Path) -> Seen:
 
 def learner(settings: Settings, _folder: Path) -> Seen:
     """Optimizer with the rates of its groups, and the LoRA: sizes, alphas, number format."""
-    network = builders._build_network(settings, base_model(settings), quiet)
-    optimizer = builders._build_optimizer(settings, network, CPU, quiet)
+    network = build_lora(settings, base_model(settings), quiet)
+    optimizer = build_rates(settings.optimizer, network, CPU, quiet)
     state = network.state_dict()
     return {
         "optimizer": type(optimizer).__name__,
@@ -123,13 +128,13 @@ def learner(settings: Settings, _folder: Path) -> Seen:
 def answer(settings: Settings, _folder: Path) -> torch.Tensor:
     """What the UNet with its LoRA answers while it trains, the LoRA's weights not being zero."""
     model = base_model(settings)
-    network = builders._build_network(settings, model, quiet)
+    network = build_lora(settings, model, quiet)
     torch.manual_seed(5)
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.3)
     network.train()
-    builders.seed_everything(5)
+    seed_everything(5)
     noisy, text = torch.randn(1, 4, 8, 8), torch.randn(1, 77, model.denoiser.config["cross_attention_dim"])
     with torch.no_grad():
         return predict(model, noisy, torch.tensor([500]), text)
@@ -142,7 +147,7 @@ def curve(settings: Settings, _folder: Path) -> list[float]:
 
 def built(settings: Settings, folder: Path) -> Seen:
     """What stands ready before the first step."""
-    parts = builders.build_parts(settings, JobFolder.create(folder, settings), quiet)
+    parts = builders.build_parts(read_inputs(settings), JobFolder.create(folder, settings), quiet)
     return {
         "threads": torch.get_num_threads(),
         "checkpointing": parts.model.denoiser.is_gradient_checkpointing,

@@ -17,10 +17,12 @@ from trainer.files.hub import Uploader
 from trainer.files.job_folder import JobFolder
 from trainer.models.schedule import Ddpm, signal_to_noise
 from trainer.models.sd import StableDiffusion
+from trainer.plan.inputs import read_inputs
 from trainer.training import batches, compiling
 from trainer.training import build as builders
 from trainer.training.loop import train
 from trainer.training.position import Position, groups_from
+from trainer.training.prepare import build_data
 
 
 def test_vae_batch_size_is_how_many_are_encoded_at_once(tmp_path, monkeypatch):
@@ -35,7 +37,7 @@ def test_vae_batch_size_is_how_many_are_encoded_at_once(tmp_path, monkeypatch):
     settings = short_settings(
         tmp_path, train_data_dir=str(image_folder(tmp_path / "img", 6)), vae_batch_size=3, train_batch_size=1
     )
-    builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    builders.build_parts(read_inputs(settings), JobFolder.create(tmp_path, settings), quiet)
     assert sizes == [3, 3]
 
 
@@ -45,9 +47,9 @@ def test_skip_cache_check_trusts_latents_of_a_changed_picture(tmp_path, monkeypa
     settings = short_settings(
         tmp_path, train_data_dir=str(folder), cache_latents_to_disk=True, skip_cache_check=True
     )
-    builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    builders.build_parts(read_inputs(settings), JobFolder.create(tmp_path, settings), quiet)
     picture(folder / "10_sks cat" / "0.png", (64, 64), "L")
-    again = builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    again = builders.build_parts(read_inputs(settings), JobFolder.create(tmp_path, settings), quiet)
     assert again.cached is not None
     assert again.cached.encoded == 0
 
@@ -57,7 +59,7 @@ def test_latents_are_kept_on_disk_whether_or_not_they_are_cached_in_memory(tmp_p
     disk = {"cache_latents": False, "cache_latents_to_disk": True}
     folder = image_folder(tmp_path / "img", 1)
     settings = short_settings(tmp_path, train_data_dir=str(folder), max_train_steps=1, **disk)
-    parts = builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    parts = builders.build_parts(read_inputs(settings), JobFolder.create(tmp_path, settings), quiet)
     train(parts, quiet, lambda: False)
     assert list((tmp_path / "work" / "latents").glob("*.safetensors"))
 
@@ -87,7 +89,7 @@ def test_workers_read_ahead_and_live_on_over_epochs(tmp_path, monkeypatch):
             tmp_path, train_data_dir=str(folder), max_data_loader_n_workers=1,
             persistent_data_loader_workers=persistent,
         )  # fmt: skip
-        data = builders.build_data(settings, builders.read_images(settings), 1)
+        data = build_data(read_inputs(settings), 1)
         workers.clear()
         groups = list(data.loaded(groups_from(Position(), 5, 1, 10)))
         assert [group.epoch for group, _ in groups] == [1] * 5 + [2] * 5
@@ -110,7 +112,7 @@ def test_dynamo_settings_reach_torch_compile(tmp_path, monkeypatch):
         tmp_path, dynamo_backend="inductor", dynamo_mode="max-autotune", dynamo_use_fullgraph=True,
         dynamo_use_dynamic=True,
     )  # fmt: skip
-    builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    builders.build_parts(read_inputs(settings), JobFolder.create(tmp_path, settings), quiet)
     assert asked == [{"backend": "inductor", "mode": "max-autotune", "fullgraph": True, "dynamic": True}]
 
 

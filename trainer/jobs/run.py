@@ -25,6 +25,7 @@ from trainer.jobs.quiet import quiet_libraries
 from trainer.jobs.stopping import EarlyStop
 from trainer.kohya import additional
 from trainer.kohya.launch_arguments import read_launch_arguments
+from trainer.plan.inputs import read_inputs
 from trainer.preflight import check, places
 from trainer.preflight import resume as resume_checks
 from trainer.settings import Machine, Settings
@@ -193,6 +194,7 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     settings = additional.applied(asked, places.may_read(roots))
     settings = settings.replace(num_processes=processes.Rank.own().count)
     _refuse(checked.problems)
+    inputs = replace(checked.inputs or read_inputs(settings), settings=settings)
     state = own or _state_to_begin_in(folder, settings, checked)
     quiet_libraries()
     import_libraries()
@@ -206,7 +208,7 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
 
     if checked.plan:
         try_out(settings.optimizer, checked.plan.total_steps, pick_device())
-    parts = build_parts(settings, folder, emit, state, again=resume)
+    parts = build_parts(inputs, folder, emit, state, again=resume)
     plan = parts.plan
     emit(
         Started(

@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, get_args
@@ -127,7 +127,6 @@ class Easel:
 
     model: Any
     network: Any
-    encode: Callable[[str], Any]
     sampler: str
     inference: Callable[[], AbstractContextManager[Any]]
     file: str
@@ -136,32 +135,20 @@ class Easel:
     @classmethod
     def build(cls, settings: Settings, file: str) -> Easel:
         """Load the base model and put the LoRA in. Raises UserError."""
-        import torch
-
         from trainer.network.network import build_network
-        from trainer.training.build import caption_encoder, load_base_model
-        from trainer.training.precision import pick_device, pick_precision
+        from trainer.training.encode import open_base_model
+        from trainer.training.prepare import pick_computing
 
-        torch.set_num_threads(settings.machine.num_cpu_threads_per_process)
-        device = pick_device()
-        precision = pick_precision(settings.machine.mixed_precision, device)
-        model = load_base_model(settings, precision, lambda _event: None)
+        computing = pick_computing(settings.machine, _say_nothing)
+        model = open_base_model(settings, computing, _say_nothing)
         trial = settings.replace(
             network_weights=file, dim_from_weights=True, network_dropout=0, rank_dropout=0, module_dropout=0
         )
         network = build_network(model, trial.network)
         network.eval()
-        for module in (model.denoiser, model.vae, *model.text_encoders):
-            module.to(device)
-        captions = caption_encoder(settings, model, device, learning=False)
-
-        def inference() -> AbstractContextManager[Any]:
-            return torch.autocast(device.type, precision.dtype) if precision.autocast else nullcontext()
-
-        def encode(text: str) -> Any:
-            return captions.encode([text])
-
-        return cls(model, network, encode, settings.sampling.sample_sampler, inference, file)
+        _ = model.text_encoders, model.denoiser, model.vae  # read now, so that no wish waits for it
+        sampler = settings.sampling.sample_sampler
+        return cls(model, network, sampler, computing.autocast, file)
 
     def load(self, file: str) -> None:
         """Take another LoRA file of the same shape. Raises UserError."""
@@ -192,12 +179,16 @@ class Easel:
             image = draw(
                 self.model,
                 prompt,
-                self.encode,
+                lambda text: self.model.encode_text([text]),
                 sampler=prompt.sampler or self.sampler,
                 seed=seed,
                 interrupted=each,
             )
         return as_png(image)
+
+
+def _say_nothing(_event: Any) -> None:
+    """What a run tells while it is built is told by the run itself."""
 
 
 def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:

@@ -11,17 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.data.dataset_file import scans
 from trainer.data.datasets import Dataset, datasets_of
 from trainer.data.folders import FolderScan, TrainImage
-from trainer.families.facts import ModelFacts
-from trainer.families.known import known_facts
 from trainer.families.table import named_by
 from trainer.files.paths import clean_paths, cleaned
 from trainer.files.roots import Roots
 from trainer.files.state_folder import StateAbout
 from trainer.kohya import additional
-from trainer.plan.run import Plan, build_plan
+from trainer.plan.inputs import Inputs, read_inputs
+from trainer.plan.run import Plan
 from trainer.preflight import (
     base_model,
     captions,
@@ -59,6 +57,8 @@ class Checked:
 
     outside: bool = False
     """Something leads out of the folders that may be used; nothing else was looked at."""
+    inputs: Inputs | None = None
+    """What was looked at; a run begins with it."""
 
     @property
     def blocked(self) -> bool:
@@ -84,9 +84,8 @@ def check(
         return Checked((*unlike, *outside), outside=True)
     typed = additional.read(cleaned(settings))
     settings, typed_unlike = _possible(additional.applied(settings))
-    model = known_facts(settings.model)
-    pictures, reg = scans(settings.folders, settings.captions)
-    datasets = datasets_of(settings)
+    inputs, datasets = read_inputs(settings), datasets_of(settings)
+    model, pictures, reg = inputs.model, inputs.pictures, inputs.reg
     problems = [
         *unlike,
         *typed_unlike,
@@ -105,15 +104,15 @@ def check(
         *_check_mask_files(datasets, [*pictures.images, *reg.images], most),
     ]
     state = continues or resume.about_to_resume(settings.saving)
-    plan = _plan(settings, pictures, reg, model, state)
+    plan = _plan(inputs, state)
     if not plan:
         planned = _plan_after_fixes(settings, problems, roots)
-        return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), *planned)
+        return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), *planned, inputs=inputs)
     problems += [dataset_file.of_file(problem, *datasets) for problem in limits.check(settings, plan, model)]
     problems += training.check_plan(settings, datasets, plan)
     problems += saving.check_plan(settings, plan)
     problems += () if continues else resume.check_plan(state, plan)
-    return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan)
+    return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan, inputs=inputs)
 
 
 def _possible(settings: Settings) -> tuple[Settings, tuple[Problem, ...]]:
@@ -167,23 +166,15 @@ def _plan_after_fixes(
     fixed = settings.replace(**fixes)
     if places.check(fixed, roots):
         return None, ()
-    pictures, reg = scans(fixed.folders, fixed.captions)
-    plan = _plan(fixed, pictures, reg, known_facts(fixed.model), resume.about_to_resume(fixed.saving))
+    plan = _plan(read_inputs(fixed), resume.about_to_resume(fixed.saving))
     return plan, tuple(fixes) if plan else ()
 
 
-def _plan(
-    settings: Settings,
-    pictures: FolderScan,
-    reg: FolderScan,
-    model: ModelFacts | None,
-    state: StateAbout | None,
-) -> Plan | None:
+def _plan(inputs: Inputs, state: StateAbout | None) -> Plan | None:
     """The plan, or None where there is nothing to plan with."""
-    if not pictures.images or checks_pictures.impossible(datasets_of(settings)):
+    if not inputs.pictures.images or checks_pictures.impossible(datasets_of(inputs.settings)):
         return None
-    done = state.step if state else 0
-    return build_plan(settings, pictures.images, reg.images, model, first_step=done)
+    return inputs.plan(first_step=state.step if state else 0)
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:

@@ -6,20 +6,14 @@ The picture of a number has a seed of its own, so that a stopped job goes on wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainer.errors import StopRequested
-from trainer.events import Notice
 from trainer.files.whole_file import write_whole
 from trainer.plan.sample_prompts import SamplePrompt
 from trainer.settings import Settings
 from trainer.tools.tool import Work
-
-if TYPE_CHECKING:
-    from trainer.models.base import BaseModel
 
 
 @dataclass(frozen=True)
@@ -53,30 +47,22 @@ def draw_all(settings: Settings, batch: Batch, folder: Path, work: Work) -> int:
     `settings` name the model and how texts are read. Raises UserError, OSError, StopRequested between two
     steps of a picture; what is drawn until then stays.
     """
-    import torch
-
-    from trainer.training.build import caption_encoder, load_base_model
-    from trainer.training.precision import pick_device, pick_precision
+    from trainer.training.encode import open_base_model
+    from trainer.training.prepare import pick_computing
     from trainer.training.sampling import as_png, draw
 
     numbers = missing(batch, folder)
     work.report(0, batch.count)
-    device = pick_device()
-    precision = pick_precision(settings.machine.mixed_precision, device)
-    if precision.notice:
-        work.emit(Notice(precision.notice.code, precision.notice.values))
-    model = load_base_model(settings, precision, work.emit)
-    _place(model, device)
-    encoder = caption_encoder(settings, model, device, learning=False)
+    computing = pick_computing(settings.machine, work.emit)
+    model = open_base_model(settings, computing, work.emit)
     folder.mkdir(parents=True, exist_ok=True)
-    autocast = torch.autocast(device.type, precision.dtype) if precision.autocast else nullcontext()
     for number in numbers:
         work.report(number, batch.count)
         prompt, seed = batch.picture(number)
         try:
-            with autocast:
+            with computing.autocast():
                 image = draw(
-                    model, prompt, lambda text: encoder.encode([text]), sampler=batch.sampler, seed=seed,
+                    model, prompt, lambda text: model.encode_text([text]), sampler=batch.sampler, seed=seed,
                     interrupted=work.stop_requested,
                 )  # fmt: skip
         except InterruptedError as error:
@@ -84,8 +70,3 @@ def draw_all(settings: Settings, batch: Batch, folder: Path, work: Work) -> int:
         write_whole(folder / batch.name(number), as_png(image))
     work.report(batch.count, batch.count)
     return len(numbers)
-
-
-def _place(model: BaseModel, device: object) -> None:
-    for module in (model.denoiser, model.vae, *model.text_encoders):
-        module.to(device)  # pyright: ignore[reportArgumentType, reportCallIssue]  # torch's device

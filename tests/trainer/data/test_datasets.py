@@ -16,9 +16,9 @@ from tests.trainer.runs import events, run, short_settings
 from trainer.data.datasets import Dataset, datasets_of, subset_of
 from trainer.events import Started, Step
 from trainer.families.detect import read_header
-from trainer.plan.run import build_plan
+from trainer.plan.inputs import read_inputs
 from trainer.settings import Settings
-from trainer.training.build import build_data, read_images
+from trainer.training.prepare import build_data
 
 FORM = {
     "max_resolution": "64,64", "train_batch_size": 2, "min_bucket_reso": 32, "bucket_reso_steps": 32,
@@ -54,7 +54,7 @@ def settings_with(folder: Path, *tables: str, name: str = "data.toml", **values:
 
 
 def data_of(settings: Settings, seed: int = 1) -> Any:
-    return build_data(settings, read_images(settings), seed, 10)
+    return build_data(read_inputs(settings), seed, 10)
 
 
 def folder_of(root: Path, count: int, size: tuple[int, int] = (64, 64)) -> Path:
@@ -146,7 +146,7 @@ def test_several_resolutions_in_one_run(tmp_path):
     assert len(batches) == 8 + 5 + 15
     order = [batch.pixels.shape[-1] for batch in batches]
     assert order != sorted(order), "the batches of all datasets are mixed"
-    plan = build_plan(settings, *read_images(settings))
+    plan = read_inputs(settings).plan()
     assert plan.batches_per_epoch == len(batches)
     assert plan.images == 5
     assert plan.formula.startswith("(5 × 3 ÷ 2 + 5 × 3 ÷ 3 + 5 × 3) ×")
@@ -275,7 +275,7 @@ def test_json_is_read_like_toml(tmp_path):
     text = json.dumps({"datasets": [{"resolution": 96, "subsets": [{"image_dir": str(pictures)}]}]})
     settings = settings_with(tmp_path, text, name="data.json")
     assert first(settings).settings["max_resolution"] == "96"
-    assert len(read_images(settings)[0]) == 1
+    assert len(read_inputs(settings).pictures.images) == 1
 
 
 def test_a_run_with_two_resolutions(tmp_path):

@@ -13,9 +13,10 @@ from tests.trainer.made import picture
 from tests.trainer.runs import short_settings
 from trainer.data import pixels
 from trainer.data.buckets import BucketRule
+from trainer.plan.inputs import read_inputs
 from trainer.preflight.check import check
-from trainer.training.build import build_data, read_images
 from trainer.training.loss import distance
+from trainer.training.prepare import build_data
 
 
 def left_half(path: Path, size: tuple[int, int] = (64, 64)) -> Path:
@@ -41,7 +42,7 @@ def see_through(path: Path) -> Path:
 
 def batch_of(folder: Path, **changes):
     settings = short_settings(folder, train_batch_size=1, **changes)
-    return build_data(settings, read_images(settings), 1)._batch(1, 0)
+    return build_data(read_inputs(settings), 1)._batch(1, 0)
 
 
 def test_transparent_parts_are_left_out_and_the_mask_follows_the_mirror(tmp_path):

@@ -16,6 +16,7 @@ from trainer.events import Event, Failed, Finished, Notice, Phase, Saved, Starte
 from trainer.files.job_folder import JobFolder
 from trainer.files.state_folder import read_about
 from trainer.jobs.run import USER, run_job
+from trainer.plan.inputs import read_inputs
 from trainer.preflight.check import check
 
 
@@ -111,7 +112,7 @@ def begun(job: JobFolder, *, until: int, state: Path | None = None) -> None:
         steps.extend([event] if isinstance(event, Step) else [])
         log.emit(event)
 
-    parts = build_parts(job.settings(), job, emit, state)
+    parts = build_parts(read_inputs(job.settings()), job, emit, state)
     emit(Started(parts.plan.total_steps, 1, parts.seed, "cpu", parts.plan.as_json(), parts.start.step))
     try:
         train(parts, emit, lambda: len(steps) == until)

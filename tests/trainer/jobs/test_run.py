@@ -19,6 +19,7 @@ from trainer.jobs.run import run_job
 from trainer.kohya.networks import lora_type
 from trainer.kohya.start_file import read_start_file
 from trainer.lora.info import describe
+from trainer.plan.inputs import read_inputs
 
 ROOT = Path(__file__).parents[3]
 
@@ -153,7 +154,7 @@ def test_a_lora_of_a_run_gives_the_same_pictures_in_diffusers_as_in_the_run(tmp_
 
     settings = short_settings(tmp_path, unet_lr=1e-2, text_encoder_lr=1e-2)
     job = JobFolder.create(tmp_path, settings)
-    parts = build_parts(settings, job, lambda event: None)
+    parts = build_parts(read_inputs(settings), job, lambda event: None)
     train(parts, lambda event: None, lambda: False)
     pipeline = StableDiffusionPipeline.from_pretrained(DEMO / "model", safety_checker=None)
     noisy, timesteps = (
@@ -222,7 +223,9 @@ def test_stopped_after_two_steps_it_continues_as_if_never_stopped(tmp_path, valu
     settings = short_settings(tmp_path, **changes)
     job = JobFolder.create(tmp_path, settings)
     steps = []
-    ended = train(build_parts(settings, job, steps.append), steps.append, lambda: len(steps_in(steps)) == 2)
+    ended = train(
+        build_parts(read_inputs(settings), job, steps.append), steps.append, lambda: len(steps_in(steps)) == 2
+    )
     assert ended.stopped
     assert ended.position.step == 2
     assert run_job(job, resume=True) == 0

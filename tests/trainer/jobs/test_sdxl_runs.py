@@ -24,8 +24,9 @@ from trainer.models.sd import StableDiffusion
 from trainer.network.lora_file import load_lora, save_lora
 from trainer.network.network import build_network
 from trainer.settings import LORA_TYPES, Network
-from trainer.training import build as builders
+from trainer.training.encode import open_base_model
 from trainer.training.precision import pick_device, pick_precision
+from trainer.training.prepare import Computing
 
 LORA = {"network_dim": 4, "network_alpha": 2}
 
@@ -141,7 +142,7 @@ def test_fp8_base_keeps_the_denoisers_weights_in_8_bits(checkpoint: Path, tmp_pa
     for fp8 in (False, True):
         settings = short_settings(tmp_path, **changes(checkpoint, fp8_base=fp8, mixed_precision="bf16"))
         precision = pick_precision("bf16", pick_device())
-        model = builders.load_base_model(settings, precision, lambda _event: None)
+        model = open_base_model(settings, Computing(pick_device(), precision), lambda _event: None)
         counts.append(sum(isinstance(layer, Float8) for layer in model.denoiser.modules()))
     assert counts[0] == 0
     assert counts[1] > 100

@@ -83,12 +83,12 @@ def test_modules_of_sdxl_are_known_by_diffusers_names(written: str, joint: str) 
 def diffusers_form(file: Path, into: Path) -> Path:
     """The same LoRA as diffusers saves it: no alpha, lora_A and lora_B, dots."""
     from tests.trainer.runs import short_settings
-    from trainer.training.build import load_base_model
+    from trainer.training.encode import open_base_model
     from trainer.training.precision import Precision
+    from trainer.training.prepare import Computing
 
-    model = load_base_model(
-        short_settings(into.parent), Precision(torch.float32, autocast=False), lambda _: None
-    )
+    computing = Computing(torch.device("cpu"), Precision(torch.float32, autocast=False))
+    model = open_base_model(short_settings(into.parent), computing, lambda _: None)
     family = model.family
     paths = {family.lora_key(path): f"unet.{path}" for path, _ in model.denoiser.named_modules()} | {
         family.text_key(0, path): f"text_encoder.{path}" for path, _ in model.text_encoders[0].named_modules()

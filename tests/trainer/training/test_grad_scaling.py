@@ -12,6 +12,7 @@ from tests.trainer.runs import short_settings
 from trainer.errors import UserError
 from trainer.events import Event, Notice
 from trainer.files.job_folder import JobFolder
+from trainer.plan.inputs import read_inputs
 from trainer.training.build import build_parts
 from trainer.training.grad_scaling import MOST_IN_A_ROW, SkippedSteps
 from trainer.training.loop import change_weights, train
@@ -20,7 +21,7 @@ from trainer.training.loop import change_weights, train
 def test_skipped_steps_are_counted_and_change_nothing(tmp_path):
     told: list[Event] = []
     settings = short_settings(tmp_path, max_train_steps=8)
-    parts = build_parts(settings, JobFolder.create(tmp_path, settings), told.append)
+    parts = build_parts(read_inputs(settings), JobFolder.create(tmp_path, settings), told.append)
     scaler = torch.amp.GradScaler("cpu", growth_interval=1000)
     optimizer = AcceleratedOptimizer(parts.optimizer.optimizer, device_placement=False, scaler=scaler)  # pyright: ignore[reportAttributeAccessIssue]  # accelerate wraps it
     parts.accelerator.scaler = scaler
@@ -53,7 +54,7 @@ def test_when_every_step_is_skipped_the_run_ends():
 
 def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path):
     settings = short_settings(tmp_path)
-    parts = build_parts(settings, JobFolder.create(tmp_path, settings), lambda event: None)
+    parts = build_parts(read_inputs(settings), JobFolder.create(tmp_path, settings), lambda event: None)
     parameters = parts.network.parameters()
     for parameter in parameters:
         parameter.grad = torch.full_like(parameter, float("nan"))

@@ -16,7 +16,9 @@ from trainer.files.job_folder import JobFolder
 from trainer.models.load import load_model
 from trainer.models.sd import StableDiffusion
 from trainer.network.targets import plan_targets
+from trainer.plan.inputs import read_inputs
 from trainer.training import build as builders
+from trainer.training.encode import caption_encoder
 
 PICK = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
@@ -59,7 +61,9 @@ def test_a_separate_vae_makes_the_latents(other: StableDiffusion, tmp_path: Path
     latents = []
     for vae in ("", str(tmp_path / "vae")):
         settings = short_settings(tmp_path, vae=vae)
-        parts = builders.build_parts(settings, JobFolder.create(tmp_path / "job", settings), quiet)
+        parts = builders.build_parts(
+            read_inputs(settings), JobFolder.create(tmp_path / "job", settings), quiet
+        )
         assert parts.cached is not None
         latents.append(parts.cached.batch([0], [False]))
         assert same(parts.model.vae, other.vae) == bool(vae)
@@ -72,7 +76,7 @@ def test_v2_reads_the_second_text_encoder_up_to_its_penultimate_layer(tmp_path: 
     path = write_checkpoint(tmp_path / "v2.safetensors", model)
     settings = short_settings(tmp_path, pretrained_model_name_or_path=str(path), v2=True)
     found = base_model(settings)
-    told = builders.caption_encoder(settings, found, CPU, learning=False)(["a cat"])
+    told = caption_encoder(settings.captions, found, CPU, learning=False)(["a cat"])
     ids = model.tokenizers[0]("a cat", padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
         layers = model.text_encoders[0](ids, output_hidden_states=True)

@@ -21,6 +21,7 @@ from trainer.errors import UserError
 from trainer.files.job_folder import JobFolder, find_state
 from trainer.files.whole_file import write_whole
 from trainer.messages import LANGUAGES, say
+from trainer.plan.inputs import read_inputs
 from trainer.preflight import resume
 from trainer.settings import Settings
 from trainer.training.build import Parts, build_parts
@@ -38,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Parts, Path
     """Settings, the parts of a finished run of two steps, and the state that it left."""
     folder = tmp_path_factory.mktemp("run")
     settings = short_settings(folder, max_train_steps=2, save_state=True, lr_scheduler="cosine", lr_warmup=0)
-    parts = build_parts(settings, JobFolder.create(folder, settings), lambda _: None)
+    parts = build_parts(read_inputs(settings), JobFolder.create(folder, settings), lambda _: None)
     train(parts, lambda _: None, lambda: False)
     return settings, parts, folder / "out" / "mascot-state"
 

@@ -17,6 +17,7 @@ from trainer.events import Notice, Phase
 from trainer.files.job_folder import JobFolder
 from trainer.models.base import Conditioning
 from trainer.models.sd import StableDiffusion
+from trainer.plan.inputs import read_inputs
 from trainer.training import build as builders
 from trainer.training import text_cache
 from trainer.training.position import Position, groups_from
@@ -34,7 +35,9 @@ def model() -> StableDiffusion:
 
 def built(folder: Path, **changes: Any) -> builders.Parts:
     settings = short_settings(folder, **FROZEN, **changes)
-    return builders.build_parts(settings, JobFolder.create(folder / "job", settings), lambda _event: None)
+    return builders.build_parts(
+        read_inputs(settings), JobFolder.create(folder / "job", settings), lambda _event: None
+    )
 
 
 def test_every_caption_that_the_seed_draws_is_read_before_the_first_step(tmp_path: Path) -> None:
@@ -64,7 +67,9 @@ def test_a_run_with_texts_read_before_learns_the_same(tmp_path, monkeypatch):
 
 def test_encoders_that_learn_stay(tmp_path: Path) -> None:
     settings = short_settings(tmp_path)
-    parts = builders.build_parts(settings, JobFolder.create(tmp_path / "job", settings), lambda _event: None)
+    parts = builders.build_parts(
+        read_inputs(settings), JobFolder.create(tmp_path / "job", settings), lambda _event: None
+    )
     assert parts.model.holds("text_encoders")
     assert not parts.captions.remembered
 

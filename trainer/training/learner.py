@@ -1,0 +1,97 @@
+"""Third stage of a run: what learns. The LoRA in the model, its optimizer, and the optimizer's schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from trainer import settings as schema
+from trainer.models.base import BaseModel
+from trainer.models.load import enable_gradient_checkpointing
+from trainer.network.network import Network, build_network
+from trainer.plan.lr_schedule import build_lr_scheduler
+from trainer.plan.rates import text_rates, trains_unet, unet_rate
+from trainer.settings import Settings
+from trainer.training.compiling import compile_denoiser
+from trainer.training.encode import Encoded
+from trainer.training.optimizer import build_optimizer, describe
+from trainer.training.prepare import Emit, Run, notify
+from trainer.training.rng import seed_everything
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What learns."""
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    """As accelerate has wrapped it."""
+    lr_scheduler: torch.optim.lr_scheduler.LRScheduler
+    optimizer_name: str
+    """Its class and arguments."""
+
+
+def build_learner(run: Run, encoded: Encoded) -> Learner:
+    """The LoRA's layers in the model, and what moves them. Raises UserError.
+
+    Text encoders that are not trained are not read for it.
+    """
+    settings, model, emit = run.settings, encoded.model, run.emit
+    seed_everything(run.seed)  # the LoRA's first weights follow from it alone, whatever was encoded before
+    network = build_lora(settings, model, emit)
+    encoded.captions.learning = bool(network.parameters("text_encoder"))
+    if settings.machine.gradient_checkpointing:
+        enable_gradient_checkpointing(model, text_encoders=encoded.captions.learning)
+    _compile(settings.machine, model, emit)  # after the LoRA: what is compiled must contain it
+    optimizer = build_rates(settings.optimizer, network, run.device, emit)
+    name = describe(optimizer, settings.optimizer)
+    prepared = run.accelerator.prepare(optimizer)
+    # The schedule drives the optimizer itself: accelerate's wrapper would step it once per process.
+    lr_scheduler = build_lr_scheduler(settings.optimizer, optimizer, run.plan.total_steps)
+    return Learner(network, prepared, lr_scheduler, name)
+
+
+def build_lora(settings: Settings, model: BaseModel, emit: Emit) -> Network:
+    """The LoRA's layers in the parts that have a rate. Draws from torch's global generator."""
+    half = {"full_fp16": torch.float16, "full_bf16": torch.bfloat16}
+    full = [dtype for key, dtype in half.items() if settings.get(key)]
+    network = build_network(
+        model,
+        settings.network,
+        train_unet=trains_unet(settings.optimizer),
+        train_text_encoder=[rate > 0 for rate in text_rates(settings.optimizer)],
+        dtype=full[0] if full else torch.float32,
+    )
+    for notice in network.notices:
+        notify(emit, notice)
+    return network
+
+
+def build_rates(
+    rates: schema.Optimizer, network: Network, device: torch.device, emit: Emit
+) -> torch.optim.Optimizer:
+    """The optimizer, each part of the LoRA with its rate."""
+    groups = network.groups(
+        unet_lr=unet_rate(rates),
+        text_encoder_lr=text_rates(rates),
+        unet_plus=rates.loraplus_unet_lr_ratio or rates.loraplus_lr_ratio,
+        text_encoder_plus=rates.loraplus_text_encoder_lr_ratio or rates.loraplus_lr_ratio,
+    )
+    optimizer, notice = build_optimizer(rates, groups, device)
+    if notice:
+        notify(emit, notice)
+    return optimizer
+
+
+def _compile(machine: schema.Machine, model: BaseModel, emit: Emit) -> None:
+    """Compile the denoiser where the settings say so; that it cannot be is only told."""
+    not_compiled = compile_denoiser(
+        model.denoiser,
+        backend=machine.dynamo_backend,
+        mode=machine.dynamo_mode,
+        fullgraph=machine.dynamo_use_fullgraph,
+        dynamic=machine.dynamo_use_dynamic,
+    )
+    if not_compiled:
+        notify(emit, not_compiled)

@@ -1,0 +1,114 @@
+"""Fourth stage of a run: what it leaves. LoRA files, training states, sample pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.files.hub import Uploader
+from trainer.files.own_files import OwnFiles
+from trainer.files.redact import redacted
+from trainer.plan.sample_prompts import prompts
+from trainer.plan.state_facts import facts_of
+from trainer.training.encode import Encoded
+from trainer.training.keeper import StateKeeper
+from trainer.training.learner import Learner
+from trainer.training.metadata import RunFacts, build_metadata
+from trainer.training.optimizer import finished_weights
+from trainer.training.prepare import Run
+from trainer.training.sampling import SampleMaker
+from trainer.training.saving import DTYPES, Saver
+
+
+@dataclass(frozen=True)
+class Results:
+    """What writes a run's files."""
+
+    saver: Saver
+    keeper: StateKeeper
+    sampler: SampleMaker
+
+
+def build_results(run: Run, encoded: Encoded, learner: Learner) -> Results:
+    """Saver, states and samples of a run."""
+    keeper = build_keeper(run, learner)
+    return Results(build_saver(run, encoded, learner, keeper), keeper, build_sampler(run, encoded, learner))
+
+
+def build_keeper(run: Run, learner: Learner) -> StateKeeper:
+    """What keeps training states."""
+    name = run.plan.final_name.removesuffix(f".{run.settings.saving.save_model_as}")
+    facts = facts_of(run.settings, run.data.images)
+    return StateKeeper(
+        network=learner.network,
+        optimizer=learner.optimizer,
+        lr_scheduler=learner.lr_scheduler,
+        scaler=run.accelerator.scaler,
+        facts={"seed": run.seed, "name": name, "settings": run.settings.flat(), **facts},
+        safety_folder=run.job.safety_state,
+        every_seconds=run.settings.saving.safety_state_minutes * 60,
+        emit=run.emit,
+    )
+
+
+def build_saver(run: Run, encoded: Encoded, learner: Learner, keeper: StateKeeper) -> Saver:
+    """What writes the LoRA's files."""
+    settings, saving = run.settings, run.settings.saving
+    facts = RunFacts(
+        settings,
+        run.plan,
+        run.data.images,
+        encoded.model,
+        run.seed,
+        learner.network.targets,
+        learner.optimizer_name,
+        datasets=run.data.datasets,
+    )
+    return Saver(
+        network=learner.network,
+        plan=run.plan,
+        output_dir=Path(settings.folders.output_dir),
+        extension=f".{saving.save_model_as}",
+        dtype=DTYPES[saving.save_precision],
+        metadata=lambda position: redacted(build_metadata(facts, position)),
+        keeper=keeper,
+        with_state=saving.save_state,
+        state_at_end=saving.save_state or saving.save_state_on_train_end,
+        emit=run.emit,
+        uploader=Uploader(saving, run.emit),
+        own=run.job.own_files() if run.again else OwnFiles(),
+    )
+
+
+def build_sampler(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
+    """What draws the sample pictures."""
+    model, network = encoded.model, learner.network
+
+    @contextmanager
+    def inference() -> Iterator[None]:
+        training = model.denoiser.training
+        network.eval()
+        model.denoiser.eval()
+        try:
+            with run.accelerator.autocast(), finished_weights(learner.optimizer):
+                yield
+        finally:
+            network.train()
+            model.denoiser.train(training)
+            if encoded.latents:  # nothing but samples asks the VAE: its memory is the training's again
+                model.free("vae")
+
+    return SampleMaker(
+        model=model,
+        prompts=prompts(run.settings.sampling.sample_prompts),
+        steps=frozenset(run.plan.sample_steps),
+        sampler=run.settings.sampling.sample_sampler,
+        seed=0,
+        encode=encoded.captions.for_sample,
+        inference=inference,
+        folder=run.job.samples,
+        emit=run.emit,
+        interrupted=run.job.stop_requested,
+    )
