@@ -153,7 +153,7 @@ function fillCard(card, at, shape) {
   image.dataset.src = there ? thumbOf(picture, 448) : "";
   const caption = captionOf(picture);
   const [, text, line] = card.children;
-  set(text, caption || w("room.without", { words: room.data.folders[picture.folder].words || "–" }));
+  set(text, caption || (there ? w("room.without", { words: room.data.folders[picture.folder].words || "–" }) : ""));
   text.classList.toggle("sub", !caption);
   const fit = fitOf(picture);
   const repeats = room.data.folders[picture.folder].repeats;
