@@ -120,7 +120,9 @@ function paintTold() {
   set($(".room-tokens", room.root), count && w("room.tokens", { count }));
   const words = Object.entries(told?.words ?? {});
   place.replaceChildren(
-    told?.cut ? el("p", { class: "room-cut" }, el("b", {}, w("room.cut_off")), " ", el("s", {}, told.cut)) : "",
+    told?.cut
+      ? el("p", { class: "room-cut", tabindex: "0" }, el("b", {}, w("room.cut_off")), " ", el("s", {}, told.cut))
+      : "",
     words.length
       ? el(
           "p",
