@@ -1,4 +1,4 @@
-"""The libraries without what training does not use: a quarter of the processor time until they are imported.
+"""The libraries without what training does not use: half of the processor time until they are there.
 
 diffusers and PEFT import bitsandbytes wherever it is installed, for models of 4 and 8 bits; it brings torch's
 inductor along.
@@ -17,7 +17,11 @@ def import_libraries() -> None:
     Where a version of theirs cannot do without, all is imported as ever when it is first used.
     """
     with suppress(ImportError), hidden("bitsandbytes"):
+        from peft.import_utils import is_bnb_available
+
         import trainer.training.build  # noqa: F401  # with all that it needs
+
+        is_bnb_available()  # PEFT asks once, and would import it with the first layer
 
 
 @contextmanager

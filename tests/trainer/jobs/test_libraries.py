@@ -13,6 +13,11 @@ from trainer.jobs.libraries import import_libraries
 import_libraries()
 for name in ("trainer.training.build", "peft", "diffusers.models.unets.unet_2d_condition"):
     assert name in sys.modules, name
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+
+inject_adapter_in_model(LoraConfig(target_modules="0"), torch.nn.Sequential(torch.nn.Linear(2, 2)))
 for name in ("bitsandbytes", "torch._inductor.lowering"):
     assert name not in sys.modules, name
 
