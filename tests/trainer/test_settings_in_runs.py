@@ -69,7 +69,7 @@ def test_a_step_in_which_every_module_is_left_out_is_a_step(tmp_path, checkpoint
     settings = short_settings(
         tmp_path, module_dropout=0.99999, max_train_steps=2, gradient_checkpointing=checkpointing
     )
-    parts = builders.build_parts(settings, JobFolder.create(tmp_path, settings), quiet)
+    parts = builders.build_parts(read_inputs(settings), JobFolder.create(tmp_path, settings), quiet)
     assert train(parts, quiet, lambda: False).position.step == 2
     assert all(torch.isfinite(weight).all() for weight in parts.network.parameters())
 
