@@ -162,12 +162,17 @@ class JobFolder:
         for folder in state_places(self.safety_state):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def finished_file(self) -> Path | None:
-        """The LoRA of a job that is complete, where it still stands."""
+    def end(self) -> Finished | None:
+        """The last word of a job that is complete; None for any other."""
         last = None
         for _, _, event in read_events(self.events_file):
             last = event
-        path = Path(str(last.path)) if isinstance(last, Finished) else None
+        return last if isinstance(last, Finished) else None
+
+    def finished_file(self) -> Path | None:
+        """The LoRA of a job that is complete, where it still stands."""
+        end = self.end()
+        path = Path(str(end.path)) if end else None
         return path if path and path.is_file() else None
 
     def forget_old_stop(self) -> None:

@@ -89,6 +89,8 @@ def run_job(
     try:
         if alone and resume and (done := folder.finished_file()):
             return refused(UserError("training.job_finished", path=str(done)))
+        if alone and resume and folder.end():  # its file is gone: it is trained again
+            folder.forget_state()
         if alone:
             folder.forget_old_stop()
         begun()
