@@ -61,7 +61,8 @@ async function act(wish) {
 }
 
 /** How much longer a finished job is to be trained. */
-function askMore(job, { unit, done, more }) {
+async function askMore(job, { unit, done, more }) {
+  await rest(0); // the press that opens the panel is over: it would close it again
   const input = el("input", {
     type: "number",
     min: "1",
