@@ -11,6 +11,7 @@ UPLOADED = "test_settings_in_runs.py::test_where_and_how_files_are_uploaded"
 TRACKER = "jobs/test_tracking.py::test_log_tracker_name_config_and_settings_reach_tensorboard"
 RESUMED = "jobs/test_run.py::test_resume_goes_on_at_the_step_of_the_state"
 WORKERS = "test_settings_in_runs.py::test_workers_read_ahead_and_live_on_over_epochs"
+JUDGED = "training/test_judging.py::"
 ELSEWHERE = {
     "pretrained_model_name_or_path": (
         "training/test_source_model.py::test_the_model_named_is_the_one_that_learns"
@@ -23,6 +24,12 @@ ELSEWHERE = {
     "output_dir": "jobs/test_run.py::test_a_run_tells_every_step_and_ends_with_the_file",
     "seed": "jobs/test_run.py::test_same_seed_gives_the_same_weights_and_another_seed_others",
     "resume": RESUMED,
+    "validation_split": f"{JUDGED}test_pictures_kept_back_are_not_learned",
+    "validation_seed": "data/test_held_out.py::test_the_seed_chooses_whatever_the_order",
+    "validate_every_n_steps": "judge/test_points.py::test_when_a_run_is_judged",
+    "validate_every_n_epochs": "judge/test_points.py::test_when_a_run_is_judged",
+    "max_validation_steps": "judge/test_points.py::test_max_validation_steps_limits_the_pictures",
+    "stop_at_best": f"{JUDGED}test_a_run_that_gets_no_better_stops_where_that_is_asked_for",
     "resume_from_huggingface": RESUMED,
     "logging_dir": "jobs/test_tracking.py::test_logging_folder_gets_a_curve_of_loss_and_rates",
     "log_with": "jobs/test_tracking.py::test_tensorboard_is_left_out_where_only_wandb_is_asked_for",

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TRAINER = (
-    "ground", "files", "families", "data", "lora", "plan", "kohya", "preflight",  # no torch
+    "ground", "files", "families", "data", "lora", "judge", "plan", "kohya", "preflight",  # no torch
     "distributed", "models", "network", "training",  # torch
     "tools", "jobs",  # torch inside functions
 )  # fmt: skip

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 Level = Literal["info", "warning", "error"]
 PhaseName = Literal[
-    "start", "load_model", "read_images", "cache_texts", "cache_latents", "train", "sample", "save", "end",
-    "work",
+    "start", "load_model", "read_images", "cache_texts", "cache_latents", "train", "sample", "judge", "save",
+    "end", "work",
 ]  # fmt: skip
 """What a process is busy with; "work" is a tool's."""
 
@@ -85,6 +85,17 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """The run was judged after a step, as trainer.judge.verdict.Point says."""
+
+    step: int
+    epoch: int
+    held_out: Sequence[float]
+    learned: Sequence[float]
+    drift: float
+
+
+@dataclass(frozen=True)
 class Removed:
     """A file of this run was removed, as "Save last N …" asks."""
 
@@ -127,10 +138,10 @@ class Finished:
     path: str
 
 
-Event = Started | Phase | Step | Sampled | Saved | Removed | Notice | Failed | Stopped | Finished
+Event = Started | Phase | Step | Sampled | Saved | Judged | Removed | Notice | Failed | Stopped | Finished
 KINDS: dict[str, type] = {
     kind.__name__.lower(): kind
-    for kind in (Started, Phase, Step, Sampled, Saved, Removed, Notice, Failed, Stopped, Finished)
+    for kind in (Started, Phase, Step, Sampled, Saved, Judged, Removed, Notice, Failed, Stopped, Finished)
 }
 
 

@@ -688,6 +688,35 @@ class Sampling(Section):
     sample_prompts: Annotated[str, Spec("Sample prompts", "advanced", "samples", "lines")] = ""
 
 
+JUDGED = {"validation_split": (SET,)}
+
+
+class Validation(Section):
+    """Judging a run while it learns: which of its files is the best."""
+
+    validation_split: Annotated[
+        float, Field(ge=0, le=0.5), Spec("Validation split", "advanced", "validation"),
+    ] = 0.0
+    validation_seed: Annotated[
+        int | None,
+        Field(ge=0, le=2**32 - 1),
+        Spec("Validation seed", "advanced", "validation", matters=JUDGED),
+    ] = None
+    validate_every_n_steps: Annotated[
+        Count, Spec("Validate every n steps", "advanced", "validation", matters=JUDGED),
+    ] = 0
+    validate_every_n_epochs: Annotated[
+        Count, Spec("Validate every n epochs", "advanced", "validation", matters=JUDGED),
+    ] = 0
+    max_validation_steps: Annotated[
+        Count, Spec("Max validation steps", "advanced", "validation", matters=JUDGED),
+    ] = 0
+    stop_at_best: Annotated[
+        Switch,
+        Spec("Stop when it no longer gets better", "advanced", "validation", matters=JUDGED, flag="-"),
+    ] = False
+
+
 class Records(Section):
     """Logs for TensorBoard and Weights & Biases."""
 
@@ -729,6 +758,7 @@ class Settings(Form):
     machine: Machine = Machine()
     saving: Saving = Saving()
     sampling: Sampling = Sampling()
+    validation: Validation = Validation()
     records: Records = Records()
 
 

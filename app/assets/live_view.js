@@ -66,9 +66,16 @@ function showRun(element) {
     if (answer.curve || before !== state) charts();
     if (answer.parts) {
       samples();
+      judge();
       files();
     }
     line(answer.queue || []);
+  }
+  function judge() {
+    const made = judgeCard(parts.judged, now.total);
+    view.judge.hidden = !made;
+    view.judge.replaceChildren(...(made ? [made.card] : []));
+    made?.draw();
   }
   function points(curve) {
     if (curve.again) data = empty();
@@ -137,6 +144,7 @@ function showRun(element) {
       w("full_log"),
     );
     v.logCard = viewCard(w(bad ? "log_end" : "log"), el("span", { class: "row" }, full, copyButton), v.log);
+    v.judge = el("div", { hidden: true });
     v.samples = el("div");
     v.samplesNote = el("span");
     v.samplesCard = viewCard(w(kind === "finished" ? "how_it_learned" : "samples"), v.samplesNote, v.samples);
@@ -179,7 +187,7 @@ function showRun(element) {
       el(
         "div",
         { class: "mon" },
-        el("div", { class: "stack" }, v.samplesCard, v.logCard),
+        el("div", { class: "stack" }, v.samplesCard, v.judge, v.logCard),
         el("div", { class: "stack" }, v.queueCard, v.lossCard, v.rateCard, v.filesCard),
       ),
     ];
@@ -293,7 +301,7 @@ function showRun(element) {
     if (good || plain)
       return [
         banner,
-        el("div", { class: "stack first" }, v.samplesCard),
+        el("div", { class: "stack first" }, v.samplesCard, v.judge),
         el(
           "div",
           { class: "g3" },
@@ -302,7 +310,7 @@ function showRun(element) {
           el("div", { class: "stack" }, v.queueCard, v.filesCard, v.logCard),
         ),
       ];
-    right.push(v.queueCard, v.filesCard, v.samplesCard);
+    right.push(v.queueCard, v.filesCard, v.samplesCard, v.judge);
     return [
       banner,
       el(

@@ -35,7 +35,25 @@ function paintPlan() {
 function paintSum() {
   const place = $("#la-sum");
   const plan = page.look.plan;
-  if (place) place.replaceChildren(...(plan ? [el("b", {}, rich(plan.sum)), " · ", ...rich(plan.rule)] : []));
+  if (!place) return;
+  const judging =
+    plan?.judging && el("div", { class: "judging" }, rich(plan.judging.text), " ", judgingButton(plan.judging));
+  place.replaceChildren(...(plan ? [el("b", {}, rich(plan.sum)), " · ", ...rich(plan.rule), judging || ""] : []));
+}
+
+/** The offer to keep pictures back, at one click. */
+function judgingButton({ fix, button }) {
+  return fix
+    ? el(
+        "button",
+        {
+          class: "btn q2 s",
+          type: "button",
+          onclick: () => writeUndoable(fix, w("fixed", { label: "**Validation split**" })),
+        },
+        button,
+      )
+    : "";
 }
 
 function paintCurve() {

@@ -20,7 +20,7 @@ from trainer.families.known import PATH as MODEL
 from trainer.families.table import named_by
 from trainer.files.paths import clean_path
 from trainer.files.roots import Roots
-from trainer.messages import Language, say
+from trainer.messages import Language, Message, say
 from trainer.plan import lr_schedule
 from trainer.plan.rates import text_rates, unet_rate
 from trainer.plan.run import Plan
@@ -132,8 +132,28 @@ def plan_json(checked: Checked, settings: Settings, language: Language) -> dict[
         },
         "sum": str(say(plan.said_length(), language)),
         "rule": say(plan.said_rule(), language).what,
+        "judging": judging(plan, language),
         "curve": curve(settings, plan.total_steps, plan.warmup_steps),
     }
+
+
+OFFERED_FROM = 8
+"""Pictures; with fewer it is not offered to keep some back."""
+OFFERED_SHARE = 0.15
+
+
+def judging(plan: Plan, language: Language) -> dict[str, Any] | None:
+    """What is said of judging the run, or the offer to do so with the setting that does it."""
+    if planned := plan.judging:
+        held = len(planned.held_out)
+        values = {"held": held, "total": held + plan.images, "points": len(planned.steps)}
+        cost = f"{max(1, round(planned.cost * 100))} %"
+        return {"text": say(Message("judge.plan", {**values, "cost": cost}), language).what}
+    if plan.images < OFFERED_FROM:
+        return None
+    held = max(1, round(OFFERED_SHARE * plan.images))
+    text = say(Message("judge.offer", {"held": held, "total": plan.images}), language).what
+    return {"text": text, "fix": {"validation_split": OFFERED_SHARE}, "button": word(language, "plan.judge")}
 
 
 def spread(items: Sequence[T]) -> list[T]:

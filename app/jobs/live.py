@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from app.form.look import curve as curve_of
-from app.jobs.outcome import files_of, outcome
+from app.jobs.judged import judged
+from app.jobs.outcome import files_of, learned_words, outcome
 from app.jobs.record import JobRecord
 from app.jobs.store import Job, JobStore
 from app.jobs.tool_outcome import title_of
@@ -181,6 +182,7 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
         ],
         "files": files_of(job, record),
         "outcome": outcome(job, record, state, language),
+        "judged": judged(record, learned_words(record), language, ended=state == "finished"),
         "planned": planned_rates(job, record) if state == "running" else {},
     }
 

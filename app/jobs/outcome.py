@@ -96,7 +96,7 @@ def offer(job: Job, record: JobRecord, path: str) -> dict[str, Any] | None:
         return None
     settings = job.settings()
     asked = prompts(str(settings.get("sample_prompts") or ""))
-    learned = ", ".join(dict.fromkeys(_learned_words(record)))
+    learned = learned_words(record)
     side = side_of(settings)
     like = asked[0] if asked else SamplePrompt(learned, width=side, height=side, steps=20)
     return {
@@ -211,6 +211,11 @@ def how_to_use(job: Job, record: JobRecord, path: str, language: Language) -> di
         "words": ", ".join(learned),
         "base": word(language, f"works.{family_key(settings)}"),
     }
+
+
+def learned_words(record: JobRecord) -> str:
+    """The words of all picture folders, each once."""
+    return ", ".join(dict.fromkeys(_learned_words(record)))
 
 
 def _learned_words(record: JobRecord) -> Iterator[str]:

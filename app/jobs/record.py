@@ -22,6 +22,7 @@ from trainer.events import (
     Event,
     Failed,
     Finished,
+    Judged,
     Phase,
     Removed,
     Sampled,
@@ -127,6 +128,7 @@ class JobRecord:
         self.phases: list[PhaseTime] = []
         self.samples: dict[tuple[int, int], Sampled] = {}
         self.files: dict[str, Saved] = {}
+        self.judged: dict[int, Judged] = {}
         self.log: deque[LogEntry] = deque(maxlen=LOG_KEPT)
         self.log_count = 0
         self.end: Failed | Finished | Stopped | None = None
@@ -206,6 +208,7 @@ class JobRecord:
             self.curves.cut(event.first_step)
             self.curves.smoothing = 1 - 1 / min(500, max(8, event.total_steps / 15))
             self.samples = {key: value for key, value in self.samples.items() if key[0] <= event.first_step}
+            self.judged = {step: value for step, value in self.judged.items() if step <= event.first_step}
         elif isinstance(event, Sampled):
             self.samples[event.step, event.index] = event
             self._sample_seconds.append(moment - self._sample_began)
@@ -213,6 +216,8 @@ class JobRecord:
         elif isinstance(event, Saved):
             self.files.pop(event.path, None)
             self.files[event.path] = event
+        elif isinstance(event, Judged):
+            self.judged[event.step] = event
         elif isinstance(event, Removed):
             self.files.pop(event.path, None)
         elif isinstance(event, ENDS):

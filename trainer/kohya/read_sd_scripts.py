@@ -27,7 +27,7 @@ SETTING_OF = {option: key for key, option in OPTION_OF.items()} | {
 NO_EFFECT = {
     "console_log_level", "console_log_file", "console_log_simple", "tokenizer_cache_dir", "debug_dataset",
     "config_file", "output_config", "cache_info", "ddp_timeout", "ddp_gradient_as_bucket_view",
-    "ddp_static_graph", "disable_mmap_load_safetensors", "log_prefix", "validation_seed", "dataset_class",
+    "ddp_static_graph", "disable_mmap_load_safetensors", "log_prefix", "dataset_class",
     "caption_extention", "epoch", "noise_offset_type", "stop_text_encoder_training",
 }  # fmt: skip
 """Options that change nothing in the result here (or nothing anywhere)."""
@@ -106,6 +106,8 @@ def _defaulted(entry: Entry) -> Entry:
 
 def _empty(setting: str) -> Any:
     """What sd-scripts means by an option that is not given."""
+    if SETTINGS[setting].optional:
+        return None
     return {"switch": False, "int": 0, "float": 0.0, "text": "", "choice": ""}[SETTINGS[setting].kind]
 
 

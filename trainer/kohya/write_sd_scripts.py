@@ -56,7 +56,8 @@ ZERO_MEANS_ABSENT = {
     "save_last_n_steps", "save_last_n_steps_state", "sample_every_n_epochs", "sample_every_n_steps",
     "max_train_epochs", "min_timestep", "min_snr_gamma", "v_pred_like_loss", "scale_weight_norms",
     "network_dropout", "noise_offset", "adaptive_noise_scale", "multires_noise_iterations", "ip_noise_gamma",
-    "clip_skip", "vae_batch_size",
+    "clip_skip", "vae_batch_size", "validate_every_n_steps", "validate_every_n_epochs",
+    "max_validation_steps",
 }  # fmt: skip
 
 

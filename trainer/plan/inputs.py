@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from trainer.data.dataset_file import scans
 from trainer.data.folders import FolderScan
+from trainer.data.held_out import Split, split_of
 from trainer.families.facts import ModelFacts
 from trainer.families.known import known_facts
 from trainer.plan.run import Plan, build_plan
@@ -22,6 +23,11 @@ class Inputs:
     """Regularisation pictures, not yet repeated to match."""
     model: ModelFacts | None
     """None where nothing can be told of it before it is loaded."""
+
+    @property
+    def split(self) -> Split:
+        """What is learned, and what is kept back."""
+        return split_of(self.settings, self.pictures.images)
 
     def plan(self, *, name: str = "", first_step: int = 0) -> Plan:
         """Steps, files and samples of the run. Raises ValueError for a Max resolution that is no size.

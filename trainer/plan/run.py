@@ -15,8 +15,10 @@ from typing import Any, Literal
 from trainer.data.buckets import BucketRule, Size
 from trainer.data.datasets import Dataset, datasets_of, with_matched
 from trainer.data.folders import TrainImage
+from trainer.data.held_out import split_of
 from trainer.families.facts import FULL_SIZE, ModelFacts
 from trainer.families.table import named_by
+from trainer.judge.points import JudgePlan, judge_plan
 from trainer.messages import Message
 from trainer.plan.lr_schedule import warmup_steps
 from trainer.plan.memory import lora_weights, memory_parts, state_bytes
@@ -147,6 +149,8 @@ class Plan:
     disk_bytes: int
     memory: Mapping[str, int] = field(default_factory=dict)
     """Estimated bytes in use while training, by part."""
+    judging: JudgePlan | None = None
+    """How the run finds out which file is the best, where it is asked to."""
 
     @property
     def memory_bytes(self) -> int:
@@ -223,6 +227,7 @@ def build_plan(
     resumes from a training state.
     """
     length, saving = settings.length, settings.saving
+    images, held_out = split_of(settings, images)
     pictures = with_matched(images, reg_images)
     once = {image.path: image for image in images}.values()  # several datasets may have the same pictures
     datasets = dataset_plans(datasets_of(settings), pictures)
@@ -263,6 +268,14 @@ def build_plan(
         )
         + sample_times * per_sample * BYTES_PER_SAMPLE,
         memory=memory_parts(settings, largest_batch(datasets), facts, weights),
+        judging=judge_plan(
+            settings.validation,
+            [f"{image.folder}/{image.path.name}" for image in held_out],
+            saves=[save.step for save in saves],
+            per_epoch=steps_per_epoch,
+            total=total,
+            pictures_per_step=accumulation * max((dataset.batch_size for dataset in datasets), default=1),
+        ),
     )
 
 

@@ -26,6 +26,7 @@ from trainer.preflight import (
     dataset_file,
     family,
     folders,
+    judging,
     limits,
     looks,
     masks,
@@ -111,6 +112,7 @@ def check(
     problems += [dataset_file.of_file(problem, *datasets) for problem in limits.check(settings, plan, model)]
     problems += training.check_plan(settings, datasets, plan)
     problems += saving.check_plan(settings, plan)
+    problems += judging.check_plan(settings, plan)
     problems += () if continues else resume.check_plan(state, plan)
     return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan, inputs=inputs)
 

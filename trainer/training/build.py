@@ -19,6 +19,7 @@ from trainer.settings import Settings
 from trainer.training.batches import Batch, TrainingData
 from trainer.training.encode import encode
 from trainer.training.grad_scaling import SkippedSteps
+from trainer.training.judging import Judge
 from trainer.training.keeper import StateKeeper
 from trainer.training.latent_cache import CachedLatents
 from trainer.training.learner import build_learner
@@ -50,6 +51,7 @@ class Parts:
     sampler: SampleMaker
     skipped: SkippedSteps
     start: Position
+    judge: Judge
     exchange: Exchange = field(default_factory=Exchange)
 
     @property
@@ -100,6 +102,7 @@ def build_parts(
         saver=results.saver,
         keeper=results.keeper,
         sampler=results.sampler,
+        judge=results.judge,
         skipped=SkippedSteps(emit),
         start=position_at(done, run.plan.batches_per_epoch, run.plan.accumulation),
         exchange=run.exchange,

@@ -22,7 +22,7 @@ from trainer.models.load import open_model
 from trainer.plan.rates import trains_text_encoder
 from trainer.plan.sample_prompts import prompts
 from trainer.settings import Settings, matters
-from trainer.training import latent_cache
+from trainer.training import judging, latent_cache
 from trainer.training.position import groups_from
 from trainer.training.precision import pick_device
 from trainer.training.prepare import Computing, Emit, Run, caches_latents, notify
@@ -39,6 +39,8 @@ class Encoded:
     captions: CaptionEncoder
     latents: latent_cache.CachedLatents | None
     """None: pictures are encoded while it trains."""
+    judged: judging.Pictures
+    """By which the run is judged."""
 
 
 def encode(run: Run) -> Encoded:
@@ -53,9 +55,10 @@ def encode(run: Run) -> Encoded:
         with computing.autocast():  # as in the loop
             cache_texts(run, captions)
     latents = cache_latents(run, model) if caches_latents(settings.images) else None
+    judged = judging.see(model, run.data.datasets, run.material)
     if latents:
         model.free("vae")
-    return Encoded(model, captions, latents)
+    return Encoded(model, captions, latents, judged)
 
 
 def caption_encoder(
@@ -113,7 +116,8 @@ def cache_texts(run: Run, captions: CaptionEncoder) -> None:
 
 
 def _texts(run: Run) -> Iterator[str]:
-    """Texts of the sample pictures; then the captions, as the seed will shuffle and drop them."""
+    """Texts of judging and of sample pictures; then the captions, as the seed will shuffle and drop them."""
+    yield from run.material.texts
     if run.plan.sample_steps and run.exchange.is_main:
         for prompt in prompts(run.settings.sampling.sample_prompts):
             yield from (prompt.prompt, prompt.negative)

@@ -95,17 +95,21 @@ def _train(
             parts.saver.save_due(position)
             parts.keeper.save_in_time(position)
             fulfil_wishes(position)
+            parts.judge.judge_due(position.step)
         if exchange.any(stop_requested()):
             path = parts.saver.save_stopped(position) if exchange.is_main else Path()
             return Ended(position, path, stopped=True)
         if exchange.is_main:
             parts.sampler.draw_due(position.step)
+        if parts.judge.may_stop and exchange.any(parts.judge.satisfied()):
+            break
 
     if not exchange.is_main:
         return Ended(position, Path(), stopped=False)
     parts.skipped.tell()
     final = parts.saver.save_final(position)
     parts.keeper.save_last(position)
+    parts.judge.judge_due(position.step)
     parts.sampler.draw_due(position.step)
     return Ended(position, final, stopped=False)
 

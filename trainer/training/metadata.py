@@ -82,6 +82,8 @@ def build_metadata(facts: RunFacts, position: Position) -> dict[str, str]:
     entries |= _run_entries(facts, position)
     entries |= _size_entries(facts)
     entries |= picture_entries(Learned(facts.datasets, facts.images))
+    if facts.plan.judging:
+        entries["ss_num_validation_images"] = len(facts.plan.judging.held_out)
     entries |= _model_entries(facts)
     entries |= _other_entries(facts, options)
     same, different = by_dataset_file(facts.datasets, facts.settings.length.gradient_accumulation_steps)

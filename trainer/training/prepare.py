@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,9 +20,11 @@ from trainer.families.table import named_by
 from trainer.files.job_folder import Begun, JobFolder, default_workspace
 from trainer.files.state_folder import StateAbout, read_about
 from trainer.files.whole_file import sweep
+from trainer.judge.material import Material, material_of
 from trainer.messages import Message
 from trainer.plan.inputs import Inputs
 from trainer.plan.run import Plan
+from trainer.plan.sample_prompts import prompts
 from trainer.plan.state_facts import changes
 from trainer.settings import Settings
 from trainer.training.batches import TrainingData
@@ -61,6 +63,8 @@ class Run:
     exchange: Exchange
     job: JobFolder
     emit: Emit
+    material: Material = field(default_factory=Material)
+    """What it is judged by."""
     resume_from: Path | None = None
     again: bool = False
     """The job was begun before: files of its name are its own."""
@@ -97,8 +101,21 @@ def prepare(
     if begun and state and (changed := changes(state, settings, data.images)):
         emit(Notice("training.continued_changed", {"changes": changed}, "warning"))
     start = position_at(state.step if state else 0, plan.batches_per_epoch, plan.accumulation)
+    own = [prompt.prompt for prompt in prompts(settings.sampling.sample_prompts)]
     return Run(
-        settings, plan, data, seed, start, computing, accelerator, exchange, job, emit, resume_from, again
+        settings=settings,
+        plan=plan,
+        data=data,
+        seed=seed,
+        start=start,
+        computing=computing,
+        accelerator=accelerator,
+        exchange=exchange,
+        job=job,
+        emit=emit,
+        material=material_of(plan.judging, data.images, inputs.split.held_out, own),
+        resume_from=resume_from,
+        again=again,
     )
 
 
@@ -119,13 +136,13 @@ def autocast_name(precision: Precision) -> str:
 
 
 def build_data(inputs: Inputs, seed: int, total_steps: int = 0) -> TrainingData:
-    """The pictures as batches; regularisation pictures are repeated to match.
+    """The pictures as batches, those kept back left out; regularisation pictures are repeated to match.
 
     `total_steps` counts where captions grow over the run ("token_warmup_step" of a dataset file).
     """
     settings = inputs.settings
     return TrainingData(
-        images=with_matched(inputs.pictures.images, inputs.reg.images),
+        images=with_matched(inputs.split.learned, inputs.reg.images),
         datasets=datasets_of(settings),
         seed=seed,
         with_pixels=not caches_latents(settings.images),

@@ -1,4 +1,4 @@
-"""Fourth stage of a run: what it leaves. LoRA files, training states, sample pictures."""
+"""Fourth stage of a run: what it leaves. LoRA files, training states, sample pictures, and its judge."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 from trainer.files.hub import Uploader
 from trainer.files.own_files import OwnFiles
 from trainer.files.redact import redacted
+from trainer.judge.points import JudgePlan
 from trainer.plan.sample_prompts import prompts
 from trainer.plan.state_facts import facts_of
 from trainer.training.encode import Encoded
+from trainer.training.judging import Judge, looks_at
 from trainer.training.keeper import StateKeeper
 from trainer.training.learner import Learner
 from trainer.training.metadata import RunFacts, build_metadata
@@ -29,12 +31,18 @@ class Results:
     saver: Saver
     keeper: StateKeeper
     sampler: SampleMaker
+    judge: Judge
 
 
 def build_results(run: Run, encoded: Encoded, learner: Learner) -> Results:
-    """Saver, states and samples of a run."""
+    """Saver, states, samples and judge of a run."""
     keeper = build_keeper(run, learner)
-    return Results(build_saver(run, encoded, learner, keeper), keeper, build_sampler(run, encoded, learner))
+    return Results(
+        build_saver(run, encoded, learner, keeper),
+        keeper,
+        build_sampler(run, encoded, learner),
+        build_judge(run, encoded, learner),
+    )
 
 
 def build_keeper(run: Run, learner: Learner) -> StateKeeper:
@@ -84,19 +92,14 @@ def build_saver(run: Run, encoded: Encoded, learner: Learner, keeper: StateKeepe
 
 def build_sampler(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
     """What draws the sample pictures."""
-    model, network = encoded.model, learner.network
+    model = encoded.model
 
     @contextmanager
     def inference() -> Iterator[None]:
-        training = model.denoiser.training
-        network.eval()
-        model.denoiser.eval()
         try:
-            with run.accelerator.autocast(), finished_weights(learner.optimizer):
+            with at_rest(run, encoded, learner):
                 yield
         finally:
-            network.train()
-            model.denoiser.train(training)
             if encoded.latents:  # nothing but samples asks the VAE: its memory is the training's again
                 model.free("vae")
 
@@ -111,4 +114,39 @@ def build_sampler(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
         folder=run.job.samples,
         emit=run.emit,
         interrupted=run.job.stop_requested,
+    )
+
+
+@contextmanager
+def at_rest(run: Run, encoded: Encoded, learner: Learner) -> Iterator[None]:
+    """Inside, model, LoRA and optimizer are as in use, not as in training."""
+    denoiser, network = encoded.model.denoiser, learner.network
+    training = denoiser.training
+    network.eval()
+    denoiser.eval()
+    try:
+        with run.accelerator.autocast(), finished_weights(learner.optimizer):
+            yield
+    finally:
+        network.train()
+        denoiser.train(training)
+
+
+def build_judge(run: Run, encoded: Encoded, learner: Learner) -> Judge:
+    """What judges the run; nothing where no pictures are kept back ("Validation split")."""
+    planned, pictures = run.plan.judging or JudgePlan(()), encoded.judged
+    return Judge(
+        model=encoded.model,
+        network=learner.network,
+        encode=encoded.captions.as_it_stands,
+        inference=lambda: at_rest(run, encoded, learner),
+        emit=run.emit,
+        steps=frozenset(planned.steps),
+        per_epoch=run.plan.steps_per_epoch,
+        held_out=looks_at(encoded.model, pictures.held_out, planned.pairs),
+        learned=looks_at(encoded.model, pictures.learned, planned.pairs),
+        prompts=run.material.prompts,
+        size=pictures.size,
+        batch_size=run.plan.batch_size,
+        may_stop=run.settings.validation.stop_at_best,
     )

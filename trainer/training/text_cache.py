@@ -136,9 +136,13 @@ class CaptionEncoder:
         return self.model.encode_text(captions)
 
     @torch.no_grad()
+    def as_it_stands(self, captions: Sequence[str]) -> Conditioning:
+        """What is told of these captions, as the model stands; no gradients."""
+        return self.encode(captions) if self.learning else self(captions)
+
     def for_sample(self, text: str) -> Conditioning:
         """What is told of a sample prompt, as the model stands."""
-        return self.encode([text]) if self.learning else self([text])
+        return self.as_it_stands([text])
 
     def _told(self, text: str) -> Conditioning:
         found = self.remembered.get(text)

@@ -1,0 +1,60 @@
+"""What a run says of itself: three curves and the file to take, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.jobs.record import JobRecord
+from app.texts import base_name, number, word
+from trainer.events import Judged
+from trainer.judge.verdict import Point, Verdict, judge
+from trainer.messages import Language, Message, say
+
+CODES = {"well": "judge.well", "too_little": "judge.too_little", "nothing": "judge.nothing"}
+
+
+def judged(record: JobRecord, words: str, language: Language, *, ended: bool) -> dict[str, Any] | None:
+    """Curves and verdict of a run as plain data; None where it is not judged.
+
+    Keys: step, held_out, learned, drift (lists of equal length; shares), and once it has ended: best (step),
+    kind, what, why, fix, unsure. `words`: what the run has learned, as "momo cat".
+    """
+    points = [point_of(event) for event in record.judged.values()]
+    if not points:
+        return None
+    told: dict[str, Any] = {
+        "step": [point.step for point in points],
+        "held_out": [round(point.gain, 4) for point in points],
+        "learned": [round(point.learned_gain, 4) for point in points],
+        "drift": [round(point.drift, 4) for point in points],
+    }
+    files = {file.step: file for file in record.lora_files()}
+    held = (record.plan.get("judging") or {}).get("held_out") or ()
+    verdict = judge(points, files.keys(), len(held)) if ended else None
+    if verdict is None:
+        return told
+    file = base_name(files[verdict.best.step].path)
+    return {**told, **in_words(verdict, file, words or word(language, "judge.subject"), len(held), language)}
+
+
+def point_of(event: Judged) -> Point:
+    """An event as a point."""
+    return Point(event.step, event.epoch, tuple(event.held_out), tuple(event.learned), event.drift)
+
+
+def in_words(verdict: Verdict, file: str, subject: str, held: int, language: Language) -> dict[str, Any]:
+    """The verdict in sentences."""
+    code = CODES.get(verdict.kind) or f"judge.too_much_{'drift' if verdict.by_drift else 'subject'}"
+    best = verdict.best
+    values = {"file": file, "step": number(best.step), "epochs": number(best.epoch), "subject": subject}
+    told = say(Message(code, values), language)
+    unsure = "" if verdict.sure else str(say(Message("judge.unsure", {"count": held}), language))
+    return {
+        "kind": verdict.kind,
+        "best": best.step,
+        "file": file,
+        "what": told.what,
+        "why": told.why,
+        "fix": told.fix,
+        "unsure": unsure,
+    }

@@ -1,0 +1,94 @@
+"""What the page says of a run that was judged."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.jobs.judged import judged
+from app.jobs.record import JobRecord
+
+
+def record(folder: Path, gains: list[float], drift: list[float], held: int = 4) -> JobRecord:
+    """A run with a file and a point every 10 steps."""
+    plan = {"judging": {"held_out": [f"10_cat/{number}.png" for number in range(held)]}}
+    lines: list[dict[str, Any]] = [
+        {"event": "started", "total_steps": 60, "epochs": 6, "seed": 1, "device": "cpu", "plan": plan}
+    ]
+    for number, (gain, moved) in enumerate(zip(gains, drift, strict=True), 1):
+        logs = [math.log(1 - gain)] * 8
+        lines.append(
+            {
+                "event": "judged",
+                "step": 10 * number,
+                "epoch": number,
+                "held_out": logs,
+                "learned": logs,
+                "drift": moved,
+            }
+        )
+        lines.append(
+            {
+                "event": "saved",
+                "step": 10 * number,
+                "epoch": number,
+                "path": f"/out/cat-{number:06d}.safetensors",
+                "size": 9,
+            }
+        )
+    path = folder / "events.jsonl"
+    path.write_text("".join(json.dumps({**line, "time": 1.0}) + "\n" for line in lines))
+    found = JobRecord(path)
+    found.read()
+    return found
+
+
+BURNT = [0.2, 0.4, 0.5, 0.3, 0.1, -0.2]
+
+
+def test_the_file_to_take_is_named_with_a_reason(tmp_path: Path):
+    told = judged(record(tmp_path, BURNT, [0.0] * 6), "momo cat", "en", ended=True)
+    assert told is not None
+    assert told["best"] == 30
+    assert "cat-000003.safetensors" in told["what"]
+    assert "momo cat" in told["why"]
+    assert "Learning rate" in told["fix"]
+    assert not told["unsure"]
+    assert told["held_out"] == [pytest.approx(gain, abs=1e-3) for gain in BURNT]
+
+
+def test_in_japanese_too(tmp_path: Path):
+    told = judged(record(tmp_path, BURNT, [0.0] * 6), "", "ja", ended=True)
+    assert told is not None
+    assert "学習対象" in told["why"]
+    assert "丸暗記" in told["why"]
+
+
+def test_prompts_that_change_are_a_reason_of_their_own(tmp_path: Path):
+    told = judged(
+        record(tmp_path, [0.3, 0.5, 0.5, 0.5, 0.5, 0.5], [0, 0, 0.1, 0.2, 0.3, 0.4]), "", "en", ended=True
+    )
+    assert told is not None
+    assert told["best"] == 20
+    assert "prompts without it" in told["why"]
+
+
+def test_while_it_runs_there_are_curves_and_no_verdict(tmp_path: Path):
+    told = judged(record(tmp_path, BURNT, [0.0] * 6), "", "en", ended=False)
+    assert told is not None
+    assert "best" not in told
+    assert told["step"] == [10, 20, 30, 40, 50, 60]
+
+
+def test_few_pictures_make_it_a_guess(tmp_path: Path):
+    told = judged(record(tmp_path, BURNT, [0.0] * 6, held=1), "", "en", ended=True)
+    assert told is not None
+    assert "guess" in told["unsure"]
+
+
+def test_a_run_that_is_not_judged_says_nothing(tmp_path: Path):
+    assert judged(record(tmp_path, [], []), "", "en", ended=True) is None
