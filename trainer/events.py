@@ -70,6 +70,8 @@ class Sampled:
     prompt: str
     path: str
     seed: int = 0
+    near: float = -1.0
+    """How near it lies to a training picture (trainer.judge.copying.Gallery.nearness); -1: not looked at."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ function judgeCard(judged, total) {
     w("judge.title"),
     "",
     verdict,
+    judged.copies ? el("p", { class: "copies" }, icon("alert", true), " ", rich(judged.copies)) : null,
     el(
       "div",
       { class: "judged" },

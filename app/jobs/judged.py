@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from app.jobs.record import JobRecord
 from app.texts import base_name, number, word
 from trainer.events import Judged
+from trainer.judge.copying import TOO_NEAR
 from trainer.judge.verdict import Point, Verdict, judge
 from trainer.messages import Language, Message, say
 
@@ -16,8 +18,9 @@ CODES = {"well": "judge.well", "too_little": "judge.too_little", "nothing": "jud
 def judged(record: JobRecord, words: str, language: Language, *, ended: bool) -> dict[str, Any] | None:
     """Curves and verdict of a run as plain data; None where it is not judged.
 
-    Keys: step, held_out, learned, drift (lists of equal length; shares), and once it has ended: best (step),
-    kind, what, why, fix, unsure. `words`: what the run has learned, as "momo cat".
+    Keys: step, held_out, learned, drift (lists of equal length; shares), copies (a warning, or absent);
+    once it has ended: best (step), file, kind, what, why, fix, unsure. `words`: what the run has learned, as
+    "momo cat".
     """
     points = [point_of(event) for event in record.judged.values()]
     if not points:
@@ -28,6 +31,8 @@ def judged(record: JobRecord, words: str, language: Language, *, ended: bool) ->
         "learned": [round(point.learned_gain, 4) for point in points],
         "drift": [round(point.drift, 4) for point in points],
     }
+    if copied := copies(record, words, language):
+        told["copies"] = copied
     files = {file.step: file for file in record.lora_files()}
     held = (record.plan.get("judging") or {}).get("held_out") or ()
     verdict = judge(points, files.keys(), len(held)) if ended else None
@@ -35,6 +40,25 @@ def judged(record: JobRecord, words: str, language: Language, *, ended: bool) ->
         return told
     file = base_name(files[verdict.best.step].path)
     return {**told, **in_words(verdict, file, words or word(language, "judge.subject"), len(held), language)}
+
+
+def copies(record: JobRecord, words: str, language: Language) -> str:
+    """A warning where the newest samples of the subject look like single training pictures; "" else."""
+    subjects = [part.strip() for part in words.split(",") if part.strip()]
+    near = {
+        sample.step: [
+            other.near
+            for other in record.samples.values()
+            if other.step == sample.step
+            and other.near >= 0
+            and any(part in other.prompt for part in subjects)
+        ]
+        for sample in record.samples.values()
+    }
+    step = max((step for step, found in near.items() if found), default=0)
+    if not step or median(near[step]) >= TOO_NEAR:
+        return ""
+    return str(say(Message("judge.copies", {"step": number(step)}), language))
 
 
 def point_of(event: Judged) -> Point:

@@ -18,6 +18,8 @@ from PIL import Image
 from trainer.data.pixels import load_pixels
 from trainer.errors import UserError
 
+TOO_NEAR = 0.5
+"""Of `Gallery.nearness`: so near lie copies."""
 SIDE = 16
 """Pixels to which pictures are brought, whatever their shape."""
 Look = NDArray[np.float32]
@@ -49,7 +51,7 @@ class Gallery:
     """(N, SIDE²)."""
 
     @classmethod
-    def of(cls, pictures: Sequence[Path], most: int = 500) -> Gallery:
+    def of(cls, pictures: Sequence[Path], most: int = 100) -> Gallery:
         """Of picture files; of very many an even choice. What cannot be read is left out."""
         chosen = pictures[:: -(-len(pictures) // most)] if pictures else ()
         looks = [look for path in chosen if (look := _read(path)) is not None]
@@ -63,6 +65,14 @@ class Gallery:
         likeness = np.maximum(self.looks @ own, self.looks @ own.reshape(SIDE, SIDE)[:, ::-1].ravel())
         best = int(likeness.argmax())
         return Nearest(best, float(1 - likeness[best]))
+
+    def nearness(self, picture: Image.Image) -> float:
+        """Distance to the nearest training picture in shares of `usual`; 0: it is that picture.
+
+        -1 where there is nothing to compare with.
+        """
+        nearest, usual = self.nearest(picture), self.usual()
+        return nearest.distance / usual if nearest and usual else -1.0
 
     def usual(self) -> float:
         """Median distance of a training picture from the one most like it; 0 for fewer than two."""

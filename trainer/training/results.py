@@ -10,6 +10,7 @@ from pathlib import Path
 from trainer.files.hub import Uploader
 from trainer.files.own_files import OwnFiles
 from trainer.files.redact import redacted
+from trainer.judge.copying import Gallery
 from trainer.judge.points import JudgePlan
 from trainer.plan.sample_prompts import prompts
 from trainer.plan.state_facts import facts_of
@@ -93,6 +94,7 @@ def build_saver(run: Run, encoded: Encoded, learner: Learner, keeper: StateKeepe
 def build_sampler(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
     """What draws the sample pictures."""
     model = encoded.model
+    learned = list({image.path: None for image in run.data.images if not image.is_reg})
 
     @contextmanager
     def inference() -> Iterator[None]:
@@ -114,6 +116,7 @@ def build_sampler(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
         folder=run.job.samples,
         emit=run.emit,
         interrupted=run.job.stop_requested,
+        gallery=Gallery.of(learned) if run.plan.judging and run.plan.sample_steps else None,
     )
 
 

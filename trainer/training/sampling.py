@@ -19,6 +19,7 @@ from PIL.Image import Image
 
 from trainer.events import Event, Notice, Phase, Sampled
 from trainer.files.whole_file import write_whole
+from trainer.judge.copying import Gallery
 from trainer.models.base import BaseModel, Conditioning
 from trainer.plan.sample_prompts import SamplePrompt
 
@@ -95,6 +96,8 @@ class SampleMaker:
     folder: Path
     emit: Callable[[Event], None]
     interrupted: Callable[[], bool]
+    gallery: Gallery | None = None
+    """The training pictures, where it is to be told how near samples lie to them."""
 
     def draw_due(self, step: int) -> None:
         """Draw all prompts if samples are due after this step."""
@@ -127,4 +130,5 @@ class SampleMaker:
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{step:08d}_{index:02d}.png"
         write_whole(path, as_png(image))
-        self.emit(Sampled(step, index, prompt.prompt, f"{self.folder.name}/{path.name}", seed))
+        near = round(self.gallery.nearness(image), 3) if self.gallery else -1.0
+        self.emit(Sampled(step, index, prompt.prompt, f"{self.folder.name}/{path.name}", seed, near))

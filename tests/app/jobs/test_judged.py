@@ -92,3 +92,24 @@ def test_few_pictures_make_it_a_guess(tmp_path: Path):
 
 def test_a_run_that_is_not_judged_says_nothing(tmp_path: Path):
     assert judged(record(tmp_path, [], []), "", "en", ended=True) is None
+
+
+@pytest.mark.parametrize(("near", "warned"), [([0.1, 0.3], True), ([0.9, 1.2], False), ([-1, -1], False)])
+def test_samples_that_look_like_single_training_pictures_are_pointed_out(
+    tmp_path: Path, near: list[float], warned: bool
+):
+    found = record(tmp_path, BURNT, [0.0] * 6)
+    samples = [
+        {"step": 60, "index": index, "prompt": "momo cat in a tree", "near": value}
+        for index, value in enumerate(near)
+    ]
+    others = [{"step": 60, "index": 5, "prompt": "a dog", "near": 0.01}]
+    with found.path.open("a") as file:
+        for sample in (*samples, *others):
+            file.write(
+                json.dumps({"event": "sampled", "time": 2.0, "path": "samples/a.png", **sample}) + "\n"
+            )
+    found.read()
+    told = judged(found, "momo cat", "en", ended=True)
+    assert told is not None
+    assert ("copies" in told) == warned

@@ -63,3 +63,9 @@ def test_plain_and_unreadable_pictures_do_no_harm(tmp_path: Path):
 def test_of_very_many_pictures_an_even_choice_is_kept():
     assert len(Gallery.of(PICTURES, most=4).looks) == 4
     assert len(Gallery.of(PICTURES, most=5).looks) == 4
+
+
+def test_nearness_counts_in_the_distance_between_training_pictures(gallery: Gallery):
+    assert gallery.nearness(opened(PICTURES[3])) == pytest.approx(0, abs=0.01)
+    assert gallery.nearness(Image.linear_gradient("L")) > 1
+    assert Gallery.of(PICTURES[:1]).nearness(opened(PICTURES[3])) == -1
