@@ -173,6 +173,10 @@ def log(record: JobRecord, begin: int, most: int, language: Language) -> dict[st
 def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[str, Any]:
     """What changes now and then: sample grid, files, outcome."""
     plan = record.plan
+    ended = outcome(job, record, state, language)
+    told = judged(record, learned_words(record), language, ended=state == "finished")
+    if ended and ended.get("try") and told and told.get("file") in ended["try"]["files"]:
+        ended["try"]["file"] = told["file"]  # the one to take is the one to try first
     return {
         "prompts": sample_prompts(job, record),
         "sample_steps": list(plan.get("sample_steps", ())),
@@ -181,8 +185,8 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
             save["step"] for save in plan.get("saves", ()) if isinstance(save, dict) and "step" in save
         ],
         "files": files_of(job, record),
-        "outcome": outcome(job, record, state, language),
-        "judged": judged(record, learned_words(record), language, ended=state == "finished"),
+        "outcome": ended,
+        "judged": told,
         "planned": planned_rates(job, record) if state == "running" else {},
     }
 
