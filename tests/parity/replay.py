@@ -184,6 +184,7 @@ def build_run(recording: Recording) -> Parts:
         saver=nothing,
         keeper=nothing,
         sampler=nothing,
+        judge=nothing,
         skipped=SkippedSteps(_ignore),
         start=Position(),
     )
