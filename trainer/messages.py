@@ -91,7 +91,13 @@ def _in_words(value: Any, language: Language) -> Any:
     """Messages in words, one after the other; any other value as it is."""
     if isinstance(value, Message):
         return say(value, language).what
-    if not (isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value)):
+    if not (isinstance(value, list) and value and all(_is_message(one) for one in value)):
         return value
-    said = (say(Message(str(one["code"]), one.get("values", {})), language).what for one in value)
+    said = (say(Message(one["code"], one.get("values", {})), language).what for one in value)
     return ("、" if language == "ja" else ", ").join(said)
+
+
+def _is_message(value: Any) -> bool:
+    """Whether plain data is a message: a value from a foreign file may have any form."""
+    code = value.get("code") if isinstance(value, Mapping) else None
+    return isinstance(code, str) and code in texts("en")["messages"]

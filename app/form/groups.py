@@ -16,8 +16,8 @@ def keys_of(tab: str, group: str, first: Iterable[str] = (), schema: Schema[Any]
     return front + [key for key in keys if key not in front]
 
 
-FOLD_OUTS = ("captions", "learning", "memory", "pictures_changes", "noise", "saving", "records", "metadata",
-             "huggingface", "processes")  # fmt: skip
+FOLD_OUTS = ("captions", "learning", "memory", "pictures_changes", "noise", "saving", "validation", "records",
+             "metadata", "huggingface", "processes")  # fmt: skip
 """Groups of Advanced that are behind their titles."""
 LORA_MORE = tuple(
     key

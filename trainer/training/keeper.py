@@ -175,7 +175,8 @@ class StateKeeper:
         for weight in self.network.parameters():
             weight.grad = torch.zeros_like(weight)
         for group in self.optimizer.param_groups:
-            group["fused"] = False  # torch's fused step reads beyond tensors of another shape, it does not raise
+            if group.get("fused"):  # that way torch reads beyond tensors of another shape and raises nothing
+                group["fused"] = False
         getattr(self.optimizer, "optimizer", self.optimizer).step()  # accelerate wraps it
         self.optimizer.zero_grad(set_to_none=True)
         if not all(bool(weight.isfinite().all()) for weight in self.network.state().values()):

@@ -75,7 +75,7 @@ def build_optimizer(
     maker = MAKERS[name]
     kind = getattr(_import(maker.module), maker.kind)
     base = optimizer.learning_rate or max((group["lr"] for group in groups), default=0.0)
-    options = {"lr": base, **maker.fixed, **_fused(name, extra, device), **extra}
+    options = {"lr": base, **maker.fixed, **extra}
     groups = [dict(group) for group in groups]
     if uses_relative_step(optimizer):
         options |= {"lr": None, "relative_step": True}
@@ -83,12 +83,6 @@ def build_optimizer(
     elif name == "Adafactor":
         options["relative_step"] = False
     return kind(groups, **options), notice
-
-
-def _fused(name: str, extra: Mapping[str, Any], device: torch.device) -> dict[str, bool]:
-    """One pass over all weights instead of a dozen, unless arguments choose a way; the result is the same."""
-    chosen = extra.keys() & {"foreach", "differentiable", "capturable"}
-    return {"fused": True} if name == "AdamW" and device.type in ("cpu", "cuda") and not chosen else {}
 
 
 def _as_default(value: Any, default: Any) -> Any:

@@ -104,7 +104,8 @@ def test_every_code_in_the_sources_has_its_sentences():
 
 
 def test_every_sentence_has_a_code_in_the_sources():
-    written = "\n".join(source.read_text(encoding="utf-8") for source in SOURCES)
+    everywhere = (*SOURCES, *(ROOT / "app").rglob("*.py"))
+    written = "\n".join(source.read_text(encoding="utf-8") for source in everywhere)
     patterns = [re.escape(code) for code in re.findall(r'f?"((?:preflight|plan)\.[a-z0-9_{}.:]+)"', written)]
     patterns = [re.sub(r"\\\{.*?\\\}", "[a-z0-9_]+", pattern) for pattern in patterns]
     for code in said_codes():

@@ -62,22 +62,6 @@ def test_every_optimizer_learns(name: str) -> None:
     assert ((weight - goal) ** 2).mean().item() * 30 < losses[0]
 
 
-@pytest.mark.parametrize("extra", ["", "weight_decay=0.1 betas=0.8,0.9", "amsgrad=True", "foreach=True"])
-def test_adamw_in_one_pass_learns_the_same(extra: str) -> None:
-    start = torch.linspace(-1, 1, 12).view(3, 4)
-    weights = [nn.Parameter(start.clone()), nn.Parameter(start.clone())]
-    ours = build("AdamW", weights[0], optimizer_args=extra)
-    names = ("lr", "betas", "eps", "weight_decay", "amsgrad")
-    theirs = torch.optim.AdamW([weights[1]], **{name: ours.defaults[name] for name in names}, foreach=False)
-    for step in range(5):
-        for weight in weights:
-            weight.grad = (start * (step + 1)).cos()
-        ours.step()
-        theirs.step()
-    assert bool(ours.defaults["fused"]) == ("foreach" not in extra)
-    assert torch.allclose(*weights, rtol=1e-6, atol=1e-7)
-
-
 def test_extra_arguments_reach_the_optimizer() -> None:
     weight = nn.Parameter(torch.ones(2))
     group = build("AdamW", weight, optimizer_args="weight_decay=0.3 betas=0.8,0.9").param_groups[0]
