@@ -36,8 +36,9 @@ def training_on_card() -> Iterator[None]:
 
         with (
             mock.patch("trainer.training.precision.pick_device", return_value=card),
-            mock.patch("trainer.training.build.pick_device", return_value=card),
-            mock.patch("trainer.training.build.Accelerator", accelerator),
+            mock.patch("trainer.training.prepare.pick_device", return_value=card),
+            mock.patch("trainer.training.encode.pick_device", return_value=card),
+            mock.patch("trainer.training.prepare.Accelerator", accelerator),
         ):
             try:
                 yield
