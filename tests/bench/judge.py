@@ -97,7 +97,7 @@ def train(folder: Path, changes: Mapping[str, Any]) -> JobFolder:
 def truth(path: Path, before: Sequence[np.ndarray]) -> dict[str, float]:
     """How good a file is: distance to unseen mascots, change of ordinary prompts."""
     pipeline = StableDiffusionPipeline.from_pretrained(DEMO / "model", safety_checker=None)
-    pipeline.load_lora_weights(path.parent, weight_name=path.name)
+    pipeline.load_lora_weights(str(path.parent), weight_name=path.name)
     rng = random.Random(1234)
     unseen = [measure.whitened_ground(np.asarray(draw.draw_mascot(g, rng, 128))) for g in GROUNDS * 3]
     mascots, others = sample(pipeline, MASCOTS, seed=100), sample(pipeline, ORDINARY, seed=200)
