@@ -12,7 +12,7 @@ from threading import BoundedSemaphore, Lock
 from PIL import Image, ImageOps
 
 from app.paths import Roots
-from trainer.files.whole_file import partial_of
+from trainer.files.whole_file import keep
 
 SIDES = (192, 448, 2048)
 """Longest sides of the views that there are: beside a field, in the dataset room, the whole picture there."""
@@ -125,13 +125,7 @@ class Thumbs:
 
     def _write(self, key: str, side: int, data: bytes) -> None:
         if place := self._place(key, side):
-            try:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                partial = partial_of(place)
-                partial.write_bytes(data)
-                partial.replace(place)
-            except OSError:  # a full disk: it is made anew the next time
-                return
+            keep(place, data)  # where it cannot be kept it is made anew the next time
 
 
 def stamp_of(path: Path) -> str:

@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,23 @@ def write_whole(path: Path, data: bytes | memoryview, mode: int | None = None) -
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def keep(path: Path, data: bytes | memoryview) -> bool:
+    """Write what could be made anew, whole or not at all. Says whether it worked: a full disk ends nothing.
+
+    Not forced onto the disk: a power cut may damage it, so its reader must notice that.
+    """
+    partial = partial_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        return False
+    return True
 
 
 def patiently(act: Callable[[], object]) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,7 +26,7 @@ from torch import Tensor
 from trainer.data.buckets import Fit, Size
 from trainer.data.pixels import fitted, to_input
 from trainer.errors import StopRequested, UserError
-from trainer.files.whole_file import partial_of
+from trainer.files.whole_file import keep
 from trainer.models.base import BaseModel
 
 Shape = tuple[int, int, int]
@@ -114,17 +113,7 @@ class Store:
             zip(NAMES, (tensor.contiguous() for tensor in latents), strict=False)
         )
         notes |= {f"hash_{name}": numbers_hash(tensor) for name, tensor in tensors.items()}
-        path = self.path(picture, fit)
-        part = partial_of(path)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(save(tensors, notes))
-            part.replace(path)
-        except OSError:
-            with suppress(OSError):
-                part.unlink()
-            return False
-        return True
+        return keep(self.path(picture, fit), save(tensors, notes))
 
 
 def cache_latents(

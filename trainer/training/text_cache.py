@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from trainer.errors import StopRequested
-from trainer.files.whole_file import partial_of
+from trainer.files.whole_file import keep
 from trainer.models.base import BaseModel, Conditioning
 from trainer.models.tensor_file import raw_bytes
 
@@ -63,17 +62,7 @@ class TextStore:
         tensors: dict[str, Tensor] = {"embeds": told.embeds.contiguous()}
         if told.pooled is not None:
             tensors["pooled"] = told.pooled.contiguous()
-        path = self.path(text)
-        part = partial_of(path)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(save(tensors, {"hash": _hash(tensors)}))
-            part.replace(path)
-        except OSError:
-            with suppress(OSError):
-                part.unlink()
-            return False
-        return True
+        return keep(self.path(text), save(tensors, {"hash": _hash(tensors)}))
 
     def room(self) -> int:
         """Bytes that may be filled."""
