@@ -11,8 +11,8 @@ from pydantic import Field
 from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.caption import Captioner
-from trainer.tools.forms.looking import Ending, Folder, Kept, WriteNow, check_model, finished, model_folder
-from trainer.tools.proposals import Wish, propose
+from trainer.tools.forms.looking import Captions, Folder, check_model, finished, model_folder
+from trainer.tools.proposals import propose
 from trainer.tools.tool import Tool, Work
 
 CAPTIONERS = (
@@ -41,15 +41,6 @@ class Sentences(Section):
     max_tokens: Annotated[int, Field(ge=5, le=500), Spec("Max length", "tools", "sentences")] = 60
 
 
-class Captions(Section):
-    """How they become captions."""
-
-    prefix: Annotated[str, Spec("Trigger word", "tools", "captions")] = ""
-    existing: Kept = "keep"
-    extension: Ending = ".txt"
-    write: WriteNow = False
-
-
 # fmt: on
 
 
@@ -68,7 +59,7 @@ def _check(form: Caption) -> Iterator[Problem]:
 def _run(form: Caption, work: Work) -> Path:
     captions, asked = form.captions, form.sentences
     captioner = Captioner(model_folder(form.pictures.model, "caption", work))
-    wish = Wish(Path(form.pictures.folder), captions.extension, captions.existing, captions.prefix)
+    wish = captions.wish(form.pictures.folder)
     counts = propose(
         wish, work, lambda picture: [captioner.describe(picture, asked.prompt, asked.max_tokens)]
     )

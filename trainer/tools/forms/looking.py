@@ -9,16 +9,30 @@ from typing import Annotated
 from trainer.errors import UserError
 from trainer.families.known import is_hub_id
 from trainer.problems import Problem, block, from_error
-from trainer.schema import Spec
+from trainer.schema import Section, Spec
 from trainer.tools.hub_models import Use, about, fetch, here, is_whole
 from trainer.tools.proposals import Existing, Wish, pictures, read, write
 from trainer.tools.tool import Work
 
 # fmt: off
 Folder = Annotated[str, Spec("Picture folder", "tools", "pictures", "folder", required=True)]
-Kept = Annotated[Existing, Spec("Existing captions", "tools", "captions")]
-Ending = Annotated[str, Spec("Caption Extension", "tools", "captions", suggestions=(".txt", ".caption"))]
-WriteNow = Annotated[bool, Spec("Write without looking", "tools", "captions")]
+
+
+class Captions(Section):
+    """What becomes of what was found."""
+
+    prefix: Annotated[str, Spec("Trigger word", "tools", "captions")] = ""
+    existing: Annotated[Existing, Spec("Existing captions", "tools", "captions")] = "keep"
+    extension: Annotated[
+        str, Spec("Caption Extension", "tools", "captions", suggestions=(".txt", ".caption")),
+    ] = ".txt"
+    write: Annotated[bool, Spec("Write without looking", "tools", "captions")] = False
+
+    def wish(self, folder: str) -> Wish:
+        """The pictures of a folder that get captions."""
+        return Wish(Path(folder), self.extension, self.existing, self.prefix)
+
+
 # fmt: on
 
 

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section, Spec
-from trainer.tools.forms.looking import Ending, Folder, Kept, WriteNow, check_model, finished, model_folder
-from trainer.tools.proposals import Wish, propose
+from trainer.tools.forms.looking import Captions, Folder, check_model, finished, model_folder
+from trainer.tools.proposals import propose
 from trainer.tools.tag import Choice, Tagger, chosen, plain
 from trainer.tools.tool import Tool, Work
 
@@ -45,15 +45,6 @@ class Tags(Section):
     only_tags: Annotated[str, Spec("Only these tags", "tools", "tags", "lines")] = ""
 
 
-class Captions(Section):
-    """How they become captions."""
-
-    prefix: Annotated[str, Spec("Trigger word", "tools", "captions")] = ""
-    existing: Kept = "keep"
-    extension: Ending = ".txt"
-    write: WriteNow = False
-
-
 # fmt: on
 
 
@@ -81,7 +72,7 @@ def _run(form: Tag, work: Work) -> Path:
         tags.general_threshold, tags.character_threshold, tags.remove_underscore, tags.ratings,
         _names(tags.undesired_tags), _names(tags.only_tags),
     )  # fmt: skip
-    wish = Wish(Path(form.pictures.folder), captions.extension, captions.existing, captions.prefix)
+    wish = captions.wish(form.pictures.folder)
     counts = propose(wish, work, lambda picture: chosen(tagger.tags, tagger.scores(picture), choice))
     return finished(wish, work, counts, write=captions.write)
 
