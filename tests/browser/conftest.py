@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from app.jobs.store import JobStore
+
 Opener = Callable[..., Page]
 expect.set_options(timeout=120_000)  # a busy machine; a test that fails takes that long once
 KEYS = ("WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -42,6 +44,8 @@ def served(workspace: Path, *how: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+        for job in JobStore(workspace).jobs():
+            job.kill()  # a run outlives the page's server
         if process.stdout:
             process.stdout.close()
 

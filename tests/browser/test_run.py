@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.jobs.store import JobStore
 from tests.browser.conftest import fill_demo, open_tab, ready, served
 from trainer.lora.info import describe
 
@@ -35,12 +34,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(workspace: Path) -> Iterator[str]:
-    try:
-        with served(workspace, "real") as url:
-            yield url
-    finally:
-        for job in JobStore(workspace).jobs():
-            job.kill()  # a run outlives the page's server
+    with served(workspace, "real") as url:
+        yield url
 
 
 def title(page: Page):

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.jobs.store import JobStore
 from tests.browser.conftest import open_tab, ready, served
 from tests.trainer.tools.lookers import tagger
 from tests.trainer.tools.made import lora, tensors
@@ -31,12 +30,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(workspace: Path) -> Iterator[str]:
-    try:
-        with served(workspace, "real") as url:
-            yield url
-    finally:
-        for job in JobStore(workspace).jobs():
-            job.kill()
+    with served(workspace, "real") as url:
+        yield url
 
 
 def choose(page: Page, tool: str) -> None:
