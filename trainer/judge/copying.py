@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +72,10 @@ class Gallery:
 
         -1 where there is nothing to compare with.
         """
-        nearest, usual = self.nearest(picture), self.usual()
-        return nearest.distance / usual if nearest and usual else -1.0
+        nearest = self.nearest(picture)
+        return nearest.distance / self.usual if nearest and self.usual else -1.0
 
+    @cached_property
     def usual(self) -> float:
         """Median distance of a training picture from the one most like it; 0 for fewer than two."""
         if len(self.looks) < 2:

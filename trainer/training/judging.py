@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from math import log
+from math import isfinite, log
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from trainer.judge.verdict import Point, no_longer_better
 from trainer.models.base import BaseModel, Conditioning, Framing
 from trainer.network.network import Network
 from trainer.training.latent_cache import cache_latents
+from trainer.training.sampling import random_state_kept
 
 SMALLEST = 1e-8
 """Errors below count as this: a logarithm is taken."""
@@ -198,21 +199,32 @@ class Judge:
         if step not in self.steps or (self.points and self.points[-1].step == step):
             return
         self.emit(Phase("judge"))
-        with self.inference(), torch.no_grad(), torch.random.fork_rng():
+        try:
+            point = self._point(step)
+        except Exception as error:  # noqa: BLE001  # a look at a run is never worth the run
+            self.emit(Notice("judge.failed", {"error": f"{type(error).__name__}: {error}"}, "warning"))
+            return
+        self.points.append(point)
+        self.emit(Judged(step, point.epoch, point.held_out, point.learned, round(point.drift, 5)))
+
+    def _point(self, step: int) -> Point:
+        """The run as it stands. Raises ValueError where the model answers with no numbers."""
+        looks = [*self.held_out, *self.learned]
+        with self.inference(), torch.no_grad(), random_state_kept():
             if not self._base:
                 with self.network.disabled():
-                    self._base = self._errors([*self.held_out, *self.learned])
+                    self._base = self._errors(looks)
                     self._way = followed(self.model, self.encode, self.prompts, self.size)
-            found = self._errors([*self.held_out, *self.learned])
+            found = self._errors(looks)
             drift = self._drift()
+        if not all(map(isfinite, (*found, *self._base, drift))):
+            raise ValueError("no numbers")
         ratios = [
             round(log(max(on, SMALLEST) / max(off, SMALLEST)), 5)
             for on, off in zip(found, self._base, strict=True)
         ]
-        epoch = -(-step // self.per_epoch)
         held, learned = ratios[: len(self.held_out)], ratios[len(self.held_out) :]
-        self.points.append(Point(step, epoch, tuple(held), tuple(learned), drift))
-        self.emit(Judged(step, epoch, held, learned, round(drift, 5)))
+        return Point(step, -(-step // self.per_epoch), tuple(held), tuple(learned), drift)
 
     def satisfied(self) -> bool:
         """Whether the run is to end because it no longer gets better; says so when it is."""

@@ -37,14 +37,14 @@ def test_a_picture_of_the_training_is_known_again(gallery: Gallery, change):
     nearest = gallery.nearest(change(opened(PICTURES[3])))
     assert nearest is not None
     assert nearest.index == 3
-    assert nearest.distance < 0.02 < gallery.usual()
+    assert nearest.distance < 0.02 < gallery.usual
 
 
 def test_another_picture_lies_farther_away_than_training_pictures_from_each_other(gallery: Gallery):
     other = Image.linear_gradient("L").convert("RGB")
     nearest = gallery.nearest(other)
     assert nearest is not None
-    assert nearest.distance > gallery.usual()
+    assert nearest.distance > gallery.usual
 
 
 def test_plain_and_unreadable_pictures_do_no_harm(tmp_path: Path):
@@ -52,7 +52,7 @@ def test_plain_and_unreadable_pictures_do_no_harm(tmp_path: Path):
     Image.new("RGB", (8, 8), "red").save(tmp_path / "plain.png")
     gallery = Gallery.of([tmp_path / "no.png", tmp_path / "plain.png"])
     assert len(gallery.looks) == 1
-    assert gallery.usual() == 0
+    assert gallery.usual == 0
     nearest = gallery.nearest(opened(PICTURES[0]))
     assert nearest is not None
     assert nearest.distance == 1

@@ -14,7 +14,7 @@ from tests.trainer.runs import events, run, short_settings
 from trainer.events import Finished, Judged, Notice, Saved, Started, Step
 from trainer.files.job_folder import JobFolder
 from trainer.plan.inputs import read_inputs
-from trainer.training import build
+from trainer.training import build, judging
 
 JUDGED = {"validation_split": 0.25, "save_every_n_steps": 2, "max_train_steps": 6, "train_batch_size": 2}
 
@@ -94,3 +94,21 @@ def test_the_base_model_alone_has_moved_nowhere(tmp_path: Path):
             weight.add_(0.1)
     again.judge_due(1)
     assert again.points[0].drift > 0
+
+
+@pytest.mark.parametrize("answer", [float("nan"), None], ids=["no numbers", "an error"])
+def test_a_look_that_fails_is_told_and_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: float | None
+):
+    def broken(*_asked: Any) -> list[float]:
+        if answer is None:
+            raise RuntimeError("out of memory")
+        return [answer] * 99
+
+    monkeypatch.setattr(judging.Judge, "_errors", broken)
+    job, code = run(tmp_path, validation_split=0.25, max_train_steps=2, validate_every_n_steps=1)
+    assert code == 0
+    told = events(job)
+    assert isinstance(told[-1], Finished)
+    assert {event.code for event in told if isinstance(event, Notice)} >= {"judge.failed"}
+    assert not [event for event in told if isinstance(event, Judged)]
