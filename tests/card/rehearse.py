@@ -37,7 +37,6 @@ def training_on_card() -> Iterator[None]:
         with (
             mock.patch("trainer.training.precision.pick_device", return_value=card),
             mock.patch("trainer.training.prepare.pick_device", return_value=card),
-            mock.patch("trainer.training.encode.pick_device", return_value=card),
             mock.patch("trainer.training.prepare.Accelerator", accelerator),
         ):
             try:

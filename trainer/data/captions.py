@@ -121,12 +121,6 @@ class CaptionRule:
     """Steps (below 1: share of all steps) over which captions grow to their full length."""
     token_warmup_min: int = 1
 
-    @property
-    def varies(self) -> bool:
-        """Whether a picture's caption is not always the same."""
-        chance = self.shuffle or self.enable_wildcard or self.dropout_rate or self.tag_dropout_rate
-        return bool(chance or self.dropout_every_n_epochs or self.token_warmup_step)
-
     def process(self, caption: str, rng: random.Random, *, epoch: int, step: int, total_steps: int) -> str:
         """The caption as it is learned at this epoch (from 1) and step (from 0)."""
         if is_dropped(self.dropout_rate, self.dropout_every_n_epochs, epoch, rng):

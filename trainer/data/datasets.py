@@ -7,6 +7,7 @@ before the settings; what it leaves open the settings say, as in sd-scripts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -226,8 +227,10 @@ def mask_files(datasets: Sequence[Dataset], images: Sequence[TrainImage]) -> lis
     """Each picture's mask in the folder that its subset names; None: there is none."""
     masks: dict[Path, dict[str, Path]] = {}
     for folder in {subset.mask_folder for dataset in datasets for subset in dataset.subsets}:
-        if folder and folder.is_dir():
-            masks[folder] = {path.stem: path for path in sorted(folder.iterdir()) if is_picture(path.name)}
+        with suppress(OSError):  # closed to this account: as one that is not there
+            if folder and folder.is_dir():
+                found = (path for path in sorted(folder.iterdir()) if is_picture(path.name))
+                masks[folder] = {path.stem: path for path in found}
     folders = [subset_of(datasets, image).mask_folder for image in images]
     return [
         masks.get(folder, {}).get(image.path.stem) if folder else None

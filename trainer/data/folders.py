@@ -21,7 +21,7 @@ from trainer.data.picture_files import (
     is_picture,
     stamp_of,
 )
-from trainer.files.paths import can_exist
+from trainer.files.paths import can_exist, is_closed
 
 MOST_REPEATS = 100_000
 """More is a date or another number in the folder's name, not a count of repeats."""
@@ -301,7 +301,7 @@ def _scan_place(place: Place) -> FolderScan:
         empty = () if scan.images or scan.broken else (Ignored(str(place.path), "empty", 0),)
         return replace(scan, ignored=empty)
     except OSError:
-        reason = "no_access" if place.path.exists() else "missing"
+        reason = "no_access" if is_closed(place.path) or place.path.exists() else "missing"
         return FolderScan(ignored=(Ignored(str(place.path), reason, 0),))
 
 

@@ -59,7 +59,7 @@ def known_facts(model: Model) -> ModelFacts | None:
     if not name:
         return None
     path = Path(name)
-    if not path.exists() and is_hub_id(name):
+    if is_hub_id(name) and not path.exists():
         path = hub_folder(name) or path
     try:
         facts = read_model(path)

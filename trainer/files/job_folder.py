@@ -169,12 +169,6 @@ class JobFolder:
             last = event
         return last if isinstance(last, Finished) else None
 
-    def finished_file(self) -> Path | None:
-        """The LoRA of a job that is complete, where it still stands."""
-        end = self.end()
-        path = Path(str(end.path)) if end else None
-        return path if path and path.is_file() else None
-
     def forget_old_stop(self) -> None:
         """Take away the Stop of an earlier process; one pressed since it said its last word stays."""
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -24,10 +25,17 @@ def clean_path(text: str) -> str:
     """A path without what pasting adds: blanks and quotes around it, file:// before it; ~ is spelled out."""
     path = text.strip().strip(QUOTES).strip()
     if path.lower().startswith("file://"):
-        parts = urlsplit(path)
-        host = f"//{parts.netloc}" if parts.netloc not in {"", "localhost"} else ""
-        path = url2pathname(host + parts.path) if not host else unquote(host + parts.path)
+        with suppress(ValueError, OSError):  # "file://[": no address, and so no place either
+            path = _of_address(path)
     return str(from_home(path)) if path.startswith("~") else path
+
+
+def _of_address(address: str) -> str:
+    """The path that an address names. Raises ValueError or (Windows) OSError for what is none."""
+    parts = urlsplit(address)
+    if parts.netloc in {"", "localhost"}:
+        return url2pathname(parts.path)
+    return unquote(f"//{parts.netloc}{parts.path}")
 
 
 def from_home(path: str) -> Path:
@@ -77,6 +85,17 @@ def can_exist(path: str) -> bool:
         return "\0" not in path and longest <= LONGEST_PART and len(os.fsencode(path)) <= LONGEST_PATH
     except ValueError:  # half letters
         return False
+
+
+def is_closed(path: str | Path) -> bool:
+    """Whether a place lies in a folder that this account may not look into, so that nothing tells of it."""
+    try:
+        Path(path).stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def nearest_existing(path: Path) -> Path | None:

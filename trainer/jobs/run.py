@@ -87,10 +87,10 @@ def run_job(
     except OSError as error:
         return cannot_begin(error)
     try:
-        if alone and resume and (done := folder.finished_file()):
-            return refused(UserError("training.job_finished", path=str(done)))
-        if alone and resume and folder.end():  # its file is gone: it is trained again
-            folder.forget_state()
+        if alone and resume and (end := folder.end()):
+            if Path(str(end.path)).is_file():
+                return refused(UserError("training.job_finished", path=str(end.path)))
+            folder.forget_state()  # its file is gone: it is trained again
         if alone:
             folder.forget_old_stop()
         begun()

@@ -41,10 +41,6 @@ class Conditioning:
         """What it takes in memory."""
         return self.embeds.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
 
-    def detached(self) -> Conditioning:
-        """The same without gradients."""
-        return Conditioning(self.embeds.detach(), None if self.pooled is None else self.pooled.detach())
-
     def of(self, index: int) -> Conditioning:
         """What is told of one caption, (1, …)."""
         one = slice(index, index + 1)

@@ -80,16 +80,19 @@ def check(
     `most`: how many captions and masks are looked into that were not before (None: all). `continues` is the
     own state of a job that is continued; a new run may begin in that of the settings.
     """
-    settings, unlike = _possible(settings)
+    settings, unlike = _without(settings, places.impossible(settings))
     if outside := places.check(settings, roots):
         return Checked((*unlike, *outside), outside=True)
     typed = additional.read(cleaned(settings))
-    settings, typed_unlike = _possible(additional.applied(settings))
+    counted = additional.applied(settings)
+    counted, typed_unlike = _without(counted, places.impossible(counted))
+    settings, closed = _without(counted, places.closed(counted))
     inputs, datasets = read_inputs(settings), datasets_of(settings)
     model, pictures, reg = inputs.model, inputs.pictures, inputs.reg
     problems = [
         *unlike,
         *typed_unlike,
+        *closed,
         *typed.problems,
         *checks_values.check_unbuilt(settings),
         *base_model.check(settings.model),
@@ -117,9 +120,8 @@ def check(
     return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan, inputs=inputs)
 
 
-def _possible(settings: Settings) -> tuple[Settings, tuple[Problem, ...]]:
-    """Settings without paths that no system can have, and what is said of these."""
-    found = places.impossible(settings)
+def _without(settings: Settings, found: tuple[Problem, ...]) -> tuple[Settings, tuple[Problem, ...]]:
+    """Settings without the paths that cannot be looked at, and what is said of these."""
     return (settings.replace(**{problem.setting: "" for problem in found}) if found else settings), found
 
 

@@ -18,7 +18,7 @@ from trainer.data.dataset_file import DatasetFileError, named_places
 from trainer.errors import UserError
 from trainer.files.hub import REPO
 from trainer.files.job_folder import PROJECT
-from trainer.files.paths import PATH_WIDGETS, can_exist, clean_path, cleaned
+from trainer.files.paths import PATH_WIDGETS, can_exist, clean_path, cleaned, is_closed
 from trainer.files.reading import read_toml
 from trainer.files.roots import MayRead, Roots, is_link
 from trainer.kohya import additional
@@ -65,6 +65,13 @@ def impossible(settings: Settings) -> tuple[Problem, ...]:
     keys = [key for key in (*PLACES, additional.SETTING) if not _can_be(key, settings.get(key))]
     values = {key: {"label": SETTINGS[key].spec.label, "path": settings.get(key)[:60]} for key in keys}
     return tuple(block(key, "preflight.path_impossible", {key: ""}, **values[key]) for key in keys)
+
+
+def closed(settings: Settings) -> tuple[Problem, ...]:
+    """Paths in folders that this account may not look into, by setting."""
+    keys = [key for key in PLACES if settings.get(key) and is_closed(settings.get(key))]
+    values = {key: {"label": SETTINGS[key].spec.label, "path": settings.get(key)[:300]} for key in keys}
+    return tuple(block(key, "preflight.path_closed", _cleared(key), **values[key]) for key in keys)
 
 
 def _can_be(key: str, text: str) -> bool:

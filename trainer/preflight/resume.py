@@ -14,7 +14,7 @@ from trainer.families.table import named_by
 from trainer.files.job_folder import find_state
 from trainer.files.state_folder import StateAbout, check_files, damaged, read_about
 from trainer.lora.blocks import block_rates
-from trainer.plan.memory import trains_text_encoder, trains_unet
+from trainer.plan.rates import trains_text_encoder, trains_unet
 from trainer.plan.run import Plan
 from trainer.plan.state_facts import file_mark, shown
 from trainer.problems import Problem, block, from_error

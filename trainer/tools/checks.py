@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
+from trainer.files.paths import can_exist
 from trainer.files.roots import Roots
 from trainer.preflight.values import typed
 from trainer.problems import Problem, block, from_error
@@ -40,7 +41,7 @@ def check(tool: Tool, form: Form, roots: Roots | None = None) -> list[Problem]:
         return found
     found = [*_blanks(tool, form), *_shares(tool, form)]
     for place in places(form, tool.schema):
-        found += _new(place) if place.is_new else _there(place)
+        found += _looked_at(place)
     if any(problem.blocks for problem in found):
         return found
     try:
@@ -79,8 +80,13 @@ def _blanks(tool: Tool, form: Form) -> Iterator[Problem]:
 def proposal(tool: Tool, form: Form) -> Path | None:
     """A place for the result, beside the first thing that is read; None while nothing is."""
     first = next((place.path for place in places(form, tool.schema) if not place.is_new), None)
-    if not first or not first.is_absolute() or not first.exists():
+    try:
+        return _beside(tool, first) if first and first.is_absolute() and first.exists() else None
+    except OSError:  # a name that no system can have, or a folder that is closed: told at its setting
         return None
+
+
+def _beside(tool: Tool, first: Path) -> Path:
     widgets = {setting.spec.widget for setting in tool.schema.values()}
     is_folder = "new_folder" in widgets or ("new_model" in widgets and first.is_dir())
     stem = first.name if first.is_dir() else first.stem
@@ -94,6 +100,17 @@ def _shares(tool: Tool, form: Form) -> Iterator[Problem]:
                 shares(str(form.get(key)), key)
             except UserError as error:
                 yield from_error(error)
+
+
+def _looked_at(place: Place) -> list[Problem]:
+    values: dict[str, Any] = {"label": place.setting.spec.label}
+    key, path = place.setting.key, str(place.path)
+    if not can_exist(path):
+        return [block(key, "preflight.path_impossible", **values, path=path[:60])]
+    try:
+        return [*(_new(place) if place.is_new else _there(place))]
+    except PermissionError:
+        return [block(key, "preflight.path_closed", **values, path=path[:300])]
 
 
 def _there(place: Place) -> Iterator[Problem]:

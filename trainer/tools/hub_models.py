@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.errors import UserError
+from trainer.errors import DISK_FULL, UserError
 from trainer.families.known import hub_folder
 from trainer.files.secrets import read_secret
 from trainer.tools.tool import Work
@@ -111,7 +111,7 @@ def wanted(names: Iterable[str], use: Use) -> tuple[str, ...]:
 
 
 def fetch(model: HubModel, work: Work) -> Path:
-    """Fetch a model's files, one after the other; returns their folder. Raises UserError, StopRequested."""
+    """Fetch a model's files, one after the other; returns their folder. Raises UserError, StopRequested, OSError."""
     from huggingface_hub import hf_hub_download
 
     place = Path()
@@ -120,6 +120,8 @@ def fetch(model: HubModel, work: Work) -> Path:
         try:
             place = Path(hf_hub_download(model.repo, name, token=read_secret("huggingface_token") or None))
         except OSError as error:
+            if error.errno in DISK_FULL:
+                raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise UserError("tools.hub_unreachable", "model", name=model.repo, reason=reason) from error
     return place.parent

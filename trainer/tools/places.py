@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.errors import UserError
 from trainer.files.hub import REPO
-from trainer.files.paths import clean_path
+from trainer.files.paths import can_exist, clean_path
 from trainer.files.roots import Roots
 from trainer.preflight.places import leads_out, links_out
 from trainer.problems import Problem, block
@@ -62,7 +62,7 @@ def _shares(text: str) -> list[Any]:
 def is_hub_name(setting: Setting, text: str) -> bool:
     """Whether a model is looked up on the hub: where the form offers such names and nothing of it is here."""
     offered = setting.spec.widget == "model" and bool(setting.spec.suggestions)
-    return offered and bool(REPO.fullmatch(text)) and not Path(text).exists()
+    return offered and bool(REPO.fullmatch(text)) and can_exist(text) and not Path(text).exists()
 
 
 def outside(form: Form, schema: Schema[Any], roots: Roots | None) -> list[Problem]:

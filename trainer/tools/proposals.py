@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from trainer.data.captions import decode, extension, first_line
 from trainer.data.folders import listing
 from trainer.data.picture_files import is_picture
+from trainer.data.pixels import load_pixels
 from trainer.errors import UserError
 from trainer.files.whole_file import write_whole
 from trainer.tools.tool import Work
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 FILE = "proposals.jsonl"
 DEEPEST = 4
 Existing = Literal["keep", "append", "overwrite"]
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for pictures that are damaged."""
+BROKEN = (OSError, SyntaxError, ValueError)
+"""What comes of pictures that nothing can be made of."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,8 @@ def propose(wish: Wish, work: Work, describe: Callable[[Picture], Sequence[str]]
             if before and wish.existing == "keep":
                 left_out += 1
                 continue
-            try:
-                parts = describe(opened(picture))
-            except BROKEN:
+            parts = _described(picture, describe)
+            if parts is None:
                 work.tell("tools.prepare_unreadable", "warning", path=str(picture))
                 left_out += 1
                 continue
@@ -116,13 +116,16 @@ def propose(wish: Wish, work: Work, describe: Callable[[Picture], Sequence[str]]
     return len(read(work.folder)), left_out
 
 
-def opened(path: Path) -> Picture:
-    """A picture upright, in RGB, what can be seen through as white."""
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGBA")
-    white = Image.new("RGBA", upright.size, "WHITE")
-    white.alpha_composite(upright)
-    return white.convert("RGB")
+def _described(path: Path, describe: Callable[[Picture], Sequence[str]]) -> Sequence[str] | None:
+    """What `describe` says of a picture as training sees it; None for one that is damaged."""
+    try:
+        seen = Image.fromarray(load_pixels(path))
+    except UserError:
+        return None
+    try:
+        return describe(seen)
+    except BROKEN:
+        return None
 
 
 def read(folder: Path) -> list[Proposal]:

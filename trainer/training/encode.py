@@ -24,7 +24,6 @@ from trainer.plan.sample_prompts import prompts
 from trainer.settings import Settings, matters
 from trainer.training import judging, latent_cache
 from trainer.training.position import groups_from
-from trainer.training.precision import pick_device
 from trainer.training.prepare import Computing, Emit, Run, caches_latents, notify
 from trainer.training.text_cache import CaptionEncoder, TextStore
 
@@ -70,7 +69,7 @@ def caption_encoder(
 
 def open_base_model(settings: Settings, computing: Computing, emit: Emit) -> BaseModel:
     """The base model that the settings name, no part of it read yet. Raises UserError."""
-    float8 = settings.machine.fp8_base and pick_device().type != "mps"
+    float8 = settings.machine.fp8_base and computing.device.type != "mps"
     if settings.machine.fp8_base and not float8:
         notify(emit, Message("core.no_fp8_on_mps"))
     model = open_model(

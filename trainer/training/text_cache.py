@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from trainer.errors import StopRequested
+from trainer.files.paths import nearest_existing
 from trainer.files.whole_file import keep
 from trainer.models.base import BaseModel, Conditioning
 from trainer.models.tensor_file import raw_bytes
@@ -66,8 +67,8 @@ class TextStore:
 
     def room(self) -> int:
         """Bytes that may be filled."""
-        there = next(place for place in (self.folder, *self.folder.parents) if place.exists())
-        return int(shutil.disk_usage(there).free * SHARE_OF_DISK)
+        there = nearest_existing(self.folder)
+        return int(shutil.disk_usage(there).free * SHARE_OF_DISK) if there else 0
 
 
 def _hash(tensors: Mapping[str, Tensor]) -> str:
@@ -108,8 +109,6 @@ class CaptionEncoder:
     remembered: dict[str, Conditioning] = field(default_factory=dict)
     limit: int = field(default_factory=lambda: LIMIT)
     """Bytes of `remembered`."""
-    complete: bool = False
-    """Whether all that will be asked is at hand, so that the encoders are let go."""
     _bytes: int = 0
 
     def __call__(self, captions: Sequence[str]) -> Conditioning:
@@ -182,7 +181,6 @@ class CaptionEncoder:
         progress(len(wanted), len(wanted))
         if not unkept or len(self.remembered) == len(wanted):
             self.model.free("text_encoders")
-            self.complete = True
         return Prepared(len(wanted), reused, unkept)
 
 

@@ -19,6 +19,8 @@ from trainer.settings import Settings
         ("“/data/cats”", "/data/cats"),
         ("file:///data/my%20cats", str(Path("/data/my cats"))),
         ("file://localhost/data/cats", str(Path("/data/cats"))),
+        ("file://[", "file://["),
+        ("file://[x]/cats", "file://[x]/cats"),
         ("org/model", "org/model"),
         ("", ""),
     ],

@@ -283,6 +283,16 @@ def test_folders_of_lora_easy_become_the_image_folder_or_a_dataset_file():
     assert not any(entry.key.startswith("subsets") for entry in loose.report.attention)
 
 
+@pytest.mark.parametrize("odd", [True, 5, 0.5, [None], [1, "algo=lokr"]])
+@pytest.mark.parametrize("option", ["network_args", "optimizer_args"])
+def test_arguments_that_are_none_are_listed_for_a_look(option: str, odd: Any):
+    table = {"args": {"network_dim": 4, option: odd}}
+    imported = read({"network_args": table, "general_args": {"args": {"seed": 1}}})
+    assert imported.settings.network.network_dim == 4
+    listed = [entry for entry in imported.report.attention if option in entry.key.split(".")]
+    assert [entry.kind for entry in listed] == ["unknown"]
+
+
 def test_arguments_of_a_list_are_all_told_as_taken():
     for text in (EASY, json.dumps(NEW_ONETRAINER), json.dumps(TOOLKIT_XL)):
         left = {entry.key for entry in read_text(text).report.attention if entry.why == "kohya.foreign_key"}

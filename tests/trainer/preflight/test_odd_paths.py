@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +30,52 @@ def test_a_path_that_cannot_be_is_told_at_its_setting(key: str, odd: str, tmp_pa
         settings, checked = check_values(values.flat(), roots)
         assert settings
         assert "preflight.path_impossible" in {problem.code for problem in checked.problems}
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that this account may not look into: the system says so here, as none is closed to root."""
+    folder = tmp_path / "closed"
+
+    def guarded(look: Callable[..., Any]) -> Callable[..., Any]:
+        def looks(path: Any, *args: Any, **options: Any) -> Any:
+            if isinstance(path, (str, Path)) and folder in Path(path).parents:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return look(path, *args, **options)
+
+        return looks
+
+    (folder / "in").mkdir(parents=True)
+    monkeypatch.setattr(Path, "stat", guarded(Path.stat))
+    monkeypatch.setattr(os, "scandir", guarded(os.scandir))
+    return folder
+
+
+@pytest.mark.parametrize("key", PLACES)
+def test_a_path_in_a_closed_folder_is_told_at_its_setting(key: str, tmp_path: Path, closed: Path) -> None:
+    values = sound_settings(tmp_path).replace(**{key: str(closed / "in" / "x")})
+    problem = expect(values, "preflight.path_closed", setting=key, blocks=True)
+    assert problem.values["path"].startswith(str(closed))
+    assert check_values(values.flat())[1].blocked
+    strict = check(values, Roots(((tmp_path / "img").resolve(),), strict=True))
+    assert "preflight.path_closed" not in {one.code for one in strict.problems}  # not even looked at
+
+
+@pytest.mark.parametrize("key", ["image_dir", "conditioning_data_dir"])
+def test_a_closed_folder_in_a_dataset_file_ends_no_check(key: str, tmp_path: Path, closed: Path) -> None:
+    settings = sound_settings(tmp_path, masked_loss=True)
+    subset = {"image_dir": str(tmp_path / "img" / "10_sks cat"), key: str(closed / "in")}
+    lines = "".join(f"{name} = '{value}'\n" for name, value in subset.items())
+    file = tmp_path / "d.toml"
+    file.write_text(f"[[datasets]]\n[[datasets.subsets]]\n{lines}", encoding="utf-8")
+    assert check(settings.replace(dataset_config=str(file))).blocked == (key == "image_dir")
+
+
+def test_a_typed_path_in_a_closed_folder_is_told(tmp_path: Path, closed: Path) -> None:
+    text = f"--vae '{closed / 'in' / 'x'}'"
+    assert "preflight.path_closed" in {
+        problem.code for problem in check(sound_settings(tmp_path, additional_parameters=text)).problems
+    }
 
 
 @pytest.mark.parametrize("odd", ODD)

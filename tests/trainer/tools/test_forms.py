@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from tests.trainer.tools.made import lora, tensors
 from trainer.files.roots import Roots
 from trainer.messages import LANGUAGES, texts
 from trainer.tools.checks import check_values
-from trainer.tools.places import NEW
+from trainer.tools.places import NEW, READ
 from trainer.tools.table import TOOLS
+from trainer.tools.tool import Tool
 
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龥]")
 languages = pytest.mark.parametrize("language", LANGUAGES)
@@ -90,6 +92,35 @@ def test_a_free_name_beside_the_file_is_proposed(file: Path):
     assert proposed == str(file.with_name("a-resized.safetensors"))
     file.with_name("a-resized.safetensors").touch()
     assert fix("resize", "output", lora=str(file)) == str(file.with_name("a-resized-2.safetensors"))
+
+
+def paths_of(tool: Tool) -> list[str]:
+    return [key for key, one in tool.schema.items() if one.spec.widget in (*READ, *NEW, "shares")]
+
+
+@tools
+@pytest.mark.parametrize("odd", ["x" * 300, "a/" * 3000, "file://[", "x" * 300 + "/y"])
+def test_a_path_that_cannot_be_is_told_at_its_setting(tool: Tool, odd: str):
+    for key in paths_of(tool):
+        form, problems = check_values(tool, {key: odd})
+        assert form is None
+        assert any(problem.blocks and problem.setting == key for problem in problems), key
+
+
+@tools
+def test_a_path_in_a_closed_folder_is_told_at_its_setting(tool: Tool, tmp_path: Path, monkeypatch):
+    closed, stat = tmp_path / "closed", Path.stat
+
+    def guarded(path: Path, **options: Any) -> Any:  # as the system says it; nothing is closed to root
+        if closed in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", guarded)
+    for key in paths_of(tool):
+        _, problems = check_values(tool, {key: str(closed / "in" / "x.safetensors")})
+        told = [problem.code for problem in problems if problem.setting == key]
+        assert told == ["preflight.path_closed"], key
 
 
 @pytest.mark.parametrize(

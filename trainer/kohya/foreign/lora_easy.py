@@ -26,7 +26,7 @@ def taken(flat: Flat) -> Taken:
             found.family = key, table.removesuffix("_args")
         elif inner and parent in LISTS:
             found.argument(parent, key, inner, value)
-        elif not inner:
+        elif not inner and (option not in LISTS or _are_arguments(value)):
             found.take(NAMES.get(option, option), key, value)
     _network(found)
     if found.word("train_mode.train_mode") == "lora":
@@ -43,6 +43,12 @@ def take_subsets(found: Taken, data: Mapping[str, Any]) -> None:
         if isinstance(subset, Mapping) and subset.get("image_dir"):
             found.subsets.append({key: value for key, value in subset.items() if key != "name"})
             found.used |= {f"subsets[{at}].{key}" for key in subset}
+
+
+def _are_arguments(value: Any) -> bool:
+    """Whether a value is what sd-scripts has for a table of arguments: "name=value", one or several."""
+    texts = value if isinstance(value, list) else [value]
+    return all(isinstance(text, str) for text in texts)
 
 
 def _network(found: Taken) -> None:
