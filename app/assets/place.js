@@ -8,12 +8,8 @@ function rememberPlace() {
 }
 
 function rememberedPlace(where) {
-  try {
-    const place = JSON.parse(stored("place", where));
-    return typeof place?.tab === "string" ? place : null;
-  } catch {
-    return null;
-  }
+  const place = storedValue("place", where);
+  return typeof place?.tab === "string" ? place : null;
 }
 
 /** Where the person was; where not known, or not since the run at work began: Run while there is one. */

@@ -27,7 +27,7 @@ const room = {
 };
 
 const ROOM_FILTERS = ["all", "unreadable", "small", "no_caption", "long", "alike", "words", "others", "changed"];
-const roomKey = () => `atelier_room:${room.data.folders.map((folder) => folder.path).join("|")}`;
+const roomKey = () => `room:${room.data.folders.map((folder) => folder.path).join("|")}`;
 
 /** The name without its ending: pictures that share it share a caption file. */
 const stemOf = (picture) => `${picture.folder}/${picture.name.replace(/(.)\.[^.]*$/, "$1")}`;

@@ -33,22 +33,12 @@ function keepPending() {
   const kept = room.pictures
     .filter((picture) => room.pending.has(picture.stem))
     .map((picture) => [picture.stem, picture.caption, room.pending.get(picture.stem)]);
-  try {
-    if (kept.length) localStorage.setItem(roomKey(), JSON.stringify(kept));
-    else localStorage.removeItem(roomKey());
-  } catch {
-    /* no room for it in this browser: they are lost with the page */
-  }
+  store(roomKey(), kept.length ? JSON.stringify(kept) : "");
 }
 
 /** Those whose file says what it said then come back. */
 function bringPending() {
-  let kept = [];
-  try {
-    kept = JSON.parse(localStorage.getItem(roomKey()) ?? "[]");
-  } catch {
-    /* nothing was kept */
-  }
+  const kept = storedValue(roomKey()) ?? [];
   const captions = new Map(room.pictures.map((picture) => [picture.stem, picture.caption]));
   const here = kept.filter(([stem, before]) => captions.get(stem) === before);
   for (const [stem, , after] of here) room.pending.set(stem, after);

@@ -17,9 +17,19 @@ function stored(name, where = localStorage) {
     return "";
   }
 }
+/** The same as a value; null where there is none. */
+function storedValue(name, where = localStorage) {
+  try {
+    return JSON.parse(stored(name, where));
+  } catch {
+    return null;
+  }
+}
+/** Keep a text; a blank one is forgotten. */
 function store(name, value, where = localStorage) {
   try {
-    where.setItem(`atelier_${name}`, value);
+    if (value) where.setItem(`atelier_${name}`, value);
+    else where.removeItem(`atelier_${name}`);
   } catch {
     /* then it is not kept */
   }

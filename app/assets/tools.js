@@ -1,7 +1,7 @@
 // The Tools tab: a list of tools, and the form of the chosen one, built from its schema (app/answers/tools.py).
 
 /** The tools once they are known, and what stands in their forms; kept in this browser. */
-const toolbox = { tools: [], chosen: "", values: kept("atelier_tools") };
+const toolbox = { tools: [], chosen: "", values: storedValue("tools") || {} };
 /** Opens a tool with values, once the tab is there. */
 let openTool = (name, values) => {
   toolbox.chosen = name;
@@ -11,21 +11,7 @@ let openTool = (name, values) => {
 /** Puts the tools into the page's language, once the tab is there. */
 let speakTools = () => {};
 
-/** What this browser has kept under a name; {} where it keeps nothing. */
-function kept(name) {
-  try {
-    return JSON.parse(localStorage.getItem(name)) || {};
-  } catch {
-    return {};
-  }
-}
-function keepTools() {
-  try {
-    localStorage.setItem("atelier_tools", JSON.stringify(toolbox.values));
-  } catch {
-    /* a private window keeps nothing */
-  }
-}
+const keepTools = () => store("tools", JSON.stringify(toolbox.values));
 
 /** A tool's tab with the settings of one of its jobs. */
 async function useTool(name, values) {
