@@ -131,11 +131,7 @@ function entryRow(entry) {
   return row;
 }
 
-const below = (name) => {
-  const { path } = choosing.listing;
-  const between = path.includes("\\") && !path.includes("/") ? "\\" : "/";
-  return path.endsWith(between) ? path + name : path + between + name;
-};
+const below = (name) => pathIn(choosing.listing.path, name);
 
 /** Ask what the rows in view are: the family of a model, the pictures of a folder. */
 async function tellEntries(seen) {

@@ -222,24 +222,21 @@ async function textOrBytes(file) {
   try {
     return { text: new TextDecoder("utf-8", { fatal: true }).decode(data) };
   } catch {
-    return { bytes: btoa(data.reduce((text, byte) => text + String.fromCharCode(byte), "")) };
+    return { bytes: await base64Of(file) };
   }
 }
 
 /** A LoRA file's header and its first alpha: all that tells how it was trained. */
 async function loraPieces(file) {
-  const bytes = async (from, to) => new Uint8Array(await file.slice(from, to).arrayBuffer());
-  const base64 = (data) => btoa(data.reduce((text, byte) => text + String.fromCharCode(byte), ""));
-  const start = await bytes(0, 8);
-  const length = Math.min(8e6, Number(new DataView(start.buffer, 0, Math.min(8, start.length)).getUint32(0, true)));
-  const header = await bytes(0, 8 + length);
-  const pieces = [[0, base64(header)]];
+  const start = new DataView(await file.slice(0, 8).arrayBuffer());
+  const length = start.byteLength < 8 ? 0 : Math.min(8e6, start.getUint32(0, true));
+  const pieces = [[0, await base64Of(file.slice(0, 8 + length))]];
   try {
-    const tensors = JSON.parse(new TextDecoder().decode(header.subarray(8)));
+    const tensors = JSON.parse(await file.slice(8, 8 + length).text());
     const alpha = Object.entries(tensors).find(([name, one]) => name.endsWith(".alpha") && one.shape.length < 2);
     if (alpha) {
       const at = 8 + length + alpha[1].data_offsets[0];
-      pieces.push([at, base64(await bytes(at, at + 8))]);
+      pieces.push([at, await base64Of(file.slice(at, at + 8))]);
     }
   } catch {
     /* the server says what is wrong with it */
@@ -306,7 +303,6 @@ function paintConfig() {
   $("#la-unsaved").title = w("unsaved");
   input.setAttribute("aria-description", changed ? w("unsaved") : "");
 }
-const nameOf = (path) => path.replace(/^.*[\\/]/, "");
 
 /** The path that stands in the field: its name stands for the whole, until another is typed. */
 function typedConfig() {

@@ -32,10 +32,7 @@ const roomKey = () => `room:${room.data.folders.map((folder) => folder.path).joi
 /** The name without its ending: pictures that share it share a caption file. */
 const stemOf = (picture) => `${picture.folder}/${picture.name.replace(/(.)\.[^.]*$/, "$1")}`;
 const captionOf = (picture) => room.pending.get(picture.stem) ?? picture.caption;
-const pathOf = (picture) => {
-  const folder = room.data.folders[picture.folder].path;
-  return `${folder}${folder.includes("\\") && !folder.includes("/") ? "\\" : "/"}${picture.name}`;
-};
+const pathOf = (picture) => pathIn(room.data.folders[picture.folder].path, picture.name);
 const thumbOf = (picture, side) =>
   `/live/thumb?path=${encodeURIComponent(pathOf(picture))}&side=${side}&stamp=${picture.stamp}`;
 

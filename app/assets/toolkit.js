@@ -164,6 +164,23 @@ async function copyFrom(button, text) {
   }, 1500);
 }
 
+/** A file's bytes in Base64. */
+const base64Of = (blob) =>
+  new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.split(",")[1] ?? "");
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+
+// --- paths of the computer on which the program runs --------------------------------------------------
+
+const nameOf = (path) => path.replace(/^.*[\\/]/, "");
+function pathIn(folder, name) {
+  const between = folder.includes("\\") && !folder.includes("/") ? "\\" : "/";
+  return folder.endsWith(between) ? folder + name : folder + between + name;
+}
+
 // --- numbers ------------------------------------------------------------------------------------------
 
 const number = (value) => new Intl.NumberFormat("en").format(value);

@@ -200,7 +200,6 @@ function proposalsCard(job, count) {
   const list = el("ul", { class: "tlist" });
   const said = el("p", { class: "sub", role: "status" });
   let proposals = [];
-  const name = (path) => path.replaceAll("\\", "/").split("/").pop();
   const load = async () => {
     const answer = await ask("tool_proposals", { job });
     if (!answer) return;
@@ -209,7 +208,7 @@ function proposalsCard(job, count) {
       el(
         "li",
         {},
-        el("b", {}, name(path)),
+        el("b", {}, nameOf(path)),
         " ",
         el("span", { class: "sub" }, before || w("tools_nothing_before")),
         " → ",

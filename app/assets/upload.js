@@ -203,14 +203,6 @@ async function sendFile(folder, file, state, here) {
   return "";
 }
 
-const base64Of = (blob) =>
-  new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(blob);
-  });
-
 function uploadDone(root, form, made, good, wrong, key) {
   writeUndoable(
     { [key]: made.parent, ...(key === "train_data_dir" ? { dataset_config: "" } : {}) },
