@@ -129,14 +129,14 @@ const chooser = (label, kind, aim, heard) =>
     {
       type: "button",
       class: "btn s",
-      "aria-label": `${w("tools_choose")}: ${label}`,
+      "aria-label": w("browse.title", { label }),
       onclick: () =>
-        chooseFile(label, kind, aim.value, (path) => {
+        chooseFile(w("browse.title", { label }), kind, aim.value, (path) => {
           aim.value = path;
           heard(path);
         }),
     },
-    w("tools_choose"),
+    w("browse.choose"),
   );
 
 function switchInput(id, value, heard) {
