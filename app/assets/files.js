@@ -186,7 +186,7 @@ function showOpen() {
   );
 }
 
-const PICTURE = /\.(png|jpe?g|webp|bmp|avif|jxl|gif)$/i;
+const PICTURE = /\.(png|jpe?g|jfif|webp|bmp|avif|jxl|gif)$/i;
 
 async function openFile(file) {
   if (PICTURE.test(file.name)) return isPicture(file);
