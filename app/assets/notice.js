@@ -1,8 +1,8 @@
-// A run is never out of sight: the browser's title tells how far it is, and a notice when it has lastEnd.
+// A run is never out of sight: the browser's title tells how far it is, and a notice when it has ended.
 
 /** The job that was seen at work last. */
 let watched = "";
-/** How it lastEnd, until the person has seen the page again. */
+/** How it ended, until the person has seen the page again. */
 let lastEnd = null;
 const MARK = { finished: "✓", stopped: "■", failed: "✕", lost: "✕" };
 

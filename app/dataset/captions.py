@@ -1,7 +1,7 @@
 """Captions written from the room: whole or not at all, with a copy of what stood there before.
 
-Nothing else changes a caption file. A write first keeps every file's old content in a folder of its own below
-<workspace>/captions, then writes; where one file fails, those before it get their old content back.
+Nothing else of the room changes a caption file. A write first keeps every file's old content in a folder of
+its own below <workspace>/captions, then writes; where one file fails, those before it get theirs back.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ GROUPED_EVERY = 500
 def told_of(caption: str, limit: int) -> dict[str, Any]:
     """{"tokens", "cut": what is beyond the limit, "words": {word: of how many pieces CLIP makes it}}."""
     words = words_in_pieces(caption)
-    # Tokens are at most as many as letters and marks in UTF-8, so most captions need no counting.
     count = token_count(caption)
     cut = cut_at(caption, limit)[1].lstrip(", ") if count > limit else ""
     return {"tokens": count, **({"cut": cut} if cut else {}), **({"words": words} if words else {})}
