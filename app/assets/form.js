@@ -71,8 +71,7 @@ function followModel() {
   page.chosen = "";
   if (!Object.keys(told.changes).length) return;
   const { offer } = told;
-  const labels = offer && Object.keys(offer.changes).map((key) => `**${page.fields[key].label}**`);
-  const press = () => writeUndoable(offer.changes, w("fixed", { label: labels.join(comma()) }));
+  const press = () => writeUndoable(offer.changes, w("fixed", { label: labelsOf(Object.keys(offer.changes)) }));
   const more = offer && { text: offer.text, press };
   writeUndoable(told.changes, told.text, { more });
 }

@@ -49,7 +49,7 @@ function judgingButton({ fix, button }) {
         {
           class: "btn q2 s",
           type: "button",
-          onclick: () => writeUndoable(fix, w("fixed", { label: "**Validation split**" })),
+          onclick: () => writeUndoable(fix, w("fixed", { label: labelsOf(Object.keys(fix)) })),
         },
         button,
       )

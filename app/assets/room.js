@@ -17,6 +17,11 @@ const room = {
   query: "",
   size: "m",
   view: "pictures",
+  /** Whether a press on a picture adds it to the chosen ones. */
+  picking: false,
+  /** What was done last to many captions, and what came of it. */
+  bulk: "add",
+  bulkSaid: "",
   pending: new Map(),
   undo: [],
   told: new Map(),

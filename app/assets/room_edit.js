@@ -145,7 +145,7 @@ function bulkParts() {
     { class: "room-in", name: "do", "aria-label": w("room.bulk_what") },
     Object.keys(BULK).map((name) => el("option", { value: name }, w(`room.bulk.${name}`))),
   );
-  what.value = room.bulk ?? "add";
+  what.value = room.bulk;
   const named = el("input", { class: "room-in", name: "tags", list: "room-taglist", placeholder: w("room.bulk_tags") });
   const by = el("input", { class: "room-in", name: "by", placeholder: w("room.bulk_by") });
   const front = el(
@@ -169,7 +169,7 @@ function bulkParts() {
     front,
     keep,
     el("button", { class: "btn p" }, w("room.bulk_do")),
-    el("p", { class: "sub sm", role: "status", id: "room-bulk-said" }, room.bulkSaid ?? ""),
+    el("p", { class: "sub sm", role: "status", id: "room-bulk-said" }, room.bulkSaid),
     el(
       "datalist",
       { id: "room-taglist" },
@@ -369,7 +369,7 @@ function discard() {
   change(changedPictures().map((picture) => [picture.stem, picture.caption]));
   room.view = "pictures";
   refreshRoom();
-  roomToast(w("room.discarded"), undoEdit);
+  toast(w("room.discarded"), { undo: undoEdit });
 }
 
 async function writeCaptions() {
@@ -394,7 +394,7 @@ async function writeCaptions() {
   refreshRoom();
   touched(0);
   dataAsked = "";
-  roomToast(w("room.written", { count: answer.count }), answer.copy && (() => restore(answer.copy)));
+  toast(w("room.written", { count: answer.count }), { undo: answer.copy && (() => restore(answer.copy)) });
 }
 
 // --- what stood there before ------------------------------------------------------------------------------
@@ -435,5 +435,5 @@ async function restore(copy) {
   dataAsked = "";
   touched(0);
   if (room.root) await reopenRoom();
-  roomToast(w("room.restored", { count: answer.count }));
+  toast(w("room.restored", { count: answer.count }));
 }

@@ -243,7 +243,6 @@ function openZoom() {
   closeZoom();
   Object.assign(zoom, { scale: 1, x: 0, y: 0, cut: false });
   const stage = el("div", { class: "zoom-stage" });
-  const button = (name, label, act) => iconButton(name, label, act);
   $(".room", room.root).append(
     el(
       "div",
@@ -257,9 +256,9 @@ function openZoom() {
           { type: "button", class: "btn s zoom-cut", "aria-pressed": "false", onclick: cutZoom },
           w("room.as_cut"),
         ),
-        button("left", w("room.previous"), () => stepZoom(-1)),
-        button("right", w("room.next"), () => stepZoom(1)),
-        button("x", w("close"), closeZoom),
+        iconButton("left", w("room.previous"), () => stepZoom(-1)),
+        iconButton("right", w("room.next"), () => stepZoom(1)),
+        iconButton("x", w("close"), closeZoom),
       ),
       stage,
     ),

@@ -128,10 +128,11 @@ function useEnding(ending) {
   const before = page.values.caption_extension;
   write({ caption_extension: ending });
   reopenRoom();
-  roomToast(w("fixed", { label: `**${page.fields.caption_extension.label}**` }), () => {
+  const undo = () => {
     write({ caption_extension: before });
     reopenRoom();
-  });
+  };
+  toast(w("fixed", { label: labelsOf(["caption_extension"]) }), { undo });
 }
 
 /** The captions of the other files as changes to look at, for pictures that have none. */
@@ -276,7 +277,7 @@ function paintRoomBar() {
     {
       type: "button",
       class: "btn q2 s room-pick",
-      "aria-pressed": String(!!room.picking),
+      "aria-pressed": String(room.picking),
       onclick: () => {
         room.picking = !room.picking;
         if (!room.picking) choose([]);
@@ -428,10 +429,9 @@ async function changeFolder(folder, repeats, words) {
   const before = page.values.dataset_config;
   write(answer.changes);
   await reopenRoom();
-  roomToast(w("room.folder_changed", { name: `**${folder.name}**` }), () => {
+  const undo = () => {
     write({ dataset_config: before });
     reopenRoom();
-  });
+  };
+  toast(w("room.folder_changed", { name: `**${folder.name}**` }), { undo });
 }
-
-const roomToast = (text, undo) => toast(text, undo ? { undo } : {});

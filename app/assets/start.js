@@ -106,9 +106,8 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   if (!page.fields) return;
   const pictures = files.filter((file) => PICTURE_NAMES.test(file.name)).length;
-  const onFolders = $("#t-folders-button")?.getAttribute("aria-selected") === "true";
   const isFolder = [...event.dataTransfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
-  if (isFolder || pictures > 1 || (pictures && onFolders)) {
+  if (isFolder || pictures > 1 || (pictures && openedTab() === "folders")) {
     droppedFiles(event.dataTransfer).then((found) => showUpload("train_data_dir", found));
   } else openFile(files[0]);
 });
