@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app import paths
-from app.answers.question import Answer, Request, in_words, question
+from app.answers.question import Answer, Request, in_words, question, sent
 from app.form import dataset as data_plan
 from app.form import help_texts, imports, own_pictures, preset_files, presets
 from app.form import values as form
@@ -245,12 +245,8 @@ class FormAnswers:
 
 def _values(request: Request) -> dict[str, Any]:
     """The form's content, known settings only, without secrets."""
-    values = request.get("values")
-    return (
-        {key: value for key, value in values.items() if key in SETTINGS and key not in SECRETS}
-        if isinstance(values, dict)
-        else {}
-    )
+    values = sent(request, "values")
+    return {key: value for key, value in values.items() if key in SETTINGS and key not in SECRETS}
 
 
 def _tab(request: Request) -> Tab:
@@ -274,15 +270,13 @@ def _where_kept(secret: str) -> str:
 
 def _typed_secrets(request: Request) -> dict[str, str]:
     """Keys and tokens that stand in the form."""
-    values = request.get("values")
-    values = values if isinstance(values, dict) else {}
+    values = sent(request, "values")
     return {key: text for key in SECRETS if isinstance(text := values.get(key), str) and text.strip()}
 
 
 def _carried(request: Request) -> dict[str, Any]:
     """What came with a loaded file, is not used here and goes back into the file when it is saved."""
-    carried = request.get("carried")
-    return carried if isinstance(carried, dict) else {}
+    return sent(request, "carried")
 
 
 def command_line(words: list[str]) -> str:

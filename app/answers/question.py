@@ -58,6 +58,12 @@ def _whole_letters(request: Request) -> Request:
     return request if text.isascii() else json.loads(text.encode("utf-8", "replace"))
 
 
+def sent(request: Request, key: str) -> dict[str, Any]:
+    """An object that the page sent along; {} where it is none."""
+    value = request.get(key)
+    return value if isinstance(value, dict) else {}
+
+
 def in_words(error: Exception, language: Language) -> dict[str, str]:
     """{"what"} and, where there is more to say, {"why", "fix"}."""
     if isinstance(error, UserError):

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from app.answers.question import Answer, Request, question
+from app.answers.question import Answer, Request, question, sent
 from app.dataset import browse, captions, folder_values, tags, upload
 from app.dataset.room import Room, as_json, open_room, settings_of
 from app.dataset.study import Study, told_of
@@ -71,9 +71,7 @@ class RoomAnswers:
     @question
     def room_edit(self, request: Request) -> Answer:
         """Captions after one change of all: {"captions", "wish", "separator"}; nothing is written."""
-        wish = request.get("wish")
-        separator = str(request.get("separator") or ",")
-        wish = wish if isinstance(wish, dict) else {}
+        wish, separator = sent(request, "wish"), str(request.get("separator") or ",")
         return {"captions": [tags.edited(text, wish, separator) for text in _texts(request)]}
 
     @question
@@ -100,7 +98,7 @@ class RoomAnswers:
     def room_folder(self, request: Request) -> Answer:
         """Other repeats or class words of a folder: {"values", "folder", "repeats", "words"}."""
         room = self._room(request)
-        config = str(settings_of(_values(request), self.roots).folders.dataset_config)
+        config = str(settings_of(sent(request, "values"), self.roots).folders.dataset_config)
         wanted = (str(request.get("folder")), request.get("repeats"), request.get("words"))
         path = folder_values.changed(room, *wanted, config, self.workspace / "configs")
         return {"changes": {"dataset_config": str(path)}}
@@ -131,16 +129,11 @@ class RoomAnswers:
         return upload.receive(folder, name, request.get("start"), request.get("size"), data)
 
     def _room(self, request: Request) -> Room:
-        return open_room(settings_of(_values(request), self.roots), self.roots)
+        return open_room(settings_of(sent(request, "values"), self.roots), self.roots)
 
     def _copies(self, room: Room) -> list[dict[str, Any]]:
         places = {folder.path.resolve() for folder in room.folders}
         return captions.copies(self.copies, lambda path: path.parent in places)
-
-
-def _values(request: Request) -> dict[str, Any]:
-    values = request.get("values")
-    return values if isinstance(values, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

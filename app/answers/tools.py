@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app.answers.question import Answer, Request, question
+from app.answers.question import Answer, Request, question, sent
 from app.form import help_texts
 from app.form import values as form
 from app.form.marks import idle, problem_json
@@ -41,13 +41,13 @@ class ToolAnswers:
     @question
     def tool_look(self, request: Request) -> Answer:
         """Marks and problems of a tool's form: {"tool", "values"}."""
-        tool, values = _tool(request), _values(request)
+        tool, values = _tool(request), sent(request, "values")
         return self._look(tool, values, language_of(request.get("lang")))[1]
 
     @question
     def tool_start(self, request: Request) -> Answer:
         """Put a tool's job in line; a form that cannot run comes back with its look."""
-        tool, values = _tool(request), _values(request)
+        tool, values = _tool(request), sent(request, "values")
         settings, seen = self._look(tool, values, language_of(request.get("lang")))
         if settings is None:
             return {"look": seen}
@@ -57,7 +57,7 @@ class ToolAnswers:
     @question
     def tool_preview(self, request: Request) -> Answer:
         """What a tool would do, line by line."""
-        tool, values, language = _tool(request), _values(request), language_of(request.get("lang"))
+        tool, values, language = _tool(request), sent(request, "values"), language_of(request.get("lang"))
         settings, seen = self._look(tool, values, language)
         if settings is None or tool.preview is None:
             return {"look": seen}
@@ -95,7 +95,6 @@ class ToolAnswers:
         return settings, {
             "problems": [problem_json(problem, values, language, tool.schema) for problem in problems],
             "idle": idle(values, language, tool.schema),
-            "changed": form.changed(values, tool.schema),
         }
 
 
@@ -104,11 +103,6 @@ def _tool(request: Request) -> Tool:
     if name not in TOOLS:
         raise UserError("tools.unknown", name=name[:60])
     return TOOLS[name]
-
-
-def _values(request: Request) -> dict[str, Any]:
-    values = request.get("values")
-    return dict(values) if isinstance(values, dict) else {}
 
 
 def _card(tool: Tool, language: Language) -> dict[str, Any]:
