@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import re
 import shutil
 import unicodedata
@@ -18,7 +17,7 @@ from trainer.data.captions import LONGEST_FILE
 from trainer.data.folders import MOST_REPEATS, folder_name
 from trainer.data.picture_files import UnreadableError, is_picture, read_header
 from trainer.errors import UserError
-from trainer.files.whole_file import PARTIAL
+from trainer.files.whole_file import PARTIAL, partial_of
 
 CAPTIONS = (".txt", ".caption")
 MOST_PICTURE = 100 << 20
@@ -91,7 +90,7 @@ def receive(folder: Path, name: str, start: Any, size: Any, data: str) -> dict[s
     if not 0 < size <= most:
         raise UserError("page.upload_large" if size else "page.upload_empty", name=kept, most=most >> 20 or 1)
     piece = _bytes(data, kept)
-    partial = folder / f".{kept}.{os.getpid()}.tmp"
+    partial = partial_of(folder / kept)
     _append(partial, piece, start, size, kept)
     if start + len(piece) < size:
         return {"name": kept, "had": start + len(piece)}

@@ -10,6 +10,7 @@ from app.jobs.record import JobRecord
 from app.jobs.store import Job
 from trainer.errors import UserError
 from trainer.events import Finished, Notice, Saved
+from trainer.files.whole_file import partial_of
 from trainer.plan.saves import epoch_name, step_name
 
 MOST = 1_000_000
@@ -50,7 +51,7 @@ def _keep_final(record: JobRecord, unit: str) -> Saved | None:
     copy = final.with_name(stem + final.suffix)
     if copy.exists():
         return None
-    part = copy.with_name(f".{copy.name}.part")
-    shutil.copy2(final, part)
-    part.replace(copy)
+    partial = partial_of(copy)  # of a copy that was cut short nothing is left: the next run sweeps it away
+    shutil.copy2(final, partial)
+    partial.replace(copy)
     return Saved(end.step, epoch, str(copy), copy.stat().st_size)
