@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import Page, expect
+from torch import Tensor
 
 from tests.browser.conftest import open_tab, ready, served
 from tests.trainer.tools.lookers import tagger
@@ -90,9 +92,19 @@ def test_a_tool_from_a_blank_form_over_its_fixes_to_the_file_and_back(open_page,
     expect(field(page, "output").locator("input")).to_have_value(str(tmp_path / "a-resized-2.safetensors"))
 
 
+def slow_to_resize() -> dict[str, Tensor]:
+    """A LoHa whose changes are decomposed whole: seconds for each of many, so that Stop comes in time."""
+    half = torch.ones(2, 3000)
+    factors = {"hada_w1_a": half.T, "hada_w1_b": half, "hada_w2_a": half.T, "hada_w2_b": half}
+    return {
+        f"lora_unet_down_blocks_0_x_{number}.{name}": factor.contiguous().clone()
+        for number in range(400)
+        for name, factor in factors.items()
+    }
+
+
 def test_stop_leaves_nothing_half(open_page, tmp_path: Path):
-    many = {f"lora_unet_down_blocks_0_x_{number}": (1500, 1500, 0) for number in range(600)}
-    lora(tmp_path / "big.safetensors", tensors(16, 8, modules=many))
+    lora(tmp_path / "big.safetensors", slow_to_resize())
     page = open_page()
     choose(page, "resize")
     field(page, "lora").locator("input").fill(str(tmp_path / "big.safetensors"))

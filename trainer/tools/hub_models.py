@@ -111,7 +111,10 @@ def wanted(names: Iterable[str], use: Use) -> tuple[str, ...]:
 
 
 def fetch(model: HubModel, work: Work) -> Path:
-    """Fetch a model's files, one after the other; returns their folder. Raises UserError, StopRequested, OSError."""
+    """Fetch a model's files, one after the other; returns their folder.
+
+    Raises UserError, StopRequested, OSError.
+    """
     from huggingface_hub import hf_hub_download
 
     place = Path()
