@@ -58,9 +58,13 @@ def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
         path = inside(job.folder.log_file, job.folder.path) if job else None
         if job is None or path is None:
             return missing()
-        kind = "text/plain; charset=utf-8"
-        shown = {"content_disposition_type": "inline", "filename": f"{job.id}.txt"}
-        return FileResponse(path, media_type=kind, headers=NOT_KEPT, **shown)
+        return FileResponse(
+            path,
+            media_type="text/plain; charset=utf-8",
+            headers=NOT_KEPT,
+            filename=f"{job.id}.txt",
+            content_disposition_type="inline",
+        )
 
     @router.get("/{job_id}/samples.zip")
     def samples(job_id: str) -> Response:

@@ -105,7 +105,7 @@ def test_two_processes_learn_what_one_does_with_twice_the_accumulation(tmp_path)
     assert losses(job) == pytest.approx(losses(alone), rel=1e-5)
     ours, theirs = (load_file(tmp_path / name / "out" / "mascot.safetensors") for name in ("two", "alone"))
     assert all(torch.allclose(ours[key], theirs[key], atol=1e-5) for key in theirs)
-    told = [event for event in events(job) if getattr(event, "kind", "") != "safety"]  # which follow the clock
+    told = [event for event in events(job) if getattr(event, "kind", "") != "safety"]  # follows the clock
     counts = [
         sum(isinstance(event, kind) for event in told) for kind in (Started, Step, Saved, Sampled, Finished)
     ]

@@ -129,7 +129,7 @@ def test_a_path_in_a_closed_folder_is_told_at_its_setting(tool: Tool, tmp_path: 
         ("gone.safetensors", "tools.missing"),
         (".", "tools.no_file"),
         ("note.txt", "tools.ending"),
-        ("\0", "tools.missing"),
+        ("\0", "preflight.path_impossible"),
     ],
 )
 def test_what_is_read_must_be_there_and_of_its_kind(tmp_path: Path, wrong: str, code: str):
