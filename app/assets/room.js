@@ -31,7 +31,18 @@ const room = {
   copies: [],
 };
 
-const ROOM_FILTERS = ["all", "unreadable", "small", "no_caption", "long", "alike", "words", "others", "changed"];
+const ROOM_FILTERS = [
+  "all",
+  "unreadable",
+  "small",
+  "no_caption",
+  "long",
+  "alike",
+  "words",
+  "others",
+  "held_out",
+  "changed",
+];
 const roomKey = () => `room:${room.data.folders.map((folder) => folder.path).join("|")}`;
 
 /** The name without its ending: pictures that share it share a caption file. */
@@ -141,6 +152,7 @@ function marksOf(picture) {
     alike: room.alike.has(picture.place),
     words: told?.words,
     others: picture.others.length,
+    held_out: picture.held_out,
     changed: room.pending.has(picture.stem),
   };
   return new Set(Object.keys(has).filter((name) => has[name]));

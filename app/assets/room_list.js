@@ -197,6 +197,7 @@ const MARK_ICONS = {
   long: "scissors",
   alike: "copy",
   others: "file",
+  held_out: "pause",
   changed: "pen",
 };
 const markOf = (name) => {

@@ -350,19 +350,16 @@ function sizeWords(picture) {
 function problemList(picture) {
   const marks = room.marks[picture.place];
   const told = [];
-  if (!picture.stamp) told.push(w("room.outside"));
+  const say = (text, sign = "alert") =>
+    told.push(el("li", { class: sign }, icon(sign, true), el("span", {}, rich(text))));
+  if (!picture.stamp) say(w("room.outside"));
   if (picture.unreadable)
-    told.push(w(`room.unreadable.${REASONS.includes(picture.unreadable) ? picture.unreadable : "no_picture"}`));
-  if (marks.has("small")) told.push(w("room.about.small"));
+    say(w(`room.unreadable.${REASONS.includes(picture.unreadable) ? picture.unreadable : "no_picture"}`));
+  if (marks.has("small")) say(w("room.about.small"));
   if (picture.others.length)
-    told.push(w("room.others_here", { endings: picture.others.join(comma()), own: room.data.ending }));
-  return told.length
-    ? el(
-        "ul",
-        { class: "room-problems" },
-        told.map((text) => el("li", {}, icon("alert", true), el("span", {}, rich(text)))),
-      )
-    : "";
+    say(w("room.others_here", { endings: picture.others.join(comma()), own: room.data.ending }));
+  if (picture.held_out) say(w("room.held_out_here"), "info");
+  return told.length ? el("ul", { class: "room-problems" }, told) : "";
 }
 
 function alikeBox(picture) {

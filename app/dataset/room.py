@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from trainer.data.captions import extension
 from trainer.data.dataset_file import scans
 from trainer.data.datasets import Dataset, datasets_of, subset_of
 from trainer.data.folders import NO_CAPTIONS, TrainImage, split_name
+from trainer.data.held_out import split_of
 from trainer.data.picture_files import EXTENSIONS, OTHER_PICTURES, is_picture
 from trainer.files.paths import clean_paths
 from trainer.files.roots import Roots, is_link
@@ -69,6 +70,8 @@ class Picture:
     """Why, as in UnreadableError; "" for one that is read."""
     others: tuple[str, ...] = ()
     """Endings of text files beside it that are not read."""
+    held_out: bool = False
+    """Kept back from training, to judge the run by it ("Validation split")."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def open_room(settings: Settings, roots: Roots) -> Room:
     rules = datasets_of(settings)
     return _Gathering(settings, rules, roots).room(
         [*found.images, *reg.images],
+        {image.path for image in split_of(settings, found.images).held_out},
         [
             (broken.path, broken.reason, is_reg)
             for is_reg, scan in enumerate((found, reg))
@@ -125,13 +129,14 @@ class _Gathering:
     def room(
         self,
         images: Iterable[TrainImage],
+        held_out: Collection[Path],
         broken: Iterable[tuple[Path, str, int]],
         left_out: Iterable[tuple[str, str, int]],
     ) -> Room:
         same: dict[Path, list[TrainImage]] = defaultdict(list)
         for image in images:
             same[image.path].append(image)
-        pictures = [self._picture(group) for group in same.values()]
+        pictures = [self._picture(group, path in held_out) for path, group in same.items()]
         pictures += [self._unreadable(*one) for one in broken]
         order = {place: at for at, place in enumerate(sorted(self.folders))}
         moved = [order[place] for place in self.folders]
@@ -149,7 +154,7 @@ class _Gathering:
             by_path={str(one.path): one for one in pictures},
         )
 
-    def _picture(self, images: list[TrainImage]) -> Picture:
+    def _picture(self, images: list[TrainImage], held_out: bool) -> Picture:
         first = images[0]
         rule = subset_of(self.rules, first)
         written = first.caption_path or first.path.with_suffix(self.ending)
@@ -176,6 +181,7 @@ class _Gathering:
             written,
             rule.captions.enable_wildcard,
             others=beside.others(first.path.name, self.folders[first.path.parent].ending),
+            held_out=held_out,
         )
 
     def _unreadable(self, path: Path, reason: str, is_reg: int) -> Picture:
@@ -292,5 +298,6 @@ def _picture_json(picture: Picture) -> dict[str, Any]:
         "unreadable": picture.unreadable,
         "others": list(picture.others) if seen else [],
         "lines": picture.all_lines,
+        "held_out": picture.held_out,
     }
     return {key: value for key, value in found.items() if value or key == "folder"}

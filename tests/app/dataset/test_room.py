@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.dataset.room import as_json
+from app.dataset.room import as_json, settings_of
 from tests.app.dataset.conftest import Desk
 from trainer.data.pixels import fitted, load_pixels, resize
+from trainer.plan.inputs import read_inputs
 
 
 def named(room, name):
@@ -51,6 +52,17 @@ def test_repeats_words_captions_and_other_endings_are_told(desk: Desk):
     assert {(name, reason) for name, reason, _ in room.left_out} == {
         ("0_left out", "zero_repeats"), ("loose", "no_number"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_pictures_that_a_run_keeps_back_are_marked(desk: Desk, seed: int):
+    for number in range(8):
+        desk.picture(f"10_cat/{number}.png")
+    desk.values |= {"validation_split": 0.25, "validation_seed": seed}
+    judging = read_inputs(settings_of(desk.values, desk.roots)).plan().judging
+    marked = [f"10_cat/{one['name']}" for one in as_json(desk.room())["pictures"] if one.get("held_out")]
+    assert judging is not None
+    assert (marked, len(marked)) == ([*judging.held_out], 2)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"x" * 40])
