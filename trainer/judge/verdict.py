@@ -18,8 +18,8 @@ from typing import Literal
 Kind = Literal["nothing", "too_little", "well", "too_much"]
 LEAST = 0.005
 """Differences of worth below count as none, however sure they are."""
-DRIFT_COUNTS = 1.0
-"""How much a change of ordinary prompts counts against understanding of the subject."""
+DRIFT_COUNTS = 0.5
+"""How much a change of ordinary prompts counts against understanding of the subject (docs/judge.md)."""
 FEWEST_POINTS = 3
 """Of fewer points nothing is said."""
 FEWEST_PICTURES = 3
@@ -61,7 +61,7 @@ class Verdict:
 
     kind: Kind
     best: Point
-    """The first of the points that are as good as any."""
+    """The point of the greatest worth; the first where several are equal."""
     sure: bool
     by_drift: bool = False
     """After `best` it is the ordinary prompts that change, not the subject that is understood worse."""
@@ -76,7 +76,7 @@ def judge(points: Sequence[Point], saved: Collection[int], pictures: int) -> Ver
     if len(points) < FEWEST_POINTS or not with_file:
         return None
     top = max(with_file, key=lambda point: point.worth)
-    best = next(point for point in with_file if not is_better(top, point))
+    best = next(point for point in with_file if top.worth - point.worth <= LEAST)
     last = points[-1]
     if not is_better(best, _nothing(best)):
         kind: Kind = "nothing"

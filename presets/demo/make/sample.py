@@ -17,7 +17,11 @@ GUIDANCE = 4.0
 
 
 def sample(
-    pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int = 0, guidance: float = GUIDANCE
+    pipeline: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    seed: int = 0,
+    guidance: float = GUIDANCE,
+    steps: int = STEPS,
 ) -> list[np.ndarray]:
     """A picture a prompt, uint8 (SIDE, SIDE, 3), by DPM-Solver++ (Lu et al. 2022); number i has seed + i."""
     pipeline.set_progress_bar_config(disable=True)
@@ -30,7 +34,7 @@ def sample(
             part,
             height=SIDE,
             width=SIDE,
-            num_inference_steps=STEPS,
+            num_inference_steps=steps,
             guidance_scale=guidance,
             generator=generators,
         )

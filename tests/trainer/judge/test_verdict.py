@@ -54,7 +54,7 @@ def test_only_points_with_a_file_are_recommended():
 
 
 def test_of_files_that_are_as_good_as_each_other_the_first():
-    points = run([0.3, 0.50, 0.505, 0.51, 0.5, 0.5], spread=0.2)
+    points = run([0.3, 0.50, 0.503, 0.504, 0.5, 0.5], spread=0.2)
     verdict = judge(points, everywhere(points), pictures=4)
     assert verdict is not None
     assert verdict.best.step == 20
