@@ -7,6 +7,7 @@ trainer.training.state writes it and reads the tensors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from trainer.errors import UserError
 from trainer.files.paths import is_plain_name
 from trainer.files.reading import decode, parse_json, read_bytes
 from trainer.files.safetensors_header import read_header
-from trainer.files.torch_file import check_plain
+from trainer.files.torch_file import TensorNote, outline
 
 FORMAT = 1
 NETWORK, OPTIMIZER, RANDOM, ABOUT = "network.safetensors", "optimizer.pt", "random.pt", "state.json"
@@ -26,6 +27,10 @@ MOST_RANDOM = 1_000_000
 """Of random.pt, which has 17 kB and a little for each graphics card."""
 MOST_STEPS = 10**9
 LARGEST_SEED = 2**32 - 1
+MOST_NUMBERS = 1_000_000
+"""Of weights that an optimizer keeps count of, over all its groups; SDXL's LoRAs have some thousands."""
+NUMPY_KEYS, PYTHON_KEYS, TORCH_BYTES = 624, 625, 5056
+"""Numbers in the random states of numpy, Python and torch: each is a Mersenne Twister."""
 Plain = str | int | float | bool | None
 
 
@@ -101,15 +106,58 @@ def _whole(value: Any, least: int, most: int) -> int:
     return value
 
 
-def check_files(folder: Path) -> None:
-    """Look at the tensors' files without reading them. Raises UserError for what no run of ours writes."""
+def check_files(about: StateAbout) -> None:
+    """Look at the tensors' files without reading their numbers. Raises UserError for what no run of ours
+    writes.
+    """
+    folder = about.folder
     try:
         if not all((folder / name).is_file() for name in (NETWORK, OPTIMIZER, RANDOM)):
             raise damaged(folder)
-        read_header(folder / NETWORK)
-        check_plain(folder / OPTIMIZER)
-        check_plain(folder / RANDOM)
         if (folder / RANDOM).stat().st_size > MOST_RANDOM:
             raise damaged(folder)
-    except (OSError, ValueError) as error:
+        read_header(folder / NETWORK)
+        _check_optimizer(outline(folder / OPTIMIZER), about.step)
+        _check_random(outline(folder / RANDOM))
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise damaged(folder) from error
+
+
+def _check_optimizer(kept: Any, step: int) -> None:
+    """{"optimizer", "lr_scheduler", "scaler"} of plain values. Raises TypeError, ValueError, LookupError."""
+    optimizer, schedule, scaler = kept["optimizer"], kept["lr_scheduler"], kept["scaler"]
+    if not all(isinstance(part, dict) for part in (kept, optimizer, schedule, scaler)):
+        raise TypeError("parts")
+    state, groups = optimizer["state"], optimizer["param_groups"]
+    if not (isinstance(state, dict) and isinstance(groups, list)):
+        raise TypeError("optimizer")
+    if not all(isinstance(entries, dict) for entries in [*state.values(), *groups]):
+        raise TypeError("entries")
+    if sum(len(group["params"]) for group in groups) > MOST_NUMBERS:
+        raise ValueError("parameters")
+    numbers = {number for group in groups for number in group["params"]}
+    if any(type(number) is not int for number in [*numbers, *state]) or not set(state) <= numbers:
+        raise TypeError("parameters")
+    done = schedule["last_epoch"]
+    if type(done) is not int or not 0 <= done <= step:
+        raise ValueError("schedule")
+    if not all(type(value) in (int, float) and 0 <= value < math.inf for value in scaler.values()):
+        raise ValueError("scaler")
+
+
+def _check_random(states: Any) -> None:
+    """The random states of a run. Raises TypeError, ValueError, LookupError, AttributeError.
+
+    numpy takes a position beyond its numbers and would read what lies behind them.
+    """
+    _, internal, gauss = states["python"]
+    _, keys, position, has_gauss, cached = states["numpy"]
+    whole = all(type(number) is int for number in (position, has_gauss))
+    real = type(cached) is float and math.isfinite(cached) and (gauss is None or math.isfinite(gauss))
+    if not (whole and real and 0 <= position <= NUMPY_KEYS and has_gauss in (0, 1)):
+        raise ValueError("random states")
+    bytes_ = all(isinstance(kept, TensorNote) and kept.dtype == "Byte" for kept in states["cuda"])
+    if not bytes_ or states["torch"] != TensorNote("Byte", (TORCH_BYTES,)):
+        raise TypeError("random states")
+    if internal != TensorNote("Long", (PYTHON_KEYS,)) or keys != TensorNote("Long", (NUMPY_KEYS,)):
+        raise TypeError("random states")

@@ -6,11 +6,17 @@ but believes sizes: a compressed archive, or a pickle that asks for a gigabyte o
 
 from __future__ import annotations
 
+import io
+import math
+import pickle
 import pickletools
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MOST_PICKLE = 20_000_000
 """Bytes of what says what the numbers are; that of a whole checkpoint has 200,000."""
@@ -32,11 +38,96 @@ def refuse_bomb(path: Path) -> None:
         raise ValueError("asks for memory")
 
 
-def check_plain(path: Path) -> None:
-    """Raise ValueError for anything but an archive of tensors, numbers and texts, as torch.save writes it."""
+@dataclass(frozen=True)
+class TensorNote:
+    """What an archive says of a tensor; its numbers are not read."""
+
+    dtype: str
+    """As in torch's names of storages: "Float", "Long", "Byte" …"""
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Storage:
+    dtype: str
+    numbers: int = 0
+
+
+def outline(path: Path) -> Any:
+    """The content of an archive of dicts, lists, numbers and texts, with a `TensorNote` for each tensor.
+
+    Raises ValueError for anything but what torch.save writes of such, or OSError.
+    """
     unknown = [name for name in names_in(path) if not PLAIN.fullmatch(name)]
     if unknown:
         raise ValueError(f"not plain: {unknown[0][:80]}")
+    with zipfile.ZipFile(path) as archive:
+        parts = {part.filename.partition("/")[2]: part for part in archive.infolist()}
+        sizes = {name: part.file_size for name, part in parts.items()}
+        data = archive.read(parts["data.pkl"])
+    try:
+        found = _Outline(io.BytesIO(data), sizes).load()
+        _refuse_others(found)
+    except (
+        pickle.UnpicklingError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        RecursionError,
+    ) as error:
+        raise ValueError("no content of torch") from error
+    return found
+
+
+class _Outline(pickle.Unpickler):
+    """Reads the pickle of an archive without torch: it calls nothing but what is in this class."""
+
+    def __init__(self, file: io.BytesIO, sizes: dict[str, int]) -> None:
+        """`sizes`: bytes of the archive's files, by name."""
+        super().__init__(file)
+        self._sizes = sizes
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        if not PLAIN.fullmatch(f"{module_name} {global_name}"):
+            raise pickle.UnpicklingError("not plain")
+        if global_name == "OrderedDict":
+            return OrderedDict
+        if global_name == "_rebuild_tensor_v2":
+            return self._tensor
+        if global_name == "_rebuild_parameter":
+            return lambda tensor, *_: tensor
+        return _Storage(global_name.removesuffix("Storage"))
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, storage, key, place, numbers = pid
+        if kind != "storage" or not isinstance(storage, _Storage) or place == "meta":
+            raise TypeError("storage")
+        if type(numbers) is not int or not 0 <= numbers <= self._sizes[f"data/{key}"]:
+            raise ValueError("a storage that is not there")
+        return _Storage(storage.dtype, numbers)
+
+    def _tensor(self, storage: _Storage, start: int, shape: tuple[int, ...], *_: Any) -> TensorNote:
+        whole = all(type(number) is int and number >= 0 for number in (start, *shape))
+        if not whole or start + math.prod(shape) > storage.numbers:
+            raise ValueError("a tensor that is not there")
+        return TensorNote(storage.dtype, tuple(shape))
+
+
+def _refuse_others(content: Any) -> None:
+    """Raise TypeError for anything but dicts, lists, tensors, numbers and texts."""
+    waiting, seen = [content], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:  # what is told twice is looked at once
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+        elif not isinstance(value, TensorNote | str | int | float | bool | None):
+            raise TypeError(type(value).__name__)
 
 
 def names_in(path: Path) -> set[str]:

@@ -42,7 +42,7 @@ def check(settings: Settings) -> Iterator[Problem]:
             yield block("resume", code, fix, path=settings.saving.resume)
         else:
             about = read_about(state)
-            check_files(state)
+            check_files(about)
             yield from differences(about, settings)
     except UserError as error:
         yield from_error(error, fix)

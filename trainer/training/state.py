@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import pickle
 import random
 import shutil
@@ -35,11 +34,7 @@ from trainer.files.state_folder import (
     read_about,
 )
 from trainer.files.whole_file import partial_of, patiently, write_whole
-from trainer.models.tensor_file import is_blown_up
 from trainer.training.position import Position
-
-NUMPY_KEYS = 624
-"""Numbers in the random state of numpy's Mersenne Twister."""
 
 
 def random_states() -> dict[str, Any]:
@@ -126,13 +121,13 @@ def load_state(
     another version, or not as `save_state` writes it.
     """
     about = read_about(folder)
-    check_files(folder)
+    check_files(about)
     if most_bytes is not None and (folder / OPTIMIZER).stat().st_size > most_bytes:
         raise damaged(folder)
     try:
         network = _checked_network(load_file(folder / NETWORK))
-        optimizer = _checked_optimizer(_loaded(folder / OPTIMIZER), about.step)
-        random_ = _checked_random(_loaded(folder / RANDOM))
+        optimizer = _loaded(folder / OPTIMIZER)
+        random_ = _loaded(folder / RANDOM)
     except READING as error:
         raise damaged(folder) from error
     return Position(about.step, about.epoch, about.batch), network, optimizer, random_
@@ -157,63 +152,3 @@ def _checked_network(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if not all(tensor.is_floating_point() for tensor in tensors.values()):
         raise TypeError("weights")
     return tensors
-
-
-def _checked_optimizer(kept: Any, step: int) -> dict[str, Any]:
-    """{"optimizer", "lr_scheduler", "scaler"} of plain values. Raises TypeError, ValueError, LookupError."""
-    _only_plain(kept)
-    optimizer, schedule, scaler = kept["optimizer"], kept["lr_scheduler"], kept["scaler"]
-    if not all(isinstance(part, dict) for part in (kept, optimizer, schedule, scaler)):
-        raise TypeError("parts")
-    state, groups = optimizer["state"], optimizer["param_groups"]
-    if not (isinstance(state, dict) and isinstance(groups, list)):
-        raise TypeError("optimizer")
-    if not all(isinstance(entries, dict) for entries in [*state.values(), *groups]):
-        raise TypeError("entries")
-    numbers = [number for group in groups for number in group["params"]]
-    if any(type(number) is not int for number in [*numbers, *state]) or not set(state) <= set(numbers):
-        raise TypeError("parameters")
-    done = schedule["last_epoch"]
-    if type(done) is not int or not 0 <= done <= step:
-        raise ValueError("schedule")
-    if not all(type(value) in (int, float) and 0 <= value < math.inf for value in scaler.values()):
-        raise ValueError("scaler")
-    return kept
-
-
-def _checked_random(states: Any) -> dict[str, Any]:
-    """`random_states()` of a run. Raises TypeError, ValueError, LookupError.
-
-    numpy takes a position beyond its numbers and would read what lies behind them.
-    """
-    _only_plain(states)
-    _, internal, gauss = states["python"]
-    _, keys, position, has_gauss, cached = states["numpy"]
-    whole = all(type(number) is int for number in (position, has_gauss))
-    real = type(cached) is float and math.isfinite(cached) and (gauss is None or math.isfinite(gauss))
-    if not (whole and real and 0 <= position <= NUMPY_KEYS and has_gauss in (0, 1)):
-        raise ValueError("random states")
-    if internal.dtype != torch.int64 or keys.dtype != torch.int64 or keys.shape != (NUMPY_KEYS,):
-        raise TypeError("random states")
-    if not all(isinstance(kept, Tensor) for kept in (states["torch"], *states["cuda"])):
-        raise TypeError("random states")
-    return states
-
-
-def _only_plain(content: Any) -> None:
-    """Raise TypeError for anything but dicts, lists, tensors as large as they say, numbers and texts."""
-    waiting, seen = [content], set[int]()
-    while waiting:
-        value = waiting.pop()
-        if id(value) in seen:  # what is told twice is looked at once
-            continue
-        seen.add(id(value))
-        if isinstance(value, dict):
-            waiting += [*value, *value.values()]
-        elif isinstance(value, (list, tuple)):
-            waiting += value
-        elif isinstance(value, Tensor):
-            if is_blown_up(value) or value.is_meta:
-                raise TypeError("a tensor that is not there")
-        elif not isinstance(value, str | int | float | bool | None):
-            raise TypeError(type(value).__name__)

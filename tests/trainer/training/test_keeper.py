@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.trainer.tiny import fresh_model
 from trainer.events import Event
-from trainer.files.state_folder import check_files
+from trainer.files.state_folder import check_files, read_about
 from trainer.network.network import Network, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
 from trainer.plan.optimizer_args import ONE_RATE_ONLY
@@ -79,7 +79,7 @@ def test_every_optimizer_goes_on_as_if_nothing_had_been(tmp_path: Path, name: st
     whole = Learning(tmp_path, settings)
     whole.learn(range(3))
     whole.keeper.save(tmp_path / "state", Position(3, 1, 3), "state")
-    check_files(tmp_path / "state")
+    check_files(read_about(tmp_path / "state"))
     rates = whole.learn(range(3, 6))
     again = Learning(tmp_path, settings)
     assert again.keeper.restore(tmp_path / "state") == Position(3, 1, 3)
