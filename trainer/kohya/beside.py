@@ -24,6 +24,8 @@ class Beside:
     """None: any."""
     encoding: str = ""
     """How the person wants files read that are not UTF-8: a name of `readings`; "" for the likeliest."""
+    written: Mapping[str, str] = field(default_factory=dict)
+    """Files that the text writes itself, under the names that it uses."""
     readings: list[Reading] = field(default_factory=list)
     """Of the files that are not UTF-8: filled as they are read."""
 
@@ -46,12 +48,16 @@ class Beside:
 
     def table(self, name: str) -> Mapping[str, Any]:
         """The table in a TOML or JSON file that the text names; {} where it is not at hand."""
+        if name in self.written:
+            return parse_table(self.written[name], Path(name))
         named = name if name.lower().endswith((".toml", ".json")) else f"{name}.toml"
         file = self.find(named, (".toml", ".json"))
         return parse_table(self.text(read_bytes(file), file.name), file) if file else {}
 
     def lines(self, name: str) -> str | None:
         """A prompt file's content; None where it is not at hand."""
+        if name in self.written:
+            return self.written[name]
         file = self.find(name, (".txt",))
         return self.text(read_bytes(file), file.name) if file else None
 

@@ -11,7 +11,7 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.families.table import FAMILIES
 from trainer.kohya.fitting import as_number
-from trainer.kohya.script import UNKNOWN, read_script
+from trainer.kohya.script import UNKNOWN, Script, read_script
 from trainer.kohya.sd_defaults import DEFAULTS, LISTS, TEXTS
 
 MOST_CHARACTERS = 100_000
@@ -24,6 +24,8 @@ LAUNCHER = {
     "mixed_precision",
 }  # fmt: skip
 """accelerate's options that have a setting."""
+BLANK = "\ufdd0"
+"""Stands for a blank in what another command would say, $(…), which is one word."""
 PROGRAMS = ("accelerate", "python", "python3", "py", "torchrun")
 
 
@@ -37,17 +39,18 @@ class Command:
     launcher: dict[str, Any] = field(default_factory=dict)
     loose: tuple[str, ...] = ()
     """Words that belong to no option."""
-    more: int = 0
-    """Further training commands in the script."""
+    script: Script = field(default_factory=lambda: Script(""))
+    """The script that it stands in."""
 
 
 def is_command(text: str) -> bool:
     """Whether a text looks like a command that trains."""
-    return bool(re.search(r"\w+\.py\b|accelerate|^\s*--\w", text)) and "--" in text
+    return bool(re.search(r"\w+\.py\b|accelerate|\bpython\d?\s+-m\s|^\s*--\w", text)) and "--" in text
 
 
 def read_command(text: str) -> Command:
     """Take a command apart. Raises UserError for a script that trains no LoRA of ours, or an open quote."""
+    _check_length(text)
     script = read_script(text)
     words = _from_launcher(split_command(script.command))
     at = next((at for at, word in enumerate(words) if word.lower().endswith(".py")), -1)
@@ -64,7 +67,7 @@ def read_command(text: str) -> Command:
     ]
     if texts and at >= 0:
         known["extra_accelerate_launch_args"] = " ".join(texts)
-    return Command(SCRIPTS.get(name), found, known if at >= 0 else {}, tuple(loose), script.more)
+    return Command(SCRIPTS.get(name), found, known if at >= 0 else {}, tuple(loose), script)
 
 
 def _from_launcher(words: list[str]) -> list[str]:
@@ -74,17 +77,22 @@ def _from_launcher(words: list[str]) -> list[str]:
     return words[at:]
 
 
-def split_command(text: str) -> list[str]:
-    """The words of a command line. Raises UserError for a quote that never ends."""
+def _check_length(text: str) -> None:
     if len(text) > MOST_CHARACTERS:
         raise UserError("kohya.too_large", path="…", size=f"{len(text):,}", most=f"{MOST_CHARACTERS:,}")
+
+
+def split_command(text: str) -> list[str]:
+    """The words of a command line. Raises UserError for a quote that never ends."""
+    _check_length(text)
     windows = bool(WINDOWS.search(text))
     if windows:
         text = re.sub(r"\^([&|<>^\"])", r"\1", text)
+    text = re.sub(r"\$\([^()\"]*\)", lambda found: found[0].replace(" ", BLANK), text)
     for escapes in (True, False) if windows else (True,):
         words, complete = _split(text, windows=windows, escapes=escapes)
         if complete:
-            return words
+            return [word.replace(BLANK, " ") for word in words]
     raise UserError("kohya.open_quote")
 
 

@@ -1,148 +1,179 @@
-"""Scripts around a training command (sh, cmd, PowerShell): comments, statements and their variables."""
+"""Scripts around a training command (sh, cmd, PowerShell, a notebook's cell): what of them counts, with
+their variables put in.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from trainer.kohya.script_blocks import Blocks, holds_true
+from trainer.kohya.script_lines import NAME, statements
 
 TRAINS = re.compile(r"(?:^|[\s\"'/\\])(?:train_\w+|\w+_train\w*)\.py\b")
-COMMENT = re.compile(r"\s*(?:#|::|@?rem(?:\s|$))", re.IGNORECASE)
-CONTINUED = re.compile(r"[ \t]*[\\^`][ \t]*$")
-TALKS = re.compile(r"\s*@?(?:echo|printf|write-host|ls|dir|cat|type|test|if|\[+)\b", re.IGNORECASE)
+TALKS = re.compile(r"\s*@?(?:echo|printf|write-host|ls|dir|cat|type|test|\[+)\b", re.IGNORECASE)
 """Statements that name a script without running it."""
-NAME = r"[A-Za-z_]\w*"
-ASSIGNED = (
-    re.compile(rf"\s*(?:(?:export|local|readonly|declare)\s+)?({NAME})(\+?=)(.*)", re.DOTALL),
-    re.compile(rf"\s*@?set\s+(?:/a\s+)?\"?({NAME})(=)(.*?)\"?\s*", re.DOTALL | re.IGNORECASE),
-    re.compile(rf"\s*\$(?:env:)?({NAME})\s*(\+?=)(.*)", re.DOTALL | re.IGNORECASE),
+WORD = r"(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|\$\([^()]*\)|\\.|(?!\$\()[^\s\"'\\])*"
+SH = re.compile(rf"\s*({NAME})(\+?=)(\([^()]*\)(?=\s|$)|{WORD})(?=\s|$)", re.DOTALL)
+SH_DECLARES = re.compile(r"\s*(?:export|local|readonly|declare|typeset)\s+(?:-\w+\s+)*")
+SET = re.compile(rf"\s*@?set\s+(?:/a\s+)?\"?({NAME})(=)(.*?)\"?\s*", re.DOTALL | re.IGNORECASE)
+POWERSHELL = re.compile(
+    rf"\s*(?:\[[\w.]+\])*\$(?:env:|script:|global:)?({NAME})\s*(\+?=)\s*(.*)", re.DOTALL | re.IGNORECASE
 )
-"""NAME=value, set NAME=value, $NAME = value."""
+ADDED = re.compile(
+    rf"\s*(?:\[void\]\s*)?\$({NAME})\.(?:Add|AddRange|Append)\((.*)\)", re.DOTALL | re.IGNORECASE
+)
+PYTHON = re.compile(rf"({NAME})\s*(=)\s*(.+)", re.DOTALL)
+"""In the cell of a notebook."""
+INLINE = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}", re.IGNORECASE | re.DOTALL)
+EMPTY = re.compile(r"@?\(\s*\)|\[[\w.\[\]]*\]::new\(\)|new-object\s+.*|\$null|\$false", re.IGNORECASE)
 VARIABLE = re.compile(
-    rf"\"\$\{{({NAME})\[@\]\}}\"|\$\{{({NAME})(?:\[[@*]\])?(?::?-([^}}]*))?\}}|\$env:({NAME})|[$@]({NAME})"
+    rf"\"\$\{{({NAME})\[@\]\}}\"|\$\{{({NAME})(?:\[[@*]\])?(?::?[-=]([^}}\n]{{0,300}}))?\}}|\$env:({NAME})|[$@]({NAME})"
     rf"|%({NAME})%|!({NAME})!"
 )
-UNKNOWN = re.compile(rf"\$\{{?{NAME}|\$\(|\$env:|%{NAME}%|!{NAME}!|`[^`]+`")
+PLACE = re.compile(rf"(?<![$\{{])\{{({NAME})\}}(?!\}})")
+"""In the cell of a notebook."""
+UNKNOWN = re.compile(
+    rf"\$\{{?(?:{NAME}|[\d@*#])|\$\(|\$env:|%{NAME}%|!{NAME}!|`[^`]+`|%~[a-z]*\d|^%[\d*]$|\{{{NAME}\}}"
+)
 """A variable or another command's words, wherever in a value."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """The first training command of a script, as one line, and how many more there are."""
+    """The first training command of a script, as one line, and what else there is."""
 
     command: str
     more: int = 0
+    """Further training commands."""
+    asked: tuple[str, ...] = ()
+    """What had to hold for values of the command to count, where only the script knew it."""
+    written: Mapping[str, str] = field(default_factory=dict)
+    """Files that the script writes itself."""
 
 
 def read_script(text: str) -> Script:
     """The command that trains; the whole text where there is none of that kind."""
-    known: dict[str, str] = {}
-    commands: list[str] = []
-    statements = list(_statements(text))
-    for statement in statements:
-        if TRAINS.search(statement) and not TALKS.match(statement):
-            commands.append(_filled_in(statement, known))
-        elif assigned := _assignment(statement):
-            name, value, adds = assigned
-            value = _filled_in(value, known)
-            known[name] = f"{known[name]} {value}" if adds and name in known else value
-    if not commands:
-        return Script(_filled_in(" ".join(statements), known))
-    return Script(commands[0], len(commands) - 1)
+    written: dict[str, str] = {}
+    found = _Reading(in_notebook=bool(re.search(r"^\s*!", text, re.MULTILINE)))
+    waiting = list(statements(text, written))
+    for statement in waiting:
+        for one in found.blocks.counting(statement, found.filled):
+            found.take(one)
+    if not found.commands:
+        return Script(found.filled(" ".join(waiting)), written=written)
+    command, asked = found.commands[0]
+    return Script(command, len(found.commands) - 1, asked, written)
 
 
-def _assignment(statement: str) -> tuple[str, str, bool] | None:
-    """Name, value without its quotes, and whether it is added to what was there."""
-    for pattern in ASSIGNED:
-        if found := pattern.fullmatch(statement):
-            value = found[3].strip()
-            if value[:1] + value[-1:] in {"()", '""', "''"} and len(value) > 1:
-                value = value[1:-1]
-            elif value.startswith("@(") and value.endswith(")"):
-                value = value[2:-1]
-            return found[1].lower(), " ".join(value.split()), found[2] == "+="
-    return None
+class _Reading:
+    """Variables and commands, as the statements come."""
 
+    def __init__(self, *, in_notebook: bool) -> None:
+        self.in_notebook = in_notebook
+        self.blocks = Blocks()
+        self.known = {"true": "True", "false": ""}
+        self.asked: dict[str, str] = {}
+        """Of variables: what had to hold for their values."""
+        self.commands: list[tuple[str, tuple[str, ...]]] = []
 
-def _filled_in(text: str, known: Mapping[str, str]) -> str:
-    """A text with the variables that are known put in; what stands in single quotes stays."""
+    def take(self, statement: str) -> None:
+        assigned = list(self._assignments(statement))
+        for name, value, adds in assigned:
+            self.known[name] = f"{self.known[name]} {value}" if adds and self.known.get(name) else value
+            if self.blocks.unsure:
+                self.asked[name] = self.blocks.unsure
+        if assigned or TALKS.match(statement):
+            return
+        command = self.filled(statement)
+        if TRAINS.search(command):
+            used = [self.asked[name] for name in _names(statement) if name in self.asked]
+            self.commands.append((command, tuple(dict.fromkeys(used))))
 
-    def value(found: re.Match[str]) -> str:
-        names = [found[1], found[2], *found.groups()[3:]]
-        name = next(one for one in names if one)
-        default = found[3]
-        return known.get(name.lower(), found[0] if default is None else default)
+    def filled(self, text: str) -> str:
+        """A text with the variables that are known put in; what stands in single quotes stays."""
+        parts = re.split(r"('[^']*')", text)
+        return "".join(part if part.startswith("'") else self._put_in(part) for part in parts)
 
-    parts = re.split(r"('[^']*')", text)
-    return "".join(part if part.startswith("'") else VARIABLE.sub(value, part) for part in parts)
+    def _put_in(self, text: str) -> str:
+        def value(found: re.Match[str]) -> str:
+            groups = found.groups()
+            name = next(one for one in (*groups[:2], *groups[3:]) if one)
+            return self.known.get(name.lower(), found[0] if groups[2] is None else groups[2])
 
+        text = VARIABLE.sub(value, text)
+        if not self.in_notebook:
+            return text
+        return PLACE.sub(lambda found: self.known.get(found[1].lower(), found[0]), text)
 
-def _statements(text: str) -> Iterator[str]:
-    """The statements, each on one line, without comments and without what stands behind them."""
-    for line in _lines(re.sub(r"<#.*?#>", " ", text, flags=re.DOTALL)):
-        yield from _divided(line)
-
-
-def _lines(text: str) -> Iterator[str]:
-    """Lines with their continuations; a list in brackets is one line."""
-    whole = ""
-    for raw in text.splitlines():
-        if COMMENT.match(raw):
-            if not CONTINUED.search(raw) and whole and not _is_open(whole):
-                yield whole
-                whole = ""
-            continue
-        line = _without_comment(raw)
-        continued = CONTINUED.search(line)
-        whole += f" {line[: continued.start()] if continued else line}"
-        if not continued and not _is_open(whole):
-            yield whole
-            whole = ""
-    if whole.strip():
-        yield whole
-
-
-def _is_open(line: str) -> bool:
-    """Whether a list in brackets, NAME=( …, goes on."""
-    begun = re.match(rf"\s*(?:\$?{NAME}\s*\+?=\s*@?)\(", line)
-    return bool(begun) and line.count("(") > line.count(")")
-
-
-def _without_comment(line: str) -> str:
-    """A line without a comment at its end: a blank and # outside of quotes."""
-    for at, _ in _outside_quotes(line):
-        if line[at] == "#" and line[at - 1 : at].isspace():
-            return line[:at].rstrip()
-    return line.rstrip()
-
-
-def _divided(line: str) -> Iterator[str]:
-    """The statements of a line: ; && || | & end one, and so does a redirection."""
-    start, end = 0, None
-    skip = -1
-    for at, depth in _outside_quotes(line):
-        char = line[at]
-        if at <= skip or depth:
-            continue
-        if char in ";|&" and line[at - 1 : at] != "^":
-            yield line[start : at if end is None else end].strip()
-            skip = at + (line[at + 1 : at + 2] == char)
-            start, end = skip + 1, None
-        elif char in "<>" and end is None and line[at - 1 : at] not in "^=":
-            digits = re.search(r"\s[12&]?$", line[start:at])
-            end = start + digits.start() if digits else at
-            skip = at + (line[at + 1 : at + 2] == "&") + (line[at + 1 : at + 2] == ">")
-    yield line[start:end].strip()
-
-
-def _outside_quotes(line: str) -> Iterator[tuple[int, int]]:
-    """Places outside of quotes, with how many brackets are open there."""
-    quote, depth = "", 0
-    for at, char in enumerate(line):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char == '"' or (char == "'" and not line[at - 1 : at].isalnum()):
-            quote = char
+    def _assignments(self, statement: str) -> Iterator[tuple[str, str, bool]]:
+        """Name, value without its quotes, and whether it is added to what was there."""
+        if added := ADDED.match(statement):
+            yield added[1].lower(), _item(self._expression(added[2])), True
+        elif found := POWERSHELL.fullmatch(statement):
+            value, adds = self._expression(found[3]), found[2] == "+="
+            yield found[1].lower(), _item(value) if adds else value, adds
+        elif (found := SET.fullmatch(statement)) or (
+            self.in_notebook and (found := PYTHON.fullmatch(statement)) and not TRAINS.search(statement)
+        ):
+            yield found[1].lower(), self.filled(_bare(found[3].strip())), False
         else:
-            depth += (char == "(") - (char == ")" and depth > 0)
-            yield at, depth
+            yield from self._in_shell(statement)
+
+    def _in_shell(self, statement: str) -> Iterator[tuple[str, str, bool]]:
+        """NAME=value NAME+=(words …), where nothing stands behind them: no command's own environment."""
+        declares = SH_DECLARES.match(statement)
+        at = declares.end() if declares else 0
+        pairs: list[re.Match[str]] = []
+        while found := SH.match(statement, at):
+            pairs.append(found)
+            at = found.end()
+        if not statement[at:].strip():
+            for found in pairs:
+                value = found[3]
+                is_list = value.startswith("(")
+                value = _words(value[1:-1]) if is_list else _bare(value)
+                yield found[1].lower(), " ".join(self.filled(value).split()), found[2] == "+="
+
+    def _expression(self, text: str) -> str:
+        """PowerShell's value: a text, a list, texts that are added, or one of two."""
+        text = text.strip()
+        if EMPTY.fullmatch(text):
+            return ""
+        if chosen := INLINE.fullmatch(text):
+            first = holds_true(chosen[1], self.filled) is not False
+            return self._expression(chosen[2] if first else chosen[3])
+        if listed := re.fullmatch(
+            r"@\((.*)\)|((?:\"[^\"]*\"|'[^']*')(?:\s*,\s*(?:\"[^\"]*\"|'[^']*'))+)", text
+        ):
+            return _words(self.filled(" ".join(_divided(listed[1] or listed[2], ","))))
+        return "".join(self.filled(_bare(part)) for part in _divided(text, "+"))
+
+
+def _divided(text: str, sign: str) -> list[str]:
+    """A text at a sign outside of quotes."""
+    found = re.findall(rf"(?:\"[^\"]*\"|'[^']*'|[^{re.escape(sign)}\"'])+", text)
+    return [part.strip() for part in found]
+
+
+def _words(text: str) -> str:
+    """A list's words: one that holds an option and its value is taken apart, as shells do for it."""
+    return re.sub(r"([\"'])(--[\w-]+\s[^\"']*)\1", r"\2", text)
+
+
+def _item(value: str) -> str:
+    """A text as one of a list's words; one that holds an option and its value is two."""
+    return f'"{value}"' if re.search(r"\s", value) and not re.match(r"\"|--[\w-]+\s", value) else value
+
+
+def _bare(value: str) -> str:
+    """A value without the quotes around it."""
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if quoted else value
+
+
+def _names(statement: str) -> list[str]:
+    """Variables that a statement uses, in small letters."""
+    groups = [found.groups() for found in VARIABLE.finditer(statement)]
+    return [name.lower() for one in groups for name in (*one[:2], *one[3:]) if name]

@@ -148,6 +148,7 @@ def flatten(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_command(command: Command, files: Beside) -> Imported:
     found = dict(command.options)
+    files = replace(files, written=command.script.written)
     config = found.pop("config_file", None)
     inside: dict[str, Any] = {}
     if config:
@@ -178,8 +179,10 @@ def _from_command(command: Command, files: Beside) -> Imported:
             else entry
             for entry in draft.entries
         ]
-    if command.more:
-        draft.add("…", "unknown", command.more, why="kohya.more_commands", attention=True)
+    for asked in command.script.asked:
+        draft.add("if", "unknown", asked, why="kohya.condition", attention=True)
+    if command.script.more:
+        draft.add("…", "unknown", command.script.more, why="kohya.more_commands", attention=True)
     return draft.finish("sd_scripts")
 
 

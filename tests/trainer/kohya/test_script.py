@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from trainer.errors import UserError
 from trainer.kohya import read_text
 from trainer.kohya.report import Imported
 
@@ -129,3 +131,76 @@ def test_a_percentage_is_no_variable():
 def test_what_stands_before_the_program_is_no_option():
     imported = read_text(f"CUDA_VISIBLE_DEVICES=0 HF_HOME=/x nohup {RUN} --network_dim=16")
     assert of(imported, "network_dim", "extra_accelerate_launch_args") == [16, ""]
+
+
+@pytest.mark.parametrize("text", [
+    "d=32\nif [[ $d -gt 8 ]]; then args=(--network_dim=$d); else args=(--v2); fi\n{run} ${{args[@]}}",
+    'v=0\nif [ $v == 1 ]; then\n  a="--v2"\nelif [ "$v" = 0 ]; then\n  a="--network_dim 32"\nfi\n{run} $a',
+    'v=x\nif [[ $v == "x" && -n $v ]]\nthen\n  a+=("--network_dim 32")\nelse\n  b=1\nfi\n{run} "${{a[@]}}"',
+    '$a = [X]::new()\nif (0) {{\n $a.Add("--v2")\n}}\nelse {{\n $a.Add("--network_dim=" + 32)}}\n{run} $a',
+    '$a = @()\nif ($true -and -not $false) {{ $a += "--network_dim=32" }} else {{ $a += "--v2" }}\n{run} @a',
+    '$v = $false\n$a = if ($v) {{ "--v2" }} else {{ "--network_dim=32" }}\n{run} $a',
+    'set v=0\nif "%v%"=="1" (\n  set a=--v2\n) else (\n  set a=--network_dim=32\n)\n{run} %a%',
+    "set v=0\nset a=--network_dim=32\nif not %v% == 0 set a=--v2\n{run} %a%",
+    "set v=0\nif /i %v% EQU 1 (set a=--v2) else (set a=--network_dim=32)\n{run} %a%",
+    "d=32\nif [[ -z $d ]]; then\n if [[ $d == 32 ]]; then d=4; fi\n d=5\nfi\n{run} --network_dim=$d",
+])  # fmt: skip
+def test_only_what_counts_of_a_script_is_read(text):
+    imported = read_text(text.format(run=RUN))
+    assert of(imported, "network_dim", "v2") == [32, False]
+    assert not imported.report.attention
+
+
+@pytest.mark.parametrize("asked", [
+    "if [ -f model.ckpt ]; then\n{}\nfi", "if [[ $1 == yes ]]; then {}; else dim=4; fi",
+    "if exist model.ckpt (\n{}\n)", "if (Test-Path model.ckpt) {{\n{}\n}}",
+])  # fmt: skip
+def test_what_only_the_script_knew_is_told(asked):
+    shown = "set dim=32" if "exist" in asked else "$dim = 32" if "Test" in asked else "dim=32"
+    imported = read_text(
+        f"{asked.format(shown)}\n{RUN} --network_dim={'%dim%' if 'set' in shown else '$dim'}"
+    )
+    assert of(imported, "network_dim") == [32]
+    assert [entry.why for entry in imported.report.attention] == ["kohya.condition"]
+    unused = read_text(f"{asked.format('other=1')}\n{RUN} --network_dim=32")
+    assert not unused.report.attention
+
+
+@pytest.mark.parametrize("text", [
+    'start "train" /wait cmd /c "{run} --network_dim=32"', "bash -c '{run} --network_dim=32'",
+    "call {run} --network_dim=32", "start /wait {run} --network_dim=32", "(cd x && {run} --network_dim=32)",
+    'powershell -NoProfile -Command "{run} --network_dim=32"', "if [ -f x ]\nthen {run} --network_dim=32\nfi",
+    "train() {{\n {run} --network_dim=32\n}}\ntrain", "for n in 1 2; do\n {run} --network_dim=32\ndone",
+    "cat > old.sh <<EOF\n{run} --network_dim=4\nEOF\n{run} --network_dim=32",
+    '$old = @"\n{run} --network_dim=4\n"@\n{run} --network_dim=32',
+    "dim = 32  #@param\n!{run} --network_dim={{dim}}",
+    "script=./train_network.py\naccelerate launch $script --network_module=networks.lora --network_dim=32",
+    "export a=32 b=x\n{run} --network_dim=$a", "{run} --network_dim=${{DIM:=32}}",
+    '{run} --training_comment="two\nlines" --network_dim=32',
+])  # fmt: skip
+def test_a_command_is_found_where_it_stands(text):
+    imported = read_text(text.format(run=RUN))
+    assert of(imported, "network_dim", "LoRA_type") == [32, "Standard"]
+    assert not imported.report.attention
+
+
+@pytest.mark.parametrize("value", ["$1", "${2}", "$@", "%1", "%~dp0img", "{name}", "$(basename a b)"])
+def test_what_a_script_is_called_with_is_marked(value):
+    assert looked_at(read_text(f"{RUN} --output_name={value}")) == {"output_name"}
+
+
+def test_files_that_the_script_writes_itself_are_read():
+    config = "cat > run.toml <<'EOF'\nnetwork_dim = 32\noutput_name = 'mine'\nEOF\n"
+    lines = "tee prompts.txt <<-END\na cat --n bad\nEND\n"
+    imported = read_text(f"{config}{lines}{RUN} --config_file=run.toml --sample_prompts=prompts.txt")
+    assert of(imported, "network_dim", "output_name", "sample_prompts") == [32, "mine", "a cat --n bad"]
+
+
+@pytest.mark.parametrize("part", [
+    "$(", "${a:-", "<#", '@"\n', "powershell ", "if ", "{", 'set A=" ', "a <<x\n", "if x {\n", '"\'', "(",
+    "A=$(x)", "A=\\a", "if x==1 ", " ",
+])  # fmt: skip
+def test_odd_scripts_end_in_a_report_or_a_sentence(part):
+    """None of the patterns may take forever: the time of each would grow with the square of its length."""
+    with suppress(UserError):
+        read_text(part * (20_000 // len(part)) + f"\n{RUN} --network_dim=32")

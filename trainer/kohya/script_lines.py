@@ -1,0 +1,131 @@
+"""The statements of a script (sh, cmd, PowerShell, a notebook's cell): without comments, each on one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+LONGEST = 10_000
+"""Characters of a line that is looked at for commands within commands."""
+NAME = r"[A-Za-z_]\w*"
+COMMENT = re.compile(r"\s*(?:#|::|@?rem(?:\s|$))", re.IGNORECASE)
+CONTINUES = ("\\", "^", "`")
+"""At the end of a line that the next one goes on with."""
+WRITTEN = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
+"""A text within the script that ends at a line with this word; <<< is none."""
+TARGET = re.compile(r">\s*\"?([^\s\"<>|&]+)|\btee\s+\"?([^\s\"<>|&-]+)")
+"""The file that such a text is written to."""
+WITHIN = re.compile(
+    r"\b(?:cmd(?:\.exe)?\s+/[ck]|(?:ba|z|da)?sh\s+-\w*c|(?:powershell|pwsh)(?:\.exe)?\s.*?-c(?:ommand)?)\s+"
+    r"([\"'])(.*)\1\s*$",
+    re.IGNORECASE,
+)
+"""A command that another shell is given as one word."""
+
+
+def statements(text: str, written: dict[str, str]) -> Iterator[str]:
+    """The statements in order; `written` is filled with the files that the script writes itself."""
+    for line in _lines(_without_texts(_without_blocks(text).splitlines(), written)):
+        yield from divided(line)
+
+
+def divided(line: str) -> Iterator[str]:
+    """The statements of a line: ; && || | & end one, and so does a redirection."""
+    if len(line) < LONGEST and (inner := WITHIN.search(line)):
+        yield from divided(inner[2].replace('\\"', '"'))
+        return
+    stripped = line.strip()
+    if stripped.startswith("(") and stripped.endswith(")"):  # a shell of its own
+        line = stripped[1:-1]
+    start, end = 0, None
+    skip = -1
+    for at, depth in _outside_quotes(line):
+        char = line[at]
+        if at <= skip or depth:
+            continue
+        if char in ";|&" and line[at - 1 : at] != "^":
+            yield line[start : at if end is None else end].strip()
+            skip = at + (line[at + 1 : at + 2] == char)
+            start, end = skip + 1, None
+        elif char in "<>" and end is None and line[at - 1 : at] not in "^=":
+            digits = re.search(r"\s[12&]?$", line[start:at])
+            end = start + digits.start() if digits else at
+            skip = at + (line[at + 1 : at + 2] == "&") + (line[at + 1 : at + 2] == ">")
+    yield line[start:end].strip()
+
+
+def _without_blocks(text: str) -> str:
+    """A text without PowerShell's comments of several lines, <# … #>."""
+    first, *others = text.split("<#")
+    return " ".join([first, *(other.partition("#>")[2] for other in others)])
+
+
+def _without_texts(lines: list[str], written: dict[str, str]) -> Iterator[str]:
+    """Lines without the texts that stand within the script; those that go to a file are kept."""
+    waiting = iter(lines)
+    for line in waiting:
+        begun = None if COMMENT.match(line) or "<<<" in line else WRITTEN.search(line)
+        if long := re.search(r"@([\"'])[ \t]*$", line):  # PowerShell
+            for one in waiting:
+                if one.startswith(f"{long[1]}@"):
+                    break
+        elif begun:
+            inside: list[str] = []
+            for one in waiting:
+                if one.strip() == begun[2]:
+                    break
+                inside.append(one)
+            if target := TARGET.search(line):
+                written[target[1] or target[2]] = "\n".join(inside)
+        else:
+            yield line
+
+
+def _lines(raw_lines: Iterator[str]) -> Iterator[str]:
+    """Lines with their continuations; a list in brackets and a text of several lines are one line."""
+    whole = ""
+    for raw in raw_lines:
+        if COMMENT.match(raw):
+            if not raw.rstrip().endswith(CONTINUES) and whole and not _is_open(whole):
+                yield whole
+                whole = ""
+            continue
+        line = _without_comment(raw)
+        continued = line.endswith(CONTINUES)
+        whole += f" {line[:-1].rstrip() if continued else line}"
+        if not continued and not _is_open(whole):
+            yield whole
+            whole = ""
+    if whole.strip():
+        yield whole
+
+
+def _is_open(line: str) -> bool:
+    """Whether a list in brackets, NAME=( …, or a text behind an option goes on."""
+    if "--" in line and line.replace('\\"', "").count('"') % 2 and not re.search(r'\\"(?:\s|$)', line):
+        return True
+    begun = re.match(rf"\s*(?:\$?{NAME}\s*\+?=\s*@?)\(", line)
+    return bool(begun) and line.count("(") > line.count(")")
+
+
+def _without_comment(line: str) -> str:
+    """A line without a comment at its end: a blank and # outside of quotes."""
+    for at, _ in _outside_quotes(line):
+        if line[at] == "#" and line[at - 1 : at].isspace():
+            return line[:at].rstrip()
+    return line.rstrip()
+
+
+def _outside_quotes(line: str) -> Iterator[tuple[int, int]]:
+    """Places outside of quotes, with how many brackets are open there."""
+    quote, depth = "", 0
+    tests = bool(re.match(r"\s*(?:el)?if\s+\[", line))
+    for at, char in enumerate(line):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char == '"' or (char == "'" and not line[at - 1 : at].isalnum()):
+            quote = char
+        else:
+            opens, closes = ("([", ")]") if tests else ("(", ")")
+            depth += (char in opens) - (char in closes and depth > 0)
+            yield at, depth
