@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -96,15 +97,21 @@ def test_wishes_out_of_bounds_are_refused(change: dict[str, Any]):
         Request.from_json({**WISH, "file": "a.safetensors", **change})
 
 
-def test_the_process_speaks_json_only_and_ends_with_its_input(job: JobFolder, root: Path):
+def test_the_process_speaks_json_only_shares_the_processor_and_ends_with_its_input(
+    job: JobFolder, root: Path, tmp_path: Path
+):
     wish = json.dumps({**WISH, "file": out(job, "mascot.safetensors"), "seed": 9})
-    talker = subprocess.Popen(
-        [sys.executable, "-m", "trainer", "try", str(job.path)],
-        cwd=root,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    with (tmp_path / "log.txt").open("w") as log:
+        talker = subprocess.Popen(
+            [sys.executable, "-m", "trainer", "try", str(job.path)],
+            cwd=root,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**environment, "OMP_DISPLAY_ENV": "TRUE"},  # OpenMP says how it was set
+        )
     assert talker.stdin
     assert talker.stdout
     talker.stdin.write(f"no json\n{wish}\n")
@@ -119,6 +126,9 @@ def test_the_process_speaks_json_only_and_ends_with_its_input(job: JobFolder, ro
     assert talker.wait(30) == 0
     assert heard[0] == "loading"
     assert heard.count("drawn") == 2
+    openmp = [line for line in (tmp_path / "log.txt").read_text().splitlines() if "OMP_WAIT_POLICY" in line]
+    assert all("PASSIVE" in line for line in openmp)
+    assert openmp or sys.platform != "linux"
 
 
 @pytest.mark.parametrize("kind", ["LyCORIS/LoHa", "LyCORIS/Diag-OFT", "Kohya DyLoRA"])
