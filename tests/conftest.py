@@ -16,6 +16,7 @@ HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate")
 
 # Set before anything is imported; processes that tests start inherit them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `python -m trainer` does: threads that wait, sleep
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 

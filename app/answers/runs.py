@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.answers.question import Answer, Request, question
 from app.jobs import compare, extend, live, lora_card, open_folder, removal, smaller
-from app.jobs.files import is_sample_name, result_file
+from app.jobs.files import result_file
 from app.jobs.glance import glance
 from app.jobs.outcome import chosen_remedy
 from app.jobs.store import Job, JobStore
@@ -14,6 +14,7 @@ from app.jobs.try_it import TryIt
 from app.texts import language_of
 from trainer.errors import UserError
 from trainer.files.job_folder import WISHES
+from trainer.plan import sample_text
 
 SECOND_PRESS = 1.0
 """Seconds after Stop from which another press means it: a double click is one press."""
@@ -106,15 +107,17 @@ class RunAnswers:
 
     @question
     def run_of_sample(self, request: Request) -> Answer:
-        """The run that drew a picture, by the file's {"name", "size"}: {"job", "name", "step", "prompt"}."""
-        name, size = str(request.get("name") or ""), request.get("size")
-        for job in self.store.jobs():
-            path = job.folder.samples / name
-            if is_sample_name(name) and path.is_file() and path.stat().st_size == size:
-                drawn = next((one for one in job.record().samples.values() if one.path.endswith(name)), None)
-                if drawn:
-                    return {"job": job.id, "name": job.name, "step": drawn.step, "prompt": drawn.prompt}
-        return {"job": ""}
+        """How a picture was drawn, and the run that drew it, by the text in its PNG.
+
+        {"text"} -> {"made": the text where it tells that, "job": "" or the run's, "name", "step"}; a trial
+        has no step.
+        """
+        text = str(request.get("text") or "")
+        told = sample_text.entries_of(text)
+        job = self.store.get(told.get(sample_text.RUN, "")) if told else None
+        if job is None:
+            return {"job": "", "made": text if told else ""}
+        return {"job": job.id, "name": job.name, "step": told.get(sample_text.STEP, ""), "made": text}
 
     @question
     def explain(self, request: Request) -> Answer:

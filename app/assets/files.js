@@ -175,7 +175,10 @@ function showOpen() {
   openPanel(
     w("open_title"),
     el("p", { class: "sub" }, w("open_text")),
-    acts(mainButton(w("open_file"), () => $("#la-file").click())),
+    acts(
+      mainButton(w("open_file"), () => $("#la-file").click()),
+      el("button", { type: "button", class: "btn", onclick: chooseConfig }, w("browse.choose_there")),
+    ),
     el("h3", {}, w("paste_title")),
     el("p", { class: "sub" }, w("paste_text")),
     text,
@@ -186,34 +189,18 @@ function showOpen() {
   );
 }
 
+/** The same from the computer on which the program runs. */
+function chooseConfig() {
+  closePanel();
+  chooseFile(w("open_title"), "settings", typedConfig(), loadPath);
+}
+
 const PICTURE = /\.(png|jpe?g|jfif|webp|bmp|avif|jxl|gif)$/i;
 
 async function openFile(file) {
   if (PICTURE.test(file.name)) return isPicture(file);
   const request = /\.safetensors$/i.test(file.name) ? await loraPieces(file) : await textOrBytes(file);
   await load({ ...request, name: file.name });
-}
-
-/** A picture holds no settings: say so, and show the run where it is one of its samples. */
-async function isPicture(file) {
-  const answer = await ask("run_of_sample", { name: file.name, size: file.size });
-  if (!answer) return;
-  const title = w("picture_title", { name: file.name });
-  if (!answer.job)
-    return openPanel(title, el("p", { class: "sub" }, w("picture_text")), acts(quietButton(w("close"), closePanel)));
-  const use = () => {
-    closePanel();
-    useJob(answer.job);
-  };
-  openPanel(
-    title,
-    el(
-      "p",
-      {},
-      rich(w("picture_run", { name: `**${answer.name}**`, step: number(answer.step), prompt: answer.prompt })),
-    ),
-    acts(mainButton(w("picture_use"), use), quietButton(w("close"), closePanel)),
-  );
 }
 
 /** A file's text; what is not UTF-8 goes as it is, and the server says how it was read. */

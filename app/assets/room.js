@@ -52,13 +52,12 @@ const pathOf = (picture) => pathIn(room.data.folders[picture.folder].path, pictu
 const thumbOf = (picture, side) =>
   `/live/thumb?path=${encodeURIComponent(pathOf(picture))}&side=${side}&stamp=${picture.stamp}`;
 
-/** Open the room on the form's folders; `then` is called when its pictures are there. */
-async function openRoom(then = () => {}) {
+/** Open the room on the form's folders. */
+async function openRoom() {
   const answer = await ask("room", { values: page.values }, 120_000);
   if (!answer) return;
   buildRoom();
   enterRoom(answer);
-  then();
 }
 
 function enterRoom(answer) {

@@ -233,6 +233,7 @@ async function proposeCaptions(proposed) {
   refreshRoom();
   await tellPending();
   refreshRoom();
+  if (!room.pending.size) toast(w("tools_not_in_room"), { bad: true });
 }
 
 const changedPictures = () => {

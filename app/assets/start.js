@@ -8,7 +8,7 @@ const ACTIONS = {
   light: switchLight,
   open: showOpen,
   report: showReport,
-  room: () => openRoom(),
+  room: enterByDoor,
   changed: showChanged,
   load: () => loadPath(typedConfig()),
   save: () => save(typedConfig()),
@@ -150,6 +150,5 @@ window.atelier = {
   showRun,
   showJobs,
   showTools,
-  room,
-  proposeCaptions,
+  proposeCaptions: takeToRoom,
 };

@@ -225,10 +225,7 @@ function proposalsCard(job, count) {
     write.disabled = false;
     if (answer) set(said, w("tools_written", { count: number(answer.count) }));
   };
-  const toRoom = async () => {
-    await proposeCaptions(proposals);
-    if (room.root && !room.pending.size) toast(w("tools_not_in_room"), { bad: true });
-  };
+  const toRoom = () => takeToRoom(proposals);
   const look = el("button", { type: "button", class: "btn", onclick: toRoom }, w("tools_room"));
   load();
   return viewCard(w("tools_proposed"), number(count), list, said, el("div", { class: "row" }, look, write));

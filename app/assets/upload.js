@@ -219,7 +219,7 @@ function uploadDone(root, form, made, good, wrong, key) {
       key === "train_data_dir"
         ? mainButton(w("room.open"), () => {
             root.close();
-            openRoom();
+            enterByDoor();
           })
         : "",
     ),

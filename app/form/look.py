@@ -15,6 +15,7 @@ from app.form.marks import idle, problem_json
 from app.form.preset_files import PICTURES
 from app.form.told import told
 from app.texts import duration, size, word
+from trainer.data.dataset_file import is_listed
 from trainer.errors import UserError
 from trainer.families.known import PATH as MODEL
 from trainer.families.table import named_by
@@ -56,9 +57,11 @@ def look(
     known = seconds(nearest, checked.plan) if seconds and checked.plan else None
     time = "" if known is None else takes(known, language)
     model = None if checked.outside else told(values, nearest, language)
+    shared = not checked.outside and is_listed(nearest.folders)
+    listed = {"train_data_dir": word(language, "note.listed")} if shared else {}
     return {
         "changed": {key: default_text(SETTINGS[key], language) for key in changed},
-        "idle": idle(values, language),
+        "idle": {key: why for key, why in idle(values, language).items() if key not in listed},
         "problems": problems,
         "counts": {
             "changed": Counter(SETTINGS[key].spec.tab for key in changed),
@@ -67,7 +70,7 @@ def look(
         },
         "ready": ready(stopping, language),
         "plan": plan_json(checked, nearest, language) if checked.plan else None,
-        "notes": notes(nearest, language) | ({MODEL: model["note"]} if model else {}),
+        "notes": notes(nearest, language) | listed | ({MODEL: model["note"]} if model else {}),
         "model": model,
         "blocks": blocks(named_by(nearest.model)),
         "prompts": prompt_table(nearest),

@@ -24,11 +24,6 @@ def sample_file(job: Job, name: str) -> Path | None:
     return None
 
 
-def is_sample_name(name: str) -> bool:
-    """Whether a file may be called so that a run has drawn."""
-    return re.fullmatch(r"\d{8,}_\d{2,}\.png", name) is not None
-
-
 def trial_file(job: Job, name: str) -> Path | None:
     """A picture that "Try it" has drawn."""
     path = job.folder.samples / "try" / name

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from app.jobs.store import JobStore
 
 SCRIPTS = (
-    "toolkit", "core", "form", "draft", "fields", "header", "language", "files", "help", "offer", "plan",
-    "unet", "blocks", "browse", "upload", "room", "room_list", "room_side", "room_edit",
+    "toolkit", "core", "form", "draft", "fields", "header", "language", "files", "picture", "help", "offer",
+    "plan", "unet", "blocks", "browse", "upload", "room_door",
     "run", "notice", "place", "bar", "chart", "samples", "inside", "try", "judge", "live_view", "jobs",
     "tool_fields", "tools", "start",
 )  # fmt: skip
-STYLES = ("theme", "page", "fields", "parts", "room")
+STYLES = ("theme", "page", "fields", "parts", "browse")
+ROOM = ("room", "room_list", "room_side", "room_edit")
+"""Scripts that are fetched when the dataset room is first opened (room_door)."""
 TITLE = "LoRA Atelier"
 DEMO_STEPS = (0, 40, 80, 160)
 
@@ -150,6 +152,14 @@ def script() -> str:
     given += f"\nconst TITLE = {json.dumps(TITLE)};"
     given += f"\nconst DEMO_PICTURES = {json.dumps([(step, demo_picture(step)) for step in DEMO_STEPS])};"
     return f"(() => {{ 'use strict';\n{given}\n{parts}\n}})();"
+
+
+def room_script() -> str:
+    """The dataset room's scripts and style sheet, to be evaluated among the page's own; see room_door.js."""
+    parts = "\n".join(asset(f"{name}.js") for name in ROOM)
+    style = json.dumps(layout.style_sheet("room"))
+    style = f"document.head.append(el('style', {{}}, {style}));"
+    return f"(() => {{ 'use strict';\n{parts}\n{style}\nreturn {{ room, openRoom, proposeCaptions }};\n}})()"
 
 
 def demo_picture(step: int) -> str:

@@ -1,4 +1,5 @@
-"""The files that the page may fetch: sample pictures, results and logs of jobs, small views of pictures.
+"""The files that the page may fetch: sample pictures, results and logs of jobs, small views of pictures, and
+the script of the dataset room.
 
 Nothing else is served, and a name is looked up among what a job has written, never joined to a path.
 """
@@ -14,6 +15,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 
 from app.jobs.files import inside, result_file, sample_file, trial_file
 from app.jobs.store import Job, JobStore
+from app.page.page import room_script
 from app.paths import Roots, default_roots
 from app.pictures import KEPT_VIEWS, SIDES, Thumbs
 from app.texts import base_name
@@ -73,6 +75,10 @@ def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
             return missing()
         headers = {"Content-Disposition": f'attachment; filename="{_ascii(job.id)}-samples.zip"', **NOT_KEPT}
         return StreamingResponse(zipped_samples(job), media_type="application/zip", headers=headers)
+
+    @router.get("/room.js")
+    def room() -> Response:
+        return Response(room_script(), media_type="text/javascript; charset=utf-8", headers=NOT_KEPT)
 
     @router.get("/thumb")
     def thumb(path: str, request: Request, side: int = SIDES[0], stamp: str = "") -> Response:

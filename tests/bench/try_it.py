@@ -1,11 +1,11 @@
 """How long "Try it" takes beside a sample picture of the training itself, phase by phase.
 
-    python -m tests.bench.try_it                     # the demo model, 128 x 128
-    python -m tests.bench.try_it --full              # Stable Diffusion 1.5 at full size (2 GB, random weights)
-    python -m tests.bench.try_it --busy 4            # while four other processes keep the processor at work
+    python -m tests.bench.try_it             # the demo model, 128 x 128
+    python -m tests.bench.try_it --full      # Stable Diffusion 1.5 at full size (2 GB, random weights)
+    python -m tests.bench.try_it --busy 4    # while four other processes keep the processor at work
 
-A run of two steps draws a sample of the prompt; then the process of "Try it" draws the same prompt at the same
-size, twice: the second wish finds it ready. Seconds, and processor seconds of that process.
+A run of two steps draws a sample of the prompt; then the process of "Try it" draws the same prompt at
+the same size, twice: the second wish finds it ready. Seconds, and processor seconds of that process.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def main() -> None:
             **changes,
         }
         with busy(chosen.busy):
-            print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, {chosen.busy} others at work")
+            print(
+                f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, {chosen.busy} others at work"
+            )
             job, sample, file = trained(values, folder)
             print(f"a sample of the training: {sample:.1f} s")
             tried(job, {"file": file, "prompt": PROMPT, "strength": 0.8, "width": side, "height": side,

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 AXE = Path(__file__).parents[1] / "data" / "axe" / "axe.min.js"
-TABS = ("source_model", "folders", "training", "advanced", "run", "jobs")
+TABS = ("source_model", "folders", "training", "advanced", "tools", "run", "jobs")
 SERIOUS = """async () => (await axe.run({resultTypes: ['violations']})).violations
   .filter((found) => ['serious', 'critical'].includes(found.impact))
   .flatMap((found) => found.nodes.map((node) => `${found.id}: ${node.target} ${node.failureSummary}`))"""

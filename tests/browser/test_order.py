@@ -48,8 +48,13 @@ def settled(page: Page) -> None:
 
 @pytest.mark.parametrize(
     "plan",
-    [[3000, 0], [0, 3000, 0], ["lost"], ["refused", "refused", 2000], ["lost", "refused", 4000, 0]],
-    ids=["late", "out of order", "lost", "refused", "all of it"],
+    [
+        pytest.param([3000, 0], id="late", marks=pytest.mark.long),
+        pytest.param([0, 3000, 0], id="out of order"),
+        pytest.param(["lost"], id="lost"),
+        pytest.param(["refused", "refused", 2000], id="refused", marks=pytest.mark.long),
+        pytest.param(["lost", "refused", 4000, 0], id="all of it"),
+    ],
 )
 def test_train_follows_the_form_whatever_becomes_of_the_answers(open_page, root: Path, tmp_path: Path, plan):
     page = open_page()

@@ -51,7 +51,7 @@ def open_room(page: Page, folder: Path) -> None:
     values = {"train_data_dir": str(folder.parent), "caption_extension": ".txt", "max_resolution": "128,128"}
     page.evaluate("(values) => atelier.write(values)", values)
     page.locator("[data-act=room]").click()
-    page.wait_for_function("atelier.room.pictures.length === 9 && document.querySelector('.room-card')")
+    page.wait_for_function("atelier.room?.pictures.length === 9 && document.querySelector('.room-card')")
 
 
 def captions(folder: Path) -> dict[str, str]:
@@ -222,7 +222,7 @@ def test_a_model_shows_its_family_before_it_is_chosen(open_page, tmp_path: Path)
     page.wait_for_function("(path) => atelier.page.values.pretrained_model_name_or_path === path", arg=chosen)
 
 
-@pytest.mark.parametrize("phone", [False, True])
+@pytest.mark.parametrize("phone", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_pictures_of_this_device_become_a_dataset(open_page, tmp_path: Path, phone: bool):
     """A large one in several pieces, one that is none, and a caption."""
     Image.effect_noise((1700, 1700), 90).convert("RGB").save(tmp_path / "ねこ.png", compress_level=0)

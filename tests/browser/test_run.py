@@ -102,6 +102,7 @@ def tried(page: Page) -> None:
     assert page.request.get(urls[0]).body() != page.request.get(urls[1]).body()
 
 
+@pytest.mark.long
 def test_sdxl_is_trained_from_a_japanese_page(open_page, root: Path, workspace: Path):
     """The model is chosen, SDXL is told by its file and taken over by the button; then Train."""
     checkpoint = workspace / "tiny_xl.safetensors"

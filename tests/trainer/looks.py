@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.trainer.runs import events
@@ -168,7 +169,7 @@ def ran(settings: Settings, folder: Path) -> Seen:
     return {
         "losses": [round(event.loss, 6) for event in told if isinstance(event, Step)],
         "files": {path.name for path in output.iterdir()},
-        "samples": [(job.path / event.path).read_bytes() for event in told if isinstance(event, Sampled)],
+        "samples": [Image.open(job.path / one.path).tobytes() for one in told if isinstance(one, Sampled)],
         "unet": {name: tensor for name, tensor in tensors.items() if "_unet_" in name},
         "text_encoder": {name: tensor for name, tensor in tensors.items() if "_te_" in name},
         "moved": sum(float(tensor.abs().sum()) for name, tensor in tensors.items() if "lora_up" in name),

@@ -278,6 +278,18 @@ def path_beside(folder: str, base: Path) -> Path:
     return path if path.is_absolute() or path.exists() else base / path
 
 
+def is_listed(folders: Folders) -> bool:
+    """Whether the dataset file names pictures of "Image folder": then both fields mean the same ones."""
+    if not (folders.dataset_config and folders.train_data_dir):
+        return False
+    folder = Path(folders.train_data_dir)
+    try:
+        places = list(read_places(Path(folders.dataset_config)))
+    except (DatasetFileError, OSError):
+        return False
+    return any(folder in (place.path, *place.path.parents) for place in places if not place.is_reg)
+
+
 def named_places(path: Path) -> list[Path]:
     """Every place that the file names, as it is looked up here. Raises DatasetFileError."""
     file = read_dataset_file(path)

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, get_args
 
@@ -25,6 +25,7 @@ from trainer.files.job_folder import JobFolder
 from trainer.files.roots import Roots
 from trainer.files.whole_file import write_whole
 from trainer.kohya import additional
+from trainer.plan import sample_text
 from trainer.plan.sample_prompts import LARGEST, SMALLEST, SamplePrompt
 from trainer.preflight import places
 from trainer.settings import SamplerName, Settings
@@ -131,14 +132,17 @@ class Easel:
     inference: Callable[[], AbstractContextManager[Any]]
     file: str
     """The LoRA file that is loaded."""
+    about: Mapping[str, object]
+    """What the pictures' text tells of model and run."""
 
     @classmethod
-    def build(cls, settings: Settings, file: str) -> Easel:
-        """Load the base model and put the LoRA in. Raises UserError."""
+    def build(cls, folder: JobFolder, file: str) -> Easel:
+        """Load the base model of a job and put the LoRA in. Raises UserError."""
         from trainer.network.network import build_network
         from trainer.training.encode import open_base_model
         from trainer.training.prepare import pick_computing
 
+        settings = _settings(folder)
         computing = pick_computing(settings.machine, _say_nothing)
         model = open_base_model(settings, computing, _say_nothing)
         trial = settings.replace(
@@ -147,8 +151,9 @@ class Easel:
         network = build_network(model, trial.network)
         network.eval()
         _ = model.text_encoders, model.denoiser, model.vae  # read now, so that no wish waits for it
-        sampler = settings.sampling.sample_sampler
-        return cls(model, network, sampler, computing.autocast, file)
+        base = Path(settings.model.pretrained_model_name_or_path).stem
+        about = {"Model": base, sample_text.RUN: folder.path.name}
+        return cls(model, network, settings.sampling.sample_sampler, computing.autocast, file, about)
 
     def load(self, file: str) -> None:
         """Take another LoRA file of the same shape. Raises UserError."""
@@ -175,16 +180,19 @@ class Easel:
         """A picture as PNG. `each` is called at every denoising step; when it is true: InterruptedError."""
         from trainer.training.sampling import as_png, draw
 
+        sampler = prompt.sampler or self.sampler
         with self.at(strength), self.inference():
             image = draw(
                 self.model,
                 prompt,
                 lambda text: self.model.encode_text([text]),
-                sampler=prompt.sampler or self.sampler,
+                sampler=sampler,
                 seed=seed,
                 interrupted=each,
             )
-        return as_png(image)
+        lora = f"<lora:{Path(self.file).stem}:{strength:g}>" if strength else ""
+        shown = replace(prompt, prompt=f"{prompt.prompt} {lora}".strip())
+        return as_png(image, sample_text.written(shown, seed, sampler, self.about))
 
 
 def _say_nothing(_event: Any) -> None:
@@ -202,14 +210,14 @@ def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:
             continue
         if data.get("warm"):  # what goes wrong then is told with the first wish
             with suppress(Exception):
-                easel = easel or Easel.build(_settings(folder), str(data.get("file")))
+                easel = easel or Easel.build(folder, str(data.get("file")))
             continue
         number = data.get("id")
         try:
             wish = Request.from_json(data)
             if easel is None:
                 say({"event": "loading", "id": wish.id})
-                easel = Easel.build(_settings(folder), wish.file)
+                easel = Easel.build(folder, wish.file)
                 say({"event": "ready", "id": wish.id})
             _answer(folder, easel, wish, inbox.outdated, say)
         except InterruptedError:

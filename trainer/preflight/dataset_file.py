@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.buckets import resolution
-from trainer.data.dataset_file import DatasetFile, DatasetFileError, Remark, read_dataset_file, read_places
+from trainer.data.dataset_file import (
+    DatasetFile,
+    DatasetFileError,
+    Remark,
+    is_listed,
+    read_dataset_file,
+    read_places,
+)
 from trainer.data.datasets import Dataset, Subset
 from trainer.data.folders import FolderScan
 from trainer.kohya.read_sd_scripts import draft_from_options
@@ -64,6 +71,8 @@ def check(
     yield from _masks_without_masked_loss(file, settings)
     if settings.folders.reg_data_dir:
         yield hint("reg_data_dir", "preflight.dataset_reg_idle", {"reg_data_dir": ""})
+    if settings.folders.train_data_dir and not is_listed(settings.folders):
+        yield hint("train_data_dir", "preflight.dataset_pictures_idle", {KEY: ""})
     yield from _beside(file, settings)
     yield from _goes_first(datasets, settings)
 

@@ -12,6 +12,7 @@ from trainer.files.own_files import OwnFiles
 from trainer.files.redact import redacted
 from trainer.judge.copying import Gallery
 from trainer.judge.points import JudgePlan
+from trainer.plan import sample_text
 from trainer.plan.sample_prompts import prompts
 from trainer.plan.state_facts import facts_of
 from trainer.training.encode import Encoded
@@ -116,6 +117,11 @@ def build_sampler(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
         folder=run.job.samples,
         emit=run.emit,
         interrupted=run.job.stop_requested,
+        about={
+            "Model": Path(run.settings.model.pretrained_model_name_or_path).stem,
+            sample_text.LORA: run.plan.final_name.rpartition(".")[0],
+            sample_text.RUN: run.job.path.name,
+        },
         gallery=Gallery.of(learned) if run.plan.judging and run.plan.sample_steps else None,
     )
 

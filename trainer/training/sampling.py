@@ -8,19 +8,21 @@ training untouched.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL.Image import Image
+from PIL.PngImagePlugin import PngInfo
 
 from trainer.events import Event, Notice, Phase, Sampled
 from trainer.files.whole_file import write_whole
 from trainer.judge.copying import Gallery
 from trainer.models.base import BaseModel, Conditioning
+from trainer.plan import sample_text
 from trainer.plan.sample_prompts import SamplePrompt
 
 
@@ -71,10 +73,12 @@ def draw(
     return pixels
 
 
-def as_png(image: Image) -> bytes:
-    """The picture as a file's content."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+def as_png(image: Image, text: str = "") -> bytes:
+    """The picture as a file's content; `text` says how it was drawn (trainer.plan.sample_text)."""
+    buffer, about = io.BytesIO(), PngInfo()
+    if text:
+        about.add_text(sample_text.KEY, text)
+    image.save(buffer, "PNG", pnginfo=about)
     return buffer.getvalue()
 
 
@@ -96,6 +100,8 @@ class SampleMaker:
     folder: Path
     emit: Callable[[Event], None]
     interrupted: Callable[[], bool]
+    about: Mapping[str, object] = field(default_factory=dict)
+    """What the pictures' text tells of model and run."""
     gallery: Gallery | None = None
     """The training pictures, where it is to be told how near samples lie to them."""
 
@@ -119,16 +125,13 @@ class SampleMaker:
 
     def _draw(self, step: int, index: int, prompt: SamplePrompt) -> None:
         seed = self.seed + index if prompt.seed is None else prompt.seed
+        sampler = prompt.sampler or self.sampler
         image = draw(
-            self.model,
-            prompt,
-            self.encode,
-            sampler=prompt.sampler or self.sampler,
-            seed=seed,
-            interrupted=self.interrupted,
+            self.model, prompt, self.encode, sampler=sampler, seed=seed, interrupted=self.interrupted
         )
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{step:08d}_{index:02d}.png"
-        write_whole(path, as_png(image))
+        text = sample_text.written(prompt, seed, sampler, {**self.about, sample_text.STEP: step})
+        write_whole(path, as_png(image, text))
         near = round(self.gallery.nearness(image), 3) if self.gallery else -1.0
         self.emit(Sampled(step, index, prompt.prompt, f"{self.folder.name}/{path.name}", seed, near))

@@ -63,7 +63,24 @@ def test_the_button_mends_the_problem(own, tmp_path, language):
     assert problem.get("does") == "list_pictures", problem
     assert problem["button"]
     made = ask(answers, "list_pictures", folder=str(own), lang=language)
-    assert _problems(answers, {**values, **made["changes"]}, language) == []
+    mended = {**values, **made["changes"]}
+    assert _problems(answers, mended, language) == []
+    look = ask(answers, "look", values=mended, lang=language)
+    assert "train_data_dir" not in look["idle"], "the pictures are still those of this folder"
+    assert look["notes"]["train_data_dir"]
+
+
+def test_another_folder_beside_the_list_is_said_not_to_count(own, tmp_path):
+    answers = Answers(JobStore(tmp_path / "workspace"))
+    made = ask(answers, "list_pictures", folder=str(own))["changes"]
+    other = tmp_path / "other" / "10_cat"
+    other.mkdir(parents=True)
+    for folder in (other.parent, own.with_name(own.name + "2")):
+        look = ask(answers, "look", values={"train_data_dir": str(folder), **made})
+        assert "train_data_dir" in look["idle"]
+        [problem] = [one for one in look["problems"] if one["changes"] == {"dataset_config": ""}]
+        assert problem["setting"] == "train_data_dir"
+        assert not problem["blocks"]
 
 
 def _problems(answers: Answers, values: dict, language: str) -> list[dict]:
