@@ -28,16 +28,33 @@ MOST_KEYS = 3_000
 DEEPEST = 8
 HALF_LETTERS = re.compile("[\ud800-\udfff]")
 """Lone surrogates, which JSON can say and no file can hold."""
-BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
-
-
-Encoding = Literal["Shift-JIS", "GBK", "Big5", "EUC-KR", "Windows-1252"]
-WINDOWS_ENCODINGS: dict[str, Encoding] = {
-    "cp932": "Shift-JIS", "gbk": "GBK", "big5": "Big5", "cp949": "EUC-KR", "cp1252": "Windows-1252",
+BOMS = {
+    b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig",
 }  # fmt: skip
-"""What Windows writes where a program names no encoding: Japanese, Chinese, Korean, Western."""
-UNLIKELY = re.compile("[\uff61-\uff9f\ue000-\uf8ff\x80-\xff]")
-"""Letters that show a wrong reading: half-width kana, private use, accents in rows."""
+
+
+Encoding = Literal[
+    "Shift-JIS", "EUC-JP", "GBK", "Big5", "EUC-KR", "Windows-1252", "Windows-1251", "Windows-1250"
+]
+ENCODINGS: dict[str, Encoding] = {
+    "cp932": "Shift-JIS", "gb18030": "GBK", "big5": "Big5", "cp949": "EUC-KR", "euc_jp": "EUC-JP",
+    "cp1252": "Windows-1252", "cp1251": "Windows-1251", "cp1250": "Windows-1250",
+}  # fmt: skip
+"""What is written where a program names no encoding: Japanese (Windows, and Unix of old), Chinese, Korean,
+Western, Russian, Central European.
+"""
+UNLIKELY = re.compile(
+    r"""
+    [\uff61-\uff9f\ue000-\uf8ff]                          # half-width kana, private use
+    | [\x80-\xff]{3,}                                     # accents in rows
+    | [\xa1-\xbf\xd7\xf7](?=[^\W\d_]) | (?<=[^\W\d_])[\xa1-\xb4\xb6-\xbf\xd7\xf7]  # signs in words
+    | (?<=[A-Za-z])[\u0400-\u04ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af](?=[A-Za-z])  # a lone foreign one
+    """,
+    re.VERBOSE,
+)
+"""Letters that show a wrong reading."""
+KANA = re.compile("[ぁ-んァ-ヶ]")
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
@@ -66,11 +83,18 @@ def readings(data: bytes) -> list[tuple[str, str]]:
     encoding = _utf_of(data)
     with suppress(UnicodeDecodeError):
         return [(encoding, data.decode(encoding))]
-    fitting: list[tuple[str, str]] = []
-    for codec, name in WINDOWS_ENCODINGS.items():
+    fitting: list[tuple[Encoding, str]] = []
+    for codec, name in ENCODINGS.items():
         with suppress(UnicodeDecodeError):
             fitting.append((name, data.decode(codec)))
-    return sorted(fitting, key=lambda one: len(UNLIKELY.findall(one[1])))
+    return [*sorted(fitting, key=_unlikeliness)]
+
+
+def _unlikeliness(reading: tuple[Encoding, str]) -> int:
+    """How many letters speak against a reading. Chinese in kana is Japanese, which looks alike."""
+    name, text = reading
+    against = sum(len(found) for found in UNLIKELY.findall(text))
+    return against + (len(KANA.findall(text)) if name in ("GBK", "Big5", "EUC-KR") else 0)
 
 
 def is_utf(data: bytes) -> bool:
@@ -82,7 +106,13 @@ def is_utf(data: bytes) -> bool:
 
 
 def _utf_of(data: bytes) -> str:
-    return next((BOMS[mark] for mark in BOMS if data.startswith(mark)), "utf-8")
+    """By its mark; without one by the zeros of plain letters, or by the signs of old mail."""
+    if marked := next((BOMS[mark] for mark in BOMS if data.startswith(mark)), ""):
+        return marked
+    even, odd = data[:1000:2].count(0), data[1:1000:2].count(0)
+    if max(even, odd) > len(data[:1000]) // 8 and not min(even, odd):
+        return "utf-16-be" if even else "utf-16-le"
+    return "iso2022_jp" if b"\x1b$B" in data and data.isascii() else "utf-8"
 
 
 def parse_json(text: str, name: str) -> dict[str, Any]:

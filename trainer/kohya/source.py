@@ -20,6 +20,7 @@ from trainer.kohya.lora_metadata import read_lora
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
 from trainer.kohya.report import Imported
+from trainer.kohya.sd_defaults import DEFAULTS
 
 SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_args"}
 KOHYA_ONLY = {"LoRA_type", "max_resolution", "optimizer", OWN}
@@ -128,7 +129,9 @@ def _read_mapping(data: Mapping[str, Any], files: Beside) -> Imported:
         return draft.finish("sd_scripts")
     flat = flatten(data)
     if SD_SCRIPTS_ONLY & set(flat) and not KOHYA_ONLY & set(data):
-        return _from_options(flat, None, files).finish("sd_scripts")
+        draft = _from_options(flat, None, files)
+        known = sum(key in DEFAULTS for key in flat)
+        return draft.finish("sd_scripts" if 2 * known >= len(flat) or "network_module" in flat else "unknown")
     return read_kohya(data)
 
 

@@ -79,7 +79,7 @@ LIMITS: Mapping[str, Limits] = {
     "decay_rate": Limits(-10, 0), "d0": Limits(1e-12, 1000), "d_coef": Limits(0, 1000, above=True),
     "growth_rate": Limits(1), "r": _POWER, "weight_lr_power": _POWER, "warmup_steps": _COUNT,
     "log_every": _COUNT, "min_8bit_size": _COUNT, "optim_bits": Limits(only=(32,)),
-    "slice_p": Limits(1, 1e6, whole=True), "differentiable": _NEVER,
+    "slice_p": Limits(1, 1e6, whole=True), "differentiable": _NEVER, "maximize": _NEVER,
 }  # fmt: skip
 """Of any optimizer's arguments: what libraries refuse, now or at a later step, and what makes no sense."""
 OWN_LIMITS: Mapping[str, Mapping[str, Limits]] = {

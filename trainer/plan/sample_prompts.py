@@ -60,13 +60,21 @@ SEEDS = 2**64
 """torch draws from seeds below it."""
 DASHES = "-‐‑‒–—―−－ー"
 _WIDE = str.maketrans({chr(code): chr(code + 0xFEE0) for code in range(ord("a"), ord("z") + 1)})
-_NAMES = sorted([*OPTIONS, *(name.translate(_WIDE) for name in OPTIONS)], key=len, reverse=True)
+OTHER_NAMES = {
+    "width": "w", "height": "h", "seed": "d", "steps": "s", "cfg": "l", "scale": "l", "neg": "n",
+    "negative": "n", "negative_prompt": "n", "sampler": "ss",
+}  # fmt: skip
+"""What other programs call options, and people who guess."""
+_NAMES = sorted([*OPTIONS, *OTHER_NAMES, *(name.translate(_WIDE) for name in OPTIONS)], key=len, reverse=True)
 ALMOST = re.compile(
-    rf"[\s\u3000]+[{DASHES}]{{1,2}}(?P<name>{'|'.join(_NAMES)})(?=[\s\u3000]|$)"
-    r"(?P<value>[\s\u3000]+[0-9０-９.,、．，]+(?=[\s\u3000]|$))?(?P<gap>\u3000*)",
+    rf"(?:[\s\u3000]+[{DASHES}]{{1,2}}|(?<=\S)--(?=\w+[\s=]+\S))(?P<name>{'|'.join(_NAMES)})"
+    r"(?:(?=[\s\u3000]|$)|=|(?<=[\s\u3000−-][whdslg])(?=\d))(?P<value>[\s\u3000]*[0-9０-９.,、．，]+(?=[\s\u3000]|$))?(?P<gap>\u3000*)",
     re.IGNORECASE,
 )
-"""An option, or what is meant to be one: one dash or long ones, full-width blanks, letters and digits."""
+"""An option, or what is meant to be one: one dash or long ones, full-width blanks, letters and digits, no
+blank or = before the value, another program's name.
+"""
+JSON = re.compile(r"[\[{][\[{\s]*\"")
 FILE = re.compile(
     r"[^\s<>|?*]*[\\/][^<>|?*]*\.(txt|json|toml|ya?ml|csv)|\S+\.(txt|json|toml|ya?ml)", re.IGNORECASE
 )
@@ -122,6 +130,7 @@ def mended(line: str) -> str:
 
     def option(found: re.Match[str]) -> str:
         name = unicodedata.normalize("NFKC", found["name"]).lower()
+        name = OTHER_NAMES.get(name, name)
         value = unicodedata.normalize("NFKC", found["value"] or "").strip()
         if name in ("l", "g"):
             value = re.sub(r"[,、]", ".", value)
@@ -134,6 +143,8 @@ def _written_otherwise(text: str, line: str, number: int) -> list[Problem]:
     """A hint for a line whose options are not read as they are meant, or that names a file."""
     if FILE.fullmatch(line.strip()):
         return [hint("sample_prompts", "preflight.sample_file", line=number, path=line.strip()[:80])]
+    if JSON.match(line):
+        return [hint("sample_prompts", "preflight.sample_json", line=number, value=line.strip()[:40])]
     better = mended(line).strip()
     if parse_line(f" {better}") == parse_line(f" {line.strip()}") or better == line.strip():
         return []
@@ -146,7 +157,11 @@ def _prompt_of(line: str, number: int) -> tuple[SamplePrompt, list[Problem]]:
     options = parse_line(line)
     width, height = options.get("width", 512), options.get("height", 512)
     sampler = options.get("sample_sampler", "").strip()
-    problems = [*_idle_options(line, number), *_odd_values(number, width, height, sampler)]
+    problems = [
+        *_odd_beginning(line, number),
+        *_idle_options(line, number),
+        *_odd_values(number, width, height, sampler),
+    ]
     seed = options.get("seed")
     if seed is not None and seed >= SEEDS:
         seed %= SEEDS
@@ -167,6 +182,16 @@ def _prompt_of(line: str, number: int) -> tuple[SamplePrompt, list[Problem]]:
 
 def _side(pixels: int) -> int:
     return max(SMALLEST, pixels - pixels % 8)
+
+
+def _odd_beginning(line: str, number: int) -> list[Problem]:
+    """Hints for a line without a prompt, and for one that sd-scripts would take for an option."""
+    prompt = line.split(" --", maxsplit=1)[0].strip()
+    if not prompt:
+        return [hint("sample_prompts", "preflight.sample_blank", line=number)]
+    if read_option(prompt):
+        return [hint("sample_prompts", "preflight.sample_leading", line=number, value=prompt[:40])]
+    return []
 
 
 def _idle_options(line: str, number: int) -> list[Problem]:
@@ -190,10 +215,10 @@ def _idle_options(line: str, number: int) -> list[Problem]:
 def _odd_number(letters: str, value: str, number: int, *, read: bool) -> Problem | None:
     """A value that is no number, or not all of it; or one that another is taken for."""
     values = {"line": number, "option": f"--{letters}", "value": value[:60]}
+    if not value and letters.lower() != "n":  # none is as good as a blank one
+        return hint("sample_prompts", "preflight.sample_bare", None, **values)
     if letters.lower() not in NUMBERS:
         return None
-    if not value:
-        return hint("sample_prompts", "preflight.sample_bare", None, **values)
     if not read:
         return hint("sample_prompts", "preflight.sample_value", None, **values)
     if not re.fullmatch(NUMBERS[letters.lower()], value):

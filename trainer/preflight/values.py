@@ -65,11 +65,13 @@ def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
         fixed=_short(fixed),
         low=_number(low),
         high=_number(most),
-        choices=", ".join(str(choice) for choice in setting.choices),
+        choices=", ".join(str(choice) for choice in setting.choices if choice != ""),
     )
 
 
 def _code(setting: Setting, result: Fitted) -> str:
+    if result.why == "kohya.no_such_choice" and result.value == "":
+        return "preflight.value_choice_blank"
     return "preflight.value_switch" if setting.kind == "switch" else CODES[result.why]
 
 

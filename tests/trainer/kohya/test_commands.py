@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from trainer.errors import UserError
+from trainer.files.reading import readings
 from trainer.kohya import (
     Imported,
     from_sd_scripts,
@@ -496,7 +497,9 @@ def test_a_file_that_is_not_utf_8_says_how_it_was_read(tmp_path: Path, encoding:
 @pytest.mark.parametrize(
     ("encoding", "word", "name"),
     [("cp932", "猫の写真", "Shift-JIS"), ("gbk", "测试图片", "GBK"), ("cp949", "고양이", "EUC-KR"),
-     ("big5", "測試圖片", "Big5"), ("cp1252", "élève", "Windows-1252")],
+     ("big5", "測試圖片", "Big5"), ("cp1252", "élève", "Windows-1252"), ("euc_jp", "猫の写真", "EUC-JP"),
+     ("cp1251", "картинки", "Windows-1251"), ("cp1250", "Żółć", "Windows-1250"),
+     ("gb18030", "测试㐂", "GBK")],
 )  # fmt: skip
 def test_a_reading_can_be_chosen(tmp_path: Path, encoding: str, word: str, name: str) -> None:
     path = tmp_path / "old.toml"
@@ -507,6 +510,28 @@ def test_a_reading_can_be_chosen(tmp_path: Path, encoding: str, word: str, name:
     assert value(chosen, "output_name") == word
     assert [reading.encoding for reading in chosen.report.readings if reading.used] == [name]
     assert not chosen.report.attention
+
+
+@pytest.mark.parametrize(
+    ("encoding", "word", "name"),
+    [("cp932", "猫のキャラクター", "Shift-JIS"), ("euc_jp", "猫のキャラクター", "EUC-JP"),
+     ("gb18030", "训练设置小猫", "GBK"), ("big5", "訓練設定小貓", "Big5"),
+     ("cp1252", "Käse Größe", "Windows-1252"), ("cp1251", "настройки", "Windows-1251"),
+     ("latin-1", "déjà vu à l'école", "Windows-1252")],
+)  # fmt: skip
+def test_the_likeliest_reading_comes_first(encoding: str, word: str, name: str) -> None:
+    assert readings(f'output_name = "{word}"\n'.encode(encoding))[0][0] == name
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32", "utf-8-sig", "iso2022_jp"]
+)
+def test_what_can_be_read_in_one_way_only_is_not_asked(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "old.toml"
+    path.write_bytes('network_module = "networks.lora"\noutput_name = "猫の写真"\n'.encode(encoding))
+    imported = read(path)
+    assert value(imported, "output_name") == "猫の写真"
+    assert not imported.report.readings
 
 
 def test_the_chosen_reading_is_that_of_the_files_that_a_script_names(tmp_path: Path) -> None:

@@ -297,3 +297,28 @@ def test_arguments_of_a_list_are_all_told_as_taken():
     for text in (EASY, json.dumps(NEW_ONETRAINER), json.dumps(TOOLKIT_XL)):
         left = {entry.key for entry in read_text(text).report.attention if entry.why == "kohya.foreign_key"}
         assert not [key for key in left if "optimizer" in key or "network" in key]
+
+
+@pytest.mark.parametrize(
+    ("data", "program"),
+    [
+        ({"__version": 9, "model_type": "STABLE_DIFFUSION_XL_10_BASE", "lora_rank": 32}, "onetrainer"),
+        ({"learning_rate_scheduler": "COSINE", "model_type": "X", "lora_rank": 32}, "onetrainer"),
+        ({"config": {"name": "x", "process": {"type": "a", "network": {"linear": 32}}}}, "ai_toolkit"),
+        ({"type": "sd_trainer", "network": {"linear": 32}, "train": {"lr": 1e-4}}, "ai_toolkit"),
+        ({"model_type": "lora", "model_family": "sd1x", "lora_rank": 32}, "simpletuner"),
+    ],
+)
+def test_parts_of_such_files_are_told_too(data: dict[str, Any], program: str):
+    imported = read(data)
+    assert imported.report.source == program
+    assert imported.settings.network.network_dim == 32
+
+
+@pytest.mark.parametrize("own", [{"resolution": 512}, {"resolution": 512, "max_train_steps": 500}])
+def test_a_file_with_almost_no_known_key_is_not_called_sd_scripts(own: dict[str, Any]):
+    others = {f"option{number}": number for number in range(9)}
+    report = read({**own, **others}).report
+    assert report.source == "unknown"
+    assert {entry.key for entry in report.attention} >= set(others)
+    assert read({**own, "network_module": "networks.lora", **others}).report.source == "sd_scripts"

@@ -31,6 +31,9 @@ def test_lines_equal_the_reference(case):
         ("a cat -n bad -w 512", "a cat --n bad --w 512"), ("a cat\u3000--n bad", "a cat --n bad"),
         ("a cat\u3000－－n\u3000bad", "a cat --n bad"), ("a cat －－ｗ\u3000５１２", "a cat --w 512"),
         ("a cat --l 7,5", "a cat --l 7.5"), ("a cat --l\u30007.5", "a cat --l 7.5"),
+        ("a cat --w512 -h=768", "a cat --w 512 --h 768"), ("a cat --w=512", "a cat --w 512"),
+        ("a cat --steps 20 --cfg 7", "a cat --s 20 --l 7"), ("a cat --negative bad", "a cat --n bad"),
+        ("a cat--n bad", "a cat --n bad"),
         ("a cat −−w 512", "a cat --w 512"), ("猫、座る　ーw 512", "猫、座る --w 512"),
     ],
 )  # fmt: skip
@@ -44,7 +47,9 @@ def test_what_is_nearly_an_option_is_offered_as_one(line: str, meant: str):
 
 @pytest.mark.parametrize("line", ["N gage phone on a table", "w 20 people", "s 5 series", "d 7"])
 def test_a_prompt_is_never_an_option(line: str):
-    assert parse_lines(line) == [SamplePrompt(line)]
+    """It is drawn as it stands; that sd-scripts would read it otherwise is told."""
+    assert prompts(line) == [SamplePrompt(line)]
+    assert codes(line) == ["preflight.sample_leading"]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,10 @@ def test_hyphens_in_words_are_words(line: str):
         ("a --s 0", "sample_steps", {"steps": 1}),
         ("a --s 5000", "sample_steps", {"steps": 1000}),
         ("a --l", "sample_bare", {"scale": 7.5}),
+        ("a --ss", "sample_bare", {"sampler": ""}),
+        ("--w 512", "sample_blank", {"prompt": ""}),
+        ('{"prompt": "a"}', "sample_json", {}),
+        ('[ {"prompt": "a"}]', "sample_json", {}),
         ("a --w --h 64", "sample_bare", {"width": 512}),
         ("a --l 7.5x", "sample_partly", {"scale": 7.5}),
         (f"a --d {2**64}", "sample_seed", {"seed": 0}),

@@ -25,6 +25,7 @@ from trainer.preflight.check import check, check_values
         ("lr_warmup", 150, "preflight.value_range", 100),
         ("unet_lr", "1e-4x", "preflight.value_no_number", 1e-4),
         ("lr_scheduler", "sine", "preflight.value_choice", "cosine"),
+        ("lr_scheduler_type", "os.system", "preflight.value_choice_blank", ""),
         ("max_token_length", "80", "preflight.value_choice", 75),
         ("sample_prompts", "x" * 30_000, "preflight.value_too_long", "x" * 20_000),
     ],

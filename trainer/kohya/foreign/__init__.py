@@ -25,15 +25,22 @@ READERS: Mapping[str, Callable[[Flat], Taken]] = {
 }
 
 
+ONETRAINER = (
+    {"training_method", "base_model_name"}, {"model_type", "lora_rank", "concepts"},
+    {"__version", "model_type"}, {"learning_rate_scheduler", "model_type"},
+)  # fmt: skip
+"""Keys that no other program has together; its presets hold only some."""
+SIMPLETUNER = {"lora_rank", "lora_type", "lycoris_config", "model_type"}
+
+
 def program_of(data: Mapping[str, Any]) -> Source | None:
     """Which of these programs a file is from; None for others."""
     keys = {key.lstrip("-") for key in data}
-    if {"training_method", "base_model_name"} <= keys or {"model_type", "lora_rank", "concepts"} <= keys:
+    if any(marks <= keys for marks in ONETRAINER):
         return "onetrainer"
-    config = data.get("config")
-    if isinstance(config, Mapping) and isinstance(config.get("process"), list):
+    if ai_toolkit.whole(data):
         return "ai_toolkit"
-    if "data_backend_config" in keys or {"model_family", "lora_rank"} <= keys:
+    if "data_backend_config" in keys or ("model_family" in keys and keys & SIMPLETUNER):
         return "simpletuner"
     tables = [value for key, value in data.items() if key.endswith("_args") and isinstance(value, Mapping)]
     if any({"args", "dataset_args"} & set(table) for table in tables):
@@ -43,6 +50,7 @@ def program_of(data: Mapping[str, Any]) -> Source | None:
 
 def read_foreign(data: Mapping[str, Any], program: Source) -> Imported:
     """Settings and report of such a file. Raises UserError for folders of pictures that are malformed."""
+    data = (ai_toolkit.whole(data) or data) if program == "ai_toolkit" else data
     flat = {key.lstrip("-"): value for key, value in _leaves(data)}
     taken = READERS[program](flat)
     if program == "lora_easy":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from trainer.kohya.foreign.taken import Flat, Taken, is_on
@@ -35,6 +36,19 @@ PROMPT_OPTIONS = {
     "sample_steps": "s",
     "neg": "n",
 }
+
+
+def whole(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The settings with their process in a list, also where it stands alone; None for no such settings."""
+    config = data.get("config")
+    process = config.get("process") if isinstance(config, Mapping) else None
+    if isinstance(process, list):
+        return data
+    if isinstance(config, Mapping) and isinstance(process, Mapping):
+        return {**data, "config": {**config, "process": [process]}}
+    if {"type", "network", "train"} <= set(data) and isinstance(data["train"], Mapping):
+        return {"config": {"process": [data]}}
+    return None
 
 
 def taken(flat: Flat) -> Taken:
