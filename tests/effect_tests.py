@@ -65,7 +65,10 @@ ELSEWHERE = {
     "sdxl_cache_text_encoder_outputs": (
         "jobs/test_sdxl_runs.py::test_cached_text_encoder_outputs_are_found_by_the_next_run"
     ),
-    "fp8_base": "jobs/test_sdxl_runs.py::test_fp8_base_keeps_the_denoisers_weights_in_8_bits",
+    **dict.fromkeys(
+        ("fp8_base", "fp8_base_format"),
+        "jobs/test_sdxl_runs.py::test_fp8_base_keeps_the_denoisers_weights_in_8_bits",
+    ),
     "train_inpainting": "preflight/test_checks.py::test_rule[no_inpainting]",
 }
 """Setting -> test, below tests/trainer, beside those of test_effects.py."""

@@ -20,6 +20,7 @@ from trainer.schema import SET, Form, Schema, Section, Spec
 Tab = Literal["source_model", "folders", "training", "advanced"]
 FamilyKey = Literal["sd1", "sd2", "sdxl"]
 """A family of base models, named by the switches v2 and SDXL Model; see trainer/families."""
+EightBitFormat = Literal["int8", "float8"]
 Switch = bool
 MOST_STEPS = 10_000_000
 """Of a run, and of everything that is counted in steps or epochs; real runs have some thousands."""
@@ -559,6 +560,10 @@ class Machine(Section):
         ),
     ] = False
     fp8_base: Annotated[Switch, Spec("fp8 base", "advanced", "memory")] = False
+    fp8_base_format: Annotated[
+        EightBitFormat,
+        Spec("8-bit format", "advanced", "memory", matters={"fp8_base": (True,)}, flag="-"),
+    ] = "int8"
     highvram: Annotated[Switch, Spec("highvram", "advanced", "memory")] = False
     lowvram: Annotated[Switch, Spec("lowvram", "advanced", "memory", flag="lowram")] = False
     num_processes: Annotated[

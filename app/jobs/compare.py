@@ -101,11 +101,13 @@ def setting_rows(
 
 
 def value_in_words(value: Any, language: Language) -> str:
-    """on, off, blank, 1e-4, or the text itself."""
+    """on, off, blank, 1e-4, several numbers, or the text itself."""
     if isinstance(value, bool):
         return word(language, "jobs_on" if value else "jobs_off")
     if value is None or value == "":
         return word(language, "jobs_blank")
+    if isinstance(value, (list, tuple)):  # a rate for each text encoder
+        return " ".join(value_in_words(one, language) for one in value)
     if isinstance(value, float) and value and abs(value) < 0.01:
         mantissa, _, exponent = f"{value:.3e}".partition("e")
         return f"{float(mantissa):g}e{int(exponent)}"

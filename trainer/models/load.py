@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from trainer.families.table import named_by
 from trainer.families.verdict import verdict
 from trainer.messages import Message
 from trainer.models.base import BaseModel
-from trainer.models.float8 import fill, squeeze
+from trainer.models.eight_bits import fill, squeeze
 from trainer.models.folder import (
     SETTING,
     Config,
@@ -46,7 +47,7 @@ from trainer.models.single_file import (
     unet_names,
 )
 from trainer.models.tensor_file import TensorFile, open_tensor_file
-from trainer.settings import FamilyKey
+from trainer.settings import EightBitFormat, FamilyKey
 
 MODELS: Mapping[FamilyKey, type[StableDiffusion]] = {
     "sd1": StableDiffusion,
@@ -63,12 +64,12 @@ def open_model(
     loss: schema.Loss | None = None,
     *,
     dtype: torch.dtype = torch.float32,
-    float8: bool = False,
+    eight_bits: EightBitFormat | None = None,
     device: torch.device = CPU,
 ) -> StableDiffusion:
     """The base model of the settings: a one-file checkpoint, a diffusers folder or a hub id.
 
-    Nothing is read yet. `dtype` is the number format of its parts, `float8` whether the denoiser's weights
+    Nothing is read yet. `dtype` is the number format of its parts, `eight_bits` how the denoiser's weights
     lie in 8 bits instead, `device` where they go. Nothing is fetched from the network for a path, nor for a
     hub id that was fetched before. Raises UserError for what a person can mend: no such file, another family
     than the settings say.
@@ -81,14 +82,16 @@ def open_model(
         file = open_tensor_file(path, setting)
         facts = facts_of(file.shapes, file.metadata)
         readers = _file_readers(file, path.name, family, dtype, vae_dtype)
-        if float8:
-            readers = replace(readers, denoiser=lambda: _small_of_file(file, path.name, family, dtype))
+        if eight_bits:
+            readers = replace(
+                readers, denoiser=lambda: _small_of_file(file, path.name, family, dtype, eight_bits)
+            )
     else:
         path = model_folder(source)
         facts = _folder_facts(path)
         readers = folder_readers(path, family, dtype, vae_dtype)
-        if float8:
-            readers = replace(readers, denoiser=lambda: _small_of_folder(path / "unet", dtype))
+        if eight_bits:
+            readers = replace(readers, denoiser=partial(_small_of_folder, path / "unet", dtype, eight_bits))
     _refuse(facts, model, path.name, setting)
     if model.vae:
         readers = replace(readers, vae=lambda: load_vae(model.vae, family, vae_dtype))
@@ -168,24 +171,26 @@ def _file_readers(
     return Readers(text_encoders, vae, denoiser)
 
 
-def _small_of_file(file: TensorFile, name: str, family: Family, dtype: torch.dtype) -> UNet2DConditionModel:
+def _small_of_file(
+    file: TensorFile, name: str, family: Family, dtype: torch.dtype, kind: EightBitFormat
+) -> UNet2DConditionModel:
     """The denoiser with its weights in 8 bits, read one by one."""
     with _fitting(name):
-        unet = squeeze(_on_meta(UNet2DConditionModel, unet_config(file, family)))
+        unet = squeeze(_on_meta(UNet2DConditionModel, unet_config(file, family)), kind)
         names = unet_names(file.shapes, family)
-        return _whole(unet, fill(unet, names, lambda path: file.read(names[path], dtype)), name)
+        return _whole(unet, fill(unet, names, lambda path: file.read(names[path]), dtype), name)
 
 
-def _small_of_folder(folder: Path, dtype: torch.dtype) -> Any:
+def _small_of_folder(folder: Path, dtype: torch.dtype, kind: EightBitFormat) -> Any:
     """The same of a diffusers folder."""
     files = weight_files(folder)
     if not files:  # older folders hold pickles
-        return squeeze(folder_part(UNet2DConditionModel, folder, None, dtype))
+        return squeeze(folder_part(UNet2DConditionModel, folder, None, dtype), kind)
     opened = [open_tensor_file(path, SETTING) for path in files]
     owner = {name: file for file in opened for name in file.shapes}
     with _fitting(folder.name):
-        unet = squeeze(_on_meta(UNet2DConditionModel, read_json(folder / "config.json")))
-        return _whole(unet, fill(unet, owner, lambda name: owner[name].read(name, dtype)), folder.name)
+        unet = squeeze(_on_meta(UNet2DConditionModel, read_json(folder / "config.json")), kind)
+        return _whole(unet, fill(unet, owner, lambda name: owner[name].read(name), dtype), folder.name)
 
 
 def _whole(module: Any, missing: Sequence[str], name: str) -> Any:

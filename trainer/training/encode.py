@@ -69,8 +69,10 @@ def caption_encoder(
 
 def open_base_model(settings: Settings, computing: Computing, emit: Emit) -> BaseModel:
     """The base model that the settings name, no part of it read yet. Raises UserError."""
-    float8 = settings.machine.fp8_base and computing.device.type != "mps"
-    if settings.machine.fp8_base and not float8:
+    machine = settings.machine
+    eight_bits = machine.fp8_base_format if machine.fp8_base else None
+    if eight_bits == "float8" and computing.device.type == "mps":
+        eight_bits = "int8"
         notify(emit, Message("core.no_fp8_on_mps"))
     model = open_model(
         settings.model,
@@ -78,7 +80,7 @@ def open_base_model(settings: Settings, computing: Computing, emit: Emit) -> Bas
         settings.noise,
         settings.loss,
         dtype=computing.precision.dtype,
-        float8=float8,
+        eight_bits=eight_bits,
         device=computing.device,
     )
     for notice in model.notices:

@@ -287,11 +287,13 @@ def test_sizes():
 
 
 def test_settings_side_by_side(store: JobStore, job: Job, tmp_path: Path):
-    flat = {"output_dir": str(tmp_path), "output_name": "dog", "unet_lr": 5e-5, "cache_latents": False}
+    own = {"unet_lr": 5e-5, "text_encoder_lr": (1e-3, 5e-4), "cache_latents": False}
+    flat = {"output_dir": str(tmp_path), "output_name": "dog", **own}
     other = Job(JobFolder.create(store.workspace, Settings.from_flat(flat)), store)
     told = compare.show_jobs(store, [job.id, other.id], "", "en")
     rows = {row["key"]: tuple(row["values"]) for row in told["rows"]}
     assert rows["unet_lr"] == ("1e-4", "5e-5")
+    assert rows["text_encoder_lr"][1] == "1e-3 5e-4"
     assert rows["cache_latents"] == ("on", "off")
     assert rows["sample_prompts"][1] == "blank"
     assert told["differ"] == len(rows)

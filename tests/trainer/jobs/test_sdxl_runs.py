@@ -12,18 +12,25 @@ from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionXLPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
 from tests.checkpoints import random_model, write_checkpoint
+from tests.trainer.jobs.trial import WISH, answers, picture
 from tests.trainer.runs import events, run, short_settings
-from trainer.events import Notice, Sampled, Step
+from trainer.events import Judged, Notice, Sampled, Step
 from trainer.families.table import SDXL
 from trainer.files.job_folder import JobFolder
-from trainer.models.float8 import Float8
+from trainer.models.eight_bits import FORMATS, EightBits
 from trainer.models.load import load_model
 from trainer.models.sd import StableDiffusion
 from trainer.network.lora_file import load_lora, save_lora
 from trainer.network.network import build_network
-from trainer.settings import LORA_TYPES, Network
+from trainer.network.weights import change_of
+from trainer.settings import LORA_TYPES, EightBitFormat, Network
+from trainer.tools.convert import convert
+from trainer.tools.merge import Share, merge
+from trainer.tools.metadata import FIELDS, change_metadata, metadata_of
+from trainer.tools.resize import resize
 from trainer.training.encode import open_base_model
 from trainer.training.precision import pick_device, pick_precision
 from trainer.training.prepare import Computing
@@ -41,24 +48,72 @@ def changes(checkpoint: Path, **more: Any) -> dict[str, Any]:
     return {"pretrained_model_name_or_path": str(checkpoint), "sdxl": True, **LORA, **more}
 
 
-def test_the_lora_is_the_references_and_diffusers_reads_it(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
+    """Both text encoders and the denoiser, with a rate each; sample pictures and judging on the way."""
+    folder = tmp_path_factory.mktemp("trained")
     lines = "sks mascot --w 64 --h 64 --s 1"
-    job, code = run(tmp_path, **changes(
+    job, code = run(folder, **changes(
         checkpoint, sample_prompts=lines, sample_every_n_steps=2, flip_aug=True, save_precision="float",
-        text_encoder_lr=(1e-3, 5e-4), unet_lr=1e-2,
+        text_encoder_lr=(1e-3, 5e-4), unet_lr=1e-2, validation_split=0.25,
     ))  # fmt: skip
     assert code == 0, job.events_file.read_text()
-    told = events(job)
+    return job
+
+
+def file_of(job: JobFolder) -> Path:
+    return Path(job.settings().folders.output_dir) / "mascot.safetensors"
+
+
+def test_each_part_has_its_rate_and_the_run_is_drawn_and_judged(trained: JobFolder) -> None:
+    told = events(trained)
     steps = [event for event in told if isinstance(event, Step)]
     assert steps[0].lr == {"text_encoder": 1e-3, "text_encoder_2": 5e-4, "unet": 1e-2}
     assert any(isinstance(event, Sampled) for event in told)
-    path = tmp_path / "out" / "mascot.safetensors"
+    *_, judged = [event for event in told if isinstance(event, Judged)]
+    assert judged.drift > 0
+
+
+def test_the_lora_is_the_references_and_diffusers_reads_it(trained: JobFolder, checkpoint: Path) -> None:
+    path = file_of(trained)
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     assert metadata["ss_base_model_version"] == SDXL.version
     assert metadata["modelspec.architecture"] == SDXL.architecture
     assert metadata["ss_text_encoder_lr"] == "0.001 0.0005"
     _same_in_diffusers(path, load_model(str(checkpoint), sdxl=True))
+
+
+def test_it_can_be_tried(trained: JobFolder) -> None:
+    """Strength 0 is the base model itself; the more of the LoRA, the further from it."""
+    wishes = [{**WISH, "id": i, "file": str(file_of(trained)), "strength": i / 2} for i in range(3)]
+    said = answers(trained, *wishes)
+    names = {(one["id"], one["which"]): one["name"] for one in said if one["event"] == "drawn"}
+    base, half, full = (picture(trained, names[i, "lora"]) for i in range(3))
+    assert (base == picture(trained, names[0, "base"])).all()
+    assert abs(full - base).mean() > abs(half - base).mean() > 0
+
+
+def test_it_goes_through_the_tools_of_lora_files(trained: JobFolder, tmp_path: Path) -> None:
+    """Merged with itself, made smaller, to diffusers' names and back, renamed: still the same change."""
+    path = file_of(trained)
+    whole = tmp_path / "merged.safetensors"
+    merge([Share(path, 0.75), Share(path, 0.25)], whole)
+    assert metadata_of(whole)["ss_base_model_version"] == SDXL.version
+    resize(whole, tmp_path / "small.safetensors", 4)
+    convert(tmp_path / "small.safetensors", tmp_path / "theirs.safetensors")
+    convert(tmp_path / "theirs.safetensors", tmp_path / "back.safetensors")
+    change_metadata(tmp_path / "back.safetensors", tmp_path / "named.safetensors", {FIELDS["title"]: "x"})
+    ours, back = load_file(path), load_file(tmp_path / "named.safetensors")
+    modules = {key.partition(".")[0] for key in ours}
+    assert {key.partition(".")[0] for key in back} == modules
+    for module in modules:
+        wanted, got = (change_of(_entries(tensors, module)) for tensors in (ours, back))
+        assert torch.allclose(got, wanted, atol=1e-5), module
+
+
+def _entries(tensors: dict[str, Tensor], module: str) -> dict[str, Tensor]:
+    return {key.partition(".")[2]: tensor for key, tensor in tensors.items() if key.startswith(f"{module}.")}
 
 
 @torch.no_grad()
@@ -137,15 +192,19 @@ def test_cached_text_encoder_outputs_are_found_by_the_next_run(checkpoint, tmp_p
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_fp8_base_keeps_the_denoisers_weights_in_8_bits(checkpoint: Path, tmp_path: Path) -> None:
-    counts = []
+@pytest.mark.parametrize("kind", FORMATS)
+def test_fp8_base_keeps_the_denoisers_weights_in_8_bits(
+    checkpoint: Path, tmp_path: Path, kind: EightBitFormat
+) -> None:
+    found = []
     for fp8 in (False, True):
-        settings = short_settings(tmp_path, **changes(checkpoint, fp8_base=fp8, mixed_precision="bf16"))
+        made = changes(checkpoint, fp8_base=fp8, fp8_base_format=kind, mixed_precision="bf16")
         precision = pick_precision("bf16", pick_device())
-        model = open_base_model(settings, Computing(pick_device(), precision), lambda _event: None)
-        counts.append(sum(isinstance(layer, Float8) for layer in model.denoiser.modules()))
-    assert counts[0] == 0
-    assert counts[1] > 100
+        computing = Computing(pick_device(), precision)
+        model = open_base_model(short_settings(tmp_path, **made), computing, lambda _event: None)
+        layers = [layer for layer in model.denoiser.modules() if isinstance(layer, EightBits)]
+        found.append({layer.stored.dtype for layer in layers})
+    assert found == [set(), {FORMATS[kind]}]
 
 
 def test_an_8_bit_base_trains(checkpoint: Path, tmp_path: Path) -> None:

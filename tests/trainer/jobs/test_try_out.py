@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from tests.trainer.jobs.trial import WISH, answers, picture
 from tests.trainer.runs import run
 from trainer.errors import UserError
 from trainer.files.job_folder import JobFolder
-from trainer.jobs.try_out import Request, serve
-
-WISH = {"id": 1, "prompt": "sks mascot", "strength": 1.0, "seed": 3, "width": 64, "height": 64, "steps": 3}
+from trainer.jobs.try_out import Request
 
 
 @pytest.fixture(scope="module")
@@ -33,34 +29,6 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
 
 def out(job: JobFolder, name: str) -> str:
     return str(job.path.parent.parent / "out" / name)
-
-
-def answers(job: JobFolder, *wishes: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is said to these wishes, one after the other."""
-    said: list[dict[str, Any]] = []
-    lines = iter([json.dumps(wish) for wish in wishes])
-
-    def wait(count: int) -> None:
-        while sum(one["event"] in ("done", "failed", "cancelled") for one in said) < count:
-            time.sleep(0.01)
-
-    class Patient(io.StringIO):
-        """Gives the next wish when the one before has come to an end."""
-
-        def __iter__(self):
-            asked = 0
-            for line in lines:
-                wait(asked)
-                asked += "warm" not in json.loads(line)
-                yield line
-            wait(asked)
-
-    serve(job, Patient(), lambda event: said.append(dict(event)), idle=60)
-    return said
-
-
-def picture(job: JobFolder, name: str) -> np.ndarray:
-    return np.asarray(Image.open(job.samples / "try" / name)).astype(int)
 
 
 def test_the_lora_is_drawn_first_also_by_an_easel_that_was_warmed(job: JobFolder):

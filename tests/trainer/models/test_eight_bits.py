@@ -13,11 +13,11 @@ from tests.checkpoints import random_model, write_checkpoint
 from tests.trainer.tiny import FRAMING
 from trainer import settings as schema
 from trainer.models.base import Conditioning
-from trainer.models.float8 import STORED, Float8, squeeze
+from trainer.models.eight_bits import FORMATS, EightBits, squeeze
 from trainer.models.load import open_model
 from trainer.models.sd import StableDiffusion
 from trainer.network.network import build_network
-from trainer.settings import FamilyKey
+from trainer.settings import EightBitFormat, FamilyKey
 
 
 @pytest.fixture(scope="module", params=["sd1", "sdxl"])
@@ -26,9 +26,9 @@ def model(request: pytest.FixtureRequest) -> StableDiffusion:
     return random_model(request.param)
 
 
-def opened(path: Path, family: FamilyKey, *, float8: bool) -> StableDiffusion:
+def opened(path: Path, family: FamilyKey, eight_bits: EightBitFormat) -> StableDiffusion:
     section = schema.Model(pretrained_model_name_or_path=str(path), sdxl=family == "sdxl")
-    return open_model(section, float8=float8)
+    return open_model(section, eight_bits=eight_bits)
 
 
 @torch.no_grad()
@@ -50,39 +50,60 @@ def save_folder(model: StableDiffusion, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("layout", ["file", "folder"])
+@pytest.mark.parametrize(("layout", "kind"), [("file", "int8"), ("folder", "int8"), ("file", "float8")])
 def test_a_base_in_8_bits_answers_nearly_the_same(
-    model: StableDiffusion, layout: str, tmp_path: Path
+    model: StableDiffusion, layout: str, kind: EightBitFormat, tmp_path: Path
 ) -> None:
     write = write_checkpoint if layout == "file" else lambda place, whole: save_folder(whole, place)
     path = tmp_path / ("base.safetensors" if layout == "file" else "base")
     write(path, model)
-    small = opened(path, model.family.key, float8=True)
-    stored = [layer.stored for layer in small.denoiser.modules() if isinstance(layer, Float8)]
+    small = opened(path, model.family.key, kind)
+    stored = [layer.stored for layer in small.denoiser.modules() if isinstance(layer, EightBits)]
     assert stored
-    assert {tensor.dtype for tensor in stored} == {STORED}
+    assert {tensor.dtype for tensor in stored} == {FORMATS[kind]}
     whole, near = answer(model), answer(small)
     assert 0 < (near - whole).norm() / whole.norm() < 0.1
 
 
+@pytest.mark.parametrize(("kind", "most"), [("int8", 0.012), ("float8", 0.04)])
 @pytest.mark.parametrize("scale", [1e-6, 0.01, 300.0])
-def test_no_weight_is_too_small_or_too_large_for_8_bits(scale: float) -> None:
+def test_no_weight_is_too_small_or_too_large_for_8_bits(
+    kind: EightBitFormat, most: float, scale: float
+) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(64, 64)
     layer.weight.data *= scale
-    small: Any = squeeze(nn.Sequential(layer)).get_submodule("0")
+    layer.weight.data[5] = 0
+    small: Any = squeeze(nn.Sequential(layer), kind).get_submodule("0")
     error = (small.weight - layer.weight).norm() / layer.weight.norm()
-    assert error < 0.04
+    assert 0 < error < most
 
 
-@pytest.mark.parametrize("kind", ["Standard", "Kohya LoCon", "LyCORIS/LoHa", "LyCORIS/BOFT"])
-def test_gradients_are_those_of_the_restored_weights(kind: Any) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rows_of_int8_have_no_bias_in_half_precision(dtype: torch.dtype) -> None:
+    """The factor of a row is the same number in every format: no row becomes larger or smaller as a whole."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 32, 3).to(dtype)
+    small: Any = squeeze(nn.Sequential(layer), "int8").get_submodule("0")
+    assert small.weight.dtype == dtype
+    assert torch.equal(small.factor.to(dtype).float(), small.factor)
+    along = (small.weight.double() * layer.weight.double()).flatten(1).sum(1)
+    assert torch.allclose(
+        along / layer.weight.double().flatten(1).square().sum(1), torch.ones(32).double(), atol=2e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "eight_bits"),
+    [("Standard", "float8"), ("Kohya LoCon", "int8"), ("LyCORIS/LoHa", "int8"), ("LyCORIS/BOFT", "int8")],
+)
+def test_gradients_are_those_of_the_restored_weights(kind: Any, eight_bits: EightBitFormat) -> None:
     """Forward and back through 8-bit layers equals layers that hold what these stand for."""
     gradients = []
     for plain in (False, True):
         torch.manual_seed(0)
         model = random_model("sd1")
-        squeeze(model.denoiser)
+        squeeze(model.denoiser, eight_bits)
         if plain:
             _restore(model.denoiser)
         torch.manual_seed(2)
@@ -97,7 +118,7 @@ def test_gradients_are_those_of_the_restored_weights(kind: Any) -> None:
 
 def _restore(module: nn.Module) -> None:
     for name, layer in list(module.named_children()):
-        if not isinstance(layer, Float8):
+        if not isinstance(layer, EightBits):
             _restore(layer)
             continue
         module_: Any = layer
@@ -112,11 +133,28 @@ def _restore(module: nn.Module) -> None:
         setattr(module, name, made)
 
 
-def test_the_way_back_keeps_8_bits_only() -> None:
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_way_back_keeps_8_bits_only(kind: EightBitFormat) -> None:
     """What a layer keeps for its gradient is no weight in full length."""
-    layer = squeeze(nn.Sequential(nn.Linear(32, 32)))
+    layer = squeeze(nn.Sequential(nn.Linear(32, 32)), kind)
     kept: list[torch.Tensor] = []
     values = torch.ones(4, 32, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda t: t):
         layer(values).sum().backward()
-    assert {tensor.dtype for tensor in kept} == {STORED}
+    assert {tensor.dtype for tensor in kept if tensor.numel() > 32} == {FORMATS[kind]}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_layers_of_all_sizes_take_turns_in_and_out_of_inference(kind: EightBitFormat) -> None:
+    torch.manual_seed(0)
+    layers: Any = squeeze(nn.Sequential(nn.Linear(8, 32), nn.Linear(32, 4), nn.Linear(4, 64)), kind)
+    values = torch.randn(3, 8, requires_grad=True)
+    wanted = values
+    for layer in layers:
+        wanted = nn.functional.linear(wanted, layer.weight, layer.bias)
+    with torch.inference_mode():
+        assert torch.equal(layers(values), wanted)
+    found = layers(values)
+    assert torch.equal(found, wanted)
+    ours, theirs = (torch.autograd.grad(answer.sum(), values)[0] for answer in (found, wanted))
+    assert torch.allclose(ours, theirs)
