@@ -147,7 +147,8 @@ def settings_of(kind: str, args: Mapping[str, str], network_dim: Any, network_al
     if kind in LYCORIS_ARGS:  # LyCORIS' own rule for absent ones
         values.setdefault("conv_dim", network_dim)
         values.setdefault("conv_alpha", network_alpha)
-        values.setdefault("train_on_input", False)
+        if kind == "LyCORIS/iA3":
+            values.setdefault("train_on_input", False)
     elif kind in ("Kohya DyLoRA", "Kohya LoHa", "Kohya LoKr"):
         values.setdefault("conv_dim", 0)
     return values

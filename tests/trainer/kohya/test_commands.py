@@ -101,6 +101,12 @@ def test_quotes_of_windows_programs() -> None:
     assert split_command(r'C:\py.exe --y "D:\out\" --z=1') == ["C:\\py.exe", "--y", "D:\\out\\", "--z=1"]
 
 
+@pytest.mark.parametrize(("told", "found"), [("", False), (" train_on_input=True", True)])
+def test_an_argument_of_lycoris_that_is_not_there_is_what_it_is_for_lycoris(told: str, found: bool) -> None:
+    command = "accelerate launch train_network.py --network_module lycoris.kohya --network_args algo=ia3"
+    assert value(read(command + told), "train_on_input") is found
+
+
 def test_sdxl_is_told_by_the_script() -> None:
     assert value(read("accelerate launch sdxl_train_network.py --network_module networks.lora"), "sdxl")
     assert (
