@@ -56,7 +56,7 @@ def measured(command: list[str]) -> dict[str, float]:
     if status:
         raise SystemExit("It failed.")
     return {
-        "peak_gb": round(usage.ru_maxrss / 1e6, 2),
+        "peak_gb": round(usage.ru_maxrss * 1024 / 1e9, 2),
         "wall_s": round(time.monotonic() - begin, 1),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
     }
