@@ -212,8 +212,11 @@ class FormAnswers:
 
     @question
     def find(self, request: Request) -> Answer:
-        """Settings that match a search."""
-        return {"found": help_texts.find(str(request.get("query") or ""), language_of(request.get("lang")))}
+        """Settings and tools that match a search; a tool whose title does stands first."""
+        query, language = str(request.get("query") or ""), language_of(request.get("lang"))
+        found, tools = help_texts.find(query, language), help_texts.find_tools(query, language)
+        named = [hit for hit in tools if help_texts.folded(query).strip() in help_texts.folded(hit["label"])]
+        return {"found": [*named, *found, *(hit for hit in tools if hit not in named)]}
 
     @question
     def train(self, request: Request) -> Answer:

@@ -20,7 +20,7 @@ SECOND_PRESS = 1.0
 """Seconds after Stop from which another press means it: a double click is one press."""
 
 
-BUTTONS = ("continue", "extend", "move", "take_out", "pause", *WISHES)
+BUTTONS = ("continue", "extend", "move", "take_out", "pause", "stop_beside", *WISHES)
 """What can be done with a job, each by its button."""
 
 
@@ -50,7 +50,7 @@ class RunAnswers:
             self.store.resume(job, chosen_remedy(job, request.get("remedy")))
         elif wish == "move":
             self.store.move(job.id, 1 if request.get("by") == 1 else -1)
-        elif wish == "take_out" and job.state == "queued":
+        elif (wish == "take_out" and job.state == "queued") or (wish == "stop_beside" and job.light):
             job.stop()
         elif wish == "extend":
             extend.extend(job, request.get("more"))

@@ -11,6 +11,7 @@ from app.form import help_texts
 from app.form import values as form
 from app.form.marks import idle, problem_json
 from app.jobs.store import Job, JobStore
+from app.jobs.tool_outcome import tool_outcome
 from app.paths import Roots
 from app.texts import language_of
 from trainer.errors import UserError
@@ -52,7 +53,24 @@ class ToolAnswers:
         if settings is None:
             return {"look": seen}
         job = self.store.start(settings, tool.name, checks.job_name(tool, settings))
-        return {"job": {"id": job.id, "state": job.state}}
+        busy = self.store.running()
+        beside = busy.name if tool.light and busy else ""
+        return {"job": {"id": job.id, "state": job.state, "beside": beside}}
+
+    @question
+    def tool_job(self, request: Request) -> Answer:
+        """How far a tool's job is that runs beside another one, or how it ended: {"job"}."""
+        job = self.store.get(str(request.get("job")))
+        if job is None or job.tool is None:
+            raise UserError("page.no_job")
+        state, record, language = job.state, job.record(), language_of(request.get("lang"))
+        phase = record.phase
+        return {
+            "state": state,
+            "done": phase.done if phase else 0,
+            "of": phase.total if phase else 0,
+            "outcome": tool_outcome(job, record, state, language),
+        }
 
     @question
     def tool_preview(self, request: Request) -> Answer:
@@ -116,4 +134,5 @@ def _card(tool: Tool, language: Language) -> dict[str, Any]:
         "fields": help_texts.fields(language, tool.schema),
         "defaults": form.shown_values({}, tool.schema),
         "preview": tool.preview is not None,
+        "light": tool.light,
     }

@@ -87,10 +87,11 @@ function startSearch() {
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");
   };
-  const choose = (key) => {
+  const choose = ({ key, tool }) => {
     close();
     input.value = "";
-    goTo(key);
+    if (tool) useTool(tool, toolbox.values[tool] || {});
+    else goTo(key);
   };
   const mark = () =>
     $$("li[data-key]", list).forEach((item, place) => {
@@ -115,9 +116,10 @@ function startSearch() {
                 role: "option",
                 id: `found-${place}`,
                 "data-key": hit.key,
+                "data-tool": hit.tool || null,
                 onmousedown: (event) => {
                   event.preventDefault();
-                  choose(hit.key);
+                  choose(hit);
                 },
               },
               el("b", {}, hit.label),
@@ -142,7 +144,7 @@ function startSearch() {
       mark();
     } else if (event.key === "Enter") {
       event.preventDefault();
-      choose(items[at].dataset.key);
+      choose(items[at].dataset);
     }
   });
   let leaving = 0;

@@ -132,6 +132,9 @@ function toolForm(tool, values) {
     const answer = await ask("tool_start", { tool: tool.name, values });
     if (!answer) return;
     if (answer.look) return toProblem(answer.look);
+    const { id, beside } = answer.job;
+    jobsChanged();
+    if (beside) return listed.replaceChildren(besideCard(id, beside));
     await openTab("run");
     askRun();
   }
@@ -185,7 +188,13 @@ function toolForm(tool, values) {
     "form",
     { onsubmit: start, novalidate: true, "data-form": tool.name, autocomplete: "off" },
     el("h2", {}, tool.title),
-    el("p", { class: "sub" }, rich(tool.about)),
+    el(
+      "p",
+      { class: "sub" },
+      rich(tool.about),
+      LANG === "ja" ? "" : " ",
+      w(tool.light ? "tools_light" : "tools_in_line"),
+    ),
     sections,
     said,
     buttons,
@@ -193,6 +202,34 @@ function toolForm(tool, values) {
   );
   look();
   return { root, look };
+}
+
+/** A tool's job beside a training that goes on: how far it is, then its end, without leaving the form. */
+function besideCard(job, other) {
+  const text = el("p", { role: "status" }, w("tools_beside", { name: other }));
+  const stop = el(
+    "button",
+    { type: "button", class: "btn", onclick: () => act({ do: "stop_beside", job }) },
+    icon("stop", true),
+    w("tools_stop"),
+  );
+  const card = viewCard(w("tools_at_work"), "", text, el("div", { class: "row" }, stop));
+  async function look() {
+    const told = await question("tool_job", { job }, 10_000).catch(() => ({}));
+    if (told.outcome) return end(told.outcome);
+    if (told.of) set(text, w("phase.work", { done: number(told.done), total: number(told.of) }));
+    await rest(1000);
+    if (card.isConnected) look();
+  }
+  function end(outcome) {
+    text.replaceChildren(...rich([outcome.facts, outcome.why, outcome.fix].filter(Boolean).join(" ")));
+    card.replaceChildren(cardHead(outcome.title), text);
+    const found = findingsCard(outcome);
+    if (found) card.after(found);
+    jobsChanged();
+  }
+  look();
+  return card;
 }
 
 /** Captions that a tool's job proposes: to be looked at, opened in the dataset room, or written. */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from app.texts import TEXTS, group_words, word, words
 from trainer.messages import LANGUAGES, Language, texts
 from trainer.schema import Schema, Setting
 from trainer.settings import TRAINING
+from trainer.tools.table import TOOLS
 
 PARTS = ("does", "usual", "too_much", "goes_with")
 
@@ -77,30 +79,63 @@ def _index(schema: Schema[Any]) -> dict[str, tuple[str, str, str]]:
     """key -> (label, other names, all words of its help in every language), folded."""
     index = {}
     for key, setting in schema.items():
-        meanings = " ".join(help_of(key, language).get("meaning", "") for language in LANGUAGES)
-        body = " ".join(help_of(key, language).get(part, "") for language in LANGUAGES for part in PARTS)
-        groups = " ".join(group_words(language)[setting.spec.group]["title"] for language in LANGUAGES)
+        told = [help_of(key, language, schema) for language in LANGUAGES]
+        meanings = " ".join(one.get("meaning", "") for one in told)
+        body = " ".join(one.get(part, "") for one in told for part in PARTS)
+        groups = " ".join(_group(setting, schema, language) for language in LANGUAGES)
         guides = " ".join(texts(language, TEXTS)["search"].get(key, "") for language in LANGUAGES)
         names = f"{meanings} {guides} {key} {key.replace('_', ' ')} {setting.spec.flag}"
         index[key] = (folded(setting.spec.label), folded(names), folded(f"{body} {groups}"))
     return index
 
 
+@cache
+def _tool_index() -> dict[str, tuple[str, str, str]]:
+    """A tool's name -> (titles, other names, what it does and has, in every language), folded."""
+    index = {}
+    for name, tool in TOOLS.items():
+        told = [texts(language)["tools"][name] for language in LANGUAGES]
+        guides = " ".join(texts(language, TEXTS)["search_tools"].get(name, "") for language in LANGUAGES)
+        fields = (_index(tool.schema)[key] for key in tool.schema)
+        body = " ".join([*(one["about"] for one in told), *(" ".join(parts[:2]) for parts in fields)])
+        titles = " ".join(one["title"] for one in told)
+        index[name] = (folded(titles), folded(f"{guides} {name}"), folded(body))
+    return index
+
+
+def find_tools(query: str, language: Language, most: int = 4) -> list[dict[str, str]]:
+    """Tools in which every word of the query occurs, the best first, as `find` has settings."""
+    wanted, told = folded(query).split(), texts(language)["tools"]
+    return [
+        {"key": "", "tool": name, "label": told[name]["title"], "where": words(language)["tab.tools"]}
+        for name in _best(wanted, _tool_index())[:most]
+    ]
+
+
+def _best(wanted: Sequence[str], index: Mapping[str, tuple[str, str, str]]) -> list[str]:
+    """The keys whose words have all that is wanted, the best first."""
+    scored = []
+    for place, (key, parts) in enumerate(index.items()):
+        if wanted and all(any(term in part for part in parts) for term in wanted):
+            scored.append((sum(_score(term, *parts) for term in wanted), -place, key))
+    return [key for _, _, key in sorted(scored, reverse=True)]
+
+
 def find(
     query: str, language: Language, most: int = 12, schema: Schema[Any] = TRAINING
 ) -> list[dict[str, str]]:
     """Settings in which every word of the query occurs, the best first: label, then key, then help."""
-    wanted = folded(query).split()
-    if not wanted:
-        return []
-    scored = []
-    for place, (key, parts) in enumerate(_index(schema).items()):
-        if all(any(term in part for part in parts) for term in wanted):
-            scored.append((sum(_score(term, *parts) for term in wanted), -place, key))
     return [
         {"key": key, "label": schema[key].spec.label, "where": where(schema[key], language)}
-        for _, _, key in sorted(scored, reverse=True)[:most]
+        for key in _best(folded(query).split(), _index(schema))[:most]
     ]
+
+
+def _group(setting: Setting, schema: Schema[Any], language: Language) -> str:
+    """The title of a setting's group."""
+    if schema.name:
+        return texts(language)["tool_groups"][setting.spec.group]
+    return group_words(language)[setting.spec.group]["title"]
 
 
 def _score(term: str, label: str, names: str, body: str) -> int:

@@ -42,7 +42,8 @@ def _idle_reason(
         return word(language, "idle.only_without", label=label)
     if len(wanted) > 3:
         return word(language, "idle.not_with", label=label, value=form.plain(other, known.get(key)))
-    values = ", ".join(form.plain(other, value) for value in wanted)
+    comma = "、" if language == "ja" else ", "
+    values = comma.join(form.plain(other, value) for value in wanted)
     return word(language, "idle.only_for", label=label, values=values)
 
 

@@ -150,6 +150,11 @@ class Job:
         return TOOLS.get(self.kind)
 
     @property
+    def light(self) -> bool:
+        """Whether it runs beside what is at work instead of waiting in line."""
+        return self.tool is not None and self.tool.light
+
+    @property
     def name(self) -> str:
         """The "Model output name", or what a tool makes."""
         return self.folder.told()["name"] or str(self.settings().get("output_name") or self.id)
@@ -272,16 +277,19 @@ class JobStore:
         """The job of this id; None for anything that is no job's folder here."""
         return next((job for job in self.jobs() if job.id == job_id), None)
 
+    def at_work(self) -> list[Job]:
+        """The jobs at work, newest first: one at most that the others wait for, and light ones beside it."""
+        begun = (job for job in self.jobs() if job.folder.process_file.exists())
+        return [job for job in begun if job.state == "running"]
+
     def running(self) -> Job | None:
-        """The job at work."""
-        return next(
-            (job for job in self.jobs() if job.folder.process_file.exists() and job.state == "running"), None
-        )
+        """The job at work that the others wait for."""
+        return next((job for job in self.at_work() if not job.light), None)
 
     def current(self) -> Job | None:
         """The job to look at: the one at work, else the one that was last at work, else the newest."""
-        if running := self.running():
-            return running
+        if at_work := self.at_work():
+            return next((job for job in at_work if not job.light), at_work[0])
         worked = [job for job in self.jobs() if job.folder.events_file.exists() and job.state != "queued"]
         if worked:
             return max(worked, key=lambda job: job.folder.events_file.stat().st_mtime)
@@ -293,7 +301,7 @@ class JobStore:
         return sorted(waiting, key=lambda job: (_place(job), job.id))
 
     def start(self, settings: Form, kind: str = TRAIN, name: str = "", *, twice: bool = True) -> Job:
-        """Put a new job in line; it begins at once if nothing runs. Raises UserError, OSError.
+        """Put a new job in line; it begins at once if nothing runs or it is light. Raises UserError, OSError.
 
         `kind`: "train", or the tool whose form `settings` is; `name`: what a tool's job is called. `twice`
         False: not where a job with the same settings runs or waits already (page.same_…).
@@ -309,8 +317,8 @@ class JobStore:
     def same(self, settings: Form, kind: str = TRAIN) -> Job | None:
         """The job that runs or waits with the same settings."""
         flat = json.loads(json.dumps(settings.flat()))
-        at_work = [self.running(), *self.queue()]
-        return next((job for job in at_work if job and (job.kind, job.settings()) == (kind, flat)), None)
+        at_work = [*self.at_work(), *self.queue()]
+        return next((job for job in at_work if (job.kind, job.settings()) == (kind, flat)), None)
 
     def waits(self) -> bool:
         """Whether the line waits until the person says go on: Stop was pressed while others were in it."""
@@ -367,8 +375,11 @@ class JobStore:
         _clear(gone)
 
     def _put_in_line(self, job: Job, verb: str) -> None:
-        """At the end; where the line waits and nothing runs, what a person starts now begins by itself."""
-        alone = self.waits() and not self.running()
+        """At the end; where the line waits and nothing runs, what a person starts now begins by itself.
+
+        So does what is light.
+        """
+        alone = job.light or (self.waits() and not self.running())
         self._enqueue(job, verb)
         if alone:
             self._begin(job)
@@ -404,7 +415,7 @@ class JobStore:
 
     def _begin(self, job: Job) -> None:
         """Start the trainer. Until it is up, our own process stands for it, so the job is never seen lost."""
-        for make_room in self.making_room:
+        for make_room in () if job.light else self.making_room:
             make_room()
         self._forget_old_states()
         data = _read_json(job.queue_file)

@@ -46,6 +46,8 @@ def main(verb: str, folder: Path) -> int:
     if verb == "try":
         return try_out(folder)
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    if "training_comment" not in settings:
+        return tool(JobFolder(folder))
     wishes = dict(part.partition("=")[::2] for part in settings["training_comment"].split())
     JobFolder(folder).write_own_process()
     log = EventLog(folder / "events.jsonl")
@@ -53,6 +55,17 @@ def main(verb: str, folder: Path) -> int:
     print(f"fake trainer: {verb}", flush=True)
     log.emit(Phase("start"))
     return run.train(run.kept() if verb == "resume" else 0)
+
+
+def tool(folder: JobFolder) -> int:
+    """A tool that works until it is stopped."""
+    folder.write_own_process()
+    log = folder.event_log()
+    log.emit(Phase("work", 1, 2))
+    while not folder.stop_requested():
+        time.sleep(0.02)
+    log.emit(Stopped(0))
+    return 3
 
 
 def lora_file() -> bytes:

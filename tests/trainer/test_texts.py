@@ -17,7 +17,7 @@ from trainer import messages
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.messages import LANGUAGES, Language, Message, say, texts
 from trainer.settings import SETTINGS
-from trainer.tools import settings_doc
+from trainer.tools import settings_doc, tools_doc
 from trainer.tools.table import TOOLS
 
 LONGEST = {"en": 300, "ja": 180}
@@ -189,6 +189,13 @@ def test_docs_are_current(language):
     """If this fails: python -m trainer.tools.settings_doc."""
     path = settings_doc.DOCS / settings_doc.file_name(language)
     assert path.read_text(encoding="utf-8") == settings_doc.page(language)
+
+
+@languages
+def test_docs_of_the_tools_are_current(language):
+    """If this fails: python -m trainer.tools.tools_doc."""
+    path = settings_doc.DOCS / tools_doc.file_name(language)
+    assert path.read_text(encoding="utf-8") == tools_doc.page(language)
 
 
 @languages

@@ -42,13 +42,17 @@ def is_hub_id(name: str) -> bool:
     return bool(HUB_ID.fullmatch(name)) and not name.lower().endswith(ENDINGS)
 
 
-def hub_folder(hub_id: str) -> Path | None:
-    """Where a model of the hub lies in its cache on this machine; None where it does not."""
+def hub_copies(hub_id: str) -> Path:
+    """The folder for copies of a model in the hub's cache on this machine, one folder for each version."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    copies = cache / f"models--{hub_id.replace('/', '--')}" / "snapshots"
+    return cache / f"models--{hub_id.replace('/', '--')}" / "snapshots"
+
+
+def hub_folder(hub_id: str) -> Path | None:
+    """Where a model of the hub lies in its cache on this machine; None where it does not."""
     try:
-        return max(copies.iterdir(), key=lambda copy: copy.stat().st_mtime, default=None)
+        return max(hub_copies(hub_id).iterdir(), key=lambda copy: copy.stat().st_mtime, default=None)
     except OSError:
         return None
 

@@ -36,6 +36,11 @@ class TensorFile(Protocol):
         ...
 
     @property
+    def dtypes(self) -> Mapping[str, torch.dtype]:
+        """Number format of each tensor."""
+        ...
+
+    @property
     def metadata(self) -> Mapping[str, str]:
         """Text beside the tensors; a pickle has none."""
         ...
@@ -77,6 +82,7 @@ class SafetensorsFile:
         except KeyError as error:
             raise UserError("core.file_damaged", setting, path=str(path), name=path.name) from error
         self.shapes = {name: entry[1] for name, entry in self._entries.items()}
+        self.dtypes = {name: entry[0] for name, entry in self._entries.items()}
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """See TensorFile."""
@@ -110,6 +116,7 @@ class PickleFile:
         if any(is_blown_up(tensor) for tensor in self._tensors.values()):
             raise UserError("core.file_damaged", setting, path=str(path), name=path.name)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+        self.dtypes = {name: tensor.dtype for name, tensor in self._tensors.items()}
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """See TensorFile."""

@@ -26,6 +26,8 @@ from trainer.network.adapters.whole import whole_change
 
 NEEDS_WEIGHT: tuple[Algorithm, ...] = ("glora", "ia3", "diag-oft", "boft")
 """Their change depends on the weight that they change."""
+MOST_FOR_QUANTILE = 16_000_000
+"""torch.quantile takes no more numbers."""
 SMALLEST = 1e-6
 """A largest singular value up to this counts as no change at all (as in kohya's own tool)."""
 
@@ -201,11 +203,14 @@ def choose_rank(values: Tensor, rule: RankRule, target: float, most: int, larges
 
 
 def clamped(factors: Factors, quantile: float) -> Factors:
-    """Numbers beyond this quantile of all cut off: what kohya's extraction does (0.99; 1: nothing)."""
+    """Numbers beyond this quantile of all cut off: what kohya's tools do (0.99; 1: nothing)."""
     if quantile >= 1:
         return factors
     numbers = torch.cat([factors.up.flatten(), factors.down.flatten()])
-    limit = numbers.kthvalue(max(1, math.ceil(quantile * numbers.numel()))).values
+    if numbers.numel() <= MOST_FOR_QUANTILE:
+        limit = torch.quantile(numbers, quantile)
+    else:
+        limit = numbers.kthvalue(math.ceil(quantile * numbers.numel())).values
     return Factors(factors.up.clamp(-limit, limit), factors.down.clamp(-limit, limit))
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 FLORENCE = "florence2"
 TASK = "<DETAILED_CAPTION>"
 """What Florence-2 is asked where the form says nothing."""
+LOCATED = ("<OD>", "<DENSE_REGION_CAPTION>")
+"""Florence-2's tasks that answer with places in the picture; what stands there becomes the caption."""
 
 
 class Captioner:
@@ -38,20 +40,27 @@ class Captioner:
         self.florence = model.config.model_type == FLORENCE
 
     def describe(self, picture: Picture, prompt: str, most: int) -> str:
-        """A sentence of at most `most` tokens about a picture, which begins with (or answers) the prompt."""
+        """A sentence of at most `most` tokens about a picture, which begins with (or answers) the prompt.
+
+        Raises UserError for a prompt that the model does not take.
+        """
         import torch
 
         text = prompt or (TASK if self.florence else "")
         words: dict[str, Any] = {"text": text} if text else {}
-        inputs = self._processor(images=picture, return_tensors="pt", **words).to(self.device)
+        try:
+            inputs = self._processor(images=picture, return_tensors="pt", **words).to(self.device)
+        except ValueError as error:  # the picture is whole: Florence-2's tasks stand alone
+            raise UserError("tools.caption_prompt", "prompt", prompt=text[:100]) from error
         inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
         with torch.no_grad():
             tokens = self._model.generate(**inputs, max_new_tokens=most, num_beams=3, do_sample=False)
-        if not self.florence:
-            return one_line(self._processor.batch_decode(tokens, skip_special_tokens=True)[0])
-        raw = self._processor.batch_decode(tokens, skip_special_tokens=False)[0]
-        told = self._processor.post_process_generation(raw, task=text, image_size=picture.size)
-        return one_line(str(told.get(text, "")))
+        located = self.florence and text in LOCATED
+        answer = self._processor.batch_decode(tokens, skip_special_tokens=not located)[0]
+        if not located:
+            return one_line(answer)
+        told = self._processor.post_process_generation(answer, task=text, image_size=picture.size)
+        return one_line(", ".join(dict.fromkeys(told[text]["labels"])))
 
 
 def one_line(text: str) -> str:

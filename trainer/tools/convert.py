@@ -84,7 +84,7 @@ def _write(
     from trainer.models.tensor_file import DTYPES, raw_bytes
 
     kinds = {dtype: kind for kind, dtype in DTYPES.items()}
-    planned = {name: Planned(kinds[file.read(move.source).dtype], move.shape) for name, move in moves.items()}
+    planned = {name: Planned(kinds[file.dtypes[move.source]], move.shape) for name, move in moves.items()}
     done = 0
 
     def read(name: str) -> memoryview:

@@ -13,7 +13,7 @@ from trainer.families.facts import ModelUnreadableError
 from trainer.families.family import Family
 from trainer.families.layers import module_kind
 from trainer.families.table import FAMILIES
-from trainer.tools.lora_files import Report, SavePrecision, silent, write_lora
+from trainer.tools.lora_files import LoraWriter, Report, SavePrecision, silent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,21 +57,20 @@ def extract_difference(
     places = _places(family, *files)
     if _same_text(places, files, options.least):
         places = {name: place for name, place in places.items() if name.startswith("lora_unet_")}
-    result: dict[str, Tensor] = {}
-    for done, (name, place) in enumerate(places.items()):
-        report(done, len(places))
-        change = _change(place, files)
-        shape = tuple(change.shape)
-        wide = math.prod(shape[2:]) > 1
-        if wide and not options.conv_rank:
-            continue
-        spectrum = spectrum_of(change)
-        factors = spectrum.cut(min(options.conv_rank if wide else options.rank, spectrum.most))
-        factors = clamped(factors, options.clamp_quantile)
-        entries = entries_of(factors, shape, len(factors.down))
-        result |= {f"{name}.{entry}": tensor for entry, tensor in entries.items()}
-    report(len(places), len(places))
-    write_lora(output, result, _metadata(family, options, base, tuned), precision)
+    with LoraWriter(output, precision) as made:
+        for done, (name, place) in enumerate(places.items()):
+            report(done, len(places))
+            change = _change(place, files)
+            shape = tuple(change.shape)
+            wide = math.prod(shape[2:]) > 1
+            if wide and not options.conv_rank:
+                continue
+            spectrum = spectrum_of(change)
+            factors = spectrum.cut(min(options.conv_rank if wide else options.rank, spectrum.most))
+            factors = clamped(factors, options.clamp_quantile)
+            made.add(name, entries_of(factors, shape, len(factors.down)))
+        report(len(places), len(places))
+        made.write(_metadata(family, options, base, tuned))
     return output
 
 

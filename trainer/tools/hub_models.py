@@ -6,6 +6,9 @@ cache on this machine; an interrupted fetch goes on where it stopped.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,14 +16,17 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.errors import DISK_FULL, UserError
-from trainer.families.known import hub_folder
+from trainer.errors import DISK_FULL, StopRequested, UserError
+from trainer.families.known import hub_copies, hub_folder
 from trainer.files.secrets import read_secret
 from trainer.tools.tool import Work
 
 Use = Literal["tag", "caption"]
 NEEDED: dict[Use, tuple[str, ...]] = {"tag": ("model.onnx", "selected_tags.csv"), "caption": ("config.json",)}
+INDEX = ".index.json"
+"""End of the name of the file that tells over which files a model's weights are spread."""
 TEXTS = ("*.json", "*.txt", "*.model", "*.jinja")
+MB = 1_000_000
 PATIENCE = 8.0
 """Seconds for the hub's answer about a model."""
 REMEMBERED = 120.0
@@ -55,7 +61,16 @@ def is_whole(folder: Path, use: Use) -> bool:
     except OSError:
         return False
     weights = use == "tag" or any(_is_weights(name) for name in names)
-    return weights and all(name in names for name in NEEDED[use])
+    parts = {part for name in names if name.endswith(INDEX) for part in _parts(folder / name)}
+    return weights and {*NEEDED[use], *parts} <= set(names)
+
+
+def _parts(index: Path) -> Iterable[str]:
+    """The files over which a model's weights are spread."""
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ()
 
 
 def _is_weights(name: str) -> bool:
@@ -103,28 +118,74 @@ def wanted(names: Iterable[str], use: Use) -> tuple[str, ...]:
         return tuple(name for name in top if name in NEEDED["tag"])
     safe = [name for name in top if name.endswith(".safetensors")]
     weights = safe or [name for name in top if _is_weights(name)]
-    index = [name for name in top if name.endswith(".index.json") and (".safetensors." in name) == bool(safe)]
-    texts = [
-        name for name in top if any(fnmatch(name, one) for one in TEXTS) and not name.endswith(".index.json")
-    ]
+    index = [name for name in top if name.endswith(INDEX) and (".safetensors." in name) == bool(safe)]
+    texts = [name for name in top if any(fnmatch(name, one) for one in TEXTS) and not name.endswith(INDEX)]
     return (*texts, *index, *weights)
 
 
 def fetch(model: HubModel, work: Work) -> Path:
-    """Fetch a model's files, one after the other; returns their folder.
+    """Fetch a model's files, one after the other; returns their folder. Tells how many MB are here.
 
-    Raises UserError, StopRequested, OSError.
+    Raises UserError, StopRequested, OSError (a full disk).
     """
-    from huggingface_hub import hf_hub_download
-
-    place = Path()
-    for number, name in enumerate(model.files):
-        work.report(number, len(model.files))
-        try:
-            place = Path(hf_hub_download(model.repo, name, token=read_secret("huggingface_token") or None))
-        except OSError as error:
-            if error.errno in DISK_FULL:
-                raise
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            raise UserError("tools.hub_unreachable", "model", name=model.repo, reason=reason) from error
+    place, bar = Path(), _bar(model.size, work)
+    for name in model.files:
+        place = _fetched(model.repo, name, bar)
     return place.parent
+
+
+def _fetched(repo: str, name: str, bar: Any) -> Path:
+    """A file of a model, on this machine."""
+    try:
+        return _file(repo, name, bar)
+    except (StopRequested, UserError):
+        raise
+    except Exception as error:  # what the network and its library raise has no common class but this
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UserError("tools.hub_unreachable", "model", name=repo, reason=reason) from error
+
+
+def _file(repo: str, name: str, bar: Any) -> Path:
+    """Fetch a file into the hub's cache, or what is still missing of it; returns its path.
+
+    The library's own hf_hub_download throws away what it has of a file that was interrupted.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    token, url = read_secret("huggingface_token") or None, hf_hub_url(repo, name)
+    told = get_hf_file_metadata(url, token=token)
+    path = hub_copies(repo) / str(told.commit_hash) / name
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = hashlib.sha256(str(told.etag).encode()).hexdigest()[:12]  # of another content nothing is kept
+    part = path.with_name(f".{name}.{content}.part")
+    headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
+    with part.open("ab") as file:
+        http_get(url, file, resume_size=file.tell(), headers=headers, expected_size=told.size, tqdm_class=bar)
+    part.replace(path)
+    return path
+
+
+def _bar(size: int, work: Work) -> Any:
+    """The class of progress bar for the hub's library: it draws nothing, tells the job, and stops it."""
+    from tqdm import tqdm
+
+    total, before = math.ceil(size / MB), 0
+
+    class Told(tqdm):
+        def __init__(self, *_words: Any, **options: Any) -> None:
+            nonlocal before
+            before += options.get("initial", 0)
+            super().__init__(disable=True, total=options.get("total"))
+
+        def update(self, n: float | None = 1) -> None:
+            nonlocal before
+            before += int(n or 0)
+            work.report(min(before // MB, total), total)
+
+    return Told

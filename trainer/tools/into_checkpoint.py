@@ -157,7 +157,7 @@ class _Work:
                 owners.setdefault(place.tensor.removesuffix(".weight") + ".bias", []).append(module)
         planned: dict[str, Planned] = {}
         for name, shape in file.shapes.items():
-            dtype = file.read(name).dtype
+            dtype = file.dtypes[name]
             kind = KINDS[self.precision] if self.precision and dtype.is_floating_point else kinds[dtype]
             planned[name] = Planned(kind, shape)
         done = 0

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from typing_extensions import Self
 
 from trainer.errors import UserError
 from trainer.files.safetensors_writer import Planned, write_safetensors
@@ -59,29 +63,67 @@ class LoraFile:
         return {entry: self.file.read(f"{module}.{entry}") for entry in self.modules[module]}
 
 
-def write_lora(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], precision: SavePrecision
-) -> None:
-    """Write a LoRA file with its hashes; numbers are converted one tensor at a time.
+class LoraWriter:
+    """A LoRA file that is made module by module. What is done lies on the disk until all of it is known.
 
-    What fp16 cannot hold is written in float32, which every reader takes. Raises OSError, and UserError where
-    a number is inf or NaN: such a file would make grey pictures.
+    So a tool needs memory for one module. Used with `with`: at its end what lies there is gone. What fp16
+    cannot hold is written in float32, which every reader takes.
     """
-    import torch
 
-    from trainer.models.tensor_file import raw_bytes
+    def __init__(self, path: Path, precision: SavePrecision) -> None:
+        """Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.precision: SavePrecision = precision
+        self.alphas: set[float] = set()
+        self._planned: dict[str, Planned] = {}
+        self._begin: dict[str, int] = {}
+        # Without a name where the system can: nothing is left over, however the program ends.
+        self._done = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  # closed at the end of the block
 
-    dtypes = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    kinds = {name: _kind(name, tensor, precision) for name, tensor in tensors.items()}
-    names = {kind: key for key, kind in KINDS.items()}
+    def __enter__(self) -> Self:
+        return self
 
-    def read(name: str) -> memoryview:
-        tensor = tensors[name].to(dtypes[names[kinds[name]]])
-        return raw_bytes(tensor)
+    def __exit__(self, *_error: object) -> None:
+        self._done.close()
 
-    planned = {name: Planned(kinds[name], tuple(tensor.shape)) for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_safetensors(path, planned, read, metadata, hashes=True)
+    def add(self, module: str, entries: Mapping[str, Tensor]) -> None:
+        """Put a module in. Raises OSError, and UserError for inf or NaN: they would make grey pictures."""
+        from trainer.models.tensor_file import DTYPES, raw_bytes
+
+        for entry, tensor in entries.items():
+            name = f"{module}.{entry}"
+            kind = _kind(name, tensor, self.precision)
+            self._planned[name] = Planned(kind, tuple(tensor.shape))
+            self._begin[name] = self._done.tell()
+            with _at(self.path):
+                self._done.write(raw_bytes(tensor.to(DTYPES[kind])))
+            if entry == "alpha":
+                self.alphas.add(float(tensor))
+
+    @property
+    def ranks(self) -> set[int]:
+        """Of the modules so far."""
+        return {one.shape[0] for name, one in self._planned.items() if name.endswith(".lora_down.weight")}
+
+    def write(self, metadata: Mapping[str, str]) -> None:
+        """Write the file, with its hashes. Raises OSError."""
+        with _at(self.path):
+            write_safetensors(self.path, self._planned, self._read, metadata, hashes=True)
+
+    def _read(self, name: str) -> bytes:
+        self._done.seek(self._begin[name])
+        return self._done.read(self._planned[name].size)
+
+
+@contextmanager
+def _at(path: Path) -> Iterator[None]:
+    """Errors name the file that is made, not the nameless one beside it."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _kind(name: str, tensor: Tensor, precision: SavePrecision) -> str:

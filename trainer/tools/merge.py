@@ -7,15 +7,13 @@ factors themselves, as kohya's merge_lora: a mixture, not the sum of effects.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from trainer.tools.lora_files import LoraFile, Report, SavePrecision, counted, silent, write_lora
+from trainer.tools.lora_files import LoraFile, LoraWriter, Report, SavePrecision, counted, silent
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from trainer.network.weights import Size
 
 Method = Literal["exact", "svd", "factors"]
@@ -38,7 +36,7 @@ def merge(
     precision: SavePrecision = "float",
     report: Report = silent,
 ) -> Path:
-    """Merge LoRAs into `output`; returns it. Memory: about the result's size.
+    """Merge LoRAs into `output`; returns it. Memory: that of one module.
 
     Raises UserError for files that are no LoRAs or do not go together, StopRequested, OSError.
     """
@@ -47,26 +45,25 @@ def merge(
     files = [LoraFile(share.path, "loras") for share in shares]
     strengths = [share.strength for share in shares]
     names = dict.fromkeys(name for file in files for name in file.modules)
-    result: dict[str, Tensor] = {}
-    for name in counted(names, report):
-        parts = [
-            (file.entries(name), strength)
-            for file, strength in zip(files, strengths, strict=True)
-            if name in file.modules
-        ]
-        entries = mixed(parts) if method == "factors" else summed(parts, size if method == "svd" else None)
-        result |= {f"{name}.{entry}": tensor for entry, tensor in entries.items()}
-    write_lora(output, result, _metadata(files, shares, result), precision)
+    with LoraWriter(output, precision) as made:
+        for name in counted(names, report):
+            parts = [
+                (file.entries(name), strength)
+                for file, strength in zip(files, strengths, strict=True)
+                if name in file.modules
+            ]
+            entries = (
+                mixed(parts) if method == "factors" else summed(parts, size if method == "svd" else None)
+            )
+            made.add(name, entries)
+        made.write(_metadata(files, shares, made))
     return output
 
 
-def _metadata(
-    files: Sequence[LoraFile], shares: Sequence[Share], result: Mapping[str, Tensor]
-) -> dict[str, str]:
+def _metadata(files: Sequence[LoraFile], shares: Sequence[Share], made: LoraWriter) -> dict[str, str]:
     """What the result tells of itself: base model of the first that tells it, ranks, and what went in."""
     told = {key: next((file.metadata[key] for file in files if key in file.metadata), "") for key in CARRIED}
-    ranks = {tensor.shape[0] for key, tensor in result.items() if key.endswith(".lora_down.weight")}
-    alphas = {float(tensor) for key, tensor in result.items() if key.endswith(".alpha")}
+    ranks, alphas = made.ranks, made.alphas
     parts = ", ".join(f"{share.path.stem} x {share.strength:g}" for share in shares)
     return {
         **{key: text for key, text in told.items() if text},

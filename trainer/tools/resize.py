@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.tools.lora_files import LoraFile, Report, SavePrecision, counted, silent, write_lora
+from trainer.tools.lora_files import LoraFile, LoraWriter, Report, SavePrecision, counted, silent
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from trainer.network.weights import RankRule
 
 
@@ -48,13 +46,13 @@ def resize(
     from trainer.network.weights import resized
 
     file = LoraFile(path, "lora")
-    result: dict[str, Tensor] = {}
-    told: list[Resized] = []
-    for name in counted(file.modules, report):
-        entries, outcome = resized(file.entries(name), rank, conv_rank or rank, rule, target)
-        result |= {f"{name}.{entry}": tensor for entry, tensor in entries.items()}
-        told.append(Resized(name, *outcome))
-    write_lora(output, result, _metadata(file.metadata, told, rule, target), precision)
+    with LoraWriter(output, precision) as made:
+        told: list[Resized] = []
+        for name in counted(file.modules, report):
+            entries, outcome = resized(file.entries(name), rank, conv_rank or rank, rule, target)
+            made.add(name, entries)
+            told.append(Resized(name, *outcome))
+        made.write(_metadata(file.metadata, told, rule, target))
     return told
 
 

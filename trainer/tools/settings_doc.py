@@ -22,7 +22,10 @@ HELP_PARTS = ("does", "usual", "too_much", "goes_with")
 """Parts of a setting's help, in the order they are read."""
 NO_FLAG = "-"
 """`Spec.flag` of a setting that sd-scripts has no option for."""
-TEXT_KINDS = ("model", "file", "folder", "lines", "secret")
+TEXT_KINDS = (
+    "model", "file", "folder", "lines", "secret", "lora", "shares", "new_file", "new_model", "new_folder",
+    "picture",
+)  # fmt: skip
 """Widgets that say more than "text"."""
 
 
@@ -54,17 +57,18 @@ def by_place(schema: Schema[Any] = TRAINING) -> dict[str, dict[str, list[Setting
     return places
 
 
-def _words(language: Language, name: str, **values: Any) -> str:
+def words(language: Language, name: str, **values: Any) -> str:
+    """A piece of text of these pages."""
     return say(Message(f"settings_doc.{name}", values), language).what
 
 
 def _head(language: Language, schema: Schema[Any]) -> Iterator[str]:
     groups = texts(language)["groups"]
-    yield f"# {_words(language, 'title')}\n"
-    yield f"{_words(language, 'other_language')}\n"
-    yield f"{_words(language, 'intro', count=len(schema))}\n"
+    yield f"# {words(language, 'title')}\n"
+    yield f"{words(language, 'other_language')}\n"
+    yield f"{words(language, 'intro', count=len(schema))}\n"
     for tab, members in by_place(schema).items():
-        yield f"- **{_words(language, f'tab_{tab}')}**"
+        yield f"- **{words(language, f'tab_{tab}')}**"
         for group, settings in members.items():
             links = " · ".join(f"[{setting.spec.label}](#{setting.key})" for setting in settings)
             yield f"  - {groups[group]['title']}: {links}"
@@ -74,7 +78,7 @@ def _head(language: Language, schema: Schema[Any]) -> Iterator[str]:
 def _body(language: Language, schema: Schema[Any]) -> Iterator[str]:
     groups = texts(language)["groups"]
     for tab, members in by_place(schema).items():
-        yield f"## {_words(language, f'tab_{tab}')}\n"
+        yield f"## {words(language, f'tab_{tab}')}\n"
         for group, settings in members.items():
             yield f"### {groups[group]['title']}\n"
             yield f"{groups[group]['about']}\n"
@@ -88,15 +92,15 @@ def _entry(setting: Setting, language: Language, schema: Schema[Any]) -> Iterato
     meaning = f"（{help_['meaning']}）" if help_.get("meaning") else ""
     yield f'<a id="{setting.key}"></a>\n'
     yield f"#### {setting.spec.label}{meaning}\n"
-    yield f"`{setting.key}` · {' · '.join(_facts(setting, language))}\n"
+    yield f"`{setting.key}` · {' · '.join([*facts(setting, language), *_origin(setting, language)])}\n"
     if setting.spec.unbuilt is True:
-        yield f"{_words(language, 'unbuilt')}\n"
+        yield f"{words(language, 'unbuilt')}\n"
     if setting.spec.matters:
-        yield f"{_when(setting, language, schema)}\n"
+        yield f"{when(setting, language, schema)}\n"
     for part in HELP_PARTS:
         if help_[part]:
-            yield f"- **{_words(language, _heading(setting, part))}:** {help_[part]}"
-    yield from _choices(setting, language)
+            yield f"- **{words(language, _heading(setting, part))}:** {help_[part]}"
+    yield from choices(setting, language, schema)
     yield ""
 
 
@@ -105,19 +109,25 @@ def _heading(setting: Setting, part: str) -> str:
     return "watch_out" if part == "too_much" and setting.kind not in {"int", "float"} else part
 
 
-def _facts(setting: Setting, language: Language) -> Iterator[str]:
+def facts(setting: Setting, language: Language) -> Iterator[str]:
+    """Kind, bounds and default of a setting."""
     spec = setting.spec
-    kind = _words(language, f"kind_{spec.widget if spec.widget in TEXT_KINDS else setting.kind}")
-    yield _words(language, "or_blank", kind=kind) if setting.optional else kind
+    kind = words(language, f"kind_{spec.widget if spec.widget in TEXT_KINDS else setting.kind}")
+    yield words(language, "or_blank", kind=kind) if setting.optional else kind
     if limits := _limits(setting, language):
         yield limits
     if spec.required:
-        yield _words(language, "required")
-    yield _words(language, "default", value=_value(setting.default, language))
+        yield words(language, "required")
+    yield words(language, "default", value=value_of(setting.default, language))
+
+
+def _origin(setting: Setting, language: Language) -> Iterator[str]:
+    """Its name in sd-scripts, and the version that brought it."""
+    spec = setting.spec
     flag = spec.flag or setting.key
     if flag in DEFAULTS:
-        yield _words(language, "flag", flag=f"`--{flag}`")
-    yield _words(language, "since", version=spec.since)
+        yield words(language, "flag", flag=f"`--{flag}`")
+    yield words(language, "since", version=spec.since)
 
 
 def _limits(setting: Setting, language: Language) -> str:
@@ -128,21 +138,21 @@ def _limits(setting: Setting, language: Language) -> str:
         return ""
     name = "at_least" if above is None else "above"
     name = name if most is None else {"at_least": "between", "above": "above_to"}[name]
-    return _words(language, name, low=_value(low, language), high=_value(most, language))
+    return words(language, name, low=value_of(low, language), high=value_of(most, language))
 
 
-def _when(setting: Setting, language: Language, schema: Schema[Any]) -> str:
+def when(setting: Setting, language: Language, schema: Schema[Any]) -> str:
     """Under which other settings this one counts."""
     conditions = []
     for other, wanted in setting.spec.matters.items():
         if other == "family":
-            titles = _words(language, "or").join(_spaced(FAMILIES[one].title, language) for one in wanted)
-            conditions.append(_words(language, "for_family", titles=titles))
+            titles = words(language, "or").join(_spaced(FAMILIES[one].title, language) for one in wanted)
+            conditions.append(words(language, "for_family", titles=titles))
             continue
-        values = _words(language, "or").join(_spaced(_value(value, language), language) for value in wanted)
+        values = words(language, "or").join(_spaced(value_of(value, language), language) for value in wanted)
         label = schema[other].spec.label
-        conditions.append(_words(language, "condition", label=label, values=values))
-    return _words(language, "matters", conditions=_words(language, "and").join(conditions))
+        conditions.append(words(language, "condition", label=label, values=values))
+    return words(language, "matters", conditions=words(language, "and").join(conditions))
 
 
 def _spaced(value: str, language: Language) -> str:
@@ -150,31 +160,31 @@ def _spaced(value: str, language: Language) -> str:
     return f" {value} " if language == "ja" and value.isascii() else value
 
 
-def _value(value: Any, language: Language) -> str:
+def value_of(value: Any, language: Language) -> str:
     """A value as the page shows it: 1e-4 as 0.0001, True as on."""
     if isinstance(value, bool):
-        return _words(language, "on" if value else "off")
+        return words(language, "on" if value else "off")
     if value is None or value == "":  # 0 is a value
-        return _words(language, "blank")
+        return words(language, "blank")
     if value == SET:
-        return _words(language, "set")
+        return words(language, "set")
     if isinstance(value, int | float):
         return f"{Decimal(repr(value)).normalize():,f}"
     return str(value)
 
 
-def _choices(setting: Setting, language: Language) -> Iterator[str]:
+def choices(setting: Setting, language: Language, schema: Schema[Any]) -> Iterator[str]:
     """The choices of a list, or the offered values of a free text, with their words."""
     offered = setting.choices or setting.spec.suggestions
     if not offered:
         return
-    yield f"- **{_words(language, 'choices')}:**"
-    words = texts(language)["choices"][setting.key]
+    yield f"- **{words(language, 'choices')}:**"
+    told = schema.told(setting.key, texts(language)["tool_choices" if schema.name else "choices"])
     missing = setting.spec.unbuilt if isinstance(setting.spec.unbuilt, tuple) else ()
     for choice in offered:
-        name = f"`{choice}`" if str(choice) else _words(language, "blank")
-        note = f" ({_words(language, 'unbuilt_choice')})" if choice in missing else ""
-        yield f"  - {name}: {words[str(choice)]}{note}"
+        name = f"`{choice}`" if str(choice) else words(language, "blank")
+        note = f" ({words(language, 'unbuilt_choice')})" if choice in missing else ""
+        yield f"  - {name}: {told[str(choice)]}{note}"
 
 
 if __name__ == "__main__":

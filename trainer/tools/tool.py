@@ -73,5 +73,7 @@ class Tool:
     """What it would do, line by line, without doing it."""
     resumes: bool = False
     """Whether a stopped job can go on."""
+    light: bool = False
+    """It needs no graphics card and little memory: its jobs need not wait for what is at work."""
     proposes: bool = False
     """Whether it leaves captions to be looked at (see proposals)."""

@@ -8,6 +8,7 @@ from app.form import help_texts
 from app.texts import TEXTS
 from trainer.messages import LANGUAGES, texts
 from trainer.settings import SETTINGS
+from trainer.tools.table import TOOLS
 
 
 @pytest.mark.parametrize("key", SETTINGS)
@@ -41,3 +42,23 @@ def test_search_words_are_of_settings_in_both_languages():
     english, japanese = (texts(language, TEXTS)["search"] for language in LANGUAGES)
     assert set(english) == set(japanese)
     assert set(english) <= set(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("query", "tool"),
+    [
+        ("merge", "merge"), ("resize", "resize"), ("wd14", "tag"), ("マージ", "merge"), ("blip", "caption"),
+        ("checkpoint", "merge_into"), ("ランク変更", "resize"), ("trigger words", "metadata"),
+        ("ｄｙｌｏｒａ", "split"),
+    ],
+)  # fmt: skip
+def test_a_tool_is_found_by_its_title_and_its_other_names(query: str, tool: str):
+    for language in LANGUAGES:
+        assert tool in [hit["tool"] for hit in help_texts.find_tools(query, language)]
+
+
+def test_every_tool_is_found_by_its_own_title_in_both_languages():
+    for language in LANGUAGES:
+        for name in TOOLS:
+            title = texts(language)["tools"][name]["title"]
+            assert help_texts.find_tools(title, "en")[0]["tool"] == name

@@ -11,6 +11,7 @@ from app.jobs.glance import glance
 from app.jobs.store import JobStore
 from tests.app.conftest import wait_for, wait_until
 from trainer.errors import UserError
+from trainer.tools.table import TOOLS
 
 
 def test_the_same_settings_are_not_put_in_line_twice_by_mistake(store, settings):
@@ -103,3 +104,36 @@ def test_pause_is_told_apart_from_stop_and_goes_on_where_it_was(store, settings)
     assert not job.paused
     assert list(job.record().curves.steps) == list(range(1, 101))
     assert job.record().started.first_step == step
+
+
+def test_a_tool_that_needs_no_card_runs_beside_a_training_and_others_wait(store, settings, tmp_path):
+    training = store.start(settings("seconds=0.1", max_train_steps=2000))
+    wait_for(lambda: training.last_step() > 0)
+    verified = {"lora": str(tmp_path / "a.safetensors")}
+    given = {"verify": verified, "extract": {}}
+    forms = {name: TOOLS[name].schema.read(values) for name, values in given.items()}
+    ended = []
+    store.making_room.append(lambda: ended.append(True))
+    beside = store.start(forms["verify"], "verify", "a")
+    waiting = store.start(forms["extract"], "extract", "b")
+    assert (beside.state, waiting.state) == ("running", "queued")
+    assert not ended, "what draws on trial goes on"
+    assert store.running().id == store.current().id == training.id
+    RunAnswers(store).act({"do": "stop_beside", "job": training.id})  # only what is light is stopped so
+    assert not training.stopping
+    RunAnswers(store).act({"do": "stop_beside", "job": beside.id})
+    wait_until(beside, "stopped")
+    assert (training.state, waiting.state) == ("running", "queued")
+    assert not store.waits(), "the line goes on after it"
+    waiting.stop()
+    training.kill()
+
+
+def test_alone_a_tool_that_needs_no_card_is_what_is_looked_at(store, settings, tmp_path):
+    tool = store.start(TOOLS["verify"].schema.read({"lora": str(tmp_path / "a.safetensors")}), "verify", "a")
+    assert store.current().id == tool.id
+    training = store.start(settings("seconds=0.1", max_train_steps=2000))
+    assert training.state == "running", "nobody waits for it"
+    tool.stop()
+    wait_until(tool, "stopped")
+    training.kill()

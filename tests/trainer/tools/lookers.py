@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,49 @@ def tagger(folder: Path, side: int = SIDE, *, rows: int = len(TAGS)) -> Path:
         table = csv.writer(file)
         table.writerow(["tag_id", "name", "category", "count"])
         table.writerows([number, name, kind, 1] for number, (name, kind) in enumerate(TAGS))
+    return folder
+
+
+def florence(folder: Path) -> Path:
+    """Florence-2 with random weights and a vocabulary of a few words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        BartConfig,
+        CLIPImageProcessor,
+        Florence2Config,
+        Florence2ForConditionalGeneration,
+        Florence2Processor,
+        PreTrainedTokenizerFast,
+    )
+    from transformers.models.florence2.configuration_florence2 import Florence2VisionConfig
+
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<image>", "a", "photo", "of", "an", "owl"]
+    words += ["in", "the", "sky", "<loc_1>"]
+    words_tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, "<unk>"))
+    words_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words_tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+        unk_token="<unk>", extra_special_tokens={"image_token": "<image>"},
+    )  # fmt: skip
+    text = BartConfig(
+        vocab_size=len(words), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=64,
+        bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None,
+    )  # fmt: skip
+    vision = Florence2VisionConfig(
+        depths=(1,), patch_size=(7,), patch_stride=(4,), patch_padding=(3,), patch_prenorm=(False,),
+        embed_dim=(16,), num_heads=(2,), num_groups=(2,), window_size=4, projection_dim=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    config = Florence2Config(text_config=text.to_dict(), vision_config=vision.to_dict(), image_token_id=4)
+    model = Florence2ForConditionalGeneration(config)
+    model.generation_config.suppress_tokens = [0, 1, 2, 3, 4, len(words) - 1]  # so that it says something
+    model.save_pretrained(folder)
+    pixels: Any = CLIPImageProcessor(size={"height": 16, "width": 16}, do_center_crop=False)
+    pixels.image_seq_length = 17  # 4 x 4 places, and one for all
+    kinds = {"pure_text": {}, "description_with_bboxes": {"PATTERN": r"(.*?)<loc_(\d+)>"}}
+    Florence2Processor(pixels, tokenizer, post_processor_config=kinds).save_pretrained(folder)
     return folder
 
 

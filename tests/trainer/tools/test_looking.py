@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.trainer.tools.lookers import SIDE, TAGS, captioner, tagger
+from tests.trainer.tools.lookers import SIDE, TAGS, captioner, florence, tagger
 from trainer.errors import UserError
 from trainer.events import Failed, Notice, Stopped, read_events
 from trainer.files.job_folder import JobFolder
@@ -172,6 +173,20 @@ def test_a_caption_model_describes_each_picture(tmp_path: Path, folder: Path):
     (place / "config.json").write_text('{"model_type": "clip"}', encoding="utf-8")
     _, events = run(tmp_path, "caption", **values)
     assert (events[-1].code, events[-1].setting) == ("tools.not_for_caption", "model")
+
+
+def test_florence_describes_and_takes_its_tasks_as_questions(tmp_path: Path, folder: Path):
+    place = florence(tmp_path / "florence")
+    values = {"folder": str(folder), "model": str(place), "max_tokens": 6, "prefix": "sks"}
+    for prompt in ("", "<MORE_DETAILED_CAPTION>", "what is in the sky"):
+        job, events = run(tmp_path, "caption", prompt=prompt, **values)
+        assert not isinstance(events[-1], Failed), events[-1]
+        captions = proposed(job)
+        assert set(captions) == {"a.png", "c.png"}
+        for text in captions.values():
+            assert re.fullmatch(r"sks,( (a|photo|of|an|owl|in|the|sky))+", text), text
+    _, events = run(tmp_path, "caption", prompt="<CAPTION> in short", **values)
+    assert (events[-1].code, events[-1].setting) == ("tools.caption_prompt", "prompt")
 
 
 def test_a_model_of_the_hub_is_fetched_only_after_a_yes_to_its_size_and_licence(

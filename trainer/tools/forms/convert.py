@@ -30,4 +30,4 @@ def _run(form: Convert, work: Work) -> Path:
     return work.saved(output)
 
 
-CONVERT = Tool("convert", "lora", Schema(Convert, name="convert"), _run, suffix="converted")
+CONVERT = Tool("convert", "lora", Schema(Convert, name="convert"), _run, suffix="converted", light=True)

@@ -43,6 +43,9 @@ class How(Section):
         Field(ge=0, le=4096),
         Spec("Convolution Rank (Dimension)", "tools", "how", matters={"method": SVD}),
     ] = 0
+    clamp_quantile: Annotated[
+        float, Field(gt=0, le=1), Spec("Clamp quantile", "tools", "how", matters={"method": SVD})
+    ] = 0.99
     precision: Precision = "fp16"
 
 
@@ -90,10 +93,10 @@ def _run(form: Merge, work: Work) -> Path:
     if method == "svd":
         from trainer.network.weights import Size
 
-        size = Size(how.rank, how.conv_rank)
+        size = Size(how.rank, how.conv_rank, how.clamp_quantile)
     merge(found, output, method, size, how.precision, work.report)
     work.tell("tools.merged", count=len(found))
     return work.saved(output)
 
 
-MERGE = Tool("merge", "lora", Schema(Merge, name="merge"), _run, _check, "merged")
+MERGE = Tool("merge", "lora", Schema(Merge, name="merge"), _run, _check, "merged", light=True)

@@ -85,4 +85,6 @@ def _run(form: MergeInto, work: Work) -> Path:
     return work.saved(output, "model")
 
 
-MERGE_INTO = Tool("merge_into", "lora", Schema(MergeInto, name="merge_into"), _run, _check, "merged")
+MERGE_INTO = Tool(
+    "merge_into", "lora", Schema(MergeInto, name="merge_into"), _run, _check, "merged", light=True
+)

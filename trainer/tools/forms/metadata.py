@@ -106,4 +106,4 @@ def _run(form: Metadata, work: Work) -> Path:
 
 
 SCHEMA = Schema(Metadata, name="metadata")
-METADATA = Tool("metadata", "lora", SCHEMA, _run, _check, "edited", _preview)
+METADATA = Tool("metadata", "lora", SCHEMA, _run, _check, "edited", _preview, light=True)

@@ -109,5 +109,5 @@ def _run(form: Prepare, work: Work) -> Path:
 
 
 PREPARE = Tool(
-    "prepare", "pictures", Schema(Prepare, name="prepare"), _run, _check, "training", _preview
+    "prepare", "pictures", Schema(Prepare, name="prepare"), _run, _check, "training", _preview, light=True
 )  # fmt: skip

@@ -89,4 +89,4 @@ def _range(ranks: Iterator[int]) -> str:
     return str(found[0] or "-") if len(found) == 1 else f"{found[0]}-{found[-1]}"
 
 
-RESIZE = Tool("resize", "lora", Schema(Resize, name="resize"), _run, _check, "resized")
+RESIZE = Tool("resize", "lora", Schema(Resize, name="resize"), _run, _check, "resized", light=True)

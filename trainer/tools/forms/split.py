@@ -57,4 +57,4 @@ def _run(form: Split, work: Work) -> Path:
     return work.saved(extract(Path(form.files.lora), form.how.rank, output))
 
 
-SPLIT = Tool("split", "lora", Schema(Split, name="split"), _run, _check, "split")
+SPLIT = Tool("split", "lora", Schema(Split, name="split"), _run, _check, "split", light=True)

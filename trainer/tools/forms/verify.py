@@ -30,4 +30,4 @@ def _run(form: Verify, work: Work) -> None:
         work.tell("tools.verify_sound")
 
 
-VERIFY = Tool("verify", "lora", Schema(Verify, name="verify"), _run)
+VERIFY = Tool("verify", "lora", Schema(Verify, name="verify"), _run, light=True)
