@@ -96,12 +96,11 @@ function paintEntries() {
   const found = entries.filter((entry) => entry.name.toLowerCase().includes(wanted));
   choosing.watcher?.disconnect();
   choosing.watcher = new IntersectionObserver(tellEntries, { root: list, rootMargin: "100px" });
+  const none = choosing.kind === "folder" ? "browse.no_folders" : "browse.nothing";
   list.replaceChildren(
     ...found.map(entryRow),
     more ? el("li", { class: "sub sm" }, w("browse.more", { count: number(more) })) : "",
-    found.length
-      ? ""
-      : el("li", { class: "sub sm" }, w(choosing.kind === "folder" ? "browse.no_folders" : "browse.nothing")),
+    found.length ? "" : el("li", { class: "sub sm" }, w(choosing.listing.path ? none : "browse.place_first")),
   );
   list.scrollTop = 0;
   for (const row of list.children) if (row.dataset.name) choosing.watcher.observe(row);

@@ -78,9 +78,30 @@ function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Finds the words of Japanese where the browser cannot keep them whole by `word-break: auto-phrase`. */
+const WORD_FINDER =
+  !CSS.supports("word-break", "auto-phrase") && Intl.Segmenter
+    ? new Intl.Segmenter("ja", { granularity: "word" })
+    : null;
+/** Particles, endings and signs: no line begins with them. */
+const NO_BEGINNING = /^(?:[\u3041-\u3096ー]{1,3}|[\s\p{P}\p{S}]+)$/u;
+const NO_END = /[（「『“(\s]$/u;
+
+/** A text whose lines break between its words. */
+function unbroken(text) {
+  if (LANG !== "ja" || !WORD_FINDER) return text;
+  const words = [...WORD_FINDER.segment(text)].map((one) => one.segment);
+  const breaks = (at) => at && !NO_BEGINNING.test(words[at]) && !NO_END.test(words[at - 1]);
+  return el(
+    "span",
+    { class: "la-whole" },
+    words.map((word, at) => [breaks(at) ? el("wbr") : "", word]),
+  );
+}
+
 /** **bold** and `code` of our own texts as elements. */
 function rich(text) {
-  const bold = (part) => (part.startsWith("**") ? el("b", {}, part.slice(2, -2)) : part);
+  const bold = (part) => (part.startsWith("**") ? el("b", {}, unbroken(part.slice(2, -2))) : unbroken(part));
   const piece = (part) => (part.startsWith("`") ? el("code", {}, part.slice(1, -1)) : bold(part));
   return together(String(text || ""))
     .split(/(\*\*.+?\*\*|`[^`]+`)/g)

@@ -26,7 +26,9 @@ SAME_IN_BOTH = {"js.paste_hint", "js.seed", "js.scale", "js.unet", "js.text_enco
                 "reader.name.diffusers", "use.other_folder", "remedy.change", "told.v",
                 "told.zero", "browse.kind.lora", "browse.kind.controlnet",
                 "empty.sample_prompts"}  # fmt: skip
-ROOM_FILTERS = ("all", "unreadable", "small", "no_caption", "long", "alike", "words", "others", "changed")
+ROOM_FILTERS = (
+    "all", "unreadable", "small", "no_caption", "long", "alike", "words", "others", "held_out", "changed",
+)  # fmt: skip
 UNREADABLE = ("empty", "no_picture", "truncated", "too_large", "missing", "no_access")
 MADE_UP = {
     "w(`preset_${name}`)": ("preset_family", "preset_memory", "preset_time", "preset_what"),
