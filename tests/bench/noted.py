@@ -2,8 +2,7 @@
 
     python -m tests.bench.noted NOTES.jsonl MODULE-OR-FILE ARGUMENT…
 
-Each line: kind ("begin", "step", "end"), seconds since the process began, processor seconds (user + system),
-peak memory in GB, and on a card its peak memory in GB.
+Each line is a Note.
 """
 
 from __future__ import annotations
@@ -14,23 +13,55 @@ import runpy
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import psutil
 
 
-def note(file: TextIO, kind: str) -> None:
-    """Write one line."""
-    import torch
+class Note(NamedTuple):
+    """One line."""
 
-    card = 0.0
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        card = torch.cuda.max_memory_allocated() / 1e9
-    passed = time.time() - psutil.Process().create_time()
-    line = [kind, passed, time.process_time(), peak_memory(), card]
-    file.write(json.dumps(line) + "\n")
-    file.flush()
+    kind: str
+    """ "begin", "step" or "end"."""
+    passed: float
+    """Seconds since the process began; on a card, when all that was asked of it is done."""
+    queued: float
+    """Seconds until the backward pass before it was asked of the device: what the host took."""
+    cpu: float
+    """Processor seconds, user + system."""
+    peak: float
+    """Peak memory in GB."""
+    card: float
+    """A card's peak memory in GB."""
+
+
+class Notes:
+    """The file of notes."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._queued = 0.0
+
+    def queued(self) -> None:
+        """A backward pass has been asked of the device."""
+        self._queued = _passed()
+
+    def write(self, kind: str) -> None:
+        """Write one line."""
+        import torch
+
+        card = 0.0
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+            card = torch.cuda.max_memory_allocated() / 1e9
+        note = Note(kind, _passed(), self._queued, time.process_time(), peak_memory(), card)
+        self._file.write(json.dumps(note) + "\n")
+        self._file.flush()
+
+
+def _passed() -> float:
+    """Seconds since this process began."""
+    return time.time() - psutil.Process().create_time()
 
 
 def peak_memory() -> float:
@@ -49,22 +80,31 @@ def main() -> None:
     sys.path[0] = str(Path.cwd())  # as for `python -m`, not this program's own folder
     with Path(notes).open("w", encoding="utf-8") as file:
         import torch
+
+        written = Notes(file)
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
         def stepped(*_: Any) -> None:
-            note(file, "step")
+            written.write("step")
 
+        backward = torch.Tensor.backward
+
+        def noted_backward(*tensors: Any, **options: Any) -> None:
+            backward(*tensors, **options)
+            written.queued()
+
+        torch.Tensor.backward = noted_backward  # pyright: ignore[reportAttributeAccessIssue]  # ours and theirs call it
         register_optimizer_step_post_hook(stepped)
-        note(file, "begin")
+        written.write("begin")
         try:
             if what.endswith(".py"):
                 runpy.run_path(what, run_name="__main__")
             else:
                 runpy.run_module(what, run_name="__main__", alter_sys=True)
         finally:
-            note(file, "end")
+            written.write("end")
 
 
 if __name__ == "__main__":

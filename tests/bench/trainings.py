@@ -14,7 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.bench.noted import Note
+
 ROOT = Path(__file__).parents[2]
+NOTED = Path(__file__).with_name("noted.py")
+SMALL = Path(__file__).with_name("small_model.py")
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,19 @@ class Place:
     threads: int = 1
     side: int = 512
 
+    many: Path | None = None
+    """A folder of ten thousand pictures."""
+    small: bool = False
+    """The checkpoint is a tiny model's folder; sd-scripts must be told its sizes."""
+
+
+Figures = dict[str, float]
+"""By name; _cpu: processor seconds (user + system), _wall: seconds, _gb: the peak in GB."""
+
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table."""
+    """One training that is measured."""
 
     name: str
     precision: str = "bf16"
@@ -43,25 +56,9 @@ class Case:
     """Our settings that differ."""
     flags: Sequence[str] = ("--network_train_unet_only",)
     """sd-scripts' options that mean the same."""
-    has_other: bool = True
-    """Whether sd-scripts can do it, too."""
 
 
-@dataclass(frozen=True)
-class Used:
-    """Figures of one training."""
-
-    start_wall: float
-    """Seconds from the process's start to the end of its first step."""
-    start_cpu: float
-    step_wall: float
-    """Median of the steps after the first."""
-    step_cpu: float
-    peak_gb: float
-    card_gb: float
-
-
-def ours(case: Case, place: Place) -> Used:
+def ours(case: Case, place: Place) -> Figures:
     """Train with this program."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -90,7 +87,7 @@ def ours(case: Case, place: Place) -> Used:
         return _noted(words, folder, ROOT, place.threads)
 
 
-def theirs(case: Case, place: Place) -> Used:
+def theirs(case: Case, place: Place) -> Figures:
     """Train with sd-scripts, its options as near to ours as they can be."""
     assert place.sd_scripts
     with tempfile.TemporaryDirectory() as temporary:
@@ -118,17 +115,28 @@ def theirs(case: Case, place: Place) -> Used:
         }
         if place.tokenizers:
             options["tokenizer_cache_dir"] = place.tokenizers
-        words = ["train_network.py", "--cache_latents", "--sdpa", *case.flags]
+        words = ["--cache_latents", "--sdpa"]
         for name, value in options.items():
             words += [f"--{name}", str(value)]
+        program = [str(SMALL)] if place.small else []
+        words = [*program, "train_network.py", *words, *case.flags]  # the last of two equal options counts
         return _noted(words, folder, place.sd_scripts, place.threads, place.packages)
 
 
 def _noted(
     words: Sequence[str], folder: Path, home: Path, threads: int, packages: Path | None = None
-) -> Used:
+) -> Figures:
     """Run it in its folder and read the notes. Raises RuntimeError with the end of its log where it fails."""
     notes = folder / "notes.jsonl"
+    finished([str(NOTED), str(notes), *words], folder, home, threads, packages)
+    lines = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
+    return figures_of([Note(*line) for line in lines])
+
+
+def finished(
+    words: Sequence[str], folder: Path, home: Path, threads: int, packages: Path | None = None
+) -> str:
+    """What a Python program printed. Raises RuntimeError with the end of it where it fails."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
@@ -139,20 +147,37 @@ def _noted(
     }
     if packages:
         environment["PYTHONPATH"] = str(packages)
-    program = [sys.executable, str(Path(__file__).with_name("noted.py")), str(notes), *words]
     done = subprocess.run(
-        program, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        [sys.executable, *words],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
+    printed = done.stdout.decode(errors="replace")
     if done.returncode:
-        raise RuntimeError(done.stdout.decode(errors="replace")[-2000:])
-    lines = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
-    steps = [line for line in lines if line[0] == "step"]
+        raise RuntimeError(printed[-2000:])
+    return printed
+
+
+def figures_of(notes: Sequence[Note]) -> Figures:
+    """What a training's notes say: its start, its steps (median of all after the first), what came after."""
+    steps = [note for note in notes if note.kind == "step"]
+    if not steps:
+        raise RuntimeError("No step was made.")
+    first, last, end = steps[0], steps[-1], notes[-1]
+    found = {
+        "start_wall": first.passed,
+        "start_cpu": first.cpu,
+        "after_wall": end.passed - last.passed,
+        "after_cpu": end.cpu - last.cpu,
+        "peak_gb": max(note.peak for note in notes),
+        "card_gb": max(note.card for note in notes),
+    }
     pairs = list(pairwise(steps))
-    return Used(
-        start_wall=steps[0][1],
-        start_cpu=steps[0][2],
-        step_wall=median(after[1] - before[1] for before, after in pairs),
-        step_cpu=median(after[2] - before[2] for before, after in pairs),
-        peak_gb=max(line[3] for line in lines),
-        card_gb=max(line[4] for line in lines),
-    )
+    if pairs:
+        found["step_wall"] = median(after.passed - before.passed for before, after in pairs)
+        found["step_cpu"] = median(after.cpu - before.cpu for before, after in pairs)
+        found["host_wall"] = median(after.queued - before.passed for before, after in pairs)
+    return found
