@@ -24,7 +24,7 @@ from pathlib import Path
 from PIL import Image
 
 from tests.bench.limits import seconds_at_best
-from tests.bench.rows import MANY, ROWS, Row, make_pictures
+from tests.bench.rows import MANY, ROWS, TINY, Row, make_pictures
 from tests.bench.table import Pair, load, read_pairs, table
 from tests.bench.trainings import Place
 
@@ -70,6 +70,9 @@ def place_for(chosen: argparse.Namespace, folder: Path, rows: Sequence[Row]) -> 
     if not chosen.checkpoint and not all(row.tiny for row in rows):
         size = ["--full"] if chosen.full else []
         subprocess.run([sys.executable, "-m", "tests.checkpoints", str(checkpoint), *size], check=True)
+    if any(row.name == TINY for row in rows):
+        make = [sys.executable, "-m", "tests.bench.small_folder", str(folder / "tiny")]
+        subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
     side = FULL_SIDE if chosen.full or chosen.checkpoint else 64
     given = {name: path and path.resolve() for name, path in vars(chosen).items() if isinstance(path, Path)}
     return Place(
@@ -80,6 +83,7 @@ def place_for(chosen: argparse.Namespace, folder: Path, rows: Sequence[Row]) -> 
         packages=given.get("packages"),
         threads=chosen.threads,
         side=side,
+        tiny=folder / "tiny",
         many=make_many(folder / "many") if any(row.name.startswith(f"{MANY:,}") for row in rows) else None,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,7 +26,8 @@ def step_flop(side: int, key: FamilyKey = "sd1") -> float:
     from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(shipped_config(FAMILIES[key], "unet")).requires_grad_(False)
+        unet: Any = UNet2DConditionModel.from_config(shipped_config(FAMILIES[key], "unet"))
+        unet.requires_grad_(requires_grad=False)
         noisy = torch.zeros(1, 4, side // 8, side // 8).requires_grad_()
         texts = torch.zeros(1, 77, FAMILIES[key].context).requires_grad_()
         counter = FlopCounterMode(display=False)

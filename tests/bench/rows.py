@@ -130,15 +130,19 @@ def _many_pictures() -> Row:
     )
 
 
+TINY = "tiny model"
+
+
 def _tiny() -> Row:
-    """The demo's model: what a step costs besides computing."""
+    """What a step costs besides computing."""
     case = Case("", "no", steps=30)
 
     def of(place: Place) -> Place:
-        return replace(place, checkpoint=ROOT / "presets" / "demo" / "model", side=64, small=True)
+        assert place.tiny
+        return replace(place, checkpoint=place.tiny, side=64)
 
     return Row(
-        "tiny model",
+        TINY,
         lambda place: ours(case, of(place)),
         lambda place: theirs(case, of(place)),
         {"step_cpu": 0.8, "start_cpu": 0.4},

@@ -37,8 +37,8 @@ class Place:
 
     many: Path | None = None
     """A folder of ten thousand pictures."""
-    small: bool = False
-    """The checkpoint is a tiny model's folder; sd-scripts must be told its sizes."""
+    tiny: Path | None = None
+    """The folder of a tiny model."""
 
 
 Figures = dict[str, float]
@@ -118,7 +118,7 @@ def theirs(case: Case, place: Place) -> Figures:
         words = ["--cache_latents", "--sdpa"]
         for name, value in options.items():
             words += [f"--{name}", str(value)]
-        program = [str(SMALL)] if place.small else []
+        program = [str(SMALL)] if place.checkpoint == place.tiny else []  # it must be told the sizes
         words = [*program, "train_network.py", *words, *case.flags]  # the last of two equal options counts
         return _noted(words, folder, place.sd_scripts, place.threads, place.packages)
 
