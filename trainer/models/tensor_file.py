@@ -6,10 +6,10 @@ plain seeks instead of being mapped into memory.
 
 from __future__ import annotations
 
-import math
 import pickle
 import warnings
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,10 @@ DTYPES = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
     "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
+
+
+BLOCK = 1 << 18
+"""Numbers that are converted at a time."""
 
 
 class TensorFile(Protocol):
@@ -86,16 +90,34 @@ class SafetensorsFile:
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """See TensorFile."""
-        stored, shape, begin, end = self._entries[name]
-        buffer = bytearray(end - begin)
-        with self.path.open("rb") as file:
-            file.seek(self._start + begin)
-            file.readinto(buffer)
-        count = math.prod(shape)
-        tensor = (
-            torch.frombuffer(buffer, dtype=stored, count=count) if count else torch.empty(0, dtype=stored)
-        )
-        return _converted(tensor.reshape(shape), dtype)
+        stored, shape, begin, _ = self._entries[name]
+        tensor = torch.empty(shape, dtype=dtype if dtype and stored.is_floating_point else stored)
+        if tensor.numel():
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(self._start + begin)
+                _read_into(tensor.view(-1), file, stored)
+        return tensor
+
+
+def _read_into(numbers: Tensor, file: FileIO, stored: torch.dtype) -> None:
+    """Fill them with what stands at the file's place, converted block by block.
+
+    So no whole tensor lies in memory in both formats, and a block is converted while it is in the cache.
+    """
+    block = numbers if numbers.dtype == stored else torch.empty(BLOCK, dtype=stored)
+    for start in range(0, len(numbers), len(block)):
+        part = numbers[start : start + len(block)]
+        read = block[: len(part)]
+        _read_whole(file, read.view(torch.uint8).numpy().data)
+        if read.dtype != part.dtype:
+            part.copy_(read)
+
+
+def _read_whole(file: FileIO, buffer: memoryview) -> None:
+    """Systems read at most 2 GB at once. What the file no longer has stays as it is."""
+    done = 0
+    while done < len(buffer) and (more := file.readinto(buffer[done:])):
+        done += more
 
 
 class PickleFile:
