@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -187,7 +188,7 @@ class TrainingData(torch_data.Dataset[Batch]):
     def loaded(
         self, groups: Iterable[Group], share: slice = slice(None)
     ) -> Iterator[tuple[Group, list[Batch]]]:
-        """The batches of each optimizer step, read ahead by the workers where there are any.
+        """The batches of each optimizer step, read ahead by the workers, or the next one by a thread.
 
         `share`: which of a step's batches this process takes.
         """
@@ -200,9 +201,23 @@ class TrainingData(torch_data.Dataset[Batch]):
                 num_workers=self.workers,
                 generator=torch.Generator(),  # or the loader would draw from the training's random numbers
             )
-            batches = iter(loader)
+            ahead = self.with_pixels and not self.workers  # captions alone take no time
+            batches = read_ahead(iter(loader)) if ahead else iter(loader)
             for group in part:
                 yield group, [_readable(next(batches)) for _ in group.batches[share]]
+
+
+_T = TypeVar("_T")
+
+
+def read_ahead(items: Iterator[_T]) -> Iterator[_T]:
+    """The same items, each asked for in a thread while the one before it is used."""
+    done = object()
+    with ThreadPoolExecutor(1, "reading") as reader:
+        coming = reader.submit(next, items, done)
+        while (item := coming.result()) is not done:
+            coming = reader.submit(next, items, done)
+            yield cast("_T", item)
 
 
 def told_corner(fit: Fit, size: Size, *, flip: bool, by_bars: bool) -> Size:
