@@ -12,9 +12,11 @@ import pytest
 
 from tests.card.cases import CASES
 
-QUICK = ("bf16", "checkpointed", "sampled", "DoRA")
-BOUND = {"bf16": 0.05}
-"""In half precision a card's norms are float32, the CPU's are not."""
+QUICK = ("bf16", "checkpointed", "continued", "tried")
+BOUND = {"bf16": 0.05, "fp16": 5e-3, "fp16 continued": 0.05, "SDXL fp8": 0.05}
+"""In half precision a card's norms are float32, the CPU's are not; float16 is compared with float32."""
+PICTURES = 0.01
+"""Samples differ where a number falls to the other side of a step of grey."""
 
 
 def rehearse(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
@@ -36,8 +38,9 @@ def judge(found: dict[str, Any], names: tuple[str, ...]) -> None:
 
 
 def close(name: str, case: dict[str, Any]) -> bool:
-    """Whether the weights are as far apart as rounding explains."""
-    return case.get("distance", 1.0) <= BOUND.get(name, 1e-3)
+    """Whether weights and pictures are as far apart as rounding explains."""
+    near = case.get("distance", 1.0) <= BOUND.get(name, 1e-3)
+    return near and case.get("pictures", 1.0) <= PICTURES
 
 
 @pytest.mark.slow
@@ -46,6 +49,6 @@ def test_trainings_on_the_card_are_those_on_the_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_every_lora_type_and_optimizer_trains_on_the_card(tmp_path: Path) -> None:
+def test_every_lora_type_optimizer_and_sampler_works_on_the_card(tmp_path: Path) -> None:
     names = tuple(name for name in CASES if name not in QUICK)
     judge(rehearse(tmp_path, names), names)

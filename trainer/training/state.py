@@ -84,13 +84,24 @@ def save_state(
     partial.mkdir(parents=True)
     about = {"format": FORMAT, "position": asdict(position), **facts}
     try:
-        write_whole(partial / NETWORK, save(network))
-        write_whole(partial / OPTIMIZER, _saved(optimizer))
+        write_whole(partial / NETWORK, save(on_cpu(network)))
+        write_whole(partial / OPTIMIZER, _saved(on_cpu(optimizer)))
         write_whole(partial / RANDOM, _saved(random_states()))
         write_whole(partial / ABOUT, json.dumps(about, ensure_ascii=False, indent=1).encode())
         _replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def on_cpu(content: Any) -> Any:
+    """The same with its tensors on the CPU: a state is read there, whatever machine goes on with it."""
+    if isinstance(content, Tensor):
+        return content.detach().cpu()
+    if isinstance(content, dict):
+        return {key: on_cpu(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return type(content)(map(on_cpu, content))
+    return content
 
 
 def _saved(content: dict[str, Any]) -> memoryview:
