@@ -53,6 +53,9 @@ ELSEWHERE = {
         "distributed/test_processes.py::test_each_process_gets_its_number_and_a_common_place_to_meet"
     ),
     **{f"dynamo_{name}": COMPILED for name in ("backend", "mode", "use_fullgraph", "use_dynamic")},
+    "dynamo_repeated_blocks": (
+        "test_settings_in_runs.py::test_dynamo_compiles_repeated_blocks_alone_and_tells_how_long"
+    ),
     "wandb_run_name": "jobs/test_tracking.py::test_without_a_key_wandb_records_on_this_machine",
     "log_tracker_name": TRACKER,
     "log_tracker_config": TRACKER,
@@ -69,6 +72,10 @@ ELSEWHERE = {
         ("fp8_base", "fp8_base_format"),
         "jobs/test_sdxl_runs.py::test_fp8_base_keeps_the_denoisers_weights_in_8_bits",
     ),
+    "checkpointing_keeps_attention": (
+        "models/test_checkpointing.py::test_the_run_is_built_so_that_attention_is_kept"
+    ),
+    "allow_tf32": "test_settings_in_runs.py::test_tf32_is_allowed_where_it_is_asked_for",
     "train_inpainting": "preflight/test_checks.py::test_rule[no_inpainting]",
 }
 """Setting -> test, below tests/trainer, beside those of test_effects.py."""

@@ -543,6 +543,13 @@ class Machine(Section):
         int, Field(ge=1, le=1024), Spec("Number of CPU threads per core", "training", "precision", flag="-"),
     ] = 2
     gradient_checkpointing: Annotated[Switch, Spec("Gradient checkpointing", "advanced", "memory")] = False
+    checkpointing_keeps_attention: Annotated[
+        Switch,
+        Spec(
+            "Keep attention's output", "advanced", "memory", matters={"gradient_checkpointing": (True,)},
+            flag="-",
+        ),
+    ] = False
     xformers: Annotated[
         Literal["none", "sdpa", "xformers"], Spec("Use xformers", "advanced", "memory"),
     ] = "xformers"
@@ -564,6 +571,9 @@ class Machine(Section):
         EightBitFormat,
         Spec("8-bit format", "advanced", "memory", matters={"fp8_base": (True,)}, flag="-"),
     ] = "int8"
+    allow_tf32: Annotated[
+        Switch, Spec("Allow TF32", "advanced", "memory", matters={"mixed_precision": ("no",)}, flag="-"),
+    ] = False
     highvram: Annotated[Switch, Spec("highvram", "advanced", "memory")] = False
     lowvram: Annotated[Switch, Spec("lowvram", "advanced", "memory", flag="lowram")] = False
     num_processes: Annotated[
@@ -587,6 +597,9 @@ class Machine(Section):
         Literal["default", "reduce-overhead", "max-autotune"],
         Spec("Dynamo mode", "advanced", "processes", matters=COMPILED, flag="-"),
     ] = "default"
+    dynamo_repeated_blocks: Annotated[
+        Switch, Spec("Dynamo repeated blocks", "advanced", "processes", matters=COMPILED, flag="-"),
+    ] = False
     dynamo_use_fullgraph: Annotated[
         Switch, Spec("Dynamo use fullgraph", "advanced", "processes", matters=COMPILED, flag="-"),
     ] = False

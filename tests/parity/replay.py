@@ -38,8 +38,8 @@ from trainer.data.picture_files import read_header
 from trainer.kohya import from_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.models.base import BaseModel, Conditioning, Framing
+from trainer.models.checkpointing import enable_gradient_checkpointing
 from trainer.models.lean.convolution import FrozenConv2d
-from trainer.models.load import enable_gradient_checkpointing
 from trainer.models.sdxl import time_ids
 from trainer.network.lean_linear import LeanLinear
 from trainer.network.lora_file import DTYPES, load_lora, save_lora

@@ -11,10 +11,13 @@ from torch.utils.data import DataLoader
 
 from tests.trainer.looks import base_model, quiet
 from tests.trainer.made import image_folder, picture
-from tests.trainer.runs import short_settings
+from tests.trainer.runs import events, short_settings
 from tests.trainer.tiny import predict
+from trainer import settings as schema
+from trainer.events import Notice
 from trainer.files.hub import Uploader
 from trainer.files.job_folder import JobFolder
+from trainer.jobs.run import run_job
 from trainer.models.schedule import Ddpm, signal_to_noise
 from trainer.models.sd import StableDiffusion
 from trainer.plan.inputs import read_inputs
@@ -22,7 +25,7 @@ from trainer.training import batches, compiling
 from trainer.training import build as builders
 from trainer.training.loop import train
 from trainer.training.position import Position, groups_from
-from trainer.training.prepare import build_data
+from trainer.training.prepare import build_data, pick_computing
 
 
 def test_vae_batch_size_is_how_many_are_encoded_at_once(tmp_path, monkeypatch):
@@ -126,13 +129,38 @@ def test_a_compiled_denoiser_answers_the_same(tmp_path):
     with torch.no_grad():
         plain = predict(model, *inputs)
         torch._dynamo.utils.counters.clear()
-        told = compiling.compile_denoiser(
-            model.denoiser, backend="eager", mode="default", fullgraph=False, dynamic=False
-        )
+        told = compiling.compile_denoiser(model.denoiser, schema.Machine(dynamo_backend="eager"))
         compiled = predict(model, *inputs)
     assert told is None
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0
     assert torch.allclose(plain, compiled, atol=1e-5)
+
+
+def test_dynamo_compiles_repeated_blocks_alone_and_tells_how_long(tmp_path, monkeypatch):
+    spent = iter([{"total_wall_time": 1.0}, {"total_wall_time": 43.4}])
+    monkeypatch.setattr(torch._dynamo.utils, "calculate_time_spent", lambda: next(spent))
+    asked: list[str] = []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda module, **_options: asked.append(type(module).__name__)
+    )
+    settings = short_settings(
+        tmp_path, dynamo_backend="eager", dynamo_repeated_blocks=True, max_train_steps=2
+    )
+    job = JobFolder.create(tmp_path, settings)
+    assert run_job(job) == 0
+    assert set(asked) == {"BasicTransformerBlock"}
+    told = [event for event in events(job) if isinstance(event, Notice)]
+    assert [event.values for event in told if event.code == "training.compiled"] == [{"seconds": 42}]
+
+
+@pytest.mark.parametrize(("allowed", "precision"), [(True, "tf32"), (False, "ieee")])
+def test_tf32_is_allowed_where_it_is_asked_for(tmp_path, allowed, precision):
+    settings = short_settings(tmp_path, mixed_precision="no", allow_tf32=allowed)
+    try:
+        pick_computing(settings.machine, quiet)
+        assert torch.backends.cuda.matmul.fp32_precision == precision
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def test_where_and_how_files_are_uploaded(tmp_path, monkeypatch):

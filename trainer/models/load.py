@@ -22,7 +22,6 @@ from trainer.families.known import source as source_of
 from trainer.families.table import named_by
 from trainer.families.verdict import verdict
 from trainer.messages import Message
-from trainer.models.base import BaseModel
 from trainer.models.eight_bits import fill, squeeze
 from trainer.models.folder import (
     SETTING,
@@ -256,18 +255,3 @@ def _prediction_notices(path: Path, *, v_parameterization: bool) -> tuple[Messag
     if told is None or (told == "v_prediction") == v_parameterization:
         return ()
     return (Message("core.prediction_differs", {"name": path.name, "told": told}),)
-
-
-def enable_gradient_checkpointing(model: BaseModel, *, text_encoders: bool = True) -> None:
-    """Recompute activations in the backward pass instead of keeping them: less memory, a fifth slower.
-
-    `text_encoders` False: none of them learns.
-    """
-    denoiser: Any = model.denoiser
-    denoiser.enable_gradient_checkpointing()
-    denoiser.train()
-    for text_encoder in model.text_encoders if text_encoders else ():
-        encoder: Any = text_encoder
-        newer = getattr(encoder, "activation_checkpointing_enable", None)  # the other name goes
-        (newer or encoder.gradient_checkpointing_enable)({"use_reentrant": False})
-        encoder.train()

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from trainer import settings as schema
+from trainer.events import Notice
 from trainer.models.base import BaseModel
-from trainer.models.load import enable_gradient_checkpointing
+from trainer.models.checkpointing import enable_gradient_checkpointing
 from trainer.network.network import Network, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
 from trainer.plan.rates import text_rates, trains_unet, unet_rate
 from trainer.settings import Settings
-from trainer.training.compiling import compile_denoiser
+from trainer.training.compiling import compile_denoiser, tell_compile_time
 from trainer.training.encode import Encoded
 from trainer.training.optimizer import build_optimizer, describe
 from trainer.training.prepare import Emit, Run, notify
@@ -42,9 +43,13 @@ def build_learner(run: Run, encoded: Encoded) -> Learner:
     network = build_lora(settings, model, emit)
     encoded.captions.learning = bool(network.parameters("text_encoder"))
     if settings.machine.gradient_checkpointing:
-        enable_gradient_checkpointing(model, text_encoders=encoded.captions.learning)
-    _compile(settings.machine, model, emit)  # after the LoRA: what is compiled must contain it
+        enable_gradient_checkpointing(
+            model,
+            text_encoders=encoded.captions.learning,
+            keep_attention=settings.machine.checkpointing_keeps_attention,
+        )
     optimizer = build_rates(settings.optimizer, network, run.device, emit)
+    _compile(settings.machine, model, optimizer, emit)  # after the LoRA: what is compiled must contain it
     name = describe(optimizer, settings.optimizer)
     prepared = run.accelerator.prepare(optimizer)
     # The schedule drives the optimizer itself: accelerate's wrapper would step it once per process.
@@ -84,14 +89,11 @@ def build_rates(
     return optimizer
 
 
-def _compile(machine: schema.Machine, model: BaseModel, emit: Emit) -> None:
-    """Compile the denoiser where the settings say so; that it cannot be is only told."""
-    not_compiled = compile_denoiser(
-        model.denoiser,
-        backend=machine.dynamo_backend,
-        mode=machine.dynamo_mode,
-        fullgraph=machine.dynamo_use_fullgraph,
-        dynamic=machine.dynamo_use_dynamic,
-    )
-    if not_compiled:
+def _compile(machine: schema.Machine, model: BaseModel, optimizer: torch.optim.Optimizer, emit: Emit) -> None:
+    """Compile the denoiser where the settings say so, and tell how long it took; or that it cannot be."""
+    if machine.dynamo_backend == "no":
+        return
+    if not_compiled := compile_denoiser(model.denoiser, machine):
         notify(emit, not_compiled)
+    else:
+        tell_compile_time(optimizer, lambda message: emit(Notice(message.code, message.values)))

@@ -122,6 +122,8 @@ def prepare(
 def pick_computing(machine: schema.Machine, emit: Emit) -> Computing:
     """The device and number format of "Mixed precision", as far as this machine has them."""
     torch.set_num_threads(machine.num_cpu_threads_per_process)
+    # set either way: torch keeps it for the whole process
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if machine.allow_tf32 else "ieee"
     device = pick_device()
     precision = pick_precision(machine.mixed_precision, device)
     if precision.notice:

@@ -14,7 +14,7 @@ from tests.trainer.full_size import full_size
 from tests.trainer.references import reference
 from tests.trainer.tiny import STEPS, answer, fresh_model, gap, predict
 from trainer.errors import UserError
-from trainer.models.load import enable_gradient_checkpointing
+from trainer.models.checkpointing import enable_gradient_checkpointing
 from trainer.models.sd import StableDiffusion
 from trainer.network.lora_file import load_lora, save_lora
 from trainer.network.network import Network, build_network
