@@ -23,7 +23,9 @@ def written_state(folder: Path, settings: Settings, step: int = 20, **facts: Any
     about = {"format": 1, "position": {"step": step, "epoch": 1, "batch": step}, "seed": 1, "name": "cat"}
     (folder / "state.json").write_text(json.dumps({**about, "settings": settings.flat(), **facts}))
     save_file({"x": torch.zeros(1)}, folder / "network.safetensors")
-    torch.save({"optimizer": {}}, folder / "optimizer.pt")
+    optimizer = {"state": {}, "param_groups": []}
+    schedule = {"last_epoch": step}
+    torch.save({"optimizer": optimizer, "lr_scheduler": schedule, "scaler": {}}, folder / "optimizer.pt")
     torch.save(random_states(), folder / "random.pt")
     return str(folder)
 
