@@ -23,7 +23,7 @@ from trainer.files.paths import clean_path
 from trainer.files.roots import Roots
 from trainer.messages import Language, Message, say
 from trainer.plan import lr_schedule
-from trainer.plan.rates import text_rates, unet_rate
+from trainer.plan.rates import denoiser_rate, text_rates
 from trainer.plan.run import Plan
 from trainer.plan.sample_prompts import prompts
 from trainer.preflight.check import Checked, check_values
@@ -189,7 +189,7 @@ def curve(settings: Settings, total: int, warmup: int) -> dict[str, Any] | None:
     every = max(1, total // CURVE_POINTS)
     steps = sorted({*range(0, total, every), min(warmup, total - 1), total - 1})
     first, second = text_rates(optimizer)
-    rates = {"unet": unet_rate(optimizer), "text_encoder": first}
+    rates = {"unet": denoiser_rate(optimizer), "text_encoder": first}
     if second != first and named_by(settings.model).text_encoders[1:]:
         rates["text_encoder_2"] = second
     lines = {}

@@ -18,7 +18,7 @@ from app.jobs.store import Job, JobStore
 from trainer.errors import UserError
 from trainer.events import Event, Sampled, Started, Step, parse
 from trainer.families.table import named_by
-from trainer.plan.rates import trains_text_encoder, trains_unet
+from trainer.plan.rates import trains_denoiser, trains_text_encoder
 from trainer.plan.run import Plan
 from trainer.settings import Settings
 
@@ -74,7 +74,7 @@ def kind_of(settings: Settings) -> Kind:
         machine.num_cpu_threads_per_process,
         settings.images.cache_latents,
         trains_text_encoder(settings.optimizer),
-        trains_unet(settings.optimizer),
+        trains_denoiser(settings.optimizer),
     )
 
 

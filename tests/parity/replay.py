@@ -156,7 +156,7 @@ def build_run(recording: Recording) -> Parts:
         model,
         settings.network,
         dtype=precision.dtype if args["full_bf16"] or args["full_fp16"] else torch.float32,
-        train_unet=not args["network_train_text_encoder_only"],
+        train_denoiser=not args["network_train_text_encoder_only"],
         train_text_encoder=not args[
             "network_train_unet_only"
         ],  # with rate 0 its LoRA is in the file all the same

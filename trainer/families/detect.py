@@ -75,7 +75,7 @@ def facts_of(shapes: Shapes, metadata: Mapping[str, str]) -> ModelFacts:
         v_prediction=v_prediction,
         zero_terminal_snr="ztsnr" in shapes and v_prediction is True,
         depths=unet.depths,
-        unet=count(shapes, UNET),
+        denoiser=count(shapes, UNET),
         text_encoder=count(shapes, *text),
         vae=count(shapes, VAE),
         layers=original_layers(shapes, FAMILIES[key]),

@@ -38,7 +38,7 @@ class ModelFacts:
     """Of a VAE in a file of its own; 0: not known."""
     depths: tuple[int, ...] = ()
     """Transformer layers of the UNet's levels."""
-    unet: int = 0
+    denoiser: int = 0
     """Number of weights, as `text_encoder` and `vae`; 0: not known, or not in it."""
     text_encoder: int = 0
     vae: int = 0
@@ -49,7 +49,7 @@ class ModelFacts:
 FULL_SIZE: Mapping[FamilyKey, ModelFacts] = {
     key: replace(
         ModelFacts("base", key, layers=FULL_SIZE_LAYERS[key]),
-        **dict(zip(("unet", "text_encoder", "vae"), family.weights, strict=True)),
+        **dict(zip(("denoiser", "text_encoder", "vae"), family.weights, strict=True)),
     )
     for key, family in FAMILIES.items()
 }

@@ -68,7 +68,7 @@ def _base(path: Path, key: FamilyKey, sizes: UNetFacts, shapes: Mapping[str, Sha
         v_prediction=None if prediction is None else prediction == "v_prediction",
         zero_terminal_snr=scheduler.get("rescale_betas_zero_snr") is True and prediction == "v_prediction",
         depths=sizes.depths,
-        unet=count(shapes["unet"], "") or FULL_SIZE[key].unet,
+        denoiser=count(shapes["unet"], "") or FULL_SIZE[key].denoiser,
         text_encoder=count(text, "") if known else FULL_SIZE[key].text_encoder,
         vae=count(shapes["vae"], ""),
         layers=diffusers_layers(shapes["unet"], text, FAMILIES[key]) if known else FULL_SIZE[key].layers,

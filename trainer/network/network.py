@@ -71,25 +71,26 @@ class Network:
     def groups(
         self,
         *,
-        unet_lr: float,
+        denoiser_lr: float,
         text_encoder_lr: float | Sequence[float],
-        unet_plus: float = 0.0,
+        denoiser_plus: float = 0.0,
         text_encoder_plus: float = 0.0,
     ) -> list[dict[str, Any]]:
-        """Parameter groups (`params`, `lr`, `name`): text encoders, then UNet, or one per UNet block.
+        """Parameter groups (`params`, `lr`, `name`): text encoders, then denoiser, or one per block of it.
 
         Both text encoders are one group where they have one rate, as in the reference.
         `…_plus` is the LoRA+ ratio: lora_up learns that many times faster (arXiv 2402.12354). Groups
         of rate 0 are left out.
         """
         groups = self._text_groups(text_encoder_lr, text_encoder_plus)
-        unet = self._of("unet")
+        denoiser = self._of("unet")
         if self._block_rates is None:
-            return groups + _group("unet", unet, unet_lr, unet_plus)
-        for block in dict.fromkeys(adapter.target.block for adapter in unet):
-            rate = unet_lr * (1.0 if block is None else self._block_rates[block])
+            return groups + _group("unet", denoiser, denoiser_lr, denoiser_plus)
+        for block in dict.fromkeys(adapter.target.block for adapter in denoiser):
+            rate = denoiser_lr * (1.0 if block is None else self._block_rates[block])
             name = "unet" if block is None else f"unet {self._block_names[block]}"
-            groups += _group(name, [one for one in unet if one.target.block == block], rate, unet_plus)
+            adapters = [one for one in denoiser if one.target.block == block]
+            groups += _group(name, adapters, rate, denoiser_plus)
         return groups
 
     def _text_groups(self, rate: float | Sequence[float], plus: float) -> list[dict[str, Any]]:
@@ -210,7 +211,7 @@ def build_network(
     model: BaseModel,
     network: schema.Network,
     *,
-    train_unet: bool = True,
+    train_denoiser: bool = True,
     train_text_encoder: bool | Sequence[bool] = True,
     dtype: torch.dtype = torch.float32,
 ) -> Network:
@@ -223,7 +224,7 @@ def build_network(
     start = load_lora(path)[0] if network.network_weights else None
     sizes = start if network.dim_from_weights else None
     targets = plan_targets(
-        model, network, train_unet=train_unet, train_text_encoder=train_text_encoder, weights=sizes
+        model, network, train_denoiser=train_denoiser, train_text_encoder=train_text_encoder, weights=sizes
     )
     if not targets:
         if sizes is not None:

@@ -33,7 +33,7 @@ def plan_targets(
     model: BaseModel,
     network: schema.Network,
     *,
-    train_unet: bool = True,
+    train_denoiser: bool = True,
     train_text_encoder: bool | Sequence[bool] = True,
     weights: Mapping[str, Tensor] | None = None,
 ) -> list[LoraTarget]:
@@ -49,8 +49,8 @@ def plan_targets(
     for encoder in range(count):
         if trained[encoder]:
             targets += _text_targets(model, encoder, network, everything=everything)
-    if train_unet:
-        targets += _unet_targets(model, network, everything=everything)
+    if train_denoiser:
+        targets += _denoiser_targets(model, network, everything=everything)
     if weights is None:
         return targets
     modules = by_module(weights)
@@ -113,7 +113,7 @@ def _text_targets(
             yield LoraTarget(name, "text_encoder", path, dim, alpha, encoder, algorithm=algorithm)
 
 
-def _unet_targets(model: BaseModel, network: schema.Network, *, everything: bool) -> Iterator[LoraTarget]:
+def _denoiser_targets(model: BaseModel, network: schema.Network, *, everything: bool) -> Iterator[LoraTarget]:
     """Linear layers and convolutions, and with "Train Norm" the norms, in the reference's order."""
     family, blocks = model.family, blocks_of(model)
     size = _lycoris_size(network) if is_lycoris(network) else _kohya_size(network, blocks)

@@ -28,7 +28,7 @@ from trainer.lora.types import (
     is_lycoris,
     options_of,
 )
-from trainer.plan.rates import trains_text_encoder, trains_unet
+from trainer.plan.rates import trains_denoiser, trains_text_encoder
 from trainer.settings import FamilyKey, Network, Optimizer, Settings
 
 GB = 1_000_000_000
@@ -70,7 +70,7 @@ def lora_weights(network: Network, optimizer: Optimizer, model: ModelFacts) -> i
     total = 0
     for (kind, shape), count in model.layers:
         in_text = kind in ("text_attention", "text_mlp")
-        trained = trains_text_encoder(optimizer) if in_text else trains_unet(optimizer)
+        trained = trains_text_encoder(optimizer) if in_text else trains_denoiser(optimizer)
         rank = _rank(network, blocks, kind, wide=shape[2:] == (3, 3)) if trained else 0
         whole = max(1, round(rank))
         try:
@@ -122,12 +122,12 @@ def memory_parts(settings: Settings, pixels: int, model: ModelFacts, weights: in
     half = machine.mixed_precision != "no"
     is_cached = images.cache_latents or images.cache_latents_to_disk
     area, key = pixels / 512**2, model.family or SD1.key
-    width = math.sqrt(model.unet / FULL_SIZE[key].unet)
+    width = math.sqrt(model.denoiser / FULL_SIZE[key].denoiser)
     pictures = PER_PICTURE[key][half, machine.gradient_checkpointing] * area * width * GB
     reads = trains_text_encoder(settings.optimizer) or settings.captions.no_token_padding
     return {
         "program": PROGRAM,
-        "unet": model.unet * ((1 if machine.fp8_base else 2) if half else 4),
+        "unet": model.denoiser * ((1 if machine.fp8_base else 2) if half else 4),
         "text_encoder": model.text_encoder * (2 if half else 4) if reads else 0,  # else let go before
         "vae": 0 if is_cached else int(model.vae * 4 + VAE_PER_PICTURE * area * GB),
         "lora": weights * (8 + bytes_kept(settings.optimizer)),

@@ -13,8 +13,8 @@ def rate(value: float | None, fallback: float) -> float:
     return fallback if value is None else value
 
 
-def unet_rate(optimizer: Optimizer) -> float:
-    """Of the UNet."""
+def denoiser_rate(optimizer: Optimizer) -> float:
+    """Of the denoiser (the UNet)."""
     return rate(optimizer.unet_lr, optimizer.learning_rate)
 
 
@@ -38,9 +38,9 @@ def written_rates(optimizer: Optimizer) -> dict[str, tuple[float, ...]]:
     return {key: tuple(one for one in rates if one) for key, rates in told.items()}
 
 
-def trains_unet(optimizer: Optimizer) -> bool:
-    """Whether the UNet is trained: its rate is not 0."""
-    return unet_rate(optimizer) > 0
+def trains_denoiser(optimizer: Optimizer) -> bool:
+    """Whether the denoiser is trained: its rate is not 0."""
+    return denoiser_rate(optimizer) > 0
 
 
 def trains_text_encoder(optimizer: Optimizer) -> bool:

@@ -238,7 +238,7 @@ def build_plan(
     extension = f".{saving.save_model_as}"
     name = name or free_name(settings.folders.output_dir, settings.folders.output_name, extension)
     saves = save_plans(saving, name, extension, steps_per_epoch, total, first_step)
-    facts = model if model and model.unet else FULL_SIZE[named_by(settings.model).key]
+    facts = model if model and model.denoiser else FULL_SIZE[named_by(settings.model).key]
     weights = lora_weights(settings.network, settings.optimizer, facts)
     lora_bytes = weights * BYTES[saving.save_precision] + 150_000
     sample_steps, sample_times = sample_points(settings.sampling, steps_per_epoch, total, first_step)

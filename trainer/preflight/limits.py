@@ -117,7 +117,7 @@ def _check_samples(settings: Settings, plan: Plan, model: ModelFacts | None) -> 
     if not plan.sample_times:
         return
     largest = max(prompts(settings.sampling.sample_prompts), key=lambda line: line.width * line.height)
-    facts = model if model and model.unet else FULL_SIZE[named_by(settings.model).key]
+    facts = model if model and model.denoiser else FULL_SIZE[named_by(settings.model).key]
     needed = sample_bytes(plan.memory, largest.width * largest.height, facts)
     if found := _too_much(needed):
         size = f"{largest.width:,} × {largest.height:,}"

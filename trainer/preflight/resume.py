@@ -14,7 +14,7 @@ from trainer.families.table import named_by
 from trainer.files.job_folder import find_state
 from trainer.files.state_folder import StateAbout, check_files, damaged, read_about
 from trainer.lora.blocks import block_rates
-from trainer.plan.rates import trains_text_encoder, trains_unet
+from trainer.plan.rates import trains_denoiser, trains_text_encoder
 from trainer.plan.run import Plan
 from trainer.plan.state_facts import file_mark, shown
 from trainer.problems import Problem, block, from_error
@@ -22,7 +22,7 @@ from trainer.settings import BLOCKWISE, FIXED_BY_STATE, SETTINGS, Saving, Settin
 
 THEIRS = ("train_state.json", "optimizer.bin")
 """Files of a state that sd-scripts (accelerate) writes."""
-PARTS = {"unet_lr": trains_unet, "text_encoder_lr": trains_text_encoder}
+PARTS = {"unet_lr": trains_denoiser, "text_encoder_lr": trains_text_encoder}
 PLUS = ("loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 BLOCK_RATES = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold")
 

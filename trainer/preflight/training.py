@@ -22,7 +22,7 @@ from trainer.plan.key_values import rewritten
 from trainer.plan.lr_schedule import SETTING as SCHEDULE_ARGS
 from trainer.plan.lr_schedule import schedule
 from trainer.plan.optimizer_args import ONE_RATE_ONLY, extra_arguments, uses_relative_step
-from trainer.plan.rates import text_rates, trains_text_encoder, trains_unet, unet_rate, written_rates
+from trainer.plan.rates import denoiser_rate, text_rates, trains_denoiser, trains_text_encoder, written_rates
 from trainer.plan.run import DatasetPlan, Plan
 from trainer.preflight import lora_type
 from trainer.preflight.dataset_file import of_file
@@ -69,7 +69,7 @@ def check(settings: Settings, datasets: Sequence[Dataset]) -> Iterator[Problem]:
 
 
 def _check_rates(optimizer: Optimizer) -> Iterator[Problem]:
-    if not trains_unet(optimizer) and not trains_text_encoder(optimizer):
+    if not trains_denoiser(optimizer) and not trains_text_encoder(optimizer):
         fix = {"learning_rate": 1e-4, "unet_lr": 1e-4}
         yield block("unet_lr", "preflight.rates_zero", fix)
         return
@@ -80,7 +80,7 @@ def _check_rates(optimizer: Optimizer) -> Iterator[Problem]:
         if rates and (key != "learning_rate" or None in own)
     }
     if optimizer.optimizer in ONE_RATE_ONLY:
-        if len({unet_rate(optimizer), *text_rates(optimizer)} - {0}) > 1:
+        if len({denoiser_rate(optimizer), *text_rates(optimizer)} - {0}) > 1:
             yield block("unet_lr", "core.one_rate_only", ONE_RATE, optimizer=optimizer.optimizer)
         elif low := {key: 1.0 for key, rates in used.items() if min(rates) < 0.1}:
             yield hint(next(iter(low)), "preflight.rate_low", low, name=optimizer.optimizer)
@@ -106,7 +106,7 @@ def _check_parts_of_one_rate(optimizer: Optimizer, network: Network, blocks: Blo
         return
     trained = {
         "": True,
-        "unet_lr": trains_unet(optimizer),
+        "unet_lr": trains_denoiser(optimizer),
         "text_encoder_lr": trains_text_encoder(optimizer),
     }
     for key, part in lora_type.LORA_PLUS.items():

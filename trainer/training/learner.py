@@ -12,7 +12,7 @@ from trainer.models.base import BaseModel
 from trainer.models.checkpointing import enable_gradient_checkpointing
 from trainer.network.network import Network, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
-from trainer.plan.rates import text_rates, trains_unet, unet_rate
+from trainer.plan.rates import denoiser_rate, text_rates, trains_denoiser
 from trainer.settings import Settings
 from trainer.training.compiling import compile_denoiser, tell_compile_time
 from trainer.training.encode import Encoded
@@ -64,7 +64,7 @@ def build_lora(settings: Settings, model: BaseModel, emit: Emit) -> Network:
     network = build_network(
         model,
         settings.network,
-        train_unet=trains_unet(settings.optimizer),
+        train_denoiser=trains_denoiser(settings.optimizer),
         train_text_encoder=[rate > 0 for rate in text_rates(settings.optimizer)],
         dtype=full[0] if full else torch.float32,
     )
@@ -78,9 +78,9 @@ def build_rates(
 ) -> torch.optim.Optimizer:
     """The optimizer, each part of the LoRA with its rate."""
     groups = network.groups(
-        unet_lr=unet_rate(rates),
+        denoiser_lr=denoiser_rate(rates),
         text_encoder_lr=text_rates(rates),
-        unet_plus=rates.loraplus_unet_lr_ratio or rates.loraplus_lr_ratio,
+        denoiser_plus=rates.loraplus_unet_lr_ratio or rates.loraplus_lr_ratio,
         text_encoder_plus=rates.loraplus_text_encoder_lr_ratio or rates.loraplus_lr_ratio,
     )
     optimizer, notice = build_optimizer(rates, groups, device)

@@ -19,7 +19,7 @@ from trainer.errors import UserError
 from trainer.plan.lr_schedule import SETTING as SCHEDULE_SETTING
 from trainer.plan.lr_schedule import build_lr_scheduler, schedule, warmup_steps
 from trainer.plan.optimizer_args import SETTING, uses_relative_step
-from trainer.plan.rates import text_rates, unet_rate
+from trainer.plan.rates import denoiser_rate, text_rates
 from trainer.settings import SETTINGS
 from trainer.training.optimizer import build_optimizer, set_training
 
@@ -63,7 +63,7 @@ def _stepped(optimizer: schema.Optimizer, total_steps: int, device: torch.device
 
 def _rate(optimizer: schema.Optimizer) -> float:
     """The highest rate that counts."""
-    return max(unet_rate(optimizer), *text_rates(optimizer))
+    return max(denoiser_rate(optimizer), *text_rates(optimizer))
 
 
 def _check_schedule(optimizer: schema.Optimizer, total_steps: int) -> None:

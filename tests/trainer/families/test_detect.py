@@ -30,7 +30,7 @@ def test_families_are_told_by_their_text_encoders(tmp_path, shapes, family):
 
 def test_sizes_are_counted(tmp_path):
     facts = read_model(model_file(tmp_path / "m.safetensors", SD1))
-    assert facts.unet == 32 * 4 * 9 + 32 * 32 * 9 + 32 * 128 + 32 * 32 + 32 * 32
+    assert facts.denoiser == 32 * 4 * 9 + 32 * 32 * 9 + 32 * 128 + 32 * 32 + 32 * 32
     assert (facts.text_encoder, facts.vae) == (48 * 48, 8 * 3 * 9)
     assert dict(facts.layers) == {
         ("attention", (32, 32)): 1,
@@ -141,7 +141,7 @@ def test_a_full_size_sdxl_is_told_and_counted():
     shapes = {name: tuple(shape) for name, shape in reference("sdxl_checkpoint").items()}
     facts = facts_of(shapes, {})
     assert (facts.kind, facts.family, facts.depths) == ("base", "sdxl", (2, 10))
-    assert facts.unet == FAMILIES["sdxl"].weights[0]
+    assert facts.denoiser == FAMILIES["sdxl"].weights[0]
     assert facts.vae == 0
     assert facts.layers == FULL_SIZE_LAYERS["sdxl"]
 
@@ -189,7 +189,7 @@ def test_a_changed_file_is_read_again(tmp_path):
 def test_a_diffusers_folder_is_told():
     facts = read_model(DEMO)
     assert (facts.kind, facts.family, facts.v_prediction) == ("base", "sd1", False)
-    assert facts.unet > 1_000_000
+    assert facts.denoiser > 1_000_000
     kinds = {kind for (kind, _), _ in facts.layers}
     assert kinds == {"attention", "transformer", "resnet", "time", "stem", "text_attention", "text_mlp"}
 
@@ -215,8 +215,8 @@ def test_file_and_folder_of_one_model_count_alike(tmp_path):
     (folder / "unet/config.json").write_text(json.dumps({"in_channels": 4}))
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
     one, other = read_model(original), read_model(folder)
-    assert (one.unet, one.text_encoder, one.vae, one.layers) == (
-        other.unet,
+    assert (one.denoiser, one.text_encoder, one.vae, one.layers) == (
+        other.denoiser,
         other.text_encoder,
         other.vae,
         other.layers,

@@ -74,7 +74,7 @@ def test_weights_in_another_form_count_as_those_of_the_published_model(tmp_path)
     (model / "text_encoder_2/pytorch_model.bin").write_bytes(b"x")
     facts, full = read_model(model), FULL_SIZE["sdxl"]
     assert (facts.family, facts.text_encoder, facts.layers) == ("sdxl", full.text_encoder, full.layers)
-    assert facts.unet == 64 * 2048
+    assert facts.denoiser == 64 * 2048
 
 
 OTHERS = {
@@ -138,6 +138,6 @@ def test_depths_are_counted_from_the_weights(tmp_path):
 
 def test_a_part_that_comes_later_is_seen(tmp_path):
     path = folder(tmp_path / "m", {"cross_attention_dim": 768}, SD_TEXT)
-    before = read_model(path).unet
+    before = read_model(path).denoiser
     model_file(path / "unet/diffusion_pytorch_model.safetensors", {"conv_in.weight": (32, 4, 3, 3)})
-    assert before != read_model(path).unet == 32 * 4 * 9
+    assert before != read_model(path).denoiser == 32 * 4 * 9

@@ -126,14 +126,14 @@ def test_only_the_lora_learns_and_stays_float32_on_a_bf16_model(model: StableDif
 def test_a_part_that_is_not_trained_gets_no_lora(
     unet: bool, text_encoder: bool, model: StableDiffusion
 ) -> None:
-    network = build_network(model, settings(), train_unet=unet, train_text_encoder=text_encoder)
+    network = build_network(model, settings(), train_denoiser=unet, train_text_encoder=text_encoder)
     prefix = "lora_unet_" if unet else "lora_te_"
     assert all(key.startswith(prefix) for key in network.state_dict())
 
 
 def test_nothing_to_train_is_told(model: StableDiffusion) -> None:
     with pytest.raises(UserError) as error:
-        build_network(model, settings(), train_unet=False, train_text_encoder=False)
+        build_network(model, settings(), train_denoiser=False, train_text_encoder=False)
     assert str(error.value)
 
 
@@ -241,7 +241,7 @@ def test_block_dim_0_and_block_rate_0_leave_the_block_out(model: StableDiffusion
 
 def test_block_weights_give_each_block_its_rate(model: StableDiffusion) -> None:
     network = build_network(model, settings(down_lr_weight="linear", mid_lr_weight="0.5"))
-    groups = network.groups(unet_lr=1e-3, text_encoder_lr=1e-4)
+    groups = network.groups(denoiser_lr=1e-3, text_encoder_lr=1e-4)
     rates = {group["name"]: group["lr"] for group in groups}
     assert rates["text_encoder"] == 1e-4
     assert rates["unet MID"] == pytest.approx(5e-4)
@@ -268,17 +268,17 @@ def test_what_other_programs_misread_is_said(model: StableDiffusion) -> None:
 
 def test_groups_are_text_encoder_then_unet_without_those_of_rate_0(model: StableDiffusion) -> None:
     network = build_network(model, settings())
-    both = network.groups(unet_lr=1e-3, text_encoder_lr=1e-4)
+    both = network.groups(denoiser_lr=1e-3, text_encoder_lr=1e-4)
     assert [(group["name"], group["lr"], len(group["params"])) for group in both] == [
         ("text_encoder", 1e-4, 144),
         ("unet", 1e-3, 384),
     ]
-    assert [group["name"] for group in network.groups(unet_lr=1e-3, text_encoder_lr=0)] == ["unet"]
+    assert [group["name"] for group in network.groups(denoiser_lr=1e-3, text_encoder_lr=0)] == ["unet"]
 
 
 def test_lora_plus_lets_the_ups_learn_faster(model: StableDiffusion) -> None:
     network = build_network(model, settings())
-    groups = network.groups(unet_lr=1e-3, text_encoder_lr=1e-4, unet_plus=4)
+    groups = network.groups(denoiser_lr=1e-3, text_encoder_lr=1e-4, denoiser_plus=4)
     assert [(group["name"], group["lr"]) for group in groups] == [
         ("text_encoder", 1e-4),
         ("unet", 1e-3),
@@ -310,7 +310,7 @@ def train_step(model: StableDiffusion, optimizer: torch.optim.Optimizer) -> None
 
 def test_a_frozen_text_encoder_no_longer_changes(model: StableDiffusion) -> None:
     network = build_network(model, settings())
-    optimizer = torch.optim.AdamW(network.groups(unet_lr=1e-2, text_encoder_lr=1e-2))
+    optimizer = torch.optim.AdamW(network.groups(denoiser_lr=1e-2, text_encoder_lr=1e-2))
     train_step(model, optimizer)
     network.freeze_text_encoder()
     kept = [weight.detach().clone() for weight in network.parameters("text_encoder")]

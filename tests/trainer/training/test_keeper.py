@@ -34,7 +34,7 @@ class Learning:
         sizes = NetworkSettings(block_dims=",".join(["0"] * 12 + ["2"] + ["0"] * 12))
         self.network: Network = build_network(model, sizes, train_text_encoder=False)
         rate = chosen.learning_rate if chosen.unet_lr is None else chosen.unet_lr
-        groups = self.network.groups(unet_lr=rate, text_encoder_lr=0)
+        groups = self.network.groups(denoiser_lr=rate, text_encoder_lr=0)
         self.optimizer, _ = build_optimizer(chosen, groups, torch.device("cpu"))
         self.schedule = build_lr_scheduler(chosen, self.optimizer, 10)
         self.keeper = StateKeeper(
