@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from trainer.families.table import FAMILIES, SD1, SD2
-from trainer.models.load import MODELS, load_tokenizer
+from trainer.models.load import open_model
+from trainer.models.opening import Opening
 from trainer.models.parts import CPU, Readers
 from trainer.models.schedule import Ddpm, Prediction
 from trainer.models.sd import StableDiffusion
+from trainer.models.sd_files import load_tokenizer
+from trainer.models.sdxl import StableDiffusionXL
 from trainer.models.single_file import shipped_config
-from trainer.settings import Captions, FamilyKey
+from trainer.settings import Captions, FamilyKey, Model
 
 TINY_UNET: dict[FamilyKey, dict[str, Any]] = {
     "sd1": {"block_out_channels": [32, 64, 64, 64], "cross_attention_dim": 48},
@@ -96,7 +99,16 @@ def model_of(
     family = FAMILIES[key]
     tokenizers = [load_tokenizer(encoder) for encoder in family.text_encoders]
     readers = Readers(lambda: texts, lambda: vae, lambda: unet)
-    return MODELS[key](readers, family, Ddpm(prediction), tokenizers, Captions(), "random", device=device)
+    kind = StableDiffusionXL if key == "sdxl" else StableDiffusion
+    return kind(readers, family, Ddpm(prediction), tokenizers, Captions(), "random", device=device)
+
+
+def load_model(source: str, *, dtype: torch.dtype = torch.float32, **model: Any) -> StableDiffusion:
+    """A base model with all its parts in memory. `model`: more values of the section. Raises UserError."""
+    opened = open_model(Opening(Model(pretrained_model_name_or_path=source, **model), dtype=dtype))
+    assert isinstance(opened, StableDiffusion)
+    _ = opened.text_encoders, opened.vae, opened.denoiser
+    return opened
 
 
 def write_checkpoint(path: Path, model: StableDiffusion, dtype: torch.dtype = torch.float32) -> Path:

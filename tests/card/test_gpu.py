@@ -21,6 +21,7 @@ from trainer.files.job_folder import JobFolder, find_state
 from trainer.jobs.run import run_job
 from trainer.models.base import Framing
 from trainer.models.load import open_model
+from trainer.models.opening import Opening
 from trainer.network.network import build_network
 from trainer.settings import Settings
 
@@ -40,7 +41,7 @@ In bfloat16 the CPU's own gradients are 0.09 away from those.
 def learned(device: torch.device, dtype: torch.dtype, kind: str = "Standard") -> list[Tensor]:
     """The answer and the gradients of one step on the demo model, the same on every device."""
     settings = short_settings(Path())
-    model = open_model(settings.model, dtype=dtype, device=device)
+    model = open_model(Opening(settings.model, dtype=dtype, device=device))
     torch.manual_seed(0)
     options = schema.Network(LoRA_type=kind, network_dim=4, network_alpha=2)  # pyright: ignore[reportArgumentType]  # any of them
     network = build_network(model, options)

@@ -9,35 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from trainer.errors import UserError, is_out_of_memory
-from trainer.families.family import Family
 from trainer.families.folder import PARTS
-from trainer.models.parts import Readers
 
 SETTING = "pretrained_model_name_or_path"
 Config = dict[str, Any]
-
-
-KINDS = {False: CLIPTextModel, True: CLIPTextModelWithProjection}
-"""Text encoders by whether they give a pooled vector."""
-
-
-def folder_readers(folder: Path, family: Family, dtype: torch.dtype, vae_dtype: torch.dtype) -> Readers:
-    """The parts of a diffusers folder, in these number formats.
-
-    Raises UserError for a configuration of silly sizes.
-    """
-    for part in folder.glob("*/config.json"):
-        _check_sizes(read_json(part), part)
-    texts = [(KINDS[encoder.projected], encoder.part) for encoder in family.text_encoders]
-    return Readers(
-        text_encoders=lambda: [folder_part(kind, folder, name, dtype) for kind, name in texts],
-        vae=lambda: folder_part(AutoencoderKL, folder, "vae", vae_dtype),
-        denoiser=lambda: folder_part(UNet2DConditionModel, folder, "unet", dtype),
-    )
 
 
 def read_json(path: Path) -> Config:
@@ -50,6 +27,12 @@ def read_json(path: Path) -> Config:
 LAYERS = ("layers_per_block", "num_hidden_layers", "transformer_layers_per_block")
 MOST_LAYERS = 200
 LARGEST_SIZE = 1_000_000
+
+
+def check_sizes(folder: Path) -> None:
+    """Raises UserError where a part asks for more layers or larger ones than any model has."""
+    for path in folder.glob("*/config.json"):
+        _check_sizes(read_json(path), path)
 
 
 def _check_sizes(config: Config, path: Path) -> None:

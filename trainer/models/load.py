@@ -1,202 +1,39 @@
-"""The base model, opened: a checkpoint on disk or a name on the hub; parts are read when they are used."""
+"""The base model of the settings, opened: a checkpoint on disk or a name on the hub."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
 from trainer import settings as schema
-from trainer.errors import UserError, is_out_of_memory
+from trainer.errors import UserError
 from trainer.families.detect import facts_of, read_model
 from trainer.families.facts import ModelFacts, ModelUnreadableError
-from trainer.families.family import Family, TextEncoder
 from trainer.families.known import source as source_of
 from trainer.families.table import named_by
 from trainer.families.verdict import verdict
-from trainer.messages import Message
-from trainer.models.eight_bits import fill, squeeze
-from trainer.models.folder import (
-    SETTING,
-    Config,
-    folder_part,
-    folder_readers,
-    model_folder,
-    read_json,
-    weight_files,
-)
-from trainer.models.parts import CPU, Readers
-from trainer.models.schedule import Ddpm, Prediction
-from trainer.models.sd import StableDiffusion
-from trainer.models.sdxl import StableDiffusionXL
-from trainer.models.single_file import (
-    CONFIGS,
-    Weights,
-    read_text_encoders,
-    read_unet,
-    read_vae,
-    unet_config,
-    unet_names,
-)
-from trainer.models.tensor_file import TensorFile, open_tensor_file
-from trainer.settings import EightBitFormat, FamilyKey
-
-MODELS: Mapping[FamilyKey, type[StableDiffusion]] = {
-    "sd1": StableDiffusion,
-    "sd2": StableDiffusion,
-    "sdxl": StableDiffusionXL,
-}
-"""How the models of each family are asked."""
+from trainer.models.base import BaseModel
+from trainer.models.folder import SETTING, model_folder
+from trainer.models.opening import Opening, Source
+from trainer.models.table import OPENERS
+from trainer.models.tensor_file import open_tensor_file
 
 
-def open_model(
-    model: schema.Model,
-    captions: schema.Captions | None = None,
-    noise: schema.Noise | None = None,
-    loss: schema.Loss | None = None,
-    *,
-    dtype: torch.dtype = torch.float32,
-    eight_bits: EightBitFormat | None = None,
-    device: torch.device = CPU,
-) -> StableDiffusion:
+def open_model(opening: Opening) -> BaseModel:
     """The base model of the settings: a one-file checkpoint, a diffusers folder or a hub id.
 
-    Nothing is read yet. `dtype` is the number format of its parts, `eight_bits` how the denoiser's weights
-    lie in 8 bits instead, `device` where they go. Nothing is fetched from the network for a path, nor for a
-    hub id that was fetched before. Raises UserError for what a person can mend: no such file, another family
-    than the settings say.
+    Nothing is read yet. Nothing is fetched from the network for a path, nor for a hub id that was fetched
+    before. Raises UserError for what a person can mend: no such file, another family than the settings say.
     """
-    source, setting = source_of(model)
-    family = named_by(model)
-    vae_dtype = torch.float32 if model.sdxl_no_half_vae else dtype
-    path = Path(source).expanduser()
+    model = opening.model
+    name, setting = source_of(model)
+    path = Path(name).expanduser()
     if path.is_file():
         file = open_tensor_file(path, setting)
-        facts = facts_of(file.shapes, file.metadata)
-        readers = _file_readers(file, path.name, family, dtype, vae_dtype)
-        if eight_bits:
-            readers = replace(
-                readers, denoiser=lambda: _small_of_file(file, path.name, family, dtype, eight_bits)
-            )
+        source, facts = Source(name, path, file), facts_of(file.shapes, file.metadata)
     else:
-        path = model_folder(source)
-        facts = _folder_facts(path)
-        readers = folder_readers(path, family, dtype, vae_dtype)
-        if eight_bits:
-            readers = replace(readers, denoiser=partial(_small_of_folder, path / "unet", dtype, eight_bits))
-    _refuse(facts, model, path.name, setting)
-    if model.vae:
-        readers = replace(readers, vae=lambda: load_vae(model.vae, family, vae_dtype))
-    prediction: Prediction = "v_prediction" if model.v_parameterization else "epsilon"
-    return MODELS[family.key](
-        readers,
-        family=family,
-        schedule=Ddpm(prediction, noise, loss),
-        tokenizers=[load_tokenizer(text) for text in family.text_encoders],
-        captions=captions or schema.Captions(),
-        source=source,
-        vae_source=model.vae,
-        notices=_prediction_notices(path, v_parameterization=model.v_parameterization),
-        device=device,
-    )
-
-
-def load_model(source: str, *, dtype: torch.dtype = torch.float32, **model: Any) -> StableDiffusion:
-    """A base model with all its parts in memory. `model`: more values of the section. Raises UserError."""
-    opened = open_model(schema.Model(pretrained_model_name_or_path=source, **model), dtype=dtype)
-    _ = opened.text_encoders, opened.vae, opened.denoiser
-    return opened
-
-
-def load_tokenizer(encoder: TextEncoder) -> CLIPTokenizer:
-    """CLIP's tokenizer (ships with us), filling up as this text encoder knows it."""
-    tokenizer = CLIPTokenizer.from_pretrained(CONFIGS / "clip_tokenizer", pad_token=encoder.pad)
-    if encoder.pad_id is not None:
-        tokenizer.pad_token_id = encoder.pad_id
-    return tokenizer
-
-
-def load_vae(source: str, family: Family, dtype: torch.dtype) -> AutoencoderKL:
-    """A VAE of its own: a file in either layout, a diffusers folder, or a hub id."""
-    path = Path(source).expanduser()
-    if not path.is_file():
-        folder = model_folder(source, setting="vae", needs="config.json")
-        return folder_part(AutoencoderKL, folder, "vae" if (folder / "vae").is_dir() else None, dtype, "vae")
-    file = open_tensor_file(path, "vae")
-    if not any("encoder.down" in name for name in file.shapes):
-        raise UserError("core.not_a_vae", "vae", name=path.name)
-    with _fitting(path.name, "vae"):
-        return _build_vae(*read_vae(file, family, dtype))
-
-
-@contextmanager
-def _fitting(name: str, setting: str = SETTING) -> Iterator[None]:
-    """Tensors that are missing, or of sizes that no model has, are said to be that. Raises UserError."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = f"{type(error).__name__} {error}"[:200]
-        raise UserError("core.checkpoint_misfit", setting, name=name, reason=reason) from error
-
-
-def _file_readers(
-    file: TensorFile, name: str, family: Family, dtype: torch.dtype, vae_dtype: torch.dtype
-) -> Readers:
-    """The parts of a one-file checkpoint."""
-
-    def text_encoders() -> list[Any]:
-        with _fitting(name):
-            parts = read_text_encoders(file, family, dtype)
-            return [_build_text_encoder(*part, name) for part in parts]
-
-    def vae() -> AutoencoderKL:
-        with _fitting(name):
-            return _build_vae(*read_vae(file, family, vae_dtype))
-
-    def denoiser() -> UNet2DConditionModel:
-        with _fitting(name):
-            config, weights = read_unet(file, family, dtype)
-            return _fill(_on_meta(UNet2DConditionModel, config), weights, name)
-
-    return Readers(text_encoders, vae, denoiser)
-
-
-def _small_of_file(
-    file: TensorFile, name: str, family: Family, dtype: torch.dtype, kind: EightBitFormat
-) -> UNet2DConditionModel:
-    """The denoiser with its weights in 8 bits, read one by one."""
-    with _fitting(name):
-        unet = squeeze(_on_meta(UNet2DConditionModel, unet_config(file, family)), kind)
-        names = unet_names(file.shapes, family)
-        return _whole(unet, fill(unet, names, lambda path: file.read(names[path]), dtype), name)
-
-
-def _small_of_folder(folder: Path, dtype: torch.dtype, kind: EightBitFormat) -> Any:
-    """The same of a diffusers folder."""
-    files = weight_files(folder)
-    if not files:  # older folders hold pickles
-        return squeeze(folder_part(UNet2DConditionModel, folder, None, dtype), kind)
-    opened = [open_tensor_file(path, SETTING) for path in files]
-    owner = {name: file for file in opened for name in file.shapes}
-    with _fitting(folder.name):
-        unet = squeeze(_on_meta(UNet2DConditionModel, read_json(folder / "config.json")), kind)
-        return _whole(unet, fill(unet, owner, lambda name: owner[name].read(name), dtype), folder.name)
-
-
-def _whole(module: Any, missing: Sequence[str], name: str) -> Any:
-    """Raises UserError where weights are missing."""
-    if missing:
-        raise UserError("core.checkpoint_misfit", SETTING, name=name, reason=", ".join(missing[:5]))
-    return module
+        source = Source(name, model_folder(name))
+        facts = _folder_facts(source.path)
+    _refuse(facts, model, source.path.name, setting)
+    return OPENERS[named_by(model).key](source, opening)
 
 
 def _folder_facts(folder: Path) -> ModelFacts:
@@ -210,48 +47,3 @@ def _refuse(facts: ModelFacts, model: schema.Model, name: str, setting: str) -> 
     """Raises UserError for a model that cannot be trained under these settings: the checks' own verdict."""
     if found := verdict(facts, model, name):
         raise UserError(found.code, found.setting or setting, **found.values)
-
-
-def _on_meta(kind: Any, config: Config) -> Any:
-    """A module without memory for its weights; they are put in afterwards."""
-    with torch.device("meta"):
-        return kind.from_config(config)
-
-
-def _fill(module: Any, weights: Weights, name: str) -> Any:
-    """Put the weights in as they are (no copy). Raises UserError where one is missing or misshapen."""
-    try:
-        missing, _ = module.load_state_dict(weights, strict=False, assign=True)
-    except RuntimeError as error:
-        raise UserError("core.checkpoint_misfit", SETTING, name=name, reason=str(error)[:300]) from error
-    return _whole(module, missing, name)
-
-
-def _build_vae(config: Config, weights: Weights) -> AutoencoderKL:
-    return _fill(_on_meta(AutoencoderKL, config), weights, "VAE")
-
-
-def _build_text_encoder(config: Config, weights: Weights, name: str) -> Any:
-    projected = "CLIPTextModelWithProjection" in config["architectures"]
-    with torch.device("meta"):
-        module = (CLIPTextModelWithProjection if projected else CLIPTextModel)(CLIPTextConfig(**config))
-    if any(key.startswith("text_model.") for key, _ in module.named_parameters()):
-        weights = {
-            key if key.startswith("text_projection") else f"text_model.{key}": tensor
-            for key, tensor in weights.items()
-        }
-    _fill(module, weights, name)
-    for holder in module.modules():  # a buffer that no file holds
-        if "position_ids" in holder._buffers:  # noqa: SLF001  # a buffer can be replaced in no other way
-            count = config["max_position_embeddings"]
-            holder.register_buffer("position_ids", torch.arange(count).expand((1, -1)), persistent=False)
-    return module
-
-
-def _prediction_notices(path: Path, *, v_parameterization: bool) -> tuple[Message, ...]:
-    """A diffusers folder says what its UNet predicts; a one-file checkpoint does not."""
-    config = path / "scheduler" / "scheduler_config.json"
-    told = read_json(config).get("prediction_type", "epsilon") if config.is_file() else None
-    if told is None or (told == "v_prediction") == v_parameterization:
-        return ()
-    return (Message("core.prediction_differs", {"name": path.name, "told": told}),)

@@ -10,15 +10,19 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from transformers import CLIPTokenizer
+from typing_extensions import Self
 
 from trainer import settings as schema
 from trainer.errors import UserError
 from trainer.families.family import Family
+from trainer.families.table import named_by
 from trainer.messages import Message
 from trainer.models.base import Conditioning, Framing, Size
 from trainer.models.clip import Tokens, encode_text, tokenize
+from trainer.models.opening import Opening, Source
 from trainer.models.parts import Parts, fingerprint, weights_hash
-from trainer.models.schedule import Ddpm
+from trainer.models.schedule import Ddpm, Prediction
+from trainer.models.sd_files import load_tokenizer, prediction_notices, readers_of
 
 
 @dataclass
@@ -33,6 +37,23 @@ class StableDiffusion(Parts):
     source: str = ""
     vae_source: str = ""
     notices: tuple[Message, ...] = ()
+
+    @classmethod
+    def opened(cls, source: Source, opening: Opening) -> Self:
+        """See Opener."""
+        model, family = opening.model, named_by(opening.model)
+        prediction: Prediction = "v_prediction" if model.v_parameterization else "epsilon"
+        return cls(
+            readers_of(source, opening, family),
+            family=family,
+            schedule=Ddpm(prediction, opening.noise, opening.loss),
+            tokenizers=[load_tokenizer(text) for text in family.text_encoders],
+            captions=opening.captions,
+            source=source.name,
+            vae_source=model.vae,
+            notices=prediction_notices(source.path, v_parameterization=model.v_parameterization),
+            device=opening.device,
+        )
 
     @property
     def dtype(self) -> torch.dtype:

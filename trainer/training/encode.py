@@ -19,6 +19,7 @@ from trainer.files.job_folder import default_workspace
 from trainer.messages import Message
 from trainer.models.base import BaseModel
 from trainer.models.load import open_model
+from trainer.models.opening import Opening
 from trainer.plan.rates import trains_text_encoder
 from trainer.plan.sample_prompts import prompts
 from trainer.settings import Settings, matters
@@ -74,7 +75,7 @@ def open_base_model(settings: Settings, computing: Computing, emit: Emit) -> Bas
     if eight_bits == "float8" and computing.device.type == "mps":
         eight_bits = "int8"
         notify(emit, Message("core.no_fp8_on_mps"))
-    model = open_model(
+    opening = Opening(
         settings.model,
         settings.captions,
         settings.noise,
@@ -83,6 +84,7 @@ def open_base_model(settings: Settings, computing: Computing, emit: Emit) -> Bas
         eight_bits=eight_bits,
         device=computing.device,
     )
+    model = open_model(opening)
     for notice in model.notices:
         notify(emit, notice)
     return model

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.checkpoints import load_model
 from tests.trainer.made import SD1, image_folder, model_file, sound_settings
 from trainer.data.folders import scan_folder
 from trainer.errors import UserError
@@ -27,7 +28,7 @@ from trainer.files.safetensors_header import HeaderError, read_header
 from trainer.kohya import read as read_settings
 from trainer.lora.info import describe
 from trainer.messages import LANGUAGES, say
-from trainer.models.load import load_model, load_vae
+from trainer.models.sd_files import load_vae
 from trainer.models.tensor_file import open_tensor_file
 from trainer.network.lora_file import load_lora
 from trainer.preflight import check

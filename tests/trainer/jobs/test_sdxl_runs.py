@@ -14,14 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.checkpoints import random_model, write_checkpoint
+from tests.checkpoints import load_model, random_model, write_checkpoint
 from tests.trainer.jobs.trial import WISH, answers, picture
 from tests.trainer.runs import events, run, short_settings
 from trainer.events import Judged, Notice, Sampled, Step
 from trainer.families.table import SDXL
 from trainer.files.job_folder import JobFolder
 from trainer.models.eight_bits import FORMATS, EightBits
-from trainer.models.load import load_model
 from trainer.models.sd import StableDiffusion
 from trainer.network.lora_file import load_lora, save_lora
 from trainer.network.network import build_network

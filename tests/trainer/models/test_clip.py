@@ -13,7 +13,7 @@ from tests.trainer.tiny import fresh_model
 from trainer.errors import UserError
 from trainer.families import table
 from trainer.models.clip import Tokens, clean_caption, encode_text, tokenize
-from trainer.models.load import load_tokenizer
+from trainer.models.sd_files import load_tokenizer
 from trainer.training.text_cache import CaptionEncoder
 
 SD1, SD2 = (load_tokenizer(family.text_encoders[0]) for family in (table.SD1, table.SD2))

@@ -15,6 +15,7 @@ from trainer import settings as schema
 from trainer.models.base import Conditioning
 from trainer.models.eight_bits import FORMATS, EightBits, squeeze
 from trainer.models.load import open_model
+from trainer.models.opening import Opening
 from trainer.models.sd import StableDiffusion
 from trainer.network.network import build_network
 from trainer.settings import EightBitFormat, FamilyKey
@@ -28,7 +29,9 @@ def model(request: pytest.FixtureRequest) -> StableDiffusion:
 
 def opened(path: Path, family: FamilyKey, eight_bits: EightBitFormat) -> StableDiffusion:
     section = schema.Model(pretrained_model_name_or_path=str(path), sdxl=family == "sdxl")
-    return open_model(section, eight_bits=eight_bits)
+    found = open_model(Opening(section, eight_bits=eight_bits))
+    assert isinstance(found, StableDiffusion)
+    return found
 
 
 @torch.no_grad()

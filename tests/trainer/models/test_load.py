@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.checkpoints import random_model, write_checkpoint
+from tests.checkpoints import load_model, random_model, write_checkpoint
 from tests.trainer.tiny import predict
 from trainer.errors import UserError
 from trainer.families.table import SD1, SD2, SDXL
 from trainer.messages import say
-from trainer.models.load import load_model, load_tokenizer
 from trainer.models.sd import StableDiffusion
+from trainer.models.sd_files import load_tokenizer
 from trainer.settings import FamilyKey
 
 

@@ -18,8 +18,8 @@ from trainer.families.table import SDXL
 from trainer.families.unet import UNET
 from trainer.models.base import Framing
 from trainer.models.clip import tokenize
-from trainer.models.load import load_tokenizer
 from trainer.models.sd import StableDiffusion
+from trainer.models.sd_files import load_tokenizer
 from trainer.models.sdxl import time_ids
 from trainer.models.single_file import unet_config
 from trainer.plan.sample_prompts import SamplePrompt

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.checkpoints import load_model
 from tests.trainer.runs import DEMO
-from trainer.models.load import load_model
 from trainer.models.samplers import SAMPLERS
 from trainer.plan.sample_prompts import SamplePrompt
 from trainer.settings import SamplerName

@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.checkpoints import random_model, write_checkpoint
+from tests.checkpoints import load_model, random_model, write_checkpoint
 from tests.trainer.looks import CPU, base_model, quiet
 from tests.trainer.runs import DEMO, short_settings
 from trainer.files.job_folder import JobFolder
-from trainer.models.load import load_model
 from trainer.models.sd import StableDiffusion
 from trainer.network.targets import plan_targets
 from trainer.plan.inputs import read_inputs
