@@ -19,6 +19,7 @@ from trainer.data.datasets import Dataset, datasets_of, subset_of
 from trainer.data.folders import NO_CAPTIONS, TrainImage, split_name
 from trainer.data.held_out import split_of
 from trainer.data.picture_files import EXTENSIONS, OTHER_PICTURES, is_picture
+from trainer.families.table import named_by
 from trainer.files.paths import clean_paths
 from trainer.files.roots import Roots, is_link
 from trainer.kohya import additional
@@ -121,7 +122,7 @@ class _Gathering:
     def __init__(self, settings: Settings, rules: tuple[Dataset, ...], roots: Roots) -> None:
         self.settings, self.rules, self.roots = settings, rules, roots
         self.ending = extension(settings.captions.caption_extension)
-        self.sizes = not impossible(rules)
+        self.sizes = not impossible(rules, named_by(settings.model))
         self.folders: dict[Path, Folder] = {}
         self.fits: dict[Fit, int] = {}
         self.beside: dict[Path, _Beside] = {}

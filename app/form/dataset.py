@@ -20,6 +20,7 @@ from trainer.data.dataset_file import scans
 from trainer.data.datasets import Dataset, Subset, datasets_of, fit_of
 from trainer.data.folders import TrainImage
 from trainer.errors import UserError
+from trainer.families.table import named_by
 from trainer.kohya import additional
 from trainer.messages import Language
 from trainer.preflight.pictures import impossible
@@ -44,7 +45,7 @@ def dataset(
     except (UserError, ValueError, OSError):
         return None
     rules = datasets_of(settings)
-    if not found.images or impossible(rules):
+    if not found.images or impossible(rules, named_by(settings.model)):
         return None
     buckets = [buckets_of(rules, number, found.images) for number in range(len(rules))]
     most = max(len(images) for order in buckets for _, images in order)

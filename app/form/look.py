@@ -226,7 +226,7 @@ def prompt_table(settings: Settings) -> list[dict[str, Any]]:
             "seed": "" if line.seed is None else str(line.seed), "scale": f"{line.scale:g}",
             "steps": str(line.steps),
         }
-        for line in prompts(settings.sampling.sample_prompts)[:MOST_ROWS]
+        for line in prompts(settings.sampling.sample_prompts, named_by(settings.model))[:MOST_ROWS]
     ]  # fmt: skip
 
 

@@ -20,11 +20,13 @@ from app.jobs.store import Job, JobStore
 from app.jobs.tool_outcome import title_of
 from app.texts import base_name, language_of, log_line
 from trainer.errors import UserError
+from trainer.families.table import FAMILIES
 from trainer.files.job_folder import WISHES
 from trainer.kohya import additional
 from trainer.messages import Language
 from trainer.plan.sample_prompts import prompts
 from trainer.preflight import places
+from trainer.settings import family_key
 
 SECOND_TEXT = "text_encoder_2"
 """Parameter group of SDXL's second text encoder, where it has a rate of its own."""
@@ -214,7 +216,9 @@ def sample_row(job: Job, sample: Any) -> list[Any]:
 
 def sample_prompts(job: Job, record: JobRecord) -> list[str]:
     """The prompts of the sample pictures, by index."""
-    asked = [prompt.prompt for prompt in prompts(str(job.settings().get("sample_prompts") or ""))]
+    settings = job.settings()
+    family = FAMILIES[family_key(settings)]
+    asked = [prompt.prompt for prompt in prompts(str(settings.get("sample_prompts") or ""), family)]
     for sample in record.samples.values():
         asked += [""] * (sample.index + 1 - len(asked))
         asked[sample.index] = sample.prompt

@@ -15,6 +15,8 @@ from app.jobs.tool_outcome import tool_outcome
 from app.texts import base_name, duration, number, said, size, word
 from trainer.errors import UserError
 from trainer.events import Failed, Finished, Saved, Stopped
+from trainer.families.family import Family
+from trainer.families.table import FAMILIES
 from trainer.files.job_folder import TRAIN
 from trainer.messages import Language
 from trainer.plan.sample_prompts import SamplePrompt, prompts
@@ -95,10 +97,11 @@ def offer(job: Job, record: JobRecord, path: str) -> dict[str, Any] | None:
     if base_name(path) not in files:
         return None
     settings = job.settings()
-    asked = prompts(str(settings.get("sample_prompts") or ""))
+    family = FAMILIES[family_key(settings)]
+    asked = prompts(str(settings.get("sample_prompts") or ""), family)
     learned = learned_words(record)
-    side = side_of(settings)
-    like = asked[0] if asked else SamplePrompt(learned, width=side, height=side, steps=20)
+    side = side_of(settings, family)
+    like = asked[0] if asked else SamplePrompt(learned, "", side, side, steps=20)
     return {
         "file": base_name(path),
         "files": files,
@@ -121,10 +124,12 @@ def _seed_of(record: JobRecord, like: SamplePrompt) -> int:
     return drawn[-1] if drawn else 1
 
 
-def side_of(settings: Mapping[str, Any]) -> int:
+def side_of(settings: Mapping[str, Any], family: Family) -> int:
     """Side of a square picture of about the size that was trained ("Max resolution")."""
     numbers = [int(text) for text in re.findall(r"\d+", str(settings.get("max_resolution") or ""))]
-    return max(64, min(1024, round(sum(numbers) / len(numbers)) // 64 * 64)) if numbers else 512
+    if not numbers:
+        return family.sample_side
+    return max(64, min(1024, round(sum(numbers) / len(numbers)) // 64 * 64))
 
 
 def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from trainer.events import (
     Step,
     Stopped,
 )
+from trainer.families.table import SD1
 from trainer.files.job_folder import JobFolder
 from trainer.plan.sample_prompts import prompts
 
@@ -117,7 +118,7 @@ class Run:
         self.seconds = float(wishes.get("seconds", "0.02"))
         self.out = Path(settings["output_dir"])
         self.random = random.Random(1)
-        self.prompts = [prompt.prompt for prompt in prompts(settings["sample_prompts"])]
+        self.prompts = [prompt.prompt for prompt in prompts(settings["sample_prompts"], SD1)]
 
     def kept(self) -> int:
         path = self.folder / "state" / "state.json"

@@ -93,6 +93,8 @@ class Family:
     latents: LatentSpace
     side: int
     """Pixels of the square pictures that it was made for."""
+    sample_side: int
+    """Sides of a sample picture whose prompt names none: the reference's."""
     least_side: int
     """Smaller ones it draws badly; 0: not known for that."""
     bucket_step: int

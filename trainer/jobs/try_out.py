@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, get_args
 
 from trainer.errors import UserError, is_out_of_memory
+from trainer.families.family import Family
+from trainer.families.table import named_by
 from trainer.files.job_folder import JobFolder
 from trainer.files.roots import Roots
 from trainer.files.whole_file import write_whole
 from trainer.kohya import additional
 from trainer.plan import sample_text
-from trainer.plan.sample_prompts import LARGEST, SMALLEST, SamplePrompt
+from trainer.plan.sample_prompts import LARGEST, MOST_STEPS, SMALLEST, SamplePrompt
 from trainer.preflight import places
 from trainer.settings import SamplerName, Settings
 
@@ -52,14 +54,15 @@ class Request:
     prompt: SamplePrompt
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Request:
-        """Read and check. Raises UserError for what cannot be drawn."""
+    def from_json(cls, data: Mapping[str, Any], family: Family) -> Request:
+        """Read and check. Raises UserError for what a model of this family cannot draw."""
+        side, step = family.sample_side, family.latents.factor
         try:
             prompt = SamplePrompt(
                 prompt=str(data.get("prompt", ""))[:LONGEST],
                 negative=str(data.get("negative", ""))[:LONGEST],
-                width=int(data.get("width", 512)) // 8 * 8,
-                height=int(data.get("height", 512)) // 8 * 8,
+                width=int(data.get("width", side)) // step * step,
+                height=int(data.get("height", side)) // step * step,
                 scale=float(data.get("scale", 7.5)),
                 steps=int(data.get("steps", 20)),
                 sampler=str(data.get("sampler", "")),
@@ -77,7 +80,7 @@ class Request:
             raise UserError("try.size", smallest=SMALLEST, largest=LARGEST)
         if not 0 <= self.strength <= STRONGEST:
             raise UserError("try.strength", largest=STRONGEST)
-        rest_fits = 1 <= prompt.steps <= 1000 and 0 <= self.seed < 2**63 and 0 <= prompt.scale <= 100
+        rest_fits = 1 <= prompt.steps <= MOST_STEPS and 0 <= self.seed < 2**63 and 0 <= prompt.scale <= 100
         if not rest_fits or prompt.sampler not in ("", *get_args(SamplerName)):
             raise UserError("try.not_understood")
 
@@ -214,7 +217,7 @@ def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:
             continue
         number = data.get("id")
         try:
-            wish = Request.from_json(data)
+            wish = Request.from_json(data, named_by(folder.settings().model))
             if easel is None:
                 say({"event": "loading", "id": wish.id})
                 easel = Easel.build(folder, wish.file)

@@ -22,7 +22,7 @@ from trainer.judge.points import JudgePlan, judge_plan
 from trainer.messages import Message
 from trainer.plan.lr_schedule import warmup_steps
 from trainer.plan.memory import lora_weights, memory_parts, state_bytes
-from trainer.plan.sample_prompts import prompts
+from trainer.plan.sample_prompts import asking_lines
 from trainer.plan.saves import (
     LISTED,
     SavePlan,
@@ -242,7 +242,7 @@ def build_plan(
     weights = lora_weights(settings.network, settings.optimizer, facts)
     lora_bytes = weights * BYTES[saving.save_precision] + 150_000
     sample_steps, sample_times = sample_points(settings.sampling, steps_per_epoch, total, first_step)
-    per_sample = len(prompts(settings.sampling.sample_prompts))
+    per_sample = len(asking_lines(settings.sampling.sample_prompts))
     return Plan(
         images=len(once),
         reg_images=sum(picture.is_reg for picture in pictures),
@@ -373,7 +373,7 @@ def sample_points(
     0 is before the first step. Epochs win over steps. Of more than `MOST_DRAWN` the first few are listed.
     `done`: steps that another run has made already.
     """
-    if not total or not prompts(sampling.sample_prompts):
+    if not total or not asking_lines(sampling.sample_prompts):
         return (), 0
     epochs = sampling.sample_every_n_epochs
     every = epochs * per_epoch or sampling.sample_every_n_steps

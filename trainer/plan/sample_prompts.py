@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from trainer.families.family import Family
 from trainer.problems import Problem, hint
 from trainer.settings import SamplerName
 
@@ -20,10 +21,10 @@ class SamplePrompt:
     """A picture to draw while training."""
 
     prompt: str
-    negative: str = ""
-    width: int = 512
-    """A multiple of 8, as `height`."""
-    height: int = 512
+    negative: str
+    width: int
+    """Pixels, as `height`: whole latents."""
+    height: int
     seed: int | None = None
     """None: the run's choice."""
     scale: float = 7.5
@@ -105,24 +106,25 @@ def parse_line(line: str) -> dict[str, Any]:
     return {"prompt": prompt, **dict(found)}
 
 
-def parse_lines(text: str) -> list[SamplePrompt | Problem]:
-    """What the lines ask for, in order; hints for options that do nothing. Blank lines and lines that
-    begin with # are left out.
-    """
+def parse_lines(text: str, family: Family) -> list[SamplePrompt | Problem]:
+    """What the lines ask of a model of this family, in order; hints for options that do nothing."""
     found: list[SamplePrompt | Problem] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        line_of_options = f" {stripped}" if stripped.startswith("--") else stripped
-        prompt, problems = _prompt_of(line_of_options, number)
+    for number, line in asking_lines(text):
+        line_of_options = f" {line}" if line.startswith("--") else line
+        prompt, problems = _prompt_of(line_of_options, number, family)
         found += [prompt, *_written_otherwise(text, line_of_options, number), *problems]
     return found
 
 
-def prompts(text: str) -> list[SamplePrompt]:
-    """The pictures that "Sample prompts" asks for."""
-    return [found for found in parse_lines(text) if isinstance(found, SamplePrompt)]
+def asking_lines(text: str) -> list[tuple[int, str]]:
+    """The lines that ask for a picture, and their numbers: neither blank nor beginning with #."""
+    lines = enumerate((line.strip() for line in text.splitlines()), 1)
+    return [(number, line) for number, line in lines if line and not line.startswith("#")]
+
+
+def prompts(text: str, family: Family) -> list[SamplePrompt]:
+    """The pictures that "Sample prompts" asks for of a model of this family."""
+    return [found for found in parse_lines(text, family) if isinstance(found, SamplePrompt)]
 
 
 def mended(line: str) -> str:
@@ -153,14 +155,14 @@ def _written_otherwise(text: str, line: str, number: int) -> list[Problem]:
     return [hint("sample_prompts", "preflight.sample_dashes", fix, line=number, better=better[:120])]
 
 
-def _prompt_of(line: str, number: int) -> tuple[SamplePrompt, list[Problem]]:
-    options = parse_line(line)
-    width, height = options.get("width", 512), options.get("height", 512)
+def _prompt_of(line: str, number: int, family: Family) -> tuple[SamplePrompt, list[Problem]]:
+    options, step = parse_line(line), family.latents.factor
+    width, height = (options.get(side, family.sample_side) for side in ("width", "height"))
     sampler = options.get("sample_sampler", "").strip()
     problems = [
         *_odd_beginning(line, number),
         *_idle_options(line, number),
-        *_odd_values(number, width, height, sampler),
+        *_odd_values(number, width, height, step, sampler),
     ]
     seed = options.get("seed")
     if seed is not None and seed >= SEEDS:
@@ -170,8 +172,8 @@ def _prompt_of(line: str, number: int) -> tuple[SamplePrompt, list[Problem]]:
     prompt = SamplePrompt(
         options["prompt"].strip(),
         options.get("negative_prompt", "").strip(),
-        _side(width),
-        _side(height),
+        _side(width, step),
+        _side(height, step),
         seed,
         options.get("scale", options.get("guidance_scale", 7.5)),
         options.get("sample_steps", 30),
@@ -180,8 +182,9 @@ def _prompt_of(line: str, number: int) -> tuple[SamplePrompt, list[Problem]]:
     return prompt, problems
 
 
-def _side(pixels: int) -> int:
-    return max(SMALLEST, pixels - pixels % 8)
+def _side(pixels: int, step: int) -> int:
+    """A side that is drawn instead: whole latents."""
+    return max(SMALLEST, pixels - pixels % step)
 
 
 def _odd_beginning(line: str, number: int) -> list[Problem]:
@@ -228,16 +231,16 @@ def _odd_number(letters: str, value: str, number: int, *, read: bool) -> Problem
     return None
 
 
-def _odd_values(number: int, width: int, height: int, sampler: str) -> list[Problem]:
+def _odd_values(number: int, width: int, height: int, step: int, sampler: str) -> list[Problem]:
     problems: list[Problem] = []
     if sampler and sampler not in get_args(SamplerName):
         problems.append(hint("sample_prompts", "preflight.sample_sampler", line=number, sampler=sampler))
     if min(width, height) < SMALLEST:
-        size = f"{_side(width)} × {_side(height)}"
+        size = f"{_side(width, step)} × {_side(height, step)}"
         problems.append(hint("sample_prompts", "preflight.sample_small", line=number, size=size))
-    elif width % 8 or height % 8:
-        size = f"{_side(width)} × {_side(height)}"
-        problems.append(hint("sample_prompts", "preflight.sample_eighths", line=number, size=size))
+    elif width % step or height % step:
+        size = f"{_side(width, step)} × {_side(height, step)}"
+        problems.append(hint("sample_prompts", "preflight.sample_eighths", line=number, size=size, step=step))
     if max(width, height) > LARGEST:
         size = f"{width:,} × {height:,}"
         problems.append(hint("sample_prompts", "preflight.sample_large", line=number, size=size))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from trainer.data.caption_tokens import known_count, token_count
 from trainer.data.folders import TrainImage
 from trainer.data.prompt_attention import parse_weights
+from trainer.families.table import named_by
 from trainer.plan.sample_prompts import SamplePrompt, prompts
 from trainer.preflight.looks import some
 from trainer.problems import Problem, block, hint, names
@@ -20,7 +21,8 @@ def check(settings: Settings, images: Sequence[TrainImage], most: int | None) ->
     if settings.captions.weighted_captions:
         yield from _check_weights(images)
     yield from _check_lengths(settings.captions, images, most)
-    yield from _check_prompts(settings.captions, prompts(settings.sampling.sample_prompts))
+    asked = prompts(settings.sampling.sample_prompts, named_by(settings.model))
+    yield from _check_prompts(settings.captions, asked)
 
 
 def _check_weights(images: Sequence[TrainImage]) -> Iterator[Problem]:

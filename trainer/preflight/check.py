@@ -13,6 +13,7 @@ from typing import Any
 
 from trainer.data.datasets import Dataset, datasets_of
 from trainer.data.folders import FolderScan, TrainImage
+from trainer.families.family import Family
 from trainer.families.table import named_by
 from trainer.files.paths import clean_paths, cleaned
 from trainer.files.roots import Roots
@@ -88,6 +89,7 @@ def check(
     counted, typed_unlike = _without(counted, places.impossible(counted))
     settings, closed = _without(counted, places.closed(counted))
     inputs, datasets = read_inputs(settings), datasets_of(settings)
+    named = named_by(settings.model)
     model, pictures, reg = inputs.model, inputs.pictures, inputs.reg
     problems = [
         *unlike,
@@ -102,10 +104,10 @@ def check(
         *(resume.differences(continues, settings) if continues else resume.check(settings)),
         *training.check(settings, datasets),
         *processes.check(settings.machine),
-        *checks_pictures.check(datasets, [*pictures.images, *reg.images], named_by(settings.model)),
+        *checks_pictures.check(datasets, [*pictures.images, *reg.images], named),
         *checks_pictures.check_masks(settings.images, datasets, pictures),
         *captions.check(settings, [*pictures.images, *reg.images], most),
-        *_check_mask_files(datasets, [*pictures.images, *reg.images], most),
+        *_check_mask_files(datasets, [*pictures.images, *reg.images], named, most),
     ]
     state = continues or resume.about_to_resume(settings.saving)
     plan = _plan(inputs, state)
@@ -136,10 +138,10 @@ def _check_folders(
 
 
 def _check_mask_files(
-    datasets: Sequence[Dataset], images: Sequence[TrainImage], most: int | None
+    datasets: Sequence[Dataset], images: Sequence[TrainImage], family: Family, most: int | None
 ) -> Iterator[Problem]:
     """Masks under sizes that can be."""
-    if not checks_pictures.impossible(datasets):
+    if not checks_pictures.impossible(datasets, family):
         yield from masks.check(datasets, images, most)
 
 
@@ -176,7 +178,8 @@ def _plan_after_fixes(
 
 def _plan(inputs: Inputs, state: StateAbout | None) -> Plan | None:
     """The plan, or None where there is nothing to plan with."""
-    if not inputs.pictures.images or checks_pictures.impossible(datasets_of(inputs.settings)):
+    family = named_by(inputs.settings.model)
+    if not inputs.pictures.images or checks_pictures.impossible(datasets_of(inputs.settings), family):
         return None
     return inputs.plan(first_step=state.step if state else 0)
 

@@ -116,8 +116,10 @@ def _check_samples(settings: Settings, plan: Plan, model: ModelFacts | None) -> 
     """The largest sample picture."""
     if not plan.sample_times:
         return
-    largest = max(prompts(settings.sampling.sample_prompts), key=lambda line: line.width * line.height)
-    facts = model if model and model.denoiser else FULL_SIZE[named_by(settings.model).key]
+    family = named_by(settings.model)
+    asked = prompts(settings.sampling.sample_prompts, family)
+    largest = max(asked, key=lambda line: line.width * line.height)
+    facts = model if model and model.denoiser else FULL_SIZE[family.key]
     needed = sample_bytes(plan.memory, largest.width * largest.height, facts)
     if found := _too_much(needed):
         size = f"{largest.width:,} × {largest.height:,}"

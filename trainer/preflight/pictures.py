@@ -12,16 +12,14 @@ from trainer.preflight.dataset_file import of_file
 from trainer.problems import Problem, block, hint, names
 from trainer.settings import LONGEST_SIDE, Images
 
-LATENT = 8
-"""Pixels per latent: sides must be multiples of it."""
 USUAL_STEP = 64
 ENLARGED = 2.0
 CUT = 0.4
 
 
-def impossible(datasets: Sequence[Dataset]) -> bool:
+def impossible(datasets: Sequence[Dataset], family: Family) -> bool:
     """Whether there can be no buckets with these settings."""
-    return any(problem.blocks for dataset in datasets for problem in check_sizes(dataset.images))
+    return any(problem.blocks for dataset in datasets for problem in check_sizes(dataset.images, family))
 
 
 def check(datasets: Sequence[Dataset], pictures: Sequence[TrainImage], family: Family) -> Iterator[Problem]:
@@ -36,8 +34,9 @@ def check(datasets: Sequence[Dataset], pictures: Sequence[TrainImage], family: F
             yield from (of_file(problem, dataset) for problem in _check_fits(dataset, own))
 
 
-def check_sizes(images: Images, family: Family | None = None) -> Iterator[Problem]:
-    """Max resolution and the bucket settings; what is unusual only with a `family`."""
+def check_sizes(images: Images, family: Family) -> Iterator[Problem]:
+    """Max resolution and the bucket settings. Sides must be whole latents of the family's models."""
+    latent = family.latents.factor
     try:
         width, height = resolution(images.max_resolution)
     except SizeTooLargeError:
@@ -51,26 +50,26 @@ def check_sizes(images: Images, family: Family | None = None) -> Iterator[Proble
     if min(width, height) < 64:
         larger = f"{max(64, width)},{max(64, height)}"
         yield block("max_resolution", "preflight.resolution_small", {"max_resolution": larger}, fixed=larger)
-    elif not images.enable_bucket and (width % LATENT or height % LATENT):
-        fixed = f"{width // LATENT * LATENT},{height // LATENT * LATENT}"
-        values = {"value": images.max_resolution, "fixed": fixed}
+    elif not images.enable_bucket and (width % latent or height % latent):
+        fixed = f"{width // latent * latent},{height // latent * latent}"
+        values = {"value": images.max_resolution, "fixed": fixed, "latent": latent}
         yield block("max_resolution", "preflight.resolution_multiple", {"max_resolution": fixed}, **values)
     elif images.enable_bucket:
         yield from _check_buckets(images, (width, height), family)
 
 
-def _check_buckets(images: Images, size: Size, family: Family | None) -> Iterator[Problem]:
-    step = images.bucket_reso_steps
-    if step % LATENT:
+def _check_buckets(images: Images, size: Size, family: Family) -> Iterator[Problem]:
+    step, latent = images.bucket_reso_steps, family.latents.factor
+    if step % latent:
         fix = {"bucket_reso_steps": USUAL_STEP}
-        yield block("bucket_reso_steps", "preflight.steps_multiple", fix, value=step)
+        yield block("bucket_reso_steps", "preflight.steps_multiple", fix, value=step, latent=latent)
         return
     if step > min(size):
         yield block(
             "bucket_reso_steps", "preflight.steps_large", {"bucket_reso_steps": USUAL_STEP}, value=step
         )
         return
-    if step % USUAL_STEP and family and family.bucket_step == LATENT:  # others: see the module `family`
+    if step % USUAL_STEP and family.bucket_step == latent:  # others: see the module `family`
         yield hint(
             "bucket_reso_steps", "preflight.steps_small", {"bucket_reso_steps": USUAL_STEP}, value=step
         )

@@ -9,13 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from trainer.errors import UserError
+from trainer.families.family import Family
+from trainer.families.table import named_by
 from trainer.files.hub import REPO, TYPES, VISIBILITIES, place_of
 from trainer.files.paths import FORBIDDEN, nearest_existing
 from trainer.files.reading import read_toml
 from trainer.files.secrets import read_secret
 from trainer.messages import say
 from trainer.plan.run import Plan
-from trainer.plan.sample_prompts import parse_lines, prompts
+from trainer.plan.sample_prompts import parse_lines
 from trainer.plan.saves import taken_by
 from trainer.problems import Problem, block, hint
 from trainer.settings import SETTINGS, Folders, Records, Sampling, Saving, Settings
@@ -39,7 +41,7 @@ def check(settings: Settings) -> Iterator[Problem]:
     yield from _check_output(settings.folders)
     yield from check_name(settings.folders.output_name)
     yield from _check_logging(settings.folders, settings.records)
-    yield from _check_samples(settings.sampling)
+    yield from _check_samples(settings.sampling, named_by(settings.model))
     yield from _check_hub(settings.saving)
 
 
@@ -156,10 +158,10 @@ def _check_tracker_config(path: str) -> Iterator[Problem]:
         yield block("log_tracker_config", "preflight.tracker_config", fix, path=path, reason=reason)
 
 
-def _check_samples(sampling: Sampling) -> Iterator[Problem]:
-    yield from (found for found in parse_lines(sampling.sample_prompts) if isinstance(found, Problem))
+def _check_samples(sampling: Sampling, family: Family) -> Iterator[Problem]:
+    lines = parse_lines(sampling.sample_prompts, family)
+    yield from (line for line in lines if isinstance(line, Problem))
     wanted = sampling.sample_every_n_steps or sampling.sample_every_n_epochs or sampling.sample_at_first
-    lines = prompts(sampling.sample_prompts)
     if wanted and not lines:
         yield hint("sample_prompts", "preflight.sample_no_prompts")
     elif lines and not wanted:

@@ -273,7 +273,7 @@ def _check_dropouts(network: Network) -> Iterator[Problem]:
 
 def _check_noise(noise: Noise, v_pred_like_loss: float, model: Model) -> Iterator[Problem]:
     if noise.min_timestep >= noise.max_timestep:
-        fix = {"min_timestep": 0, "max_timestep": 1000}
+        fix = {key: SETTINGS[key].default for key in ("min_timestep", "max_timestep")}
         yield block(
             "min_timestep", "preflight.timesteps", fix, low=noise.min_timestep, high=noise.max_timestep
         )

@@ -62,13 +62,13 @@ class TrainingData(torch_data.Dataset[Batch]):
     datasets: Sequence[Dataset]
     """The rules; a picture's `subset` says which are its own."""
     seed: int
+    latent_factor: int
+    """Pixels of a picture's side per one of its latents' (and of its mask's)."""
     with_pixels: bool = True
     """False: latents are cached, only captions are needed."""
     accumulate: int = 1
     """Batches per step; with `total_steps` it counts where captions grow with the steps."""
     total_steps: int = 0
-    latent_factor: int = 8
-    """Pixels of a picture's side per one of its latents' (and of its mask's)."""
     workers: int = 0
     """"Max num workers for DataLoader"."""
     persistent: bool = False

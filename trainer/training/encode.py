@@ -15,6 +15,7 @@ import torch
 from trainer import settings as schema
 from trainer.data.datasets import subset_of
 from trainer.events import Notice, Phase
+from trainer.families.table import named_by
 from trainer.files.job_folder import default_workspace
 from trainer.messages import Message
 from trainer.models.base import BaseModel
@@ -122,7 +123,7 @@ def _texts(run: Run) -> Iterator[str]:
     """Texts of judging and of sample pictures; then the captions, as the seed will shuffle and drop them."""
     yield from run.material.texts
     if run.plan.sample_steps and run.exchange.is_main:
-        for prompt in prompts(run.settings.sampling.sample_prompts):
+        for prompt in prompts(run.settings.sampling.sample_prompts, named_by(run.settings.model)):
             yield from (prompt.prompt, prompt.negative)
     plan = run.plan
     for group in groups_from(run.start, plan.batches_per_epoch, run.data.accumulate, plan.total_steps):

@@ -26,7 +26,7 @@ from trainer.files.remembered_hashes import remembered_hash
 from trainer.kohya import to_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.plan.run import Plan
-from trainer.settings import Settings
+from trainer.settings import SETTINGS, Settings
 from trainer.training.picture_metadata import Learned, by_dataset_file, picture_entries
 from trainer.training.position import Position
 
@@ -113,7 +113,7 @@ def modelspec(facts: RunFacts) -> dict[str, str]:
         "tags": saving.metadata_tags,
         "encoder_layer": str(settings.captions.clip_skip) if settings.captions.clip_skip > 1 else "",
     }
-    if noise.min_timestep > 0 or noise.max_timestep < 1000:
+    if noise.min_timestep > 0 or noise.max_timestep < SETTINGS["max_timestep"].default:
         entries["timestep_range"] = f"{noise.min_timestep},{noise.max_timestep}"
     return {f"modelspec.{key}": value for key, value in entries.items() if value}
 

@@ -101,7 +101,7 @@ def prepare(
     if begun and state and (changed := changes(state, settings, data.images)):
         emit(Notice("training.continued_changed", {"changes": changed}, "warning"))
     start = position_at(state.step if state else 0, plan.batches_per_epoch, plan.accumulation)
-    own = [prompt.prompt for prompt in prompts(settings.sampling.sample_prompts)]
+    own = [prompt.prompt for prompt in prompts(settings.sampling.sample_prompts, named_by(settings.model))]
     return Run(
         settings=settings,
         plan=plan,

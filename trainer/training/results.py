@@ -108,7 +108,7 @@ def build_sampler(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
 
     return SampleMaker(
         model=model,
-        prompts=prompts(run.settings.sampling.sample_prompts),
+        prompts=prompts(run.settings.sampling.sample_prompts, model.family),
         steps=frozenset(run.plan.sample_steps),
         sampler=run.settings.sampling.sample_sampler,
         seed=0,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer.families.table import SD1
 from trainer.plan.sample_prompts import SamplePrompt, parse_line, parse_lines, prompts
 from trainer.problems import Problem
 
@@ -39,7 +40,7 @@ def test_lines_equal_the_reference(case):
 )  # fmt: skip
 def test_what_is_nearly_an_option_is_offered_as_one(line: str, meant: str):
     text = f"first\n{line}\nlast --n dog"
-    told = [found for found in parse_lines(text) if isinstance(found, Problem) and found.fix]
+    told = [found for found in parse_lines(text, SD1) if isinstance(found, Problem) and found.fix]
     assert [problem.fix for problem in told] == [{"sample_prompts": f"first\n{meant}\nlast --n dog"}]
     assert told[0].fix
     assert codes(told[0].fix["sample_prompts"]) == []
@@ -48,7 +49,7 @@ def test_what_is_nearly_an_option_is_offered_as_one(line: str, meant: str):
 @pytest.mark.parametrize("line", ["N gage phone on a table", "w 20 people", "s 5 series", "d 7"])
 def test_a_prompt_is_never_an_option(line: str):
     """It is drawn as it stands; that sd-scripts would read it otherwise is told."""
-    assert prompts(line) == [SamplePrompt(line)]
+    assert prompts(line, SD1) == [SamplePrompt(line, "", 512, 512)]
     assert codes(line) == ["preflight.sample_leading"]
 
 
@@ -81,36 +82,36 @@ def test_hyphens_in_words_are_words(line: str):
 )
 def test_odd_values_are_told(line: str, code: str, drawn: dict[str, object]):
     assert codes(line) == [f"preflight.{code}"]
-    (prompt,) = prompts(line)
+    (prompt,) = prompts(line, SD1)
     assert {name: getattr(prompt, name) for name in drawn} == drawn
 
 
 def codes(text: str) -> list[str]:
-    return [found.code for found in parse_lines(text) if isinstance(found, Problem)]
+    return [found.code for found in parse_lines(text, SD1) if isinstance(found, Problem)]
 
 
 def test_a_full_line_becomes_a_prompt():
-    (prompt,) = parse_lines("a cat --n bad, ugly --w 496 --h 768 --d 7 --l 5.5 --s 12 --ss ddim")
+    (prompt,) = parse_lines("a cat --n bad, ugly --w 496 --h 768 --d 7 --l 5.5 --s 12 --ss ddim", SD1)
     assert prompt == SamplePrompt("a cat", "bad, ugly", 496, 768, 7, 5.5, 12, "ddim")
 
 
 def test_what_is_not_said_has_the_usual_value():
-    assert prompts("a cat") == [SamplePrompt("a cat", "", 512, 512, None, 7.5, 30)]
+    assert prompts("a cat", SD1) == [SamplePrompt("a cat", "", 512, 512, None, 7.5, 30)]
 
 
 def test_guidance_counts_as_scale_where_no_scale_is_given():
-    assert [prompt.scale for prompt in prompts("a --g 3.5\na --g 3.5 --l 9")] == [3.5, 9.0]
+    assert [prompt.scale for prompt in prompts("a --g 3.5\na --g 3.5 --l 9", SD1)] == [3.5, 9.0]
 
 
 def test_blank_lines_and_comments_are_left_out():
-    assert [prompt.prompt for prompt in prompts("\n# first\n  a cat  \n\n  # second\na dog\r\n")] == [
+    assert [prompt.prompt for prompt in prompts("\n# first\n  a cat  \n\n  # second\na dog\r\n", SD1)] == [
         "a cat",
         "a dog",
     ]
 
 
 def test_a_line_of_options_alone_draws_without_words():
-    assert prompts("--w 64 --d 1") == [SamplePrompt("", "", 64, 512, 1)]
+    assert prompts("--w 64 --d 1", SD1) == [SamplePrompt("", "", 64, 512, 1)]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_a_line_of_options_alone_draws_without_words():
     ],
 )
 def test_options_that_do_nothing_are_told_with_their_line(line, code):
-    found = [item for item in parse_lines(f"a cat\n{line}") if isinstance(item, Problem)]
+    found = [item for item in parse_lines(f"a cat\n{line}", SD1) if isinstance(item, Problem)]
     assert [problem.code for problem in found] == [code]
     assert found[0].values["line"] == 2
     assert not found[0].blocks
@@ -141,4 +142,4 @@ def test_sound_lines_have_no_hints():
 
 
 def test_an_unknown_sampler_falls_back_to_the_setting():
-    assert [prompt.sampler for prompt in prompts("a --ss nonsense\na --ss ddim")] == ["", "ddim"]
+    assert [prompt.sampler for prompt in prompts("a --ss nonsense\na --ss ddim", SD1)] == ["", "ddim"]

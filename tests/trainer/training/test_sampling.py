@@ -16,7 +16,7 @@ from trainer.settings import SamplerName
 from trainer.training.sampling import draw
 from trainer.training.text_cache import CaptionEncoder
 
-PROMPT = SamplePrompt("a red circle on a white background", width=128, height=128, scale=4.0, steps=8)
+PROMPT = SamplePrompt("a red circle on a white background", "", 128, 128, scale=4.0, steps=8)
 
 
 @pytest.fixture(scope="module")
