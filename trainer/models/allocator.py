@@ -36,6 +36,7 @@ def returning_freed_memory() -> Iterator[None]:
 def _set(limits: dict[int, int]) -> None:
     if not sys.platform.startswith("linux"):
         return
+    # Other C libraries of Linux (musl) have none and hoard nothing.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for name, size in limits.items():

@@ -42,6 +42,7 @@ def places(names: Iterable[str], family: Family) -> dict[str, Place]:
     known = list(names)
     found: dict[str, Place] = {}
     for path, name in denoiser_paths(known, family).items():
+        # diffusers' name first: where both are one, the family's own stands.
         for key in (f"lora_unet_{path.replace('.', '_')}", family.lora_key(path)):
             found[key] = Place(name)
     for index, encoder in enumerate(family.text_encoders):
@@ -61,6 +62,7 @@ def denoiser_paths(names: Iterable[str], family: Family) -> dict[str, str]:
 def _text_paths(names: Iterable[str], encoder: TextEncoder) -> Iterator[tuple[str, Place]]:
     """transformers' path and its place for each module of a text encoder that is used."""
     for name in names:
+        # SD2's last layer is in the file and never used; transformers' model has none such.
         if not name.startswith(encoder.checkpoint) or LAST_OF_SD2.match(name):
             continue
         path = name.removeprefix(encoder.checkpoint)

@@ -51,6 +51,7 @@ def tokenize(
     """
     rows = [_weighted_row(tokenizer, text) if weighted else _plain_row(tokenizer, text) for text in captions]
     length = max_token_length
+    # Longer ones are read in whole chunks all the same.
     if not pad and max(len(ids) for ids, _ in rows) <= CHUNK:
         length = max(len(ids) for ids, _ in rows)
     chunked = [_chunks(tokenizer, ids[:length], weights[:length], length) for ids, weights in rows]
@@ -68,11 +69,13 @@ def encode_text(text_encoder: TextEncoder, tokens: Tokens, clip_skip: int = 1) -
     and the last end. Raises UserError for a layer that the text encoder does not have.
     """
     ids = tokens.ids.flatten(0, 1)
+    # The layers between are kept only where one of them is asked for.
     if clip_skip <= 1:
         return _joined(text_encoder(ids).last_hidden_state, tokens)
     hidden = text_encoder(ids, output_hidden_states=True).hidden_states  # the first is of no layer
     if clip_skip >= len(hidden):
         raise UserError("core.clip_skip_layers", "clip_skip", layers=len(hidden) - 1, value=clip_skip)
+    # The norm belongs to the last layer; Stable Diffusion passes the other ones through it, too.
     return _joined(_final_norm(text_encoder)(hidden[-clip_skip]), tokens)
 
 
@@ -84,6 +87,7 @@ def encode_penultimate(text_encoder: TextEncoder, tokens: Tokens) -> tuple[Tenso
     told = text_encoder(tokens.ids.flatten(0, 1), output_hidden_states=True)
     pooled = None
     if isinstance(text_encoder, CLIPTextModelWithProjection):
+        # Of the last layer, although the text is read from the one before: so SDXL was trained.
         pooled = _pooled(text_encoder, told.last_hidden_state, tokens.ids)
     return _joined(told.hidden_states[-2], tokens), pooled
 
@@ -108,6 +112,7 @@ def _joined(embeds: Tensor, tokens: Tokens) -> Tensor:
         embeds = embeds * weights.unsqueeze(-1)
     if count == 1:
         return embeds[:, 0]
+    # The marks between chunks go, as in the reference: the denoiser is to see one caption.
     inner = embeds[:, :, 1:-1].reshape(batch, count * (width - 2), -1)
     return torch.cat([embeds[:, 0, :1], inner, embeds[:, -1, -1:]], dim=1)
 
@@ -123,6 +128,7 @@ Row = tuple[list[int], list[float]]
 def _plain_row(tokenizer: CLIPTokenizer, text: str) -> Row:
     """Ids without marks; every token counts once."""
     ids = tokenizer(clean_caption(text), truncation=False, verbose=False).input_ids[1:-1]
+    # Begin and end mark are put around each chunk, not around the whole.
     return ids, [1.0] * len(ids)
 
 
@@ -135,6 +141,7 @@ def _weighted_row(tokenizer: CLIPTokenizer, text: str) -> Row:
     ids: list[int] = []
     weights: list[float] = []
     for piece, weight in pieces:
+        # Piece by piece, as the reference: a word that a bracket cuts becomes other tokens.
         row, _ = _plain_row(tokenizer, piece)
         ids += row
         weights += [weight] * len(row)
@@ -151,6 +158,7 @@ def _chunks(
     """
     begin, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     size, fill = min(length, CHUNK), length - len(ids)
+    # One end mark behind the words; the last place of a chunk is its own end.
     inner, inner_weights = [*ids, end, *[pad] * fill], [*weights, *[1.0] * (fill + 1)]
     id_rows, weight_rows = [], []
     for start in range(0, max(length, 1), CHUNK):

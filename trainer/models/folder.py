@@ -40,6 +40,7 @@ def _check_sizes(config: Config, path: Path) -> None:
     waiting: list[tuple[str, Any]] = [*config.items()]
     while waiting:
         key, value = waiting.pop()
+        # Settings per level are lists, of depth two at most; longer ones are refused below.
         if isinstance(value, list) and len(value) <= MOST_LAYERS:
             waiting += [(key, inner) for inner in value]
         most = MOST_LAYERS if key in LAYERS else LARGEST_SIZE
@@ -52,6 +53,7 @@ def _check_sizes(config: Config, path: Path) -> None:
 def weight_files(folder: Path) -> list[Path]:
     """The .safetensors of a part; half-size ones where there are no others."""
     files = sorted(folder.glob("*.safetensors"))
+    # The full-size weights where both are there; an EMA's other half is not what is drawn with.
     return [path for path in files if not re.search(r"\.fp16\b|non_ema", path.name)] or files
 
 
@@ -61,7 +63,9 @@ def folder_part(
     """One part of a diffusers folder; half-size weights are taken where the full ones are missing."""
     where = folder / subfolder if subfolder else folder
     names = [path.name for path in where.glob("*.safetensors")] + [path.name for path in where.glob("*.bin")]
+    # diffusers looks for one kind only and must be told which.
     variant = "fp16" if names and all(".fp16." in name for name in names) else None
+    # diffusers' and transformers' names for the same.
     options = {"torch_dtype": dtype} if hasattr(kind, "load_config") else {"dtype": dtype}
     try:
         return kind.from_pretrained(
@@ -80,6 +84,7 @@ def model_folder(source: str, setting: str = SETTING, needs: str = "model_index.
         if not (path / needs).is_file() and not (path / "unet").is_dir() and not (path / "vae").is_dir():
             raise UserError("core.not_a_model_folder", setting, path=str(path))
         return path
+    # What looks like a path is none of the hub's: nothing is asked of the network for a typing error.
     if not source or source.count("/") != 1 or source.startswith((".", "/", "~")) or "\\" in source:
         raise UserError("core.file_missing", setting, path=source)
     return _from_hub(source, setting)
@@ -100,6 +105,7 @@ def _from_hub(repository: str, setting: str) -> Path:
 
     options = {"allow_patterns": list(HUB_FILES), "ignore_patterns": list(HUB_LEFT_OUT)}
     try:
+        # First without the network: a model that is here trains offline.
         folder = Path(snapshot_download(repository, local_files_only=True, **options))
     except OSError:
         pass
@@ -108,6 +114,7 @@ def _from_hub(repository: str, setting: str) -> Path:
             return folder
     try:
         folder = Path(snapshot_download(repository, **options))
+        # Old models have pickles alone; they are read without executing anything.
         if lacking := _without_weights(folder):
             other = [f"{part}/{form}" for part in lacking for form in WEIGHTS]
             snapshot_download(repository, allow_patterns=other, ignore_patterns=["*non_ema*"])

@@ -28,10 +28,12 @@ def open_model(opening: Opening) -> BaseModel:
     path = Path(name).expanduser()
     if path.is_file():
         file = open_tensor_file(path, setting)
+        # By names and shapes: nothing of gigabytes is read for a verdict.
         source, facts = Source(name, path, file), facts_of(file.shapes, file.metadata)
     else:
         source = Source(name, model_folder(name))
         facts = _folder_facts(source.path)
+    # The checks' own verdict, once more: a file may have changed since, and a job may come from a command.
     _refuse(facts, model, source.path.name, setting)
     return OPENERS[named_by(model).key](source, opening)
 

@@ -22,6 +22,7 @@ def diffusers_path(module: str, family: Family) -> tuple[str, str] | None:
     if module.startswith("lora_unet_"):
         path = _unet_paths(family.key).get(module)
         return ("unet", path) if path else None
+    # The longest beginning first: lora_te is one of lora_te2, too.
     for told in sorted(family.text_encoders, key=lambda told: -len(told.lora)):
         if module.startswith(f"{told.lora}_"):
             found = TEXT_MODULE.fullmatch(module.removeprefix(f"{told.lora}_"))
@@ -46,6 +47,7 @@ def _unet_paths(key: FamilyKey) -> dict[str, str]:
 
     family = FAMILIES[key]
     with torch.device("meta"):
+        # Without memory for weights: only names are asked.
         unet = UNet2DConditionModel.from_config(shipped_config(family, "unet"))
     paths = [path for path, module in unet.named_modules() if getattr(module, "weight", None) is not None]  # pyright: ignore[reportAttributeAccessIssue]  # from_config is typed as a tuple
     return {f"lora_unet_{path.replace('.', '_')}": path for path in paths} | {

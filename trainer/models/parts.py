@@ -57,11 +57,14 @@ class Parts:
 
     def _part(self, name: str, read: Callable[[], Any]) -> Any:
         if name not in self._held:
+            # Loading frees as much as it keeps: those gaps must not stay ours.
             with returning_freed_memory():
                 part = read()
                 for module in part if isinstance(part, list) else [part]:
+                    # Frozen before a LoRA hangs on it, whose weights are to learn.
                     module.requires_grad_(requires_grad=False).eval().to(self.device)
                     if name == "denoiser":
+                        # Steps are made of its layers; the others are asked once per picture or text.
                         make_lean(module)
             self._held[name] = part
         return self._held[name]
@@ -84,6 +87,7 @@ def weights_hash(*modules: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for module in modules:
         for name, tensor in sorted(module.state_dict().items()):
+            # Formats and shapes as well: the same bytes may be other numbers.
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(raw_bytes(tensor))
     return digest.hexdigest()
@@ -94,5 +98,6 @@ def fingerprint(module: Any) -> str:
     digest = hashlib.blake2b(str(module.dtype).encode(), digest_size=16)
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
+        # As float32: the number format is in the hash already.
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -44,6 +44,7 @@ def build_sampler(name: str, noise_scheduler: DDPMScheduler) -> Any:
     timestep on ("trailing"; arXiv 2305.08891, sections 3.1 and 3.3). This is for models that answer velocity:
     at pure noise, to answer the noise would tell nothing.
     """
+    # By class name: diffusers imports only what is asked for.
     class_name, options = SAMPLERS[name]
     kind, config = getattr(schedulers, class_name), noise_scheduler.config
     shared = {
@@ -61,4 +62,5 @@ def build_sampler(name: str, noise_scheduler: DDPMScheduler) -> Any:
 def terminal_betas(noise_scheduler: DDPMScheduler, least: float) -> Tensor:
     """The rescaled betas, (1000,), of a schedule that leaves this share of the picture's variance at last."""
     shares = least + (1 - least) * noise_scheduler.alphas_cumprod
+    # beta_t = 1 - alpha_t, and alpha_t is what one step leaves of the share before it.
     return 1 - shares / torch.cat([shares.new_ones(1), shares[:-1]])

@@ -40,6 +40,7 @@ class Ddpm:
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """See NoiseSchedule."""
+        # diffusers' own: √ᾱ·x + √(1-ᾱ)·ε in the reference's order of operations.
         return self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]  # a tensor is meant
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -50,6 +51,7 @@ class Ddpm:
 
     def weights(self, timesteps: Tensor) -> Tensor:
         """See NoiseSchedule. The table moves to the timesteps' device once."""
+        # Kept there: looked up at every batch, a card would wait for a copy each time.
         self._weights = self._weights.to(timesteps.device)
         return self._weights[timesteps]
 
@@ -82,6 +84,7 @@ def draw_timesteps(count: int, min_timestep: int = 0, max_timestep: int = STEPS)
     """How noisy each picture gets: (count,) whole numbers from min up to, not including, max; on the CPU."""
     if min_timestep < max_timestep:
         return torch.randint(min_timestep, max_timestep, (count,))
+    # Equal ends mean one timestep; the last one that there is, if beyond.
     return torch.full((count,), min(max_timestep, STEPS - 1))
 
 
@@ -92,6 +95,7 @@ def signal_to_noise(noise_scheduler: DDPMScheduler) -> Tensor:
     """
     config = noise_scheduler.config
     steps = config["num_train_timesteps"]
+    # Computed anew from the ends: the scheduler's own are rescaled already.
     betas = torch.linspace(config["beta_start"] ** 0.5, config["beta_end"] ** 0.5, steps) ** 2
     alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
     return (alphas_cumprod.sqrt() / (1.0 - alphas_cumprod).sqrt()) ** 2
@@ -111,9 +115,11 @@ def huber_threshold(
     if schedule == "constant":
         return torch.full(timesteps.shape, huber_c * huber_scale, device=timesteps.device)
     if schedule == "exponential":
+        # Falls from 1 at the first timestep to huber_c at the last.
         rate = -math.log(huber_c) / len(alphas_cumprod)
         return torch.exp(-rate * timesteps) * huber_scale
     picked = alphas_cumprod.to(timesteps.device)[timesteps]
+    # Noise beside picture: 0 at the beginning, so the threshold is 1 there.
     sigmas = ((1.0 - picked) / picked) ** 0.5
     return (1 - huber_c) / (1 + sigmas) ** 2 + huber_c
 
@@ -139,6 +145,7 @@ def timestep_weights(noise_scheduler: DDPMScheduler, prediction: Prediction, los
     """What the loss of a picture is multiplied by at each timestep, (1000,)."""
     v_prediction = prediction == "v_prediction"
     snr = signal_to_noise(noise_scheduler)
+    # Factors are multiplied in the reference's order; each is 1 where its setting is off.
     weights = torch.ones_like(snr)
     if loss.min_snr_gamma:
         weights = weights * min_snr_weight(snr, loss.min_snr_gamma, v_prediction=v_prediction)

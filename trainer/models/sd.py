@@ -86,6 +86,7 @@ class StableDiffusion(Parts):
         float32, so that in training with half the digits the sum of all cross attentions' gradients keeps
         its digits on the way into the text encoder.
         """
+        # One of each: a second one would be SDXL's.
         [encoder], [tokens] = self.text_encoders, self.tokens(captions)
         return Conditioning(encode_text(encoder, tokens.to(encoder.device), self.captions.clip_skip).float())
 
@@ -108,8 +109,10 @@ class StableDiffusion(Parts):
         """See BaseModel."""
         posterior = self.vae.encode(pixels.to(self.vae.device, self.vae.dtype)).latent_dist
         if noise is None:
+            # From torch's global generator, as the reference while it trains.
             drawn = posterior.sample()
         else:
+            # The same sample with noise of our own, for latents that are kept.
             drawn = posterior.mean + posterior.std * noise.to(posterior.mean)
         # contiguous: noise like them is drawn in the order in which they lie in memory
         latents = (drawn.float() * self.family.latents.scale).contiguous()
@@ -128,6 +131,7 @@ class StableDiffusion(Parts):
     ) -> Tensor:
         """See BaseModel; nothing is told of the framing."""
         del framing
+        # Latents are float32; without autocast a half-precision UNet takes only its own format.
         return self.denoiser(noisy.to(self.dtype), timesteps, conditioning.embeds).sample
 
     def prompt(self, prompt: Conditioning, negative: Conditioning) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from trainer.settings import EightBitFormat
 def readers_of(source: Source, opening: Opening, family: Family) -> Readers:
     """How each part of the model is read. Raises UserError."""
     model, dtype = opening.model, opening.dtype
+    # SDXL's own VAE gives no numbers in float16.
     vae_dtype = torch.float32 if model.sdxl_no_half_vae else dtype
     path, file = source.path, source.file
     if file:
@@ -53,6 +54,7 @@ def readers_of(source: Source, opening: Opening, family: Family) -> Readers:
         readers = _folder_readers(path, family, dtype, vae_dtype)
         small = partial(_small_of_folder, path / "unet", dtype)
     if opening.eight_bits:
+        # Only the denoiser: text encoders and VAE leave the memory anyway.
         readers = replace(readers, denoiser=partial(small, opening.eight_bits))
     if model.vae:
         readers = replace(readers, vae=partial(load_vae, model.vae, family, vae_dtype))
@@ -80,6 +82,7 @@ def _folder_readers(folder: Path, family: Family, dtype: torch.dtype, vae_dtype:
 def load_tokenizer(encoder: TextEncoder) -> CLIPTokenizer:
     """CLIP's tokenizer (ships with us), filling up as this text encoder knows it."""
     tokenizer = CLIPTokenizer.from_pretrained(CONFIGS / "clip_tokenizer", pad_token=encoder.pad)
+    # No token of the vocabulary: only its number is set, words stay as they are.
     if encoder.pad_id is not None:
         tokenizer.pad_token_id = encoder.pad_id
     return tokenizer
@@ -92,6 +95,7 @@ def load_vae(source: str, family: Family, dtype: torch.dtype) -> AutoencoderKL:
         folder = model_folder(source, setting="vae", needs="config.json")
         return folder_part(AutoencoderKL, folder, "vae" if (folder / "vae").is_dir() else None, dtype, "vae")
     file = open_tensor_file(path, "vae")
+    # Told by its names, before anything is built: a LoRA or a checkpoint may stand in the field.
     if not any("encoder.down" in name for name in file.shapes):
         raise UserError("core.not_a_vae", "vae", name=path.name)
     with _fitting(path.name, "vae"):
@@ -104,6 +108,7 @@ def _fitting(name: str, setting: str = SETTING) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        # The file is not to blame for that.
         if is_out_of_memory(error):
             raise
         reason = f"{type(error).__name__} {error}"[:200]
@@ -138,6 +143,7 @@ def _small_of_file(
     """The denoiser with its weights in 8 bits, read one by one."""
     with _fitting(name):
         unet = squeeze(_on_meta(UNet2DConditionModel, unet_config(file, family)), kind)
+        # The converter works on whole models; here it renames marks, and weights follow one by one.
         names = unet_names(file.shapes, family)
         return _whole(unet, fill(unet, names, lambda path: file.read(names[path]), dtype), name)
 
@@ -170,6 +176,7 @@ def _on_meta(kind: Any, config: Config) -> Any:
 def _fill(module: Any, weights: Weights, name: str) -> Any:
     """Put the weights in as they are (no copy). Raises UserError where one is missing or misshapen."""
     try:
+        # `assign`: the tensors as read become the weights, no second copy. Extra ones are not ours.
         missing, _ = module.load_state_dict(weights, strict=False, assign=True)
     except RuntimeError as error:
         raise UserError("core.checkpoint_misfit", SETTING, name=name, reason=str(error)[:300]) from error
@@ -184,6 +191,7 @@ def _build_text_encoder(config: Config, weights: Weights, name: str) -> Any:
     projected = "CLIPTextModelWithProjection" in config["architectures"]
     with torch.device("meta"):
         module = (CLIPTextModelWithProjection if projected else CLIPTextModel)(CLIPTextConfig(**config))
+    # transformers before 5.6 has one level more than our names.
     if any(key.startswith("text_model.") for key, _ in module.named_parameters()):
         weights = {
             key if key.startswith("text_projection") else f"text_model.{key}": tensor
@@ -200,6 +208,7 @@ def _build_text_encoder(config: Config, weights: Weights, name: str) -> Any:
 def prediction_notices(path: Path, *, v_parameterization: bool) -> tuple[Message, ...]:
     """A diffusers folder says what its UNet predicts; a one-file checkpoint does not."""
     config = path / "scheduler" / "scheduler_config.json"
+    # A note and no refusal: fine-tuned models are known to be mislabelled.
     told = read_json(config).get("prediction_type", "epsilon") if config.is_file() else None
     if told is None or (told == "v_prediction") == v_parameterization:
         return ()

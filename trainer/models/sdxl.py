@@ -27,6 +27,7 @@ class StableDiffusionXL(StableDiffusion):
         embeds, pooled = [], None
         for encoder, tokens in zip(self.text_encoders, self.tokens(captions), strict=True):
             hidden, pooled = encode_penultimate(encoder, tokens.to(encoder.device))
+            # Side by side as the UNet was trained: CLIP's before OpenCLIP's.
             embeds.append(hidden.float())
         return Conditioning(torch.cat(embeds, dim=-1), None if pooled is None else pooled.float())
 
@@ -65,7 +66,9 @@ def time_ids(framing: Framing) -> Tensor:
     """(B, 6): height and width of each picture, top and left of its crop, height and width of the bucket."""
     width, height = framing.target
     rows = [
+        # Height before width, top before left: Stability AI's order.
         (*original[::-1], *corner[::-1], height, width)
         for original, corner in zip(framing.original, framing.corner, strict=True)
     ]
+    # float32: sizes beyond 256 are not exact in bfloat16.
     return torch.tensor(rows, dtype=torch.float32)

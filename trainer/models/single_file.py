@@ -49,6 +49,7 @@ def unet_names(names: Iterable[str], family: Family) -> dict[str, str]:
     """diffusers' name -> the checkpoint's, of the UNet's tensors: each is converted as its own mark."""
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
+    # Empty tensors take diffusers' converter's place for the real ones: only names come out.
     marked = {name: torch.empty(0) for name in names if name.startswith(UNET)}
     owner = {id(mark): name for name, mark in marked.items()}
     converted = convert_ldm_unet_checkpoint(dict(marked), shipped_config(family, "unet"))
@@ -59,6 +60,7 @@ def read_vae(file: TensorFile, family: Family, dtype: torch.dtype) -> tuple[dict
     """VAE configuration and weights under diffusers' names, from a checkpoint or a file of its own."""
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
+    # A VAE in a file of its own has no prefix, in either layout.
     prefix = VAE if any(name.startswith(VAE) for name in file.shapes) else ""
     weights = _read(file, prefix, dtype)
     diffusers_names = "encoder.down_blocks.0.resnets.0.conv1.weight" in weights
@@ -87,18 +89,20 @@ def read_text_encoders(
 
 def _read(file: TensorFile, prefix: str, dtype: torch.dtype, *, keep_prefix: bool = False) -> Weights:
     """All tensors whose name begins with `prefix`."""
+    # diffusers' converter of the UNet wants the names whole.
     start = 0 if keep_prefix else len(prefix)
     return {name[start:]: tensor for name, tensor in _tensors(file, prefix, dtype)}
 
 
 def _tensors(file: TensorFile, prefix: str, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """The same one by one, under their whole names."""
+    """The same one by one, of any shape, under their whole names."""
     return ((name, file.read(name, dtype)) for name in file.shapes if name.startswith(prefix))
 
 
 def _unet_sizes(shapes: Mapping[str, tuple[int, ...]], family: Family) -> dict[str, Any]:
     """Channels of each level, of the input, and of the text embeddings."""
     channels: list[int] = []
+    # Two blocks and a downsampling per level; the first block behind it tells the width.
     while (name := f"{UNET}input_blocks.{1 + 3 * len(channels)}.0.out_layers.3.weight") in shapes:
         channels.append(shapes[name][0])
     keys = [name for name in shapes if name.startswith(UNET) and name.endswith("attn2.to_k.weight")]
@@ -107,6 +111,7 @@ def _unet_sizes(shapes: Mapping[str, tuple[int, ...]], family: Family) -> dict[s
         "in_channels": shapes[f"{UNET}input_blocks.0.0.weight"][1],
         "cross_attention_dim": shapes[keys[0]][1],
     }
+    # SD1 has 8 heads whatever the width; the later ones have heads of one size.
     if family is not SD1:
         sizes["attention_head_dim"] = [width // HEAD_SIZE or 1 for width in channels]
     if family is SDXL:
@@ -127,6 +132,7 @@ def _read_clip(
     """OpenAI's CLIP as transformers stores it (old files lack `text_model.`)."""
     read = _read(file, prefix, dtype)
     weights = {name.removeprefix("text_model."): tensor for name, tensor in read.items()}
+    # A buffer in old files, no weight.
     weights.pop("embeddings.position_ids", None)
     return _text_config(config, weights), weights
 
@@ -159,13 +165,15 @@ def _read_open_clip(
             continue
         weights.update(_open_clip_tensors(name, tensor))
     if "projection" not in "".join(config["architectures"]).lower():
+        # SD2 reads no pooled vector.
         weights.pop("text_projection.weight", None)
     return _text_config(config, weights), weights
 
 
 def _open_clip_tensors(name: str, tensor: Tensor) -> Weights:
-    """One tensor of OpenCLIP as transformers' one, or three where query, key and value are stacked."""
+    """A tensor of OpenCLIP as transformers', or as three where query, key and value are stacked, (3·D, …)."""
     if name == "text_projection":
+        # OpenCLIP multiplies from the other side.
         return {"text_projection.weight": tensor.T.contiguous()}
     for old, new in OPEN_CLIP_NAMES:
         name = name.replace(old, new)

@@ -50,7 +50,7 @@ class TensorFile(Protocol):
         ...
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """One tensor; floating ones in `dtype` where it is given."""
+        """One tensor, in its shape of `shapes`; floating ones in `dtype` where it is given."""
         ...
 
 
@@ -83,6 +83,7 @@ class SafetensorsFile:
             values = {"path": str(path), "name": path.name, "missing": f"{error.missing / 1e6:.1f}"}
             code = "core.file_truncated" if error.missing else "core.file_damaged"
             raise UserError(code, setting, **values) from error
+        # A number format that torch has not.
         except KeyError as error:
             raise UserError("core.file_damaged", setting, path=str(path), name=path.name) from error
         self.shapes = {name: entry[1] for name, entry in self._entries.items()}
@@ -100,7 +101,7 @@ class SafetensorsFile:
 
 
 def _read_into(numbers: Tensor, file: FileIO, stored: torch.dtype) -> None:
-    """Fill them with what stands at the file's place, converted block by block.
+    """Fill them, (n,), with what stands at the file's place, converted block by block.
 
     So no whole tensor lies in memory in both formats, and a block is converted while it is in the cache.
     """
@@ -130,8 +131,10 @@ class PickleFile:
             content = _load_weights(path)
         except pickle.UnpicklingError as error:
             raise UserError("core.file_has_code", setting, path=str(path), name=path.name) from error
+        # What torch's reader ends in depends on where the file is cut.
         except (RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError) as error:
             raise UserError("core.file_damaged", setting, path=str(path), name=path.name) from error
+        # Checkpoints of a trainer hold more than weights; VAEs and LoRAs stand bare.
         tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
         tensors = tensors if isinstance(tensors, dict) else {}
         self._tensors = {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
@@ -156,16 +159,18 @@ def _load_weights(path: Path) -> Any:
 
 
 def is_blown_up(tensor: Tensor) -> bool:
-    """Whether a tensor claims more numbers than the file has for it (each stored one may be told again)."""
+    """Whether a tensor of any shape claims more numbers than the file has for it."""
+    # Strides of 0 and sparse layouts let a few bytes stand for any amount of memory.
     if tensor.layout != torch.strided:
         return True
     return tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
 
 
 def _converted(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """The same in `dtype`, in its own shape; whole numbers stay such."""
     return tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
 
 
 def raw_bytes(tensor: Tensor) -> memoryview:
-    """A tensor's numbers as a file holds them."""
+    """The numbers of a tensor of any shape, as a file holds them."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -30,30 +30,35 @@ def save_lora(
 ) -> None:
     """Write a LoRA file; .safetensors carries the metadata and its hashes, .ckpt and .pt cannot.
 
-    What `dtype` cannot hold is written in float32. Either the whole file stands under `path` afterwards or
-    none. Raises OSError (disk full, no right), UserError for weights that are no numbers.
+    Tensors are shaped as `lora.shapes` says. What `dtype` cannot hold is written in float32. Either the
+    whole file stands under `path` afterwards or none. Raises OSError (disk full, no right), UserError for
+    weights that are no numbers.
     """
     refuse_no_numbers(tensors)
+    # Copied to the CPU first: the hash and the file are made of the same bytes.
     converted = {key: _converted(tensor.detach().cpu(), dtype) for key, tensor in tensors.items()}
     if path.suffix == ".safetensors":
+        # In memory, not by `save_file`: the hashes of the content belong into the header before it.
         data: bytes | memoryview = safetensors.torch.save(converted, with_hashes(converted, metadata))
     else:
         buffer = io.BytesIO()  # torch itself would tell of a full disk as a RuntimeError
         torch.save(converted, buffer)
         data = buffer.getbuffer()
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Like any file of the person's own: other programs of the machine read it, too.
     write_whole(path, data, READABLE_BY_ALL)
 
 
 def refuse_no_numbers(tensors: Mapping[str, Tensor]) -> None:
-    """Raise UserError where weights have grown beyond all numbers: such a file only harms who loads it."""
+    """Raise UserError where weights, of any shape, are no numbers: such a file only harms who loads it."""
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise UserError("training.weights_not_finite", "learning_rate")
 
 
 def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """In `dtype`, or in float32 where it would become infinite or nothing (an alpha of 100000 in fp16)."""
+    """Any shape, in `dtype`; in float32 where it would become infinite or nothing (alpha 1e5 in fp16)."""
     small = tensor.to(dtype)
+    # Subnormal numbers may vanish one by one; only a tensor that would be lost as a whole counts.
     lost = not bool(torch.isfinite(small).all()) or (bool(tensor.any()) and not bool(small.any()))
     return (tensor.float() if lost else small).contiguous()
 
@@ -61,7 +66,8 @@ def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def with_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
     """The metadata and `sshs_model_hash`, `sshs_legacy_hash`, as the reference computes them.
 
-    Only entries named ss_… count for the older hash, since it covers part of the header.
+    `tensors`: the file's, of any shape. Only entries named ss_… count for the older hash, since it covers
+    part of the header.
     """
     counted = {key: value for key, value in metadata.items() if key.startswith("ss_")}
     content = safetensors.torch.save(dict(tensors), counted)
@@ -70,23 +76,25 @@ def with_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> d
 
 
 def load_lora(path: Path, setting: str = "network_weights") -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors, under kohya's names, and metadata of a LoRA file.
+    """Tensors, under kohya's names and shaped as `lora.shapes` says, and metadata of a LoRA file.
 
     Raises UserError for a file that is none, damaged or unsafe, or holds inf or NaN.
     """
     file = open_tensor_file(path, setting)
+    # By names and shapes alone, so that a foreign file is refused before its tensors are read.
     names = in_kohyas_form({key: key for key in file.shapes}, file.shapes)
     if not any(key.endswith(WEIGHTS) for key in names):
         raise UserError("core.not_a_lora", setting, name=path.name)
     tensors = {key: file.read(stored) for key, stored in names.items()}
     for key, tensor in tensors.items():
+        # One NaN spreads to every weight in the first step: better said here, with the tensor's name.
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError("core.weights_not_finite", setting, name=path.name, tensor=key)
     return {**tensors, **_alphas_of_ranks(tensors)}, dict(file.metadata)
 
 
 def _alphas_of_ranks(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An alpha equal to the rank where a file has none, or 0 (as the reference's trainer takes it)."""
+    """An alpha, shape (), equal to the rank where a file has none, or 0 (as the reference takes it)."""
     found: dict[str, Tensor] = {}
     for name, entries in by_module(tensors).items():
         shapes = {entry: tuple(tensor.shape) for entry, tensor in entries.items()}
@@ -98,7 +106,7 @@ def _alphas_of_ranks(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def alphas(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """Alpha of each module, by its name."""
+    """Alpha of each module, of shape (), by its name."""
     return {
         key.removesuffix(".alpha"): float(value) for key, value in tensors.items() if key.endswith(".alpha")
     }

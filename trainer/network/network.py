@@ -1,7 +1,7 @@
 """The LoRA as a whole: what the training loop needs of it.
 
 What is added to each module is an adapter's business: PEFT's layers for plain LoRA (lora_layer), our own for
-the other types (adapters). Names, sizes, dropouts and files are kohya's and LyCORIS' (lora_targets).
+the other types (adapters). Names, sizes, dropouts and files are kohya's and LyCORIS' (targets).
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class Network:
         denoiser = self._of("unet")
         if self._block_rates is None:
             return groups + _group("unet", denoiser, denoiser_lr, denoiser_plus)
+        # In the order of the modules: a state knows the groups by their place.
         for block in dict.fromkeys(adapter.target.block for adapter in denoiser):
             rate = denoiser_lr * (1.0 if block is None else self._block_rates[block])
             name = "unet" if block is None else f"unet {self._block_names[block]}"
@@ -95,6 +96,7 @@ class Network:
 
     def _text_groups(self, rate: float | Sequence[float], plus: float) -> list[dict[str, Any]]:
         adapters = self._of("text_encoder")
+        # Two equal rates are one group: the reference's schedule and logs know one then.
         rates = list(dict.fromkeys([rate] if isinstance(rate, (int, float)) else rate))
         if len(rates) < 2:
             return _group("text_encoder", adapters, rates[0], plus)
@@ -104,15 +106,16 @@ class Network:
         )
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Weights as a LoRA file holds them, float32, on the CPU, with each module's alpha."""
+        """Weights as a LoRA file holds them (`lora.shapes`), float32, on the CPU, with each alpha ()."""
         return {key: tensor for adapter in self.adapters for key, tensor in adapter.tensors().items()}
 
     def load(self, tensors: Mapping[str, Tensor], *, setting: str = "network_weights", name: str = "") -> int:
-        """Take over weights of a LoRA file; returns how many modules were in it.
+        """Take over weights of a LoRA file, of the shapes in `lora.shapes`; how many modules were in it.
 
         Raises UserError where a size differs or nothing fits; what is left over is told in `notices`.
         """
         modules = by_module(tensors)
+        # Fewer than there are is allowed: a file of other layers (no text encoder) still is a start.
         known = [adapter for adapter in self.adapters if adapter.target.name in modules]
         if not known:
             raise UserError("core.weights_fit_nothing", setting, name=name)
@@ -127,11 +130,11 @@ class Network:
         return len(known)
 
     def state(self) -> dict[str, Tensor]:
-        """All weights exactly as they are: what a training state keeps."""
+        """All weights exactly as they are, in our own shapes: what a training state keeps."""
         return {key: tensor for adapter in self.adapters for key, tensor in adapter.state().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Undo `state()`. Raises KeyError or RuntimeError where it does not fit."""
+        """Undo `state()`, of its shapes. Raises KeyError or RuntimeError where it does not fit."""
         for adapter in self.adapters:
             adapter.restore(state)
 
@@ -167,6 +170,7 @@ class Network:
         """ "Stop text encoder training": its weights get no gradients, so no optimizer moves them."""
         for weight in self.parameters("text_encoder"):
             weight.requires_grad_(False)
+            # An optimizer skips weights without a gradient; with one of 0 its momentum would go on.
             weight.grad = None
 
     @torch.no_grad()
@@ -180,6 +184,7 @@ class Network:
             if norm > limit:
                 adapter.shrink(limit / norm)
                 norm, scaled = limit, scaled + 1
+            # A norm far below the limit counts as half of it: the figures are to be the reference's.
             norms.append(max(norm, limit / 2))  # as the reference reports it
         return NormsScaled(scaled, sum(norms) / max(1, len(norms)), max(norms, default=0.0))
 
@@ -188,7 +193,7 @@ class Network:
 
 
 def _misfit(target: LoraTarget, entries: Mapping[str, Tensor], setting: str, name: str) -> UserError:
-    """Which way a file's entries do not fit."""
+    """Which way a file's entries (shapes: `lora.shapes`) do not fit."""
     dim = rank_of({entry: tuple(tensor.shape) for entry, tensor in entries.items()})
     if dim and dim != target.dim:
         return UserError("core.weights_other_dim", setting, name=name, dim=dim, wanted=target.dim)
@@ -198,6 +203,7 @@ def _misfit(target: LoraTarget, entries: Mapping[str, Tensor], setting: str, nam
 def _group(name: str, adapters: Sequence[Adapter], rate: float, plus: float) -> list[dict[str, Any]]:
     """One parameter group, or with LoRA+ two: lora_up in the second."""
     weights = [item for adapter in adapters for item in adapter.learned.items()]
+    # Slow ones first, as in the reference: a state knows the groups by their place.
     fast = [weight for entry, weight in weights if plus and entry.startswith("lora_up")]
     slow = [weight for entry, weight in weights if not (plus and entry.startswith("lora_up"))]
     groups = [
@@ -222,6 +228,7 @@ def build_network(
     """
     path = Path(network.network_weights).expanduser()
     start = load_lora(path)[0] if network.network_weights else None
+    # Read first: a damaged file is told before the model is changed.
     sizes = start if network.dim_from_weights else None
     targets = plan_targets(
         model, network, train_denoiser=train_denoiser, train_text_encoder=train_text_encoder, weights=sizes
@@ -230,11 +237,14 @@ def build_network(
         if sizes is not None:
             raise UserError("core.weights_fit_nothing", "network_weights", name=path.name)
         raise UserError("core.nothing_to_train", "unet_lr")
+    # One for all adapters: one switch for samples, one count of batches.
     mode = Mode()
     adapters = _adapters(model, targets, network, mode)
     for adapter in adapters:
+        # Drawn one after the other in the order of the targets: the same seed gives the reference's start.
         adapter.initialise(dtype)
     blocks = blocks_of(model)
+    # Other types leave what stands in the fields for blocks alone, as kohya_ss does.
     rates = block_rates(network, blocks) if network.LoRA_type in BLOCKWISE else None
     built = Network(adapters, rates, reader_notices(model, targets, network), mode, blocks.names)
     if start is not None:
@@ -247,6 +257,7 @@ def _adapters(
 ) -> list[Adapter]:
     """The adapters in the model, in the order of `targets`: PEFT's layers for plain LoRA, else our own."""
     homes = _homes(model, targets)
+    # LyCORIS' LoCon has dropouts and options that PEFT's layers lack.
     if algorithm_of(network) != "lora" or is_lycoris(network):
         return [
             make_adapter(
@@ -260,12 +271,14 @@ def _adapters(
         if any(dropouts):
             pair.add_dropouts(dropouts, mode)
         else:
+            # Dropouts hang on PEFT's layers as hooks, which the lean layer passes by.
             make_lean(pair.layer)
     return list(pairs)
 
 
 def _homes(model: BaseModel, targets: Sequence[LoraTarget]) -> dict[tuple[Part, int], nn.Module]:
     """The parts that get a LoRA; the others need not be in memory."""
+    # Asked for by need: `model.denoiser` reads gigabytes the first time.
     places: list[tuple[Part, int]] = sorted({(target.part, target.encoder) for target in targets})
     return {
         place: model.denoiser if place[0] == "unet" else model.text_encoders[place[1]] for place in places
@@ -277,9 +290,10 @@ def _inject(
 ) -> list[LoraPair]:
     """Empty LoRA layers in the model's modules, in the order of `targets`. Nothing is drawn."""
     for place, home in homes.items():
-        chosen = [target for target in targets if (target.part, target.encoder) == place]
-        if chosen:
-            inject_adapter_in_model(_lora_config(chosen), home, ADAPTER, low_cpu_mem_usage=True)
+        own = [target for target in targets if (target.part, target.encoder) == place]
+        if own:
+            # On "meta" and without values: `initialise` draws them, in our order and not in PEFT's.
+            inject_adapter_in_model(_lora_config(own), home, ADAPTER, low_cpu_mem_usage=True)
     return [
         LoraPair(
             target,

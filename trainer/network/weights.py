@@ -56,8 +56,10 @@ class Spectrum:
 
     def cut(self, rank: int) -> Factors:
         """The closest change of this rank, with zeros where it has fewer; the values go into `up`."""
+        # All of the size in `up`, none in `down`, as kohya's tool has it.
         up, down = self.left[:, :rank] * self.values[:rank], self.right[:rank]
         missing = rank - len(down)
+        # A change of fewer ranks than asked for: zeros keep all files of one rank.
         return Factors(F.pad(up, (0, missing)), F.pad(down, (0, 0, 0, missing)))
 
     def kept(self, rank: int) -> float:
@@ -67,18 +69,18 @@ class Spectrum:
 
 
 def algorithm_of(entries: Mapping[str, Tensor]) -> Algorithm | None:
-    """The algorithm of a module's entries in a file."""
+    """The algorithm of a module's entries in a file (`lora.shapes`)."""
     return algorithm_in({name: tuple(tensor.shape) for name, tensor in entries.items()})
 
 
 def scale_of(entries: Mapping[str, Tensor]) -> float:
-    """alpha / rank; 1 where a file has no alpha."""
+    """alpha / rank of a module's entries (`lora.shapes`); 1 where a file has no alpha."""
     rank = rank_of({name: tuple(tensor.shape) for name, tensor in entries.items()})
     return float(entries["alpha"]) / rank if "alpha" in entries and rank else 1.0
 
 
 def factors_of(entries: Mapping[str, Tensor]) -> Factors | None:
-    """Factors of a plain LoRA or LoCon in float32, alpha in `up`; None for all other types."""
+    """(out, r) and (r, in·k·k) of a plain LoRA or LoCon, float32, alpha in `up`; None for other types."""
     if algorithm_of(entries) != "lora" or {"lora_mid.weight", "dora_scale"} & entries.keys():
         return None
     up, down = (entries[f"lora_{side}.weight"].float().flatten(1) for side in ("up", "down"))
@@ -101,15 +103,18 @@ def change_of(entries: Mapping[str, Tensor], weight: Tensor | None = None, shape
         layer = _stand_in(shape or weight_shape(entries) if weight is None else tuple(weight.shape))
         if weight is not None:
             layer.weight = nn.Parameter(weight.detach().float(), requires_grad=False)
-        return _adapter(algorithm, entries, layer).detach()
+        return _whole(algorithm, entries, layer).detach()
+    # Sizes that contradict each other show in many ways, in whatever operation meets them first.
     except (RuntimeError, ValueError, LookupError) as error:
         raise UserError("tools.sizes", names=", ".join(sorted(entries)[:4])) from error
 
 
-def _adapter(algorithm: Algorithm, entries: Mapping[str, Tensor], layer: nn.Linear | nn.Conv2d) -> Tensor:
+def _whole(algorithm: Algorithm, entries: Mapping[str, Tensor], layer: nn.Linear | nn.Conv2d) -> Tensor:
+    """ΔW, in the shape of the layer's weight, by the adapter that trains this type."""
     shapes = {name: tuple(t.shape) for name, t in entries.items() if name not in ("alpha", "on_input")}
     dim = rank_of(shapes) or 1
     alpha = float(entries["alpha"]) if "alpha" in entries else float(dim)
+    # LyCORIS takes alpha / rank for 1 there, whatever the file says.
     if "lokr_w1" in shapes and "lokr_w2" in shapes:  # two whole factors: no alpha counts
         alpha = float(dim)
     options = Options(
@@ -121,6 +126,7 @@ def _adapter(algorithm: Algorithm, entries: Mapping[str, Tensor], layer: nn.Line
     kind = LowRankChange if algorithm == "lora" else adapter_class(algorithm)
     target = LoraTarget("", "unet", "", dim, alpha, algorithm=algorithm)
     adapter = kind(target, layer, shapes, options, Dropouts(), Mode())
+    # The one reference of every type, so that a tool and a training never disagree.
     return whole_change(adapter, {name: entries[name].float() for name in shapes if name != "diff_b"})
 
 
@@ -128,12 +134,13 @@ def _stand_in(shape: Shape) -> nn.Linear | nn.Conv2d:
     """A layer whose weight has this shape and no memory."""
     with torch.device("meta"):
         if len(shape) == 2:
+            # Only its shape and operation are asked.
             return nn.Linear(shape[1], shape[0], bias=False)
         return nn.Conv2d(shape[1], shape[0], (shape[2], shape[3]), bias=False)
 
 
 def weight_shape(entries: Mapping[str, Tensor]) -> Shape:
-    """Shape of the weight that these entries change. Raises UserError where they do not tell it."""
+    """Shape of the weight, (out, in) or (out, in, k, k), that entries change. Raises UserError where it is not told."""
     size = {name: tuple(tensor.shape) for name, tensor in entries.items()}
     if "diff" in size:
         return size["diff"]
@@ -162,17 +169,19 @@ def _kronecker_shape(size: Mapping[str, Shape]) -> Shape:
 
 def spectrum_of_factors(parts: Sequence[Factors]) -> Spectrum:
     """Of the sum of up · down over `parts`, without building it: QR of each side, SVD of a small core."""
+    # Side by side the factors of several changes are those of their sum. float64: QR loses digits.
     up = torch.cat([part.up for part in parts], dim=1).double()
     down = torch.cat([part.down for part in parts], dim=0).double()
     left, left_core = torch.linalg.qr(up)
     right, right_core = torch.linalg.qr(down.T)
+    # Of r x r numbers: the sum itself has out x in.
     u, values, v = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)
     most = min(up.shape[0], down.shape[1])
     return Spectrum((left @ u).float(), values.float(), (v @ right.T).float(), most)
 
 
 def spectrum_of(change: Tensor) -> Spectrum:
-    """Of a whole ΔW."""
+    """Of a whole ΔW (out, in) or (out, in, k, k)."""
     flat = change.float().flatten(1)
     u, values, v = torch.linalg.svd(flat, full_matrices=False)
     return Spectrum(u, values, v, len(values))
@@ -184,10 +193,11 @@ share of the sum of the values; up to a share of the Frobenius norm."""
 
 
 def choose_rank(values: Tensor, rule: RankRule, target: float, most: int, largest: int) -> int:
-    """The rank by a rule, at most `largest`; `most` is what a matrix of this size can have.
+    """The rank by a rule for singular values (n,): at most `largest`, and `most`, which a matrix can have.
 
     As kohya's tool counts: by a share it takes one more than reaches it.
     """
+    # A module that learned nothing still needs a rank in the file.
     if not len(values) or float(values[0]) <= SMALLEST:
         return 1
     if rule == "fixed":
@@ -199,6 +209,7 @@ def choose_rank(values: Tensor, rule: RankRule, target: float, most: int, larges
         share = target if rule == "sv_cumulative" else target**2
         reached = torch.cumsum(weights, 0) / weights.sum()
         index = int(torch.searchsorted(reached, torch.tensor(share, dtype=reached.dtype))) + 1
+    # The tool's own counting, one more than needed: kept, so that the files are equal.
     return min(max(1, min(index, most - 1)) + 1, largest, most)
 
 
@@ -207,6 +218,7 @@ def clamped(factors: Factors, quantile: float) -> Factors:
     if quantile >= 1:
         return factors
     numbers = torch.cat([factors.up.flatten(), factors.down.flatten()])
+    # Over both sides at once, as the tool does; `quantile` refuses more than 16 million numbers.
     if numbers.numel() <= MOST_FOR_QUANTILE:
         limit = torch.quantile(numbers, quantile)
     else:
@@ -215,7 +227,7 @@ def clamped(factors: Factors, quantile: float) -> Factors:
 
 
 def entries_of(factors: Factors, shape: Shape, alpha: float) -> dict[str, Tensor]:
-    """Factors as a file's entries for a weight of this shape; alpha / rank is taken out of `up`."""
+    """A file's entries: up (out, r[, 1, 1]), down (r, in[, k, k]) alpha (), which is out of `up`."""
     rank = factors.down.shape[0]
     up = factors.up * (rank / alpha) if alpha != rank else factors.up
     if len(shape) > 2:
@@ -247,10 +259,12 @@ Parts = Sequence[tuple[Mapping[str, Tensor], float]]
 
 
 def summed(parts: Parts, size: Size | None = None) -> dict[str, Tensor]:
-    """The sum of the changes as one LoRA: exact at the sum of the ranks, or the closest of `size`.
+    """The sum of the changes as one LoRA (shapes: `entries_of`): exact at the sum of the ranks, or
+    the closest of `size`.
 
     Raises UserError where the modules are of different sizes or cannot be told without a base model.
     """
+    # Files disagree whether a projection is a 1x1 convolution; the first one's form is kept.
     shapes = {squeezed(weight_shape(entries)) for entries, _ in parts}
     if len(shapes) > 1:
         raise UserError("tools.sizes", names=" / ".join("x".join(map(str, shape)) for shape in shapes))
@@ -258,6 +272,7 @@ def summed(parts: Parts, size: Size | None = None) -> dict[str, Tensor]:
     factors = [_strengthened(entries, strength) for entries, strength in parts]
     if size is None:
         sides = zip(*factors, strict=True)
+        # Exact: the ranks of all files side by side, nothing is approximated.
         joined = Factors(*(torch.cat(side, axis) for side, axis in zip(sides, (1, 0), strict=True)))
     else:
         wide = math.prod(shape[2:]) > 1
@@ -268,17 +283,18 @@ def summed(parts: Parts, size: Size | None = None) -> dict[str, Tensor]:
 
 
 def _strengthened(entries: Mapping[str, Tensor], strength: float) -> Factors:
-    """Factors of one file's change; types without factors are built whole and taken apart again."""
+    """(out, r) and (r, in·k·k) of one file's change; other types are built whole and taken apart again."""
     factors = factors_of(entries)
     if factors is None:
         spectrum = spectrum_of(change_of(entries))
         largest = spectrum.values[0] if len(spectrum.values) else torch.tensor(0.0)
+        # The ranks that it really has, no more.
         factors = spectrum.cut(max(1, int((spectrum.values > largest * SMALLEST).sum())))
     return Factors(factors.up * strength, factors.down)
 
 
 def mixed(parts: Parts) -> dict[str, Tensor]:
-    """Factors added, each scaled by √(alpha / the first's alpha) and its strength (kohya's merge_lora).
+    """Factors (out, r) and (r, in) added, each times √(alpha / the first's) and its strength (merge_lora).
 
     Raises UserError for other types than plain LoRA and for ranks that differ.
     """
@@ -288,8 +304,10 @@ def mixed(parts: Parts) -> dict[str, Tensor]:
         if factors_of(entries) is None:
             raise UserError("tools.only_plain")
         alpha = float(entries["alpha"]) if "alpha" in entries else float(entries["lora_down.weight"].shape[0])
+        # The first file's alpha holds for the sum, the others are scaled to it.
         base = base if total else alpha
         scale = math.sqrt(alpha / base) * strength
+        # The sign goes into one side alone, as in merge_lora.
         for entry, times in (("lora_up.weight", abs(scale)), ("lora_down.weight", scale)):
             added = entries[entry].float() * times
             if entry in total and total[entry].shape != added.shape:
@@ -301,7 +319,7 @@ def mixed(parts: Parts) -> dict[str, Tensor]:
 def resized(
     entries: Mapping[str, Tensor], rank: int, conv_rank: int, rule: RankRule, target: float
 ) -> tuple[dict[str, Tensor], tuple[int, int, float]]:
-    """A module's entries at another rank; and (rank before, rank now, share of the norm that is left)."""
+    """A module's entries (`entries_of`) at another rank; (rank before, rank now, share of the norm left)."""
     factors, shape = factors_of(entries), weight_shape(entries)
     spectrum = spectrum_of_factors([factors]) if factors else spectrum_of(change_of(entries))
     scale = (scale_of(entries) if factors else 1.0) or 1.0

@@ -79,11 +79,13 @@ class TrainingData(torch_data.Dataset[Batch]):
     """Each picture's mask, or None where its own opacity says it."""
 
     def __post_init__(self) -> None:
+        # Once: every epoch, worker and cache asks for the same buckets.
         object.__setattr__(self, "fits", [fit_of(self.datasets, image) for image in self.images])
         object.__setattr__(self, "masks", mask_files(self.datasets, self.images))
         self._remember()
 
     def _remember(self) -> None:
+        # Two: workers read ahead into the next epoch. It is no field, since a cache cannot be pickled.
         object.__setattr__(self, "_order", lru_cache(maxsize=2)(self._make_order))
 
     def __getstate__(self) -> dict[str, object]:
@@ -105,6 +107,7 @@ class TrainingData(torch_data.Dataset[Batch]):
         for index, (image, fit) in enumerate(zip(self.images, self.fits, strict=True)):
             buckets.setdefault((image.subset[0], fit.bucket), []).extend([index] * image.repeats)
         return epoch_batches(
+            # Sorted: the order of batches follows from seed and epoch, not from the order of files.
             [(buckets[key], self.datasets[key[0]].batch_size) for key in sorted(buckets)],
             epoch_rng(self.seed, epoch),
         )
@@ -117,9 +120,11 @@ class TrainingData(torch_data.Dataset[Batch]):
 
     def _batch(self, epoch: int, number: int) -> Batch:
         indices = self.order(epoch)[number]
+        # Of its own: whoever reads this batch, in whatever process, draws the same.
         rng = random.Random(f"{self.seed}/{epoch}/{number}")
         texts = self._captions(epoch, number, rng)
         subsets = [subset_of(self.datasets, self.images[index]) for index in indices]
+        # Drawn after the captions, so that `captions` can tell these without the rest.
         flipped = tuple(subset.flip_aug and rng.random() < 0.5 for subset in subsets)
         changes = [self._drawn(index, subset, rng) for index, subset in zip(indices, subsets, strict=True)]
         views = list(zip(indices, changes, flipped, strict=True))
@@ -138,6 +143,7 @@ class TrainingData(torch_data.Dataset[Batch]):
     def _captions(self, epoch: int, number: int, rng: random.Random) -> tuple[str, ...]:
         """What is drawn for captions is drawn first."""
         order = self.order(epoch)
+        # The last step of an epoch may be short: rounded up.
         step = (epoch - 1) * -(-len(order) // self.accumulate) + number // self.accumulate
         images = ((index, subset_of(self.datasets, self.images[index])) for index in order[number])
         return tuple(self._caption(index, subset, rng, epoch, step) for index, subset in images)
@@ -146,6 +152,7 @@ class TrainingData(torch_data.Dataset[Batch]):
         """Sizes and crops of pictures of one bucket."""
         images, target = [self.images[index] for index in indices], self.fits[indices[0]].bucket
         sizes = [(image.width, image.height) for image in images]
+        # The reference knows the crop with buckets or cached latents, and leaves it at 0 elsewhere.
         by_bars = self.datasets[images[0].subset[0]].rule.enable or not self.with_pixels
         corners = [
             told_corner(self.fits[index], size, flip=flip, by_bars=by_bars)
@@ -192,10 +199,12 @@ class TrainingData(torch_data.Dataset[Batch]):
 
         `share`: which of a step's batches this process takes.
         """
+        # New workers each epoch as in the reference, or one set for the whole run.
         for part in [list(groups)] if self.persistent else _by_epoch(groups):
             places = [(group.epoch, batch) for group in part for batch in group.batches[share]]
             loader = torch_data.DataLoader(
                 self,
+                # A place is a whole batch already.
                 batch_size=None,
                 sampler=places,
                 num_workers=self.workers,

@@ -86,6 +86,7 @@ def build_parts(
     results = build_results(run, encoded, learner)
     # Last, when all that a state changes is there; it also puts the random numbers where they stood.
     done = results.keeper.restore(resume_from).step if resume_from else 0
+    # After a state, before the first step: from here on gradients keep the processes equal.
     run.exchange.same_start(learner.network.parameters())
     return Parts(
         settings=run.settings,

@@ -28,11 +28,13 @@ def compile_denoiser(denoiser: nn.Module, machine: schema.Machine) -> Message | 
         "dynamic": machine.dynamo_use_dynamic or None,
     }
     try:  # backends come and go with torch's releases, and inductor needs a C compiler
+        # Tried on almost nothing: the real thing takes minutes to fail.
         torch.compile(_double, **options)(torch.zeros(1))
     except Exception as error:  # noqa: BLE001  # whatever it is: training goes on without
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         return Message("training.not_compiled", {"backend": backend, "reason": reason})
     torch._dynamo.config.suppress_errors = not fullgraph  # noqa: SLF001  # its documented switch
+    # In place: the module keeps its names and hooks, and nobody holds another one.
     repeated: Any = getattr(denoiser, "compile_repeated_blocks", None)  # diffusers' models have it
     (repeated if machine.dynamo_repeated_blocks and repeated else denoiser.compile)(**options)
     return None
@@ -58,4 +60,5 @@ def tell_compile_time(optimizer: torch.optim.Optimizer, tell: Callable[[Message]
 
 
 def _double(values: torch.Tensor) -> torch.Tensor:
+    """(n,), twice as large: something to compile."""
     return values * 2

@@ -51,14 +51,19 @@ def encode(run: Run) -> Encoded:
     model = open_base_model(settings, computing, run.emit)
     learning = trains_text_encoder(settings.optimizer)
     captions = caption_encoder(settings.captions, model, run.device, learning=learning)
+    # While an encoder learns, a text kept on disk would be that of another encoder.
     captions.store = None if learning else _text_store(settings, model)
+    # Texts of one length only: without padding a text's embeddings depend on its batch.
     if not captions.learning and captions.pad:
         with computing.autocast():  # as in the loop
             cache_texts(run, captions)
+    # Texts first: the encoders are gone before the VAE is read.
     latents = cache_latents(run, model) if caches_latents(settings.images) else None
+    # While the VAE is there: the kept-back pictures are encoded once, too.
     judged = judging.see(model, run.data.datasets, run.material)
     if latents:
         model.free("vae")
+    # Not cached: the VAE stays, since every batch asks it. The denoiser is read by the next stage.
     return Encoded(model, captions, latents, judged)
 
 
@@ -73,6 +78,7 @@ def open_base_model(settings: Settings, computing: Computing, emit: Emit) -> Bas
     """The base model that the settings name, no part of it read yet. Raises UserError."""
     machine = settings.machine
     eight_bits = machine.fp8_base_format if machine.fp8_base else None
+    # Apple's GPU has no float8.
     if eight_bits == "float8" and computing.device.type == "mps":
         eight_bits = "int8"
         notify(emit, Message("core.no_fp8_on_mps"))
@@ -122,11 +128,13 @@ def cache_texts(run: Run, captions: CaptionEncoder) -> None:
 def _texts(run: Run) -> Iterator[str]:
     """Texts of judging and of sample pictures; then the captions, as the seed will shuffle and drop them."""
     yield from run.material.texts
+    # Only the first process draws samples.
     if run.plan.sample_steps and run.exchange.is_main:
         for prompt in prompts(run.settings.sampling.sample_prompts, named_by(run.settings.model)):
             yield from (prompt.prompt, prompt.negative)
     plan = run.plan
     for group in groups_from(run.start, plan.batches_per_epoch, run.data.accumulate, plan.total_steps):
+        # Only this process's share: the others read theirs.
         for number in group.batches[run.exchange.share]:
             yield from run.data.captions(group.epoch, number)
 
@@ -138,6 +146,7 @@ def cache_latents(run: Run, model: BaseModel) -> latent_cache.CachedLatents:
     cached = latent_cache.cache_latents(
         model,
         [(image.path, fit) for image, fit in zip(data.images, data.fits, strict=True)],
+        # Of several datasets the smallest batch: that is what surely fits.
         batch_size=images.vae_batch_size or min(dataset.batch_size for dataset in data.datasets),
         flip=[subset_of(data.datasets, image).flip_aug for image in data.images],
         store=store,

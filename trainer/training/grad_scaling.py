@@ -23,6 +23,7 @@ class SkippedSteps:
     def count(self, *, skipped: bool) -> None:
         """Count one step. Raises UserError where no step in a long while did anything."""
         self.total += skipped
+        # Now and then is how the scale finds its size; only without end it is a fault.
         self.in_a_row = self.in_a_row + 1 if skipped else 0
         if self.in_a_row >= MOST_IN_A_ROW:
             raise UserError("training.all_skipped", "mixed_precision", count=self.in_a_row)

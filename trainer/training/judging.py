@@ -75,6 +75,7 @@ def see(model: BaseModel, datasets: Sequence[Dataset], material: Material) -> Pi
     """Encode the pictures that a run is judged by."""
     if not material.held_out:
         return Pictures()
+    # A size that the run trains: its time and memory are known to be there.
     size = fit_of(datasets, material.learned[0]).bucket
     held_out, learned = (_seen(model, datasets, images) for images in (material.held_out, material.learned))
     return Pictures(held_out, learned, size)
@@ -97,9 +98,10 @@ def framing_of(image: TrainImage, fit: Fit) -> Framing:
 
 
 def timesteps_of(model: BaseModel) -> tuple[Tensor, list[int]]:
-    """Timesteps of a way from noise to picture, and the places on it that are looked at: its middle parts."""
+    """Timesteps (n,) of a way from noise to picture, and the places on it that are looked at."""
     sampler = model.schedule.sampler("ddim")
     sampler.set_timesteps(2 * TIMESTEPS)
+    # Every second: the way needs small steps to arrive, the look does not need each.
     return sampler.timesteps, list(range(0, 2 * TIMESTEPS, 2))
 
 
@@ -110,6 +112,7 @@ def looks_at(model: BaseModel, pictures: Sequence[Seen], pairs: int) -> list[Loo
     for number in range(pairs if pictures else 0):
         picture = pictures[(number + number // len(places)) % len(pictures)]  # each at each timestep in turn
         latents = picture.latents[None]
+        # By number alone: the same noise at every look, so that only the LoRA makes a difference.
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(number))
         timestep = timesteps[places[number % len(places)]][None].cpu()
         noisy = model.schedule.add_noise(latents, noise, timestep)
@@ -126,9 +129,11 @@ def followed(model: BaseModel, encode: Encode, prompts: Sequence[str], size: Siz
     for number, prompt in enumerate(prompts):
         sampler = model.schedule.sampler("ddim")
         sampler.set_timesteps(2 * TIMESTEPS)
+        # Once per prompt: its text does not change on the way.
         conditioning = encode([prompt])
         latents = torch.randn((1, *shape), generator=torch.Generator().manual_seed(number))
         for place, timestep in enumerate(sampler.timesteps):
+            # Some samplers scale what the model sees; what is compared is what it saw.
             noisy = sampler.scale_model_input(latents, timestep)
             asked = Look(prompt, noisy[0], timestep.cpu(), noisy[0], framing)
             [answer] = answers(model, conditioning, [asked])
@@ -155,6 +160,7 @@ def errors(model: BaseModel, encode: Encode, looks: Sequence[Look], batch_size: 
     """Mean squared distance of the model's answer from the wanted one, for each look."""
     sizes: defaultdict[Size, list[int]] = defaultdict(list)
     for index, look in enumerate(looks):
+        # Batches are of one size.
         sizes[look.framing.target].append(index)
     found = [0.0] * len(looks)
     for members in sizes.values():
@@ -196,6 +202,7 @@ class Judge:
 
     def judge_due(self, step: int) -> None:
         """Judge the run if that is due after this step, and has not been done."""
+        # The last step may also be a point of the plan: judged once.
         if step not in self.steps or (self.points and self.points[-1].step == step):
             return
         self.emit(Phase("judge"))
@@ -210,8 +217,10 @@ class Judge:
     def _point(self, step: int) -> Point:
         """The run as it stands. Raises ValueError where the model answers with no numbers."""
         looks = [*self.held_out, *self.learned]
+        # The training must go on as if nobody had looked.
         with self.inference(), torch.no_grad(), random_state_kept():
             if not self._base:
+                # The base model never changes: asked once, with the LoRA off, instead of loaded twice.
                 with self.network.disabled():
                     self._base = self._errors(looks)
                     self._way = followed(self.model, self.encode, self.prompts, self.size)

@@ -63,7 +63,9 @@ class StateKeeper:
 
     def save_good(self) -> None:
         """The run fails: keep what was learned up to the last complete step, if that is possible."""
+        # Not where nothing was learned since the last state: an old good one is not written over.
         if self.good and self.every_seconds and self.good.step > max(self.saved, self.first):
+            # The run's own failure is what must be told; that it could not be kept as well is no news.
             with suppress(OSError, MemoryError, RuntimeError, UserError):
                 self.save(self.safety_folder, self.good, "safety")
 
@@ -73,6 +75,7 @@ class StateKeeper:
         Raises UserError for weights that are no numbers: an older state stays.
         """
         weights = self.network.state()
+        # Before the old state is touched.
         refuse_no_numbers(weights)
         save_state(
             folder,
@@ -99,6 +102,7 @@ class StateKeeper:
         """Write the rolling state, unless none is wanted. From that of its end a job can be extended."""
         if not self.every_seconds:
             return
+        # Also where it fails: a full disk is tried again in some minutes, not at every step.
         self.last = time.monotonic()
         try:
             self.save(self.safety_folder, position, "safety")
@@ -114,19 +118,24 @@ class StateKeeper:
         folder = find_state(place)
         if folder is None:
             raise UserError("training.no_state", "resume", path=str(place))
+        # A bound from our own side: what a foreign file says of its size is not believed.
         weights = sum(weight.numel() for weight in self.network.parameters())
         position, network, kept, states = load_state(folder, weights * MOST_PER_WEIGHT + SPARE)
+        # Before anything is taken over: a state that does not fit leaves the run as it was.
         if reason := self._misfit(network, kept["optimizer"]["param_groups"]):
             if read_about(folder).facts.get("made_for") == self._made_for():
                 raise damaged(folder)  # it says that it fits, and does not
             raise UserError("training.state_misfit", "resume", path=str(folder), reason=reason)
         try:
+            # Twice: a step shows whether the optimizer can use it, and the second time undoes that step.
             self._take_over(network, copy.deepcopy(kept))
             self._try_a_step()
             self._take_over(network, kept)
+            # Last: the step above may have drawn.
             restore_random_states(states)
         except READING as error:
             raise damaged(folder) from error
+        # What this process has learned counts from here.
         self.first = position.step
         return position
 
@@ -138,7 +147,7 @@ class StateKeeper:
         return {"optimizer": class_name(self.optimizer), "sizes": digest}
 
     def _misfit(self, network: Mapping[str, Tensor], groups: Sequence[Mapping[str, Any]]) -> str:
-        """What of a state is not as in this run; "" where all is."""
+        """What of a state (weights in our shapes) is not as in this run; "" where all is."""
         own = self.network.state()
         for name in sorted(own.keys() ^ network.keys()):
             return name
@@ -150,8 +159,9 @@ class StateKeeper:
         return "" if theirs == ours else f"{theirs}, {ours}"
 
     def _take_over(self, network: Mapping[str, Tensor], kept: Mapping[str, Any]) -> None:
-        """Weights, optimizer, schedule and scaler, with the rates of this run."""
+        """Weights (of our shapes), optimizer, schedule and scaler, with the rates of this run."""
         schedule = self.lr_scheduler
+        # The settings' rates, before the state's stand over them: Continue may have changed them.
         base_rates = [group.get("initial_lr") for group in self.optimizer.param_groups]
         self.network.restore(network)
         self.optimizer.load_state_dict(kept["optimizer"])
@@ -173,6 +183,7 @@ class StateKeeper:
         """
         set_training(self.optimizer, True)
         for weight in self.network.parameters():
+            # 0: the step changes as little as a step can.
             weight.grad = torch.zeros_like(weight)
         for group in self.optimizer.param_groups:
             if group.get("fused"):  # that way torch reads beyond tensors of another shape and raises nothing

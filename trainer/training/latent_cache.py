@@ -78,6 +78,7 @@ class Store:
 
     def path(self, picture: Path, fit: Fit) -> Path:
         """The file of a picture in this bucket."""
+        # All that latents follow from, but for the content: that stands in the file and may change.
         key = "\0".join((FORMAT, self.space, str(picture.resolve()), str(fit.bucket), str(fit.resized)))
         return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
 
@@ -90,6 +91,7 @@ class Store:
                 notes = file.metadata()
                 if self.check_content and notes["content"] != content_hash(picture):
                     return "stale"
+                # A file without the mirrored ones is from before "Flip augmentation": made again with both.
                 found = [file.get_tensor(name) for name in names if name in file.keys()]  # noqa: SIM118  # no mapping
         except FileNotFoundError:
             return "missing"
@@ -97,6 +99,7 @@ class Store:
             return "damaged"
         if len(found) < len(names):
             return "missing"
+        # A header may be whole and the numbers behind it not: a power cut leaves zeros.
         sums = [notes.get(f"hash_{name}") for name in names]
         if None in sums:  # of a version that wrote none: they may be right, but nobody can tell
             return "missing"
@@ -104,9 +107,10 @@ class Store:
         return found if sound else "damaged"
 
     def save(self, picture: Path, fit: Fit, latents: Sequence[Tensor]) -> bool:
-        """Write a picture's latents, whole or not at all. Says whether it worked: a full disk ends no run.
+        """Write a picture's latents (C, h, w), whole or not at all, and say whether that worked.
 
-        Not forced onto the disk file by file: what a power cut damages is noticed and made anew.
+        A full disk ends no run. Not forced onto the disk file by file: what a power cut damages is noticed
+        and made anew.
         """
         notes = {"content": content_hash(picture), "picture": picture.name}
         tensors: dict[str, Tensor] = dict(
@@ -133,6 +137,7 @@ def cache_latents(
     an unreadable picture.
     """
     flips = [flip] * len(pictures) if isinstance(flip, bool) else list(flip)
+    # By index, since batches come in the order of buckets.
     done: dict[int, list[Tensor]] = {}
     lacks: Counter[Lack] = Counter()
     unkept = 0
@@ -145,6 +150,7 @@ def cache_latents(
             lacks[found] += 1
     reused = len(done)
     progress(reused, len(pictures))
+    # Encoded together are pictures of one bucket, all mirrored or none: one stack, one pass.
     missing = [(index, (fit.bucket, flips[index])) for index, (_, fit) in enumerate(pictures)]
     for batch in _batches([one for one in missing if one[0] not in done], batch_size):
         if stop_requested():
@@ -153,6 +159,7 @@ def cache_latents(
         for index, latents in zip(batch, encoded, strict=True):
             done[index] = latents
             if store:
+                # At once: what a Stop or a full disk ends is there the next time.
                 unkept += not store.save(*pictures[index], latents)
         progress(len(done), len(pictures))
     plain = [done[index][0] for index in range(len(pictures))]
@@ -176,10 +183,13 @@ def _batches(missing: Sequence[tuple[int, tuple[Size, bool]]], batch_size: int) 
 def _encode_batch(model: BaseModel, pictures: Sequence[tuple[Path, Fit]], flip: bool) -> list[list[Tensor]]:
     """For each picture [plain] or [plain, mirrored] latents (C, h, w), on the CPU."""
     pixels = torch.stack([torch.from_numpy(to_input(fitted(path, fit))) for path, fit in pictures])
+    # One per picture: how many are encoded together changes nothing.
     noise = torch.stack([_noise(path, model.latent_shape(fit.bucket)) for path, fit in pictures])
     versions = [model.encode_latents(pixels, noise).cpu()]
     if flip:
+        # Encoded, not turned round: a VAE does not answer a mirrored picture with mirrored latents.
         versions.append(model.encode_latents(pixels.flip(-1), noise).cpu())
+    # Clones: a view would keep the whole batch in memory.
     return [[version[number].clone() for version in versions] for number in range(len(pictures))]
 
 
@@ -190,7 +200,7 @@ def _noise(picture: Path, shape: Shape) -> Tensor:
 
 
 def numbers_hash(tensor: Tensor) -> str:
-    """Hash of a tensor's numbers, as they stand in a file."""
+    """Hash of a tensor's numbers, of any shape, as they stand in a file."""
     data = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
     return hashlib.blake2b(data.tobytes(), digest_size=16).hexdigest()
 

@@ -41,6 +41,7 @@ def build_learner(run: Run, encoded: Encoded) -> Learner:
     settings, model, emit = run.settings, encoded.model, run.emit
     seed_everything(run.seed)  # the LoRA's first weights follow from it alone, whatever was encoded before
     network = build_lora(settings, model, emit)
+    # A rate alone does not say it: a LoRA type or a preset may leave the text encoder out.
     encoded.captions.learning = bool(network.parameters("text_encoder"))
     if settings.machine.gradient_checkpointing:
         enable_gradient_checkpointing(
@@ -60,6 +61,7 @@ def build_learner(run: Run, encoded: Encoded) -> Learner:
 def build_lora(settings: Settings, model: BaseModel, emit: Emit) -> Network:
     """The LoRA's layers in the parts that have a rate. Draws from torch's global generator."""
     half = {"full_fp16": torch.float16, "full_bf16": torch.bfloat16}
+    # float32 unless "Full … training" asks for less: small steps vanish in half precision.
     full = [dtype for key, dtype in half.items() if settings.get(key)]
     network = build_network(
         model,

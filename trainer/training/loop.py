@@ -50,6 +50,7 @@ def train(
     """
     try:
         return _train(parts, emit, stop_requested, fulfil_wishes)
+    # Also for what nobody foresaw (a lost card): the last whole step is worth a state.
     except Exception:
         if parts.exchange.is_main:
             parts.keeper.save_good()
@@ -65,30 +66,38 @@ def _train(
     plan, position = parts.plan, parts.start
     exchange = parts.exchange
     parts.keeper.mark(position)
+    # Before the first step: what the base model draws, to compare with.
     if position.step == 0 and exchange.is_main:
         parts.sampler.draw_due(0)
     if exchange.any(stop_requested()):
+        # Nothing was learned yet, so there is nothing to save.
         raise StopRequested
     emit(Phase("train", position.step, plan.total_steps))
+    # Here and not when it is built: schedule-free optimizers begin in the other state.
     set_training(parts.optimizer, True)
+    # A run that continues may stand behind a step whose files a full disk has prevented.
     if position.step < plan.total_steps and exchange.is_main:
         parts.saver.save_due(position, missing=True)
 
     groups = groups_from(position, plan.batches_per_epoch, parts.accumulation_steps, plan.total_steps)
     for group, batches in parts.data.loaded(groups, exchange.share):
+        # Before the batch: its texts are read with or without gradients.
         freeze_text_encoder_in_time(parts, group.after.step)
         loss = exchange.total(learn_from(parts, group, batches)) / len(group.batches)
         # Before the weights change: what is kept up to here is still good.
         if not math.isfinite(loss):
             parts.keeper.unmark()  # the weights that gave this are no longer worth keeping
             raise UserError("training.loss_not_finite", "learning_rate")
+        # Before the schedule goes on: the rates with which this step is made.
         rates = {group["name"]: adapted_rate(group) for group in parts.optimizer.param_groups}
         parts.keeper.unmark()
+        # From here to the mark the weights are neither the old nor the new ones.
         grad_norm = change_weights(parts)
         position = group.after
         parts.keeper.mark(position)
         emit(Step(position.step, group.epoch, loss, rates, grad_norm, bytes_in_use(parts.device)))
 
+        # The last step is handled below: its files have other names.
         if position.step == plan.total_steps:
             break
         if exchange.is_main:
@@ -97,16 +106,19 @@ def _train(
             fulfil_wishes(position)
             parts.judge.judge_due(position.step)
         if exchange.any(stop_requested()):
+            # All processes together, or the others would wait for this one for ever.
             path = parts.saver.save_stopped(position) if exchange.is_main else Path()
             return Ended(position, path, stopped=True)
         if exchange.is_main:
             parts.sampler.draw_due(position.step)
+        # After samples: the picture of the last step belongs to the run's timeline.
         if parts.judge.may_stop and exchange.any(parts.judge.satisfied()):
             break
 
     if not exchange.is_main:
         return Ended(position, Path(), stopped=False)
     parts.skipped.tell()
+    # The file before all else: what follows may fail, and then it is there.
     final = parts.saver.save_final(position)
     parts.keeper.save_last(position)
     parts.judge.judge_due(position.step)
@@ -118,24 +130,28 @@ def learn_from(parts: Parts, group: Group, batches: Sequence[Batch]) -> float:
     """Add the gradients of this process's batches of a step; returns the sum of their losses."""
     losses: list[Tensor] = []
     for number, batch in zip(group.batches[parts.exchange.share], batches, strict=True):
+        # Anew for every batch: a run that continues or is shared draws what one process in one go draws.
         seed_everything(batch_seed(parts.seed, group.epoch, number))
         losses.append(micro_step(parts, batch))
     return sum(torch.stack(losses).cpu().tolist()) if losses else 0.0  # read once: a card need not wait
 
 
 def micro_step(parts: Parts, batch: Batch) -> Tensor:
-    """Add one batch's gradients to the LoRA; returns the batch's loss, on its device.
+    """Add one batch's gradients to the LoRA; returns the batch's loss (), on its device.
 
     The order of the random draws is the reference's: VAE, text encoder, noise, timesteps, denoiser.
     """
+    # DyLoRA draws once per batch, and gradient checkpointing computes the batch twice.
     parts.network.next_batch()
     latents = parts.encode_pictures(batch)  # (B, C, h, w)
     with parts.accelerator.autocast():
+        # Under autocast, as in the reference: the text encoder learns in the run's format.
         conditioning = parts.captions(batch.captions)
     noise, timesteps = draw_noise(parts, latents)
     loss = batch_loss(parts, batch, latents, conditioning, noise, timesteps)
     if not loss.requires_grad:  # "Module dropout" has left out every module: nothing is learned of this batch
         loss = loss + 0 * sum(weight.sum() for weight in parts.network.parameters())
+    # Divided before: gradients add up to the mean of the step's batches.
     parts.accelerator.backward(loss / parts.accumulation_steps)
     return loss.detach()
 
@@ -143,6 +159,7 @@ def micro_step(parts: Parts, batch: Batch) -> Tensor:
 def draw_noise(parts: Parts, latents: Tensor) -> tuple[Tensor, Tensor]:
     """Noise (B, C, h, w) and timesteps (B,) for latents, as "Noise" says."""
     noise = noises.draw_noise(latents, parts.settings.noise)
+    # Timesteps are drawn on the CPU, where the reference draws them: the same on every device.
     return noise, parts.model.schedule.draw(latents).to(latents.device)
 
 
@@ -163,27 +180,35 @@ def batch_loss(
     noisy = schedule.add_noise(latents, noises.disturbed(noise, parts.settings.noise), timesteps)
     with parts.accelerator.autocast():
         answer = parts.model.predict(noisy, timesteps, conditioning, batch.framing)
+    # Outside autocast: the target keeps its digits.
     target = schedule.target(latents, noise, timesteps)
     threshold = None if loss.loss_type in PLAIN_LOSSES else schedule.huber_threshold(timesteps)
     scores = distance(answer, target, loss.loss_type, threshold, batch.masks)  # (B,)
+    # Both per picture and before the mean, so that a regularisation picture weighs as it should.
     return (scores * batch.loss_weights.to(scores) * schedule.weights(timesteps)).mean()
 
 
 def change_weights(parts: Parts) -> float:
     """One optimizer step with the gradients gathered; returns their norm before clipping."""
+    # First the sum over all processes, then one norm of it: clipping is the same in each.
     parts.exchange.add_gradients(parts.network.parameters())
+    # 0 means no clipping; the norm is wanted all the same.
     limit = parts.settings.optimizer.max_grad_norm or math.inf
     norm = parts.accelerator.clip_grad_norm_(parts.network.parameters(), limit)
     grad_norm = float(norm) if norm is not None else 0.0
+    # With a scaler (fp16) it is normal now and then: the step is skipped and the scale halved.
     if not math.isfinite(grad_norm) and parts.accelerator.scaler is None:
         raise UserError("training.gradient_not_finite", "learning_rate")
     parts.optimizer.step()
     skipped = parts.accelerator.optimizer_step_was_skipped
     parts.skipped.count(skipped=skipped)
     if not skipped:
+        # A step that changed nothing does not count for the schedule, as in the reference.
         parts.lr_scheduler.step()
+    # None, not 0: weights without a gradient keep their momentum still and take no memory.
     parts.optimizer.zero_grad(set_to_none=True)
     if limit_norms := parts.settings.network.scale_weight_norms:
+        # After the step: the limit holds for what is saved and sampled.
         parts.network.scale_weight_norms(limit_norms)
     return grad_norm if math.isfinite(grad_norm) else 0.0
 
@@ -193,4 +218,5 @@ def freeze_text_encoder_in_time(parts: Parts, step: int) -> None:
     percent = parts.settings.optimizer.stop_text_encoder_training
     if percent and parts.captions.learning and step > math.ceil(parts.plan.total_steps * percent / 100):
         parts.network.freeze_text_encoder()
+        # From now on each text is read once and kept.
         parts.captions.learning = False

@@ -34,7 +34,9 @@ def distance(
             raise ValueError(f"loss_type {loss_type} needs huber_c")
         threshold = huber_c.to(error).view(-1, 1, 1, 1)
         scores = 2 * ((error**2 + threshold**2).sqrt() - threshold)
+        # Near 0 and far away huber is x² and 2c·|x|, smooth_l1 x²/c and 2·|x|.
         scores = scores * threshold if loss_type == "huber" else scores
     if masks is not None:
+        # Before the mean over all places: a small mask makes a small loss, as in the reference.
         scores = scores * masks.to(scores)
     return scores.mean(dim=(1, 2, 3))

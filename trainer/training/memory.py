@@ -9,6 +9,7 @@ import torch
 def bytes_in_use(device: torch.device) -> int:
     """The GPU's reserved memory, or the process's resident memory on a CPU."""
     if device.type == "cuda":
+        # Reserved, not allocated: what other programs cannot have is what counts.
         return torch.cuda.memory_reserved(device)
     return psutil.Process().memory_info().rss
 

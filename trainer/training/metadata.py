@@ -77,16 +77,19 @@ class RunFacts:
 
 def build_metadata(facts: RunFacts, position: Position) -> dict[str, str]:
     """All entries for a file saved at `position`. The hashes of the file itself come with its writing."""
+    # As sd-scripts would have been called: other programs read its options back.
     options = {**DEFAULTS, **to_sd_scripts(facts.settings)}
     entries: dict[str, Any] = {f"ss_{name}": options.get(name) for name in SAME_NAMES}
     entries |= _run_entries(facts, position)
     entries |= _size_entries(facts)
     entries |= picture_entries(Learned(facts.datasets, facts.images))
+    # After `picture_entries`, which says 0.
     if facts.plan.judging:
         entries["ss_num_validation_images"] = len(facts.plan.judging.held_out)
     entries |= _model_entries(facts)
     entries |= _other_entries(facts, options)
     same, different = by_dataset_file(facts.datasets, facts.settings.length.gradient_accumulation_steps)
+    # What differs from dataset to dataset has no single value: `ss_datasets` tells it.
     entries = {key: value for key, value in {**entries, **same}.items() if key not in different}
     entries = {key: str(value) for key, value in entries.items()}
     return {**entries, **modelspec(facts)}
@@ -97,6 +100,7 @@ def modelspec(facts: RunFacts) -> dict[str, str]:
     settings, family = facts.settings, named_by(facts.settings.model)
     v_prediction = settings.model.v_parameterization
     saving, noise = settings.saving, settings.noise
+    # Of several resolutions the largest: what the LoRA can do.
     width, height = max((dataset.rule.resolution for dataset in facts.datasets), key=math.prod)
     entries = {
         "sai_model_spec": "1.0.1",
@@ -151,6 +155,7 @@ def _size_entries(facts: RunFacts) -> dict[str, Any]:
     network = facts.settings.network
     if not (network.dim_from_weights and network.network_weights and facts.targets):
         return {"ss_network_dim": network.network_dim, "ss_network_alpha": float(network.network_alpha)}
+    # Sizes from a file may differ from module to module; programs show one number.
     (dim, alpha), _ = Counter((target.dim, target.alpha) for target in facts.targets).most_common(1)[0]
     return {"ss_network_dim": dim, "ss_network_alpha": float(alpha)}
 
@@ -173,6 +178,7 @@ def _file_entries(source: str, kind: str, facts: RunFacts) -> dict[str, str]:
         return {f"ss_{kind}_name": source if on_hub else re.split(r"[\\/]", source)[-1]}
     entries = {f"ss_{kind}_name": path.name}
     if path.is_file():
+        # Gigabytes: once per run, and remembered from run to run.
         if kind not in facts.hashes:
             facts.hashes[kind] = remembered_hash(path, default_workspace() / "hashes.json")
         entries |= {f"ss_{kind}_hash": legacy_file_hash(path), f"ss_new_{kind}_hash": facts.hashes[kind]}
@@ -199,6 +205,7 @@ def _other_entries(facts: RunFacts, options: Mapping[str, Any]) -> dict[str, Any
 
 def _rates(rate: float | tuple[float, ...] | None) -> Any:
     """One rate, or two with a blank between them."""
+    # sd-scripts writes its list like this.
     return " ".join(map(str, rate)) if isinstance(rate, tuple) else rate
 
 

@@ -18,13 +18,16 @@ from trainer import settings as schema
 def draw_noise(latents: Tensor, noise: schema.Noise) -> Tensor:
     """Noise for latents (B, C, h, w), with the tab's "Noise offset" or "Multires" added."""
     kind = noise.noise_offset_type
+    # On the latents' device and in their order in memory: the reference's numbers.
     drawn = torch.randn_like(latents)
     if noise.noise_offset and kind != "Multires":
         strength: float | Tensor = noise.noise_offset
         if noise.noise_offset_random_strength:
+            # After the noise itself, as in the reference: the order of the draws is part of a seed.
             strength = torch.rand(1, device=latents.device) * noise.noise_offset
         drawn = offset_noise(drawn, latents, strength, noise.adaptive_noise_scale)
     if noise.multires_noise_iterations and kind != "Original":
+        # kohya_ss does not hand a 0 on, and sd-scripts takes 0.3 then.
         discount = noise.multires_noise_discount or 0.3
         drawn = pyramid_noise(drawn, noise.multires_noise_iterations, discount)
     return drawn
@@ -38,6 +41,7 @@ def offset_noise(noise: Tensor, latents: Tensor, strength: float | Tensor, adapt
     """
     if adaptive_scale:
         mean = latents.mean(dim=(2, 3), keepdim=True).abs()
+        # Not below 0: a shift the other way round would teach the opposite.
         strength = (strength + adaptive_scale * mean).clamp(min=0.0)
     shift = torch.randn((*latents.shape[:2], 1, 1), device=latents.device, dtype=latents.dtype)
     return noise + strength * shift
@@ -52,12 +56,16 @@ def pyramid_noise(noise: Tensor, iterations: int, discount: float) -> Tensor:
     batch, channels, height, width = noise.shape
     total = noise.clone()
     for level in range(iterations):
+        # From Python's generator, as in the reference: two to four times coarser at each level.
         shrink = (random.random() * 2 + 2) ** level
         size = (max(1, int(height / shrink)), max(1, int(width / shrink)))
+        # On the CPU, as in the reference.
         coarse = torch.randn(batch, channels, *size).to(noise)
         total += F.interpolate(coarse, (height, width), mode="bilinear") * discount**level
+        # Coarser than one place there is nothing.
         if 1 in size:
             break
+    # Noise of deviation 1 is what the schedule mixes with.
     return total / total.std()
 
 

@@ -67,19 +67,24 @@ def build_optimizer(
     finds the rate itself.
     """
     extra = extra_arguments(optimizer)
+    # What is used instead has arguments of its own: only those that it knows are given on.
     name, notice = _usable(optimizer.optimizer, device)
     known = KNOWN_ARGUMENTS[name]
     extra = {key: _as_default(value, known[key]) for key, value in extra.items() if key in known}
+    # They find one rate for all weights: several would not do what the form says.
     if name in ONE_RATE_ONLY and len({group["lr"] for group in groups} - {0}) > 1:
         raise UserError("core.one_rate_only", "text_encoder_lr", optimizer=name)
     maker = MAKERS[name]
     kind = getattr(_import(maker.module), maker.kind)
+    # The default beside the groups' own rates; the reference gives it, too.
     base = optimizer.learning_rate or max((group["lr"] for group in groups), default=0.0)
     options = {"lr": base, **maker.fixed, **extra}
+    # Copies: torch writes its defaults into the groups.
     groups = [dict(group) for group in groups]
     if uses_relative_step(optimizer):
         options |= {"lr": None, "relative_step": True}
         groups = [{key: value for key, value in group.items() if key != "lr"} for group in groups]
+    # transformers' Adafactor refuses a rate beside its own relative step, which is on by default.
     elif name == "Adafactor":
         options["relative_step"] = False
     return kind(groups, **options), notice
@@ -109,6 +114,7 @@ def finished_weights(optimizer: Optimizer) -> Iterator[None]:
         yield
         return
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    # Their way back divides what was multiplied: a bit may be lost at every sample.
     kept = [weight.detach().clone() for weight in weights]
     set_training(optimizer, False)
     try:
@@ -122,6 +128,7 @@ def finished_weights(optimizer: Optimizer) -> Iterator[None]:
 
 def adapted_rate(group: Mapping[str, Any]) -> float:
     """Rate at work in a parameter group: D-Adaptation and Prodigy multiply it by their estimate `d`."""
+    # Adafactor's own rate is None in the group.
     return float(group["lr"] or 0.0) * float(group.get("d", 1.0))
 
 
@@ -155,6 +162,7 @@ def class_name(optimizer: Optimizer) -> str:
 def describe(optimizer: Optimizer, chosen: schema.Optimizer) -> str:
     """Class and extra arguments, as LoRA files name them: `torch.optim.adamw.AdamW(weight_decay=0.1)`."""
     arguments = {**MAKERS[chosen.optimizer].fixed, **extra_arguments(chosen)}
+    # The reference names the momentum alone.
     arguments.pop("nesterov", None)
     text = ",".join(f"{key}={value}" for key, value in arguments.items())
     return class_name(optimizer) + (f"({text})" if text else "")

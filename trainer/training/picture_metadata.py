@@ -91,6 +91,7 @@ def _bucket_info(learned: Learned) -> dict[str, Any]:
     sizes = [fit_of(learned.datasets, image).bucket for image in learned.plain]
     counts: Counter[tuple[int, int]] = Counter()
     for size, image in zip(sizes, learned.plain, strict=True):
+        # As they are trained, not as they lie on disk.
         counts[size] += image.repeats
     buckets = {
         str(index): {"resolution": list(size), "count": counts[size]}
@@ -153,6 +154,7 @@ def _folders(images: Sequence[TrainImage]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for (_, folder, repeats), count in counts.items():
         name, number = folder, 2
+        # Two folders of one name in different places.
         while name in found:
             name, number = f"{folder} ({number})", number + 1
         found[name] = {"n_repeats": repeats, "img_count": count}
@@ -162,6 +164,7 @@ def _folders(images: Sequence[TrainImage]) -> dict[str, dict[str, int]]:
 def _tag_frequency(images: Sequence[TrainImage]) -> dict[str, dict[str, int]]:
     """Folder -> tag -> number of pictures."""
     frequency: dict[str, Counter[str]] = {}
+    # Each picture once, however many repeats or folders show it.
     for image in {(image.path, image.is_reg): image for image in images}.values():
         tags = [tag.strip().lower() for tag in image.caption.split(",")]
         frequency.setdefault(image.folder, Counter()).update(tag for tag in tags if tag)

@@ -22,6 +22,7 @@ class Position:
 
 def position_at(step: int, batches_per_epoch: int, accumulate: int) -> Position:
     """Where a run stands after so many steps, by its epochs as they are now."""
+    # An epoch's last, short step is a step.
     epochs, steps = divmod(step, -(-batches_per_epoch // accumulate)) if batches_per_epoch else (0, 0)
     return Position(step, epochs + 1, steps * accumulate)
 
@@ -51,6 +52,7 @@ def groups_from(
             step += 1
             end = min(start + accumulate, batches_per_epoch)
             at_end = end == batches_per_epoch
+            # At an epoch's end it stands at the next one's beginning: a state continues there.
             after = Position(step, epoch + 1 if at_end else epoch, 0 if at_end else end)
             yield Group(epoch, tuple(range(start, end)), after)
         epoch, first = epoch + 1, 0

@@ -44,11 +44,13 @@ def pick_precision(mixed_precision: str, device: torch.device) -> Precision:
     if mixed_precision == "no":
         return Precision(torch.float32, autocast=False)
     if mixed_precision == "fp16" and device.type == "cpu":
+        # The nearest that runs: half the memory where the processor has it, else exact and no slower.
         dtype, name = (torch.bfloat16, "bf16") if _cpu_has_bfloat16() else (torch.float32, "float32")
         notice = Message("core.no_fp16_on_cpu", {"used": name})
         return Precision(dtype, autocast=dtype != torch.float32, notice=notice)
     if mixed_precision == "fp16" and device.type == "mps":
         return Precision(torch.bfloat16, autocast=True, notice=Message("core.no_fp16_on_mps"))
+    # Emulated it would be slower than float32.
     if mixed_precision == "bf16" and device.type == "cuda" and not _card_has_bfloat16():
         return Precision(torch.float16, autocast=True, notice=Message("core.no_bf16_on_card"))
     return Precision(torch.float16 if mixed_precision == "fp16" else torch.bfloat16, autocast=True)

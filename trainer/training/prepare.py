@@ -86,6 +86,7 @@ def prepare(
     settings, begun = inputs.settings, job.begun() if again else None
     state = read_about(resume_from) if resume_from else None
     exchange = Exchange.joined(Rank.own(), pick_device())
+    # One for all processes: a blank Seed is drawn by one of them.
     seed = exchange.agree(lambda: _pick_seed(settings.length, begun, state))
     computing = pick_computing(settings.machine, emit)
     accelerator = Accelerator(
@@ -94,12 +95,15 @@ def prepare(
     computing = Computing(accelerator.device, computing.precision)  # this process's own card
     if exchange.is_main:
         _sweep(settings.folders, job)
+    # Pictures were looked at by the checks; what is new here is their order under this seed.
     emit(Phase("read_images"))
+    # Of the job, not of the process: names of files count from where the job began.
     first = begun.first_step if begun else state.step if state else 0
     plan = inputs.plan(name=begun.name if begun else "", first_step=first)
     data = build_data(inputs, seed, plan.total_steps)
     if begun and state and (changed := changes(state, settings, data.images)):
         emit(Notice("training.continued_changed", {"changes": changed}, "warning"))
+    # By the epochs as they are now: pictures may have come or gone since the state.
     start = position_at(state.step if state else 0, plan.batches_per_epoch, plan.accumulation)
     own = [prompt.prompt for prompt in prompts(settings.sampling.sample_prompts, named_by(settings.model))]
     return Run(
@@ -121,6 +125,7 @@ def prepare(
 
 def pick_computing(machine: schema.Machine, emit: Emit) -> Computing:
     """The device and number format of "Mixed precision", as far as this machine has them."""
+    # Before anything is computed: torch makes its threads at their first use.
     torch.set_num_threads(machine.num_cpu_threads_per_process)
     # set either way: torch keeps it for the whole process
     torch.backends.cuda.matmul.fp32_precision = "tf32" if machine.allow_tf32 else "ieee"

@@ -49,6 +49,7 @@ def build_results(run: Run, encoded: Encoded, learner: Learner) -> Results:
 
 def build_keeper(run: Run, learner: Learner) -> StateKeeper:
     """What keeps training states."""
+    # A state knows the run's name, so that Continue goes on under it.
     name = run.plan.final_name.removesuffix(f".{run.settings.saving.save_model_as}")
     facts = facts_of(run.settings, run.data.images)
     return StateKeeper(
@@ -82,12 +83,14 @@ def build_saver(run: Run, encoded: Encoded, learner: Learner, keeper: StateKeepe
         output_dir=Path(settings.folders.output_dir),
         extension=f".{saving.save_model_as}",
         dtype=DTYPES[saving.save_precision],
+        # At each saving: steps and times differ. Redacted: files are shared, keys and home folders are not.
         metadata=lambda position: redacted(build_metadata(facts, position)),
         keeper=keeper,
         with_state=saving.save_state,
         state_at_end=saving.save_state or saving.save_state_on_train_end,
         emit=run.emit,
         uploader=Uploader(saving, run.emit),
+        # A job that begins owns nothing yet: whatever stands there is somebody else's.
         own=run.job.own_files() if run.again else OwnFiles(),
     )
 
@@ -95,11 +98,13 @@ def build_saver(run: Run, encoded: Encoded, learner: Learner, keeper: StateKeepe
 def build_sampler(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
     """What draws the sample pictures."""
     model = encoded.model
+    # Each once, in order; to be near a regularisation picture is no copying.
     learned = list({image.path: None for image in run.data.images if not image.is_reg})
 
     @contextmanager
     def inference() -> Iterator[None]:
         try:
+            # Dropouts off, finished weights: the picture that the file will make.
             with at_rest(run, encoded, learner):
                 yield
         finally:
@@ -130,6 +135,7 @@ def build_sampler(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
 def at_rest(run: Run, encoded: Encoded, learner: Learner) -> Iterator[None]:
     """Inside, model, LoRA and optimizer are as in use, not as in training."""
     denoiser, network = encoded.model.denoiser, learner.network
+    # Gradient checkpointing needs training mode, and nothing else does: put back as it was.
     training = denoiser.training
     network.eval()
     denoiser.eval()

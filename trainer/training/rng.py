@@ -22,5 +22,6 @@ def seed_everything(seed: int) -> None:
 
 def batch_seed(seed: int, epoch: int, batch: int) -> int:
     """The seed for what is drawn while one batch is learned from (noise, timesteps, dropouts)."""
+    # Hashed, not added: neighbouring batches must not have neighbouring seeds.
     digest = hashlib.blake2b(f"{seed}/{epoch}/{batch}".encode(), digest_size=7).digest()
     return int.from_bytes(digest, "big")

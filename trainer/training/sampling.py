@@ -54,10 +54,12 @@ def draw(
             raise InterruptedError
         return tensors
 
+    # Made anew each time: it holds nothing, and its scheduler keeps state from picture to picture.
     pipeline = model.pipeline()
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = model.schedule.sampler(sampler)
     with random_state_kept(), torch.no_grad():
+        # Some samplers draw from the global generator as well as from the one given.
         torch.manual_seed(seed)
         latents = pipeline(
             **model.prompt(encode(prompt.prompt), encode(prompt.negative)),
@@ -65,8 +67,10 @@ def draw(
             height=prompt.height,
             num_inference_steps=prompt.steps,
             guidance_scale=prompt.scale,
+            # On the CPU: the same seed gives the same picture on every device.
             generator=torch.Generator("cpu").manual_seed(seed),
             callback_on_step_end=look_for_stop,
+            # The VAE is ours: in its own format, and read only now if it was let go.
             output_type="latent",
         ).images
         [pixels] = pipeline.image_processor.postprocess(model.decode_latents(latents), output_type="pil")
@@ -124,11 +128,13 @@ class SampleMaker:
                     self.emit(Notice("training.sample_failed", values, "warning"))
 
     def _draw(self, step: int, index: int, prompt: SamplePrompt) -> None:
+        # The same from step to step, so that pictures of a run can be compared; another for each line.
         seed = self.seed + index if prompt.seed is None else prompt.seed
         sampler = prompt.sampler or self.sampler
         image = draw(
             self.model, prompt, self.encode, sampler=sampler, seed=seed, interrupted=self.interrupted
         )
+        # Only when there is a picture: a job without samples has no empty folder.
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{step:08d}_{index:02d}.png"
         text = sample_text.written(prompt, seed, sampler, {**self.about, sample_text.STEP: step})

@@ -51,10 +51,12 @@ class Saver:
         may stand behind a step whose files were never written.
         """
         for save in self.plan.saves:
+            # The final file stands in the plan, too; it is written at the end.
             due = save.step == position.step and save.name != self.plan.final_name
             if due and not (missing and self._is_there(save.name)):
                 self._save(position, save.name, state=self.with_state)
         for save in self.plan.saves:
+            # Only after the new file stands: never fewer than asked for.
             if save.gone_at == position.step:
                 self._remove(self.output_dir / save.name)
             if save.state_gone_at == position.step and self.with_state:
@@ -71,16 +73,19 @@ class Saver:
 
     def _begin(self, planned: Path) -> Path:
         """Where to write: a file of others that stands there by now stays. Told before it is written."""
+        # Decided when it is written: a file may have come since the plan was made.
         path = self.own.place_for(planned)
         if path != planned:
             values = {"name": planned.name, "used": path.name}
             self.emit(Notice("training.name_taken", values, "warning"))
+        # Noted before it is written: a process killed in the middle still knows it for its own.
         self.own.add(path)
         self.emit(Phase("save", path=str(path)))
         return path
 
     def save_final(self, position: Position) -> Path:
         """Save the finished LoRA."""
+        # Uploads of the file run on beside the state's; the process must not end before them.
         path = self._save(position, self.plan.final_name, state=self.state_at_end, final=True)
         self.uploader.wait()
         return path
@@ -95,6 +100,7 @@ class Saver:
             self.keeper.save(self.keeper.safety_folder, position, "safety")
         except OSError as error:
             self.emit(Notice("training.safety_failed", {"error": str(error)}, "warning"))
+        # State first: without it the run could not be continued, without the file it can.
         path = self._save(position, self._name_at(position), final=True)
         self.uploader.wait()
         return path
@@ -111,6 +117,7 @@ class Saver:
         if not path or not path.exists():
             return
         try:
+            # It may be on its way to the hub: waited for above.
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         except OSError as error:  # e.g. another program has it open on Windows
             values = {"name": path.name, "error": error.strerror or str(error)}
@@ -122,9 +129,11 @@ class Saver:
     def _save(self, position: Position, name: str, *, state: bool = False, final: bool = False) -> Path:
         path = self._begin(self.output_dir / name)
         with finished_weights(self.keeper.optimizer):
+            # Copies on the CPU: taken while schedule-free optimizers show their finished weights.
             weights = self.network.state_dict()
         save_lora(path, weights, self.metadata(position), self.dtype)
         self.emit(Saved(position.step, position.last_epoch, str(path), path.stat().st_size, final=final))
+        # Behind the event: the page shows the file, whatever becomes of the upload.
         self.uploader.send(path)
         if state:
             folder = self._begin(self._state_of(name))

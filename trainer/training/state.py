@@ -42,6 +42,7 @@ def random_states() -> dict[str, Any]:
     version, internal, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002  # libraries draw from it
     return {
+        # Lists and tensors only, so that it is read back without executing anything.
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
@@ -59,6 +60,7 @@ def restore_random_states(states: dict[str, Any]) -> None:
     """Undo `random_states()`."""
     torch.set_rng_state(states["torch"])
     if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        # For as many cards as there were; each batch seeds them anew anyway.
         torch.cuda.set_rng_state_all(states["cuda"])
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))
@@ -81,12 +83,14 @@ def save_state(
     """
     partial = partial_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
+    # Beside the place, on the same disk: the last move is a rename.
     partial.mkdir(parents=True)
     about = {"format": FORMAT, "position": asdict(position), **facts}
     try:
         write_whole(partial / NETWORK, save(on_cpu(network)))
         write_whole(partial / OPTIMIZER, _saved(on_cpu(optimizer)))
         write_whole(partial / RANDOM, _saved(random_states()))
+        # Last: a folder with it is whole.
         write_whole(partial / ABOUT, json.dumps(about, ensure_ascii=False, indent=1).encode())
         _replace_folder(partial, folder)
     finally:
@@ -116,6 +120,7 @@ def _replace_folder(new: Path, place: Path) -> None:
     _, old = state_places(place)
     if (place / ABOUT).is_file():
         shutil.rmtree(old, ignore_errors=True)
+        # Virus scanners and indexers hold new files for a moment on Windows.
         patiently(lambda: place.rename(old))
     else:  # what may stand there is no state, and the old one is all there is
         shutil.rmtree(place, ignore_errors=True)
@@ -126,13 +131,14 @@ def _replace_folder(new: Path, place: Path) -> None:
 def load_state(
     folder: Path, most_bytes: int | None = None
 ) -> tuple[Position, dict[str, Tensor], dict[str, Any], dict[str, Any]]:
-    """Position, network, optimizer and random states of a state folder; nothing in it is ever executed.
+    """Position, network (any shapes), optimizer and random states of a folder; nothing in it is executed.
 
     `most_bytes` is how large the optimizer's file may be. Raises UserError for a state that is missing, of
     another version, or not as `save_state` writes it.
     """
     about = read_about(folder)
     check_files(about)
+    # Before it is read: a small file can ask for any amount of memory.
     if most_bytes is not None and (folder / OPTIMIZER).stat().st_size > most_bytes:
         raise damaged(folder)
     try:
@@ -159,7 +165,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _checked_network(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights are fractions. Raises TypeError."""
+    """Weights, of any shape, are fractions. Raises TypeError."""
     if not all(tensor.is_floating_point() for tensor in tensors.values()):
         raise TypeError("weights")
     return tensors

@@ -45,6 +45,7 @@ class TextStore:
 
     def path(self, text: str) -> Path:
         """The file of a text."""
+        # The space has the encoders' weights and how they read: another model's text has another name.
         key = f"{FORMAT}\0{self.space}\0{text}"
         return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
 
@@ -54,6 +55,7 @@ class TextStore:
             with safe_open(self.path(text), framework="pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
                 told, noted = Conditioning(found["embeds"], found.get("pooled")), file.metadata()["hash"]
+        # A damaged text is simply encoded again and written over.
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
         return told if _hash(found) == noted else None
@@ -72,7 +74,7 @@ class TextStore:
 
 
 def _hash(tensors: Mapping[str, Tensor]) -> str:
-    """By which damage shows."""
+    """Of tensors of any shape: by it damage shows."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         digest.update(raw_bytes(tensors[name]))
@@ -113,10 +115,12 @@ class CaptionEncoder:
 
     def __call__(self, captions: Sequence[str]) -> Conditioning:
         """What is told of these captions; with gradients while a text encoder learns."""
+        # Without padding the length, and with it the embeddings, depend on the other captions of the batch.
         if self.learning or not self.pad:
             with torch.set_grad_enabled(self.learning):
                 return self.encode(captions)
         told = [self._told(caption) for caption in captions]
+        # float32 as the model gives it: cached or not, the denoiser is told the same.
         return Conditioning.joined(told).to(self.device, torch.float32)
 
     def encode(self, captions: Sequence[str]) -> Conditioning:
@@ -141,12 +145,14 @@ class CaptionEncoder:
     @torch.no_grad()
     def _made(self, text: str) -> Conditioning:
         """Encoded now, and remembered where there is room."""
+        # The format in which the encoder computed: nothing is lost, and half the memory is saved.
         dtype = next(self.model.text_encoders[0].parameters()).dtype
         made = self.encode([text]).to(CPU, dtype)
         self._remember(text, made)
         return made
 
     def _remember(self, text: str, told: Conditioning) -> None:
+        # Beyond that the disk has it, or it is read again: no run ends for its captions.
         if self._bytes + told.bytes <= self.limit:
             self.remembered[text] = told
             self._bytes += told.bytes
@@ -164,6 +170,7 @@ class CaptionEncoder:
         `texts` may repeat and never end; `size` is the bytes that one takes. Raises StopRequested.
         """
         most = max(self.limit, self.store.room() if self.store else 0) // size
+        # One more than fits tells that they are too many; shuffled captions may never repeat.
         wanted = list(islice(_distinct(texts), most + 1))
         if len(wanted) > most:
             return None
@@ -172,6 +179,7 @@ class CaptionEncoder:
             if stop_requested():
                 raise StopRequested
             progress(done, len(wanted))
+            # Read now and not when it is needed: a disk that fails shows before the training.
             if self.store and (found := self.store.load(text)):
                 self._remember(text, found)
                 reused += 1
@@ -179,6 +187,7 @@ class CaptionEncoder:
                 made = self._made(text)
                 unkept += bool(self.store and not self.store.save(text, made))
         progress(len(wanted), len(wanted))
+        # What was neither kept nor remembered must be encoded again: the encoders stay for that.
         if not unkept or len(self.remembered) == len(wanted):
             self.model.free("text_encoders")
         return Prepared(len(wanted), reused, unkept)

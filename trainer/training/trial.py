@@ -33,6 +33,7 @@ LOOKED_AT = 200
 def try_out(optimizer: schema.Optimizer, total_steps: int, device: torch.device) -> None:
     """Take some steps with one small weight. Raises UserError where that cannot be done."""
     try:
+        # D-Adaptation and Prodigy print at their first step.
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")  # the run says them
             weight = _stepped(optimizer, total_steps, device)
@@ -47,8 +48,10 @@ def try_out(optimizer: schema.Optimizer, total_steps: int, device: torch.device)
 
 
 def _stepped(optimizer: schema.Optimizer, total_steps: int, device: torch.device) -> torch.Tensor:
+    """The weight (SIDE, SIDE) after some steps with drawn gradients."""
     draws = torch.Generator().manual_seed(0)  # of its own: a run with the same seed stays the same
     weight = nn.Parameter((torch.randn(SIDE, SIDE, generator=draws) * 0.01).to(device))
+    # One group: what several rates mean is checked elsewhere.
     made, _ = build_optimizer(optimizer, [{"params": [weight], "lr": _rate(optimizer)}], device)
     scheduler = build_lr_scheduler(optimizer, made, total_steps, warmup=0)
     set_training(made, True)
@@ -73,6 +76,7 @@ def _check_schedule(optimizer: schema.Optimizer, total_steps: int) -> None:
     name = optimizer.lr_scheduler_type or optimizer.lr_scheduler
     factor = schedule(optimizer, total_steps, warmup_steps(optimizer, total_steps))
     try:
+        # Over the whole run: a schedule may turn bad at its end.
         factors = [factor(step) for step in range(0, total_steps, max(1, total_steps // LOOKED_AT))]
     except (ArithmeticError, ValueError, TypeError) as error:
         raise _refusal("core.arguments_refused", SCHEDULE_SETTING, name, reason=str(error)[:200]) from error

@@ -27,5 +27,6 @@ class Wishes:
             except OSError as error:
                 values = {"error": error.strerror or str(error)}
                 self.saver.emit(Notice("training.save_now_failed", values, "warning"))
+        # After the file: where both are asked for, the file cannot be lost by a failing picture.
         if self.folder.wished("sample"):
             self.sampler.draw(position.step)

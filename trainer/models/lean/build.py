@@ -14,4 +14,5 @@ def make_lean(model: nn.Module) -> None:
     """Have a denoiser's own modules compute leanly, weights and names as they are."""
     for module in model.modules():
         if type(module) is nn.Conv2d and module.weight.numel() >= LARGE_WEIGHT and can_be_frozen(module):
+            # Another class for the same object: LoRA layers, hooks and names stay on it.
             module.__class__ = FrozenConv2d

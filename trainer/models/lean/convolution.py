@@ -34,7 +34,9 @@ class FrozenConv2d(nn.Conv2d):
     """A convolution that learns nothing; where it does, it is nn.Conv2d."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        """(B, in, H, W) -> (B, out, h, w)."""
         learns = self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)
+        # A compiler plans what is kept by itself, and cannot look into our functions.
         if learns or torch.compiler.is_compiling():
             return super().forward(input)
         dtype = format_at_work(input)
@@ -52,7 +54,7 @@ def can_be_frozen(convolution: nn.Conv2d) -> bool:
 
 
 def unfolds(convolution: nn.Conv2d, x: Tensor) -> bool:
-    """Whether it is quicker as a product with the unfolded map."""
+    """Whether it is quicker as a product with the unfolded map, for x (B, in, H, W)."""
     return (
         x.device.type == "cpu"
         and convolution.kernel_size == (3, 3)
@@ -63,7 +65,10 @@ def unfolds(convolution: nn.Conv2d, x: Tensor) -> bool:
 
 
 class _Frozen(torch.autograd.Function):
-    """torch's convolution without its input in the graph."""
+    """torch's convolution without its input in the graph.
+
+    x (B, in, H, W) by the weight (out, in, k, k) and bias (out,) to (B, out, h, w).
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]  # torch passes what apply() got
@@ -76,12 +81,16 @@ class _Frozen(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # see above
         (weight,) = ctx.saved_tensors
+        # The input's gradient needs its shape alone, not its numbers.
         found = conv2d_input(ctx.shape, weight, gradient, ctx.stride, ctx.padding)
         return found, None, None, None, None
 
 
 class _Unfolded(torch.autograd.Function):
-    """A 3x3 convolution as one product: columns are the places of all maps, with their neighbours."""
+    """A 3x3 convolution as one product: columns are the places of all maps, with their neighbours.
+
+    Shapes as `_Frozen`'s; in the product (out, in·9) by (in·9, B·h·w).
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]  # torch passes what apply() got
@@ -90,6 +99,7 @@ class _Unfolded(torch.autograd.Function):
         ctx.save_for_backward(weight)
         ctx.shape, ctx.stride, ctx.padding = x.shape, stride, padding
         columns = F.unfold(x, 3, padding=padding, stride=stride)  # (B, in·9, places)
+        # All maps of the batch side by side: one product reads the weight once.
         together = columns.transpose(0, 1).flatten(1)
         found = weight.flatten(1) @ together
         found = found if bias is None else found.add_(bias[:, None])

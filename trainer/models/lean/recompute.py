@@ -10,17 +10,20 @@ from torch import Tensor
 
 
 def recomputed(compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """`compute(*inputs)`, keeping the inputs alone until the backward pass.
+    """`compute(*inputs)`, of any shapes, keeping the inputs alone until the backward pass.
 
     As torch.utils.checkpoint, without its cost per call. `compute` must draw nothing, take everything that
     learns as an input, and choose its number formats itself (it runs without autocast).
     """
+    # For samples nothing is kept anyway.
     if not torch.is_grad_enabled():
         return compute(*inputs)
     return cast("Tensor", _Recomputed.apply(compute, *inputs))
 
 
 class _Recomputed(torch.autograd.Function):
+    """Inputs and output have any shapes; gradients come in those of the inputs."""
+
     @staticmethod
     def forward(ctx: Any, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:  # type: ignore[override]  # torch passes what apply() got
         ctx.compute = compute
@@ -31,11 +34,13 @@ class _Recomputed(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # see above
         needed = ctx.needs_input_grad[1:]
         inputs = [
+            # Leaves of a small graph of their own: the large one ends at this function.
             tensor.detach().requires_grad_(wanted)
             for tensor, wanted in zip(ctx.saved_tensors, needed, strict=True)
         ]
         with torch.enable_grad(), torch.autocast(gradient.device.type, enabled=False):
             output = ctx.compute(*inputs)
         wanted = [tensor for tensor in inputs if tensor.requires_grad]
+        # An input that the computation does not touch has no gradient.
         found = iter(torch.autograd.grad(output, wanted, gradient, allow_unused=True))
         return (None, *(next(found) if tensor.requires_grad else None for tensor in inputs))

@@ -68,8 +68,9 @@ class Adapter(ABC):
         """Multiply the change of the module's weight by `ratio`."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Entries of a LoRA file under their full names: float32 copies on the CPU, and alpha."""
+        """Entries of a LoRA file (`lora.shapes`) by full name: float32 copies on the CPU, and alpha ()."""
         name = self.target.name
+        # Copies: `to_file` changes them in place.
         copies = {entry: weight.detach().float().cpu().clone() for entry, weight in self.entries.items()}
         entries = self.to_file(copies)
         if ALGORITHMS[self.target.algorithm].has_alpha:
@@ -77,15 +78,16 @@ class Adapter(ABC):
         return {f"{name}.{entry}": tensor for entry, tensor in entries.items()}
 
     def to_file(self, copies: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Our weights as the entries that other programs read."""
+        """Our weights as the entries that other programs read (`lora.shapes`)."""
         return copies
 
     def from_file(self, entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Undo `to_file`; entries that are no weights of ours fall away."""
+        """Undo `to_file`, in our own shapes; entries that are no weights of ours fall away."""
         return {entry: tensor for entry, tensor in entries.items() if entry in self.entries}
 
     def fits(self, entries: Mapping[str, Tensor]) -> bool:
-        """Whether a file's entries for this module have the right names and sizes."""
+        """Whether a file's entries for this module have the right names and shapes (but for ones)."""
+        # More names than ours are no harm; one of ours that is missing would stay random.
         given = self.from_file(entries)
         wanted = {name: weight for name, weight in self.entries.items() if name != "scalar"}
         return given.keys() >= wanted.keys() and all(
@@ -94,27 +96,29 @@ class Adapter(ABC):
 
     @torch.no_grad()
     def load(self, entries: Mapping[str, Tensor]) -> None:
-        """Take over a file's entries. With another alpha than ours they are scaled to act as in the file."""
+        """Take over a file's entries (shapes: `fits`). With another alpha than ours they are scaled."""
         for name, tensor in self.from_file(entries).items():
             self.entries[name].copy_(tensor.reshape(self.entries[name].shape))
         if "scalar" in self.entries:
+            # In the file it is multiplied into the weights: counted once.
             self.entries["scalar"].fill_(1.0)
         if "alpha" in entries and ALGORITHMS[self.target.algorithm].has_alpha:
+            # Our alpha stays that of the settings; the weights give way.
             ratio = float(entries["alpha"]) / self.target.alpha
             if ratio != 1:
                 self.shrink(ratio)
 
     def state(self) -> dict[str, Tensor]:
-        """All weights exactly as they are, to continue from."""
+        """All weights exactly as they are, in our shapes, to continue from."""
         return {f"{self.target.name}.{name}": weight.detach() for name, weight in self.entries.items()}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Undo `state`. Raises KeyError or RuntimeError where it does not fit."""
+        """Undo `state`, of its shapes. Raises KeyError or RuntimeError where it does not fit."""
         for name, weight in self.entries.items():
             weight.copy_(state[f"{self.target.name}.{name}"].reshape(weight.shape))
 
 
 def _squeezed(tensor: Tensor) -> list[int]:
-    """Shape without the ones: a 1x1 convolution counts as the Linear layer that it is."""
+    """Shape without the ones: a (out, in, 1, 1) counts as the (out, in) that it is."""
     return [size for size in tensor.shape if size != 1]

@@ -22,6 +22,7 @@ from trainer.network.adapters.products import LowRankChange
 def adapter_class(algorithm: Algorithm) -> type[WeightChange]:
     """What computes an algorithm."""
     module, _, name = ALGORITHMS[algorithm].adapter.partition(".")
+    # By name: the table of algorithms is read where there is no torch.
     return getattr(import_module(f"trainer.network.adapters.{module}"), name)
 
 
@@ -31,9 +32,12 @@ def make_adapter(target: LoraTarget, module: nn.Module, network: schema.Network,
     Raises UserError where the rank cannot be had for this module (BOFT).
     """
     options = _options(target, network)
+    # A file's own shapes win ("DIM from weights"): types may choose differently, e.g. LoKr's factor.
     shapes = target.shapes or _shapes(target, module, options)
     if "lokr_w1" in shapes and "lokr_w2" in shapes:  # two whole factors: LyCORIS knows no alpha for these
+        # So that alpha / rank is 1, also in the file.
         target = replace(target, alpha=target.dim)
+    # DoRA asks for ‖W + ΔW‖ of each row, which a chain of small layers does not know.
     kind = LowRankChange if options.dora and target.algorithm == "lora" else adapter_class(target.algorithm)
     dropouts = Dropouts(
         network.network_dropout, network.rank_dropout, network.module_dropout, network.rank_dropout_scale
@@ -42,6 +46,7 @@ def make_adapter(target: LoraTarget, module: nn.Module, network: schema.Network,
     if isinstance(adapter, LoConChain):
         adapter.bypass = network.bypass_mode
     if isinstance(adapter, DyLoRA):
+        # Of the same name in kohya's trainer and in LyCORIS, and not the same thing.
         adapter.nested = is_lycoris(network)
     return adapter
 
@@ -54,11 +59,13 @@ def _options(target: LoraTarget, network: schema.Network) -> Options:
     if target.shapes is None:
         return options
     names = target.shapes
+    # What the file has decides over what the form says, or its tensors would have no place.
     return replace(options, dora="dora_scale" in names, rescaled="rescale" in names)
 
 
 def _shapes(target: LoraTarget, module: nn.Module, options: Options) -> Mapping[str, Shape]:
     weight = module.weight
+    # Shapes are those of files, in which SD2's projections are convolutions.
     shape = tuple(weight.shape) + ((1, 1) if target.as_convolution else ())  # pyright: ignore[reportArgumentType, reportOptionalMemberAccess, reportAttributeAccessIssue]  # a layer's weight
     has_bias = getattr(module, "bias", None) is not None
     try:

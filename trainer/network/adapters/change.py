@@ -1,6 +1,9 @@
 """Adapters that add the effect of a changed weight to their module's output.
 
 output = module(x) + ΔW·x, from the factors of ΔW (trainer.network.adapters.factored): it is not built.
+
+Shapes: W and ΔW are (out, in), of convolutions (out, in, k, k); r is the rank. Inputs x are (B, …, in) or
+(B, in, H, W), outputs (B, …, out) or (B, out, h, w). Entries are shaped as `lora.shapes` says.
 """
 
 from __future__ import annotations
@@ -52,11 +55,14 @@ class WeightChange(Adapter):
         self.entries = {
             name: nn.Parameter(torch.empty(shapes.get(name, ()), device=device)) for name in names
         }
+        # Before the adapter hangs on it: its own weights are to learn.
         self.layer.requires_grad_(False)
         holder = nn.Module()
         for name, weight in self.entries.items():
+            # Dots are not allowed in a parameter's name.
             holder.register_parameter(name.replace(".", "_"), weight)
         self.layer.add_module(HOLDER, holder)
+        # A hook, not another class: the module keeps its type for whoever asks, and names stay.
         self.layer.register_forward_hook(self._add)
 
     @property
@@ -71,7 +77,7 @@ class WeightChange(Adapter):
         return self.target.alpha / self.target.dim if ALGORITHMS[self.target.algorithm].has_alpha else 1.0
 
     def change(self, entries: Mapping[str, Tensor]) -> Change:
-        """ΔW from the weights, before scalar, dropout and DoRA."""
+        """ΔW from the weights (`lora.shapes`), before scalar, dropout and DoRA."""
         raise NotImplementedError
 
     def draw(self) -> None:
@@ -82,11 +88,14 @@ class WeightChange(Adapter):
     def initialise(self, dtype: torch.dtype) -> None:
         self.draw()
         if "scalar" in self.entries:
+            # It is what makes the change start at 0; all weights are drawn then.
             nn.init.zeros_(self.entries["scalar"])
         if "dora_scale" in self.entries:
+            # DoRA starts with the lengths that the rows have: nothing changes at first.
             lengths = self._weight_squares().sqrt()
             self.entries["dora_scale"].copy_(lengths.reshape(self.entries["dora_scale"].shape))
         for weight in self.entries.values():
+            # Drawn in float32 and rounded then: the same first values in every format.
             weight.data = weight.data.to(dtype)
 
     def or_zero(self, name: str, draw: Callable[[Tensor], Any]) -> None:
@@ -103,9 +112,10 @@ class WeightChange(Adapter):
         self.times = strength
 
     def effect(self, x: Tensor, output: Tensor, /) -> Tensor:
-        """What the change adds to the module's `output` for input `x`."""
+        """What the change adds to the module's `output`, in its shape, for input `x`."""
         rows, dtype = self._rows(x.device), format_at_work(x)
         with torch.autocast(x.device.type, enabled=False):
+            # float32: DoRA's differences of nearly equal numbers lose their digits in half.
             entries = {name: weight.float() for name, weight in self.entries.items()}
             strength: Strength = self.scale * entries["scalar"] if "scalar" in entries else self.scale
             strength = strength if rows is None else strength * rows
@@ -113,16 +123,17 @@ class WeightChange(Adapter):
                 return self.applied(x.to(dtype), entries, strength)
             stretch = self._stretch(entries, strength)
             effect = self.applied(x.to(dtype), entries, strength * stretch)
+            # (W + ΔW)·stretch = W + ΔW·stretch + W·(stretch - 1), and W·x has been computed already.
             return effect + self._longer(output, stretch - 1)
 
     def _longer(self, output: Tensor, share: Tensor) -> Tensor:
-        """share · W·x, from the module's output W·x + b; only the output is kept for the backward pass."""
+        """share (out,) · W·x, from the module's output W·x + b: that alone is kept for the backward pass."""
         bias = self.layer.bias
         longer = output * by_row(share.to(output.dtype), output)
         return longer if bias is None else longer - by_row((share * bias).to(output.dtype), output)
 
     def applied(self, x: Tensor, entries: Mapping[str, Tensor], strength: Strength) -> Tensor:
-        """strength · ΔW·x."""
+        """strength (a number or (out,)) · ΔW·x, in the shape of the module's output."""
         return self.change(entries).applied(x, strength, self.layer)
 
     def _stretch(self, entries: Mapping[str, Tensor], strength: Strength) -> Tensor:
@@ -132,6 +143,7 @@ class WeightChange(Adapter):
         """
         change, weight = self.change(entries), self.layer.weight.detach()
         squares = self._weight_squares() + 2 * strength * change.along(weight).float()
+        # Rounding may bring a square a little below 0.
         lengths = (squares + strength**2 * change.squares()).clamp(min=0).sqrt()
         return entries["dora_scale"].flatten() / (lengths + torch.finfo(torch.float32).eps)
 
@@ -143,10 +155,11 @@ class WeightChange(Adapter):
         return self._squares
 
     def _add(self, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        """Forward hook; dropouts are drawn in the order module, rows, activations."""
+        """Forward hook on (B, …, out) or (B, out, h, w); dropouts are drawn as module, rows, activations."""
         training = self.mode.training
         if not self.enabled:
             return None
+        # On the CPU, as LyCORIS draws it, and before anything else: the order of draws is part of a seed.
         if training and self.dropouts.module and torch.rand(1).item() < self.dropouts.module:
             return None
         effect = self.effect(inputs[0], output)
@@ -155,7 +168,7 @@ class WeightChange(Adapter):
         return output + (effect if self.times == 1 else effect * self.times).to(output.dtype)
 
     def _rows(self, device: torch.device) -> Tensor | None:
-        """Rank dropout of LyCORIS: a factor for each output of the module."""
+        """Rank dropout of LyCORIS: (out,), a factor for each output of the module."""
         share = self.dropouts.rank
         if not share or not self.mode.training:
             return None
@@ -165,6 +178,7 @@ class WeightChange(Adapter):
     def change_norm(self) -> float | None:
         if not self.linear_in:
             return None
+        # float64: the sum of squares of a whole layer.
         change = self.change({name: weight.double() for name, weight in self.entries.items()})
         scalar = float(self.entries["scalar"]) if "scalar" in self.entries else 1.0
         return float(change.squares().sum().sqrt()) * self.scale * abs(scalar)
@@ -174,12 +188,13 @@ class WeightChange(Adapter):
         if "scalar" in self.entries:
             self.entries["scalar"].mul_(ratio)
             return
+        # Each factor takes its share, so that none gets much smaller than the others.
         factors = [self.entries[name] for name in self.linear_in if name in self.entries]
         for factor in factors:
             factor.mul_(ratio ** (1 / len(factors)))
 
     def to_file(self, copies: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A learned scalar goes into the weights: files know of none."""
+        """A learned scalar () goes into the weights: files know of none."""
         scalar = copies.pop("scalar", None)
         if scalar is not None:
             copies[self.strength] *= scalar
@@ -187,11 +202,11 @@ class WeightChange(Adapter):
 
 
 def kept(count: int, share: float, device: torch.device, *, rescale: bool) -> Tensor:
-    """0 or 1 for each of `count`: left out with probability `share`; rescaled, the mean stays 1."""
+    """(count,) of 0 or 1: left out with probability `share`; rescaled, the mean stays 1."""
     mask = (torch.rand(count, device=device) > share).float()
     return mask / mask.mean().clamp(min=1 / count) if rescale else mask
 
 
 def kaiming(weight: Tensor) -> None:
-    """First values of a lora_down, as everyone draws them."""
+    """First values of a lora_down (r, in, …), as everyone draws them."""
     nn.init.kaiming_uniform_(weight, a=math.sqrt(5))

@@ -24,14 +24,17 @@ class Full(WeightChange):
             nn.init.zeros_(weight)
 
     def change(self, entries: Mapping[str, Tensor]) -> Dense:
+        """The numbers themselves, (out, in, …)."""
         return Dense(entries["diff"])
 
     def effect(self, x: Tensor, _output: Tensor, /) -> Tensor:
+        """(B, …, out) or (B, out, h, w), with the bias's change (out,)."""
         rows = self._rows(x.device)
         change: Tensor = self.entries["diff"]
         bias = self.entries.get("diff_b")
         if rows is not None:
             change = scaled(change, rows)
+            # A row that is left out is left out with its bias.
             bias = None if bias is None else bias * rows
         dtype = format_at_work(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -48,6 +51,7 @@ class IA3(WeightChange):
         nn.init.zeros_(self.entries["weight"])
 
     def change(self, entries: Mapping[str, Tensor]) -> Dense:
+        """W (out, in·k·k) times one factor per input or output."""
         weight = self.layer.weight.detach().flatten(1)
         factor = entries["weight"].flatten()
         if self.options.on_input:
@@ -55,7 +59,7 @@ class IA3(WeightChange):
         return Dense(weight * (factor if self.options.on_input else factor[:, None]))
 
     def effect(self, x: Tensor, output: Tensor, /) -> Tensor:
-        """W·(f∘x), or f∘(W·x): inputs or outputs are multiplied instead of the weight."""
+        """W·(f∘x), or f∘(W·x): inputs (B, …, in) or outputs are multiplied instead of W."""
         dtype, rows = format_at_work(x), self._rows(x.device)
         factor = self.entries["weight"].flatten()
         with torch.autocast(x.device.type, enabled=False):
@@ -63,10 +67,12 @@ class IA3(WeightChange):
                 weight = self.layer.weight.detach().to(dtype)
                 effect = operate(self.layer, x.to(dtype) * by_row(factor, x).to(dtype), weight)
             else:
+                # One number per output: the module's own product is used again.
                 effect = self._longer(output, factor)
             return effect if rows is None else effect * by_row(rows, effect).to(effect.dtype)
 
     def to_file(self, copies: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The factors (in,) or (out, 1, …), and a mark () that tells which."""
         return {**super().to_file(copies), "on_input": torch.tensor(int(self.options.on_input))}
 
 
@@ -78,11 +84,13 @@ class Norm(WeightChange):
             nn.init.zeros_(weight)
 
     def effect(self, x: Tensor, _output: Tensor, /) -> Tensor:
+        """As x (B, T, C) or (B, C, h, w): the norm with the changes of its weight and bias (C,) alone."""
         rows = self._rows(x.device)
         pair = (self.entries["w_norm"], self.entries["b_norm"])
         weight, bias = (entry if rows is None else entry * rows for entry in pair)
         layer = cast("nn.Module", self.layer)
         with torch.autocast(x.device.type, enabled=False):
+            # A norm is linear in weight and bias: the base's part is in the module's output already.
             if isinstance(layer, nn.GroupNorm):
                 return F.group_norm(x.float(), layer.num_groups, weight.float(), bias.float(), layer.eps)
             shape = list(weight.shape)

@@ -40,7 +40,7 @@ class Change(Protocol):
 
 
 def operate(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The layer's own operation with another weight; rows of it may be more or fewer."""
+    """The layer's own operation on x with another weight (out, in, …) and bias (out,); any number of rows."""
     if isinstance(layer, nn.Linear):
         return F.linear(x, weight.flatten(1), bias)
     weight = weight.reshape(len(weight), -1, *layer.kernel_size)
@@ -49,7 +49,7 @@ def operate(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None = None)
 
 
 def pointwise(x: Tensor, weight: Tensor) -> Tensor:
-    """A product with (out, in) at every place of (B, …, in) or (B, in, h, w)."""
+    """A product with (out, in) at every place of (B, …, in) or (B, in, h, w); out takes in's place."""
     return F.conv2d(x, weight[:, :, None, None]) if x.dim() == 4 else F.linear(x, weight)
 
 
@@ -74,6 +74,7 @@ class LowRank:
 
     def applied(self, x: Tensor, strength: Strength, layer: Layer) -> Tensor:
         """See Change."""
+        # Into `up`, the smallest thing it can be multiplied with; in float32, before it is rounded.
         up = scaled(self.up, strength).to(x.dtype)
         return pointwise(operate(layer, x, self.down.to(x.dtype)), up)
 
@@ -85,6 +86,7 @@ class LowRank:
     def squares(self) -> Tensor:
         """See Change: Σ_r up ∘ (up·(down·downᵀ))."""
         down = self.down.flatten(1)
+        # r x r numbers between the two; rounding may bring a square a little below 0.
         return ((self.up @ (down @ down.T)) * self.up).sum(1).clamp(min=0)
 
 
@@ -106,6 +108,7 @@ class Hadamard:
     def applied(self, x: Tensor, strength: Strength, layer: Layer) -> Tensor:
         """See Change."""
         places = x.numel() // x.shape[1 if x.dim() == 4 else -1]
+        # Counted in multiplications; building costs as much as COST_OF_BUILDING more places.
         chain = self._rank * (self._out + self._width) * places
         if chain < self._out * self._width * (places + COST_OF_BUILDING):
             return self._low_rank.applied(x, strength, layer)
@@ -124,30 +127,35 @@ class Hadamard:
         return self._built(lambda whole: whole.squares())
 
     def _built(self, use: Callable[..., Tensor], *others: Tensor) -> Tensor:
-        """What ΔW itself is used for; it is built again in the backward pass."""
+        """What ΔW (out, in, …) itself is used for; it is built again in the backward pass."""
 
-        def compute(
+        def compute(  # (out, r) and (r, in·k·k), twice
             up: Tensor, down: Tensor, second_up: Tensor, second_down: Tensor, *others: Tensor
         ) -> Tensor:
             return use(Dense((up @ down) * (second_up @ second_down)), *others)
 
+        # Given one by one: autograd follows tensors, not dataclasses.
         sides = (self.first.up, self.first.down, self.second.up, self.second.down)
         return recomputed(compute, *sides, *others)
 
     @property
     def _rank(self) -> int:
+        """Ranks of ΔW: r²."""
         return self.first.up.shape[1] * self.second.up.shape[1]
 
     @property
     def _out(self) -> int:
+        """Rows of ΔW."""
         return len(self.first.up)
 
     @property
     def _width(self) -> int:
+        """Numbers in a row: in·k·k."""
         return self.first.down[0].numel()
 
     @cached_property
     def _low_rank(self) -> LowRank:
+        """(out, r²) and (r², in) or (r², in, k, k)."""
         up = self.first.up[:, :, None] * self.second.up[:, None]
         down = self.first.down[:, None] * self.second.down[None]
         return LowRank(up.flatten(1), down.flatten(0, 1))
@@ -164,10 +172,12 @@ class Kronecker:
         """See Change: x's features count as (i₁, i₂), each factor acts on one of the two."""
         large = self.large if isinstance(self.large, LowRank) else None
         factors = (self.large,) if large is None else (large.up, large.down)
+        # One number goes into the small factor; one per row (rank dropout, DoRA) waits for the output.
         each = (strength,) if isinstance(strength, Tensor) and strength.dim() else ()
         small = self.small if each else self.small * strength
 
         def compute(x: Tensor, small: Tensor, *others: Tensor) -> Tensor:
+            """(B, …, o₁·o₂) or (B, o₁·o₂, h, w), all in x's number format."""
             product = Kronecker(small, others[0] if large is None else LowRank(others[0], others[1]))
             effect = product._convolved(x, layer) if x.dim() == 4 else product._multiplied(x)
             return effect * by_row(others[-1], effect) if each else effect
@@ -176,7 +186,7 @@ class Kronecker:
         return recomputed(compute, x, small.to(x.dtype), *others)
 
     def _multiplied(self, x: Tensor) -> Tensor:
-        """For a Linear, all factors in x's number format."""
+        """(B, …, i₁·i₂) -> (B, …, o₁·o₂) for a Linear, all factors in x's number format."""
         rows, columns = self.small.shape
         weights = (self.large.down, self.large.up) if isinstance(self.large, LowRank) else (self.large,)
         x = x.unflatten(-1, (columns, -1))  # (B, …, i₁, i₂)
@@ -189,8 +199,9 @@ class Kronecker:
         return x.flatten(-2)
 
     def _convolved(self, x: Tensor, layer: Layer) -> Tensor:
-        """For a convolution."""
+        """(B, i₁·i₂, h, w) -> (B, o₁·o₂, h, w) for a convolution."""
         count, columns = len(x), self.small.shape[1]
+        # i₁ becomes part of the batch: the large factor sees the same convolution i₁ times.
         x = x.reshape(count * columns, -1, *x.shape[2:])
         if isinstance(self.large, LowRank):
             x = pointwise(operate(layer, x, self.large.down), self.large.up)
@@ -203,6 +214,7 @@ class Kronecker:
         """See Change."""
         rows, columns = self.small.shape
         weight = weight.reshape(rows, -1, columns, weight[0].numel() // columns)  # (o₁, o₂, i₁, i₂·k·k)
+        # ⟨W, small ⊗ large⟩ row by row: the i₁ are summed first, so that nothing grows to W's size twice.
         inner = self.small.to(weight.dtype)[:, None, None] @ weight  # (o₁, o₂, 1, i₂·k·k)
         return (inner.squeeze(2) * self._whole_large().flatten(1)).sum(2).flatten()
 
@@ -212,6 +224,7 @@ class Kronecker:
         return torch.outer(self.small.square().sum(1), large.square().sum(1)).flatten()
 
     def _whole_large(self) -> Tensor:
+        """(o₂, i₂) or (o₂, i₂, k, k)."""
         if isinstance(self.large, LowRank):
             return self.large.up @ self.large.down.flatten(1)
         return self.large

@@ -23,9 +23,11 @@ class LoConChain(LowRankChange):
     """ "Bypass mode": rank dropout leaves out ranks, not outputs of the module."""
 
     def effect(self, x: Tensor, _output: Tensor, /) -> Tensor:
+        """(B, …, out) or (B, out, h, w)."""
         entries = self.entries
         ranks = self._ranks(x)
         training = self.mode.training
+        # Ranks are channels of a convolution, the last axis of a linear layer.
         axis = 1 if ranks.dim() == 4 else -1
         if training and self.dropouts.network:
             ranks = F.dropout(ranks, self.dropouts.network)
@@ -35,6 +37,7 @@ class LoConChain(LowRankChange):
         out = F.conv2d(ranks, up) if ranks.dim() == 4 else F.linear(ranks, up.flatten(1))
         if training and self.dropouts.rank and not self.bypass:
             out = out * self._mask(out, axis)
+        # At the end, where LyCORIS has it.
         strength = self.entries["scalar"].to(out.dtype) if "scalar" in entries else 1.0
         return out * (strength * self.scale)
 
@@ -48,9 +51,11 @@ class LoConChain(LowRankChange):
         wide = (layer.stride, padding, layer.dilation)
         if "lora_mid.weight" not in self.entries:
             return F.conv2d(x, down, None, *wide)
+        # Tucker: the kernel stands in the small core, so stride and padding belong to it.
         return F.conv2d(F.conv2d(x, down), self.entries["lora_mid.weight"].to(x.dtype), None, *wide)
 
     def _mask(self, x: Tensor, axis: int) -> Tensor:
+        """(n,) for the last axis of x (…, n), (n, 1, 1) for the channels of (B, n, h, w)."""
         mask = kept(x.shape[axis], self.dropouts.rank, x.device, rescale=self.dropouts.rank_scale)
         return mask.to(x.dtype).view(-1, 1, 1) if axis == 1 else mask.to(x.dtype)
 
@@ -81,6 +86,7 @@ class DyLoRA(WeightChange):
 
     def chosen(self) -> int:
         """The group that this batch trains; drawn once per batch, so that it can be computed again."""
+        # Gradient checkpointing runs the forward pass twice: both must train the same group.
         if self._drawn[0] != self.mode.batch:
             if self.nested:  # drawn as each of the two draws it: the same seed gives the same groups
                 group = random.randint(0, self.groups - 1)
@@ -90,17 +96,19 @@ class DyLoRA(WeightChange):
         return self._drawn[1]
 
     def effect(self, x: Tensor, _output: Tensor, /) -> Tensor:
+        """(B, …, out) or (B, out, h, w) of the ranks that act in this batch."""
         if not self.mode.training:
             return self._chain(x, self._joined("down"), self._joined("up"), self.scale)
         group = self.chosen()
         acting = group + 1 if self.nested else self.groups
         down, up = (self._joined(side, learning=group, acting=acting) for side in ("down", "up"))
+        # Fewer ranks act more strongly, so that each prefix gives a change of about one size.
         rank = (group + 1) * self.options.unit
         stronger = self.target.dim / rank
         return self._chain(x, down, up, self.scale * (stronger if self.nested else math.sqrt(stronger)))
 
     def _joined(self, side: str, learning: int | None = None, acting: int | None = None) -> Tensor:
-        """The groups' weights as one; only the group `learning` gets gradients."""
+        """The groups' weights as one, down (r, in, …) or up (out, r, …); only `learning` gets gradients."""
         count = self.groups if acting is None else acting
         parts: list[Tensor] = [self.entries[f"lora_{side}.{i}"] for i in range(count)]
         if learning is not None:
@@ -108,6 +116,7 @@ class DyLoRA(WeightChange):
         return torch.cat(parts, dim=0 if side == "down" else 1)
 
     def _chain(self, x: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
+        """up(down(x)), (B, …, out) or (B, out, h, w), by (r, in, …) and (out, r, …)."""
         if isinstance(self.layer, nn.Linear):
             out = F.linear(F.linear(x, down.flatten(1).to(x.dtype)), up.flatten(1).to(x.dtype))
         else:
@@ -127,7 +136,7 @@ class DyLoRA(WeightChange):
             weight.mul_(math.sqrt(ratio))
 
     def to_file(self, copies: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As any LoRA: its first ranks are the smaller ones."""
+        """As any LoRA, (r, in, …) and (out, r, …): its first ranks are the smaller ones."""
         sides = {"down": 0, "up": 1}
         return {
             f"lora_{side}.weight": torch.cat([copies[f"lora_{side}.{i}"] for i in range(self.groups)], axis)
@@ -135,6 +144,7 @@ class DyLoRA(WeightChange):
         }
 
     def from_file(self, entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Groups of `unit` ranks of lora_down (r, in, …) and lora_up (out, r, …)."""
         unit = self.options.unit
         found: dict[str, Tensor] = {}
         for side, axis in (("down", 0), ("up", 1)):

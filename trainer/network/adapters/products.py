@@ -19,6 +19,7 @@ class LoHa(WeightChange):
 
     def draw(self) -> None:
         entries = self.entries
+        # In LyCORIS' order and with its spreads: the same seed gives the same start.
         for core in ("hada_t1", "hada_t2"):
             if core in entries:
                 nn.init.normal_(entries[core], std=0.1)
@@ -28,6 +29,7 @@ class LoHa(WeightChange):
         self.or_zero("hada_w2_a", lambda weight: nn.init.normal_(weight, std=0.1))
 
     def change(self, entries: Mapping[str, Tensor]) -> Hadamard:
+        """(out, in·k·k) from two products of (out, r) and (r, in·k·k)."""
         return Hadamard(LowRank(*_half(entries, 1)), LowRank(*_half(entries, 2)))
 
 
@@ -55,6 +57,7 @@ class LoKr(WeightChange):
 
     def draw(self) -> None:
         entries = self.entries
+        # The large factor begins at 0 and the small one is drawn, as in LyCORIS.
         zero = "lokr_w2" if "lokr_w2" in entries else "lokr_w2_b"
         for name in ("lokr_t2", "lokr_w2_a", "lokr_w1", "lokr_w1_a", "lokr_w1_b"):
             if name in entries:
@@ -62,11 +65,13 @@ class LoKr(WeightChange):
         self.or_zero(zero, kaiming)
 
     def change(self, entries: Mapping[str, Tensor]) -> Change:
+        """(out, in, …) from a small factor (o₁, i₁) and a large one (o₂, i₂, …)."""
         small = entries["lokr_w1"] if "lokr_w1" in entries else entries["lokr_w1_a"] @ entries["lokr_w1_b"]
         if "lokr_w2" in entries:
             return Kronecker(small, entries["lokr_w2"])
         left, right = entries["lokr_w2_a"], entries["lokr_w2_b"]
         if "lokr_t2" in entries:
+            # LyCORIS keeps (r, out) beside a core, else (out, r).
             left, right = left.T, spread(entries["lokr_t2"], right)
         return Kronecker(small, LowRank(left, right))
 
@@ -83,7 +88,7 @@ class GLoRA(WeightChange):
             nn.init.zeros_(self.entries[name])
 
     def change(self, entries: Mapping[str, Tensor]) -> LowRank:
-        """[W·a₁, b₁] · [a₂; b₂]; of a convolution a₂ stands once for each place of the kernel."""
+        """(out, 2r) · (2r, in·k·k): [W·a₁, b₁] · [a₂; b₂]; a₂ stands once for each place of a kernel."""
         turned, a2 = self._turned(entries), entries["a2.weight"].flatten(1)
         b2 = entries["b2.weight"].flatten(1)
         kernel = torch.eye(b2.shape[1] // a2.shape[1], dtype=a2.dtype, device=a2.device)
@@ -91,7 +96,9 @@ class GLoRA(WeightChange):
         return LowRank(up, torch.cat([torch.kron(a2, kernel), b2]))
 
     def applied(self, x: Tensor, entries: Mapping[str, Tensor], strength: Strength) -> Tensor:
+        """See WeightChange: (B, out, h, w) of a convolution by (out, r, k, k) behind (r, in), without ΔW."""
         turned, a2 = self._turned(entries), entries["a2.weight"].flatten(1)
+        # Of a linear layer both terms are one product of 2r ranks.
         if turned.dim() == 2:
             return super().applied(x, entries, strength)
         own = LowRank(entries["b1.weight"].flatten(1), entries["b2.weight"])
@@ -110,7 +117,7 @@ class GLoRA(WeightChange):
 
 
 class LowRankChange(WeightChange):
-    """LoRA whose ΔW is built whole: with DoRA (arXiv 2402.09353), where its rows are needed."""
+    """LoRA with DoRA (arXiv 2402.09353): the lengths of the rows of W + ΔW are needed."""
 
     linear_in = ("lora_up.weight", "lora_down.weight")
     strength = "lora_up.weight"
@@ -122,6 +129,7 @@ class LowRankChange(WeightChange):
         self.or_zero("lora_up.weight", kaiming)
 
     def change(self, entries: Mapping[str, Tensor]) -> LowRank:
+        """(out, r) and (r, in·k·k), or (r, in, k, k) with a core."""
         up, down = entries["lora_up.weight"].flatten(1), entries["lora_down.weight"].flatten(1)
         if "lora_mid.weight" in entries:
             down = spread(entries["lora_mid.weight"], down)

@@ -25,6 +25,7 @@ def whole_change(adapter: WeightChange, entries: Entries | None = None, rows: Te
     """
     entries = adapter.entries if entries is None else entries
     weight = adapter.layer.weight.detach().float().reshape(adapter.shape)
+    # Formulas straight from the papers, each built whole: the factored ways are held against them.
     change = _delta(adapter, entries, weight).reshape(adapter.shape)
     if "scalar" in entries:
         change = change * entries["scalar"]
@@ -38,6 +39,7 @@ def whole_change(adapter: WeightChange, entries: Entries | None = None, rows: Te
 
 
 def _delta(adapter: WeightChange, entries: Entries, weight: Tensor) -> Tensor:
+    """(out, in) or (out, in, k, k), without scalar, dropout and DoRA, of W in that shape."""
     if isinstance(adapter, (DiagOFT, BOFT)):
         turned = adapter.turned(adapter.rotations(entries["oft_blocks"]), weight.flatten(1))
         turned = turned.reshape(weight.shape)
@@ -47,6 +49,7 @@ def _delta(adapter: WeightChange, entries: Entries, weight: Tensor) -> Tensor:
         view[1 if adapter.options.on_input else 0] = -1
         return weight * entries["weight"].reshape(view)
     if isinstance(adapter, DyLoRA):
+        # Joined, its ranks are those of any LoRA.
         entries = adapter.to_file(dict(entries))
     if "diff" in entries:
         return entries["diff"]
@@ -54,6 +57,7 @@ def _delta(adapter: WeightChange, entries: Entries, weight: Tensor) -> Tensor:
 
 
 def _product(entries: Entries, weight: Tensor) -> Tensor:
+    """ΔW without alpha / rank: (out, in), (out, in·k·k) or (out, in, k, k)."""
     if "hada_w1_a" in entries:
         return _half(entries, "hada", "1") * _half(entries, "hada", "2")
     if "lokr_w1" in entries or "lokr_w1_a" in entries:
@@ -61,6 +65,7 @@ def _product(entries: Entries, weight: Tensor) -> Tensor:
         return torch.kron(small, large.flatten(1).contiguous())
     if "a1.weight" in entries:
         a1, a2 = entries["a1.weight"].flatten(1), entries["a2.weight"].flatten(1)
+        # Not factored's way: W·a₁·a₂ is built, so that a mistake there cannot hide here.
         added = entries["b1.weight"].flatten(1) @ entries["b2.weight"].flatten(1)
         return torch.einsum("oi...,ij->oj...", weight, a1 @ a2) + added.reshape(weight.shape)
     up, down = entries["lora_up.weight"].flatten(1), entries["lora_down.weight"].flatten(1)
@@ -70,6 +75,7 @@ def _product(entries: Entries, weight: Tensor) -> Tensor:
 
 
 def _half(entries: Entries, kind: str, side: str) -> Tensor:
+    """One factor (out, in, …): whole, (out, r) · (r, in), or through a core (r, r, k, k)."""
     whole, core = entries.get(f"{kind}_w{side}"), entries.get(f"{kind}_t{side}")
     if whole is not None:
         return whole
