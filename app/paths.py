@@ -18,7 +18,7 @@ import psutil
 from trainer.files.job_folder import PROJECT, default_workspace
 from trainer.files.roots import Roots, hidden_name, is_link
 
-Kind = Literal["any", "file", "folder", "model"]
+PathKind = Literal["any", "file", "folder", "model"]
 ENDINGS: dict[str, tuple[str, ...]] = {
     "model": (".safetensors", ".ckpt"),
     "settings": (".json", ".toml", ".safetensors"),

@@ -33,7 +33,7 @@ from trainer.schema import Schema
 from trainer.settings import TRAINING, Settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-Config = Annotated[
+ConfigFile = Annotated[
     Path, typer.Argument(help="Settings: a preset of ours or of kohya_ss, or sd-scripts TOML.")
 ]
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
@@ -72,7 +72,7 @@ def parse_change(change: str, schema: Schema[Any] = TRAINING) -> tuple[str, Any]
 
 @app.command()
 def train(
-    config: Config,
+    config: ConfigFile,
     changes: Sets = [],  # noqa: B006  # Typer copies it
     job: Annotated[Path | None, typer.Option(help="Folder for this job (new).")] = None,
 ) -> None:
@@ -145,7 +145,7 @@ def _stop_on_signals(folder: JobFolder) -> None:
 
 
 @app.command()
-def check(config: Config, changes: Sets = [], as_json: AsJson = False) -> None:  # noqa: B006  # Typer copies it
+def check(config: ConfigFile, changes: Sets = [], as_json: AsJson = False) -> None:  # noqa: B006  # Typer copies it
     """Say what would stop or spoil the run, and how long it will be. Loads no model."""
     settings = read_settings(config, changes)
     checked = preflight.check(settings)

@@ -16,7 +16,7 @@ from app.answers.question import Answer, Request, in_words, question, sent
 from app.form import dataset as data_plan
 from app.form import help_texts, imports, own_pictures, preset_files, presets
 from app.form import values as form
-from app.form.drafts import Drafts, Tab, draft_version
+from app.form.drafts import Drafts, OpenPage, draft_version
 from app.form.look import look as look_at
 from app.form.look import not_shown
 from app.jobs import pace
@@ -252,12 +252,12 @@ def _values(request: Request) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key in SETTINGS and key not in SECRETS}
 
 
-def _tab(request: Request) -> Tab:
+def _tab(request: Request) -> OpenPage:
     """Which page asks, what it knows of the draft, and its how many-th look this is."""
     since, number = (
         value if isinstance(value := request.get(key), int) else 0 for key in ("since", "number")
     )
-    return Tab(str(request.get("tab") or "")[:40], since, number)
+    return OpenPage(str(request.get("tab") or "")[:40], since, number)
 
 
 def _changes(request: Request) -> set[str]:

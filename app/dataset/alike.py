@@ -37,7 +37,7 @@ def _cosines() -> NDArray[np.float64]:
 COSINES = _cosines()
 
 
-class Look(NamedTuple):
+class Likeness(NamedTuple):
     """What is compared of a picture."""
 
     waves: int
@@ -45,7 +45,7 @@ class Look(NamedTuple):
     colours: bytes
 
 
-def look_at(picture: Image.Image) -> Look:
+def look_at(picture: Image.Image) -> Likeness:
     """pHash and dHash of a picture, 64 bits each, and its coarse colours."""
     grey = picture.convert("L")
     light = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float64)
@@ -53,16 +53,16 @@ def look_at(picture: Image.Image) -> Look:
     flat = waves.flatten()
     rows = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
     colours = picture.convert("RGB").resize((4, 4), Image.Resampling.BOX).tobytes()
-    return Look(_number(flat > np.median(flat[1:])), _number(rows[:, 1:] > rows[:, :-1]), colours)
+    return Likeness(_number(flat > np.median(flat[1:])), _number(rows[:, 1:] > rows[:, :-1]), colours)
 
 
 def _number(bits: NDArray[Any]) -> int:
     return int.from_bytes(np.packbits(bits.flatten()).tobytes(), "big")
 
 
-def groups(found: Sequence[Look | None]) -> list[list[int]]:
+def groups(found: Sequence[Likeness | None]) -> list[list[int]]:
     """Places of pictures that are alike, directly or through others; None: a picture that cannot be read."""
-    same: dict[Look, list[int]] = defaultdict(list)
+    same: dict[Likeness, list[int]] = defaultdict(list)
     for place, look in enumerate(found):
         if look is not None:
             same[look].append(place)
@@ -84,7 +84,7 @@ def _head(leader: list[int], at: int) -> int:
     return at
 
 
-def _near(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
+def _near(looks: Sequence[Likeness]) -> Iterator[tuple[int, int]]:
     """Pairs of places whose pictures are nearly the same."""
     waves = np.array([look.waves for look in looks], dtype=np.uint64)
     rows = np.array([look.rows for look in looks], dtype=np.uint64)

@@ -28,7 +28,7 @@ MOST_KEPT = 200
 
 
 @dataclass(frozen=True)
-class Change:
+class CaptionChange:
     """A caption that is to stand in a file."""
 
     path: Path
@@ -55,12 +55,12 @@ def others(room: Room, ending: str, roots: Roots) -> dict[str, str]:
 
 def planned(
     pictures: Mapping[str, Picture], wishes: Iterable[Mapping[str, Any]], roots: Roots
-) -> list[Change]:
+) -> list[CaptionChange]:
     """What wishes of the page mean: [{"path": of a picture, "before": its caption as shown, "after"}].
 
     Raises UserError where a picture is not of the room, its caption changed meanwhile, or may not be written.
     """
-    changes: dict[Path, Change] = {}
+    changes: dict[Path, CaptionChange] = {}
     for wish in wishes:
         picture = pictures.get(str(wish.get("path")))
         if picture is None or picture.caption_path is None:
@@ -72,7 +72,7 @@ def planned(
     return [change for change in changes.values() if change.content != change.before]
 
 
-def _change(picture: Picture, before: str, after: str, roots: Roots) -> Change:
+def _change(picture: Picture, before: str, after: str, roots: Roots) -> CaptionChange:
     assert picture.caption_path  # noqa: S101  # asked by the caller
     place = roots.place(picture.caption_path.absolute())
     name = picture.caption_path.name
@@ -87,7 +87,7 @@ def _change(picture: Picture, before: str, after: str, roots: Roots) -> Change:
     there = lines_of(text) if picture.all_lines else first_line(text)
     if there != before:
         raise UserError("page.room_changed", name=name)
-    return Change(place, _with_caption(data, text, there, after, whole=picture.all_lines), data)
+    return CaptionChange(place, _with_caption(data, text, there, after, whole=picture.all_lines), data)
 
 
 def _content(path: Path) -> bytes | None:
@@ -117,7 +117,7 @@ def _with_caption(data: bytes | None, text: str, there: str, after: str, *, whol
     return "".join(rows).encode()
 
 
-def write(changes: Sequence[Change], kept: Path, about: str = "") -> dict[str, Any]:
+def write(changes: Sequence[CaptionChange], kept: Path, about: str = "") -> dict[str, Any]:
     """Do it, all or nothing: {"count", "copy": name of the copy that `restore` takes}.
 
     `kept`: where copies are kept. `about`: the dataset's name, for the list of copies. Raises OSError.
@@ -125,7 +125,7 @@ def write(changes: Sequence[Change], kept: Path, about: str = "") -> dict[str, A
     if not changes:
         return {"count": 0, "copy": ""}
     folder = _keep(changes, kept, about)
-    done: list[Change] = []
+    done: list[CaptionChange] = []
     try:
         for change in changes:
             _put(change.path, change.content)
@@ -146,7 +146,7 @@ def _put(path: Path, content: bytes | None) -> None:
         write_whole(path, content)
 
 
-def _taken_back(change: Change) -> bool:
+def _taken_back(change: CaptionChange) -> bool:
     try:
         _put(change.path, change.before)
     except OSError:
@@ -154,7 +154,7 @@ def _taken_back(change: Change) -> bool:
     return True
 
 
-def _keep(changes: Sequence[Change], kept: Path, about: str) -> Path:
+def _keep(changes: Sequence[CaptionChange], kept: Path, about: str) -> Path:
     """A copy of what stands in the files."""
     kept.mkdir(parents=True, exist_ok=True)
     folder = _fresh_folder(kept)
@@ -179,7 +179,7 @@ def _fresh_folder(kept: Path) -> Path:
     raise FileExistsError(stamp)
 
 
-def _manifest(folder: Path, changes: Sequence[Change], about: str, *, finished: bool) -> None:
+def _manifest(folder: Path, changes: Sequence[CaptionChange], about: str, *, finished: bool) -> None:
     files = [
         {
             "path": str(change.path),
@@ -223,7 +223,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) and isinstance(told.get("time"), (int, float)) else {}
 
 
-def restored(copy: str, kept: Path, roots: Roots) -> list[Change]:
+def restored(copy: str, kept: Path, roots: Roots) -> list[CaptionChange]:
     """What bringing a copy back would change. Raises UserError where there is none."""
     folder = kept / os.path.basename(copy)  # noqa: PTH119  # a name of ours, never a path
     told = _read_manifest(folder) if copy else {}
@@ -238,5 +238,5 @@ def restored(copy: str, kept: Path, roots: Roots) -> list[Change]:
         now = _content(place)
         if old is None and now is not None and file["after"] != decode(now)[0]:
             continue  # made by us, then written by another: theirs to keep
-        changes.append(Change(place, old, now))
+        changes.append(CaptionChange(place, old, now))
     return [change for change in changes if change.content != change.before]

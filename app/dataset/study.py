@@ -37,7 +37,7 @@ class Study:
         self.room, self.view = room, view
         self.captions: dict[str, dict[str, Any]] = {}
         self.captions_done = False
-        self.looks: list[alike.Look | None] = [None] * len(room.pictures)
+        self.looks: list[alike.Likeness | None] = [None] * len(room.pictures)
         self.unreadable: list[int] = []
         self.alike: list[list[int]] = []
         self.equal: list[list[int]] = []

@@ -15,7 +15,7 @@ from typing import Any
 
 from trainer.data.captions import LONGEST_FILE
 from trainer.data.folders import MOST_REPEATS, folder_name
-from trainer.data.picture_files import UnreadableError, is_picture, read_header
+from trainer.data.picture_files import UnreadableError, is_picture, read_picture_header
 from trainer.errors import UserError
 from trainer.files.whole_file import PARTIAL, partial_of
 
@@ -131,7 +131,7 @@ def _judge(partial: Path, name: str) -> None:
     if not is_picture(name):
         return
     try:
-        read_header(partial)
+        read_picture_header(partial)
     except UnreadableError as error:
         raise UserError(f"page.upload_{error}", name=name) from error
 

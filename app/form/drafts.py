@@ -28,7 +28,7 @@ FILE = ("path", "offered", "carried", "report", "mark")
 
 
 @dataclass(frozen=True)
-class Tab:
+class OpenPage:
     """A page that is open: its name, and the version of the draft that it knows."""
 
     name: str = ""
@@ -38,7 +38,7 @@ class Tab:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedForm:
     """What one tab's form became together with what others have changed since it last looked."""
 
     version: int
@@ -77,7 +77,7 @@ class Drafts:
         draft = data if isinstance(data, dict) else {}
         return {**draft, "values": values} if isinstance(values := draft.get("values"), dict) else {}
 
-    def overtaken(self, browser: object, tab: Tab) -> bool:
+    def overtaken(self, browser: object, tab: OpenPage) -> bool:
         """Whether the same tab has asked a later question already; notes this one otherwise."""
         name = (str(browser or ""), tab.name)
         with self._lock:
@@ -89,8 +89,8 @@ class Drafts:
             return tab.number < newest
 
     def merged(
-        self, browser: object, values: Mapping[str, Any], changes: Collection[str], tab: Tab
-    ) -> Merged:
+        self, browser: object, values: Mapping[str, Any], changes: Collection[str], tab: OpenPage
+    ) -> MergedForm:
         """A tab's form with what other tabs have changed since; `changes`: its own, "file" for the FILE."""
         draft = self.read(browser)
         version, known = draft_version(draft), draft.get("values") or {}
@@ -100,21 +100,21 @@ class Drafts:
         taken = {key: value for key, value in differs.items() if key not in mine}
         file = {part: draft.get(part) for part in FILE} if "file" in others - mine else None
         conflicts = {key: value for key, value in differs.items() if key in mine}
-        return Merged(version, {**values, **taken}, taken, conflicts, file)
+        return MergedForm(version, {**values, **taken}, taken, conflicts, file)
 
     def write(
         self,
         browser: object,
         values: Mapping[str, Any],
         changes: Collection[str] | None = None,
-        tab: Tab | None = None,
+        tab: OpenPage | None = None,
         **file: Any,
-    ) -> Merged:
+    ) -> MergedForm:
         """Merge a tab's form into the draft (see `merged`) and keep it.
 
         `changes` None: all that differs from the draft. `file`: FILE, or some of it.
         """
-        tab = tab or Tab()
+        tab = tab or OpenPage()
         path = self._file(browser)
         with self._lock:
             draft = self.read(browser)
@@ -135,7 +135,7 @@ class Drafts:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(draft, ensure_ascii=False).encode())
             self._forget_old()
-        return Merged(version, merged.values, merged.taken, merged.conflicts, merged.file)
+        return MergedForm(version, merged.values, merged.taken, merged.conflicts, merged.file)
 
     def _forget_old(self) -> None:
         files = sorted(self.folder.glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from app.form.look import curve as curve_of
 from app.jobs.judged import judged
-from app.jobs.outcome import files_of, learned_words, outcome
+from app.jobs.outcome import files_of, outcome, words_of_run
 from app.jobs.record import JobRecord
 from app.jobs.store import Job, JobStore
 from app.jobs.tool_outcome import title_of
@@ -176,7 +176,7 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
     """What changes now and then: sample grid, files, outcome."""
     plan = record.plan
     ended = outcome(job, record, state, language)
-    told = judged(record, learned_words(record), language, ended=state == "finished")
+    told = judged(record, words_of_run(record), language, ended=state == "finished")
     if ended and ended.get("try") and told and told.get("file") in ended["try"]["files"]:
         ended["try"]["file"] = told["file"]  # the one to take is the one to try first
     return {

@@ -99,7 +99,7 @@ def offer(job: Job, record: JobRecord, path: str) -> dict[str, Any] | None:
     settings = job.settings()
     family = FAMILIES[family_key(settings)]
     asked = prompts(str(settings.get("sample_prompts") or ""), family)
-    learned = learned_words(record)
+    learned = words_of_run(record)
     side = side_of(settings, family)
     like = asked[0] if asked else SamplePrompt(learned, "", side, side, steps=20)
     return {
@@ -218,7 +218,7 @@ def how_to_use(job: Job, record: JobRecord, path: str, language: Language) -> di
     }
 
 
-def learned_words(record: JobRecord) -> str:
+def words_of_run(record: JobRecord) -> str:
     """The words of all picture folders, each once."""
     return ", ".join(dict.fromkeys(_learned_words(record)))
 

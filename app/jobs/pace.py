@@ -30,14 +30,14 @@ FEWEST = 8
 """Steps from which a pace can be told."""
 NEAR = 6.0
 """Runs whose steps are more than so many times larger or smaller say nothing."""
-Kind = tuple[Any, ...]
+RunKind = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Pace:
     """How fast one past run was."""
 
-    kind: Kind
+    kind: RunKind
     pixels: float
     """Pixels per step."""
     step: float
@@ -50,7 +50,7 @@ class Pace:
 
 def estimate(store: JobStore, settings: Settings, plan: Plan) -> float | None:
     """Seconds that a run will take; None where no past run is like it."""
-    kind, pixels = kind_of(settings), pixels_per_step(plan.as_json())
+    kind, pixels = run_kind(settings), pixels_per_step(plan.as_json())
     if not pixels:
         return None
     for pace in paces(store):
@@ -62,7 +62,7 @@ def estimate(store: JobStore, settings: Settings, plan: Plan) -> float | None:
     return None
 
 
-def kind_of(settings: Settings) -> Kind:
+def run_kind(settings: Settings) -> RunKind:
     """Runs of the same kind take the same time per pixel."""
     model, machine = settings.model, settings.machine
     quick = model.model_list not in ("", "custom")
@@ -127,14 +127,14 @@ def _pace(job: Job, _size: int) -> Pace | None:
             last = list(_parsed(file.read().splitlines()[1:]))
     except (UserError, OSError):
         return None
-    return _judged(kind_of(settings), first, last)
+    return _judged(run_kind(settings), first, last)
 
 
 def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[float, Event]]:
     return (found for line in lines if (found := parse(line)) is not None)
 
 
-def _judged(kind: Kind, first: list[tuple[float, Event]], last: list[tuple[float, Event]]) -> Pace | None:
+def _judged(kind: RunKind, first: list[tuple[float, Event]], last: list[tuple[float, Event]]) -> Pace | None:
     begun = next(((moment, event) for moment, event in first if isinstance(event, Started)), None)
     pairs = list(pairwise(last))
     steps = [b[0] - a[0] for a, b in pairs if isinstance(a[1], Step) and isinstance(b[1], Step)]

@@ -34,7 +34,7 @@ LORA_TAG = re.compile(r"\s*<lora:[^>]*>\s*")
 
 
 @dataclass
-class Wish:
+class Trial:
     """What became of one request."""
 
     job: str
@@ -69,7 +69,7 @@ class TryIt:
         self._process: subprocess.Popen[str] | None = None
         self._job = ""
         self._number = 0
-        self._wishes: OrderedDict[int, Wish] = OrderedDict()
+        self._wishes: OrderedDict[int, Trial] = OrderedDict()
         store.making_room.append(self.make_room)
 
     def ask(self, job: Job, file: Path, wish: Mapping[str, Any]) -> int:
@@ -128,7 +128,7 @@ class TryIt:
             if self._process is None or self._process.poll() is not None or self._job != job.id:
                 self._start(job)
             self._number += 1
-            self._wishes[self._number] = Wish(job.id)
+            self._wishes[self._number] = Trial(job.id)
             while len(self._wishes) > KEPT:
                 self._wishes.popitem(last=False)
             self._tell({"id": self._number, **wanted})

@@ -18,7 +18,7 @@ from app.launch import venv
 from app.launch.pins import FILE
 from app.launch.pip import Narrator, PipError, Progress, run_pip
 from app.launch.torch_build import Machine, TorchBuild, default_build, reachable
-from app.launch.venv import Stamp, child_environment, venv_python
+from app.launch.venv import VenvStamp, child_environment, venv_python
 from app.launch.words import SetupError, say
 
 ASK_TORCH = """
@@ -35,7 +35,7 @@ print(json.dumps({"version": torch.__version__, "device": device, "detail": deta
 """
 
 
-def set_up(root: Path, extras: tuple[str, ...], wanted: TorchBuild, machine: Machine) -> Stamp:
+def set_up(root: Path, extras: tuple[str, ...], wanted: TorchBuild, machine: Machine) -> VenvStamp:
     """Install what is missing; returns the stamp of the complete .venv. Raises SetupError."""
     progress = Progress()
     with open_log(root) as log, only_one(root, progress) as lock:
@@ -54,7 +54,7 @@ def set_up(root: Path, extras: tuple[str, ...], wanted: TorchBuild, machine: Mac
         chosen = {*(before.extras if before else ()), *extras, *gpu}
         installer.install_project(sorted(chosen))
         as_wanted = taken is wanted or build == wanted.name
-        stamp = Stamp(venv.fingerprint(root), wanted.name, tuple(sorted(chosen)), as_wanted)
+        stamp = VenvStamp(venv.fingerprint(root), wanted.name, tuple(sorted(chosen)), as_wanted)
         venv.write_stamp(root, stamp)
         return stamp
 

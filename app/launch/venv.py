@@ -24,7 +24,7 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
 
 
 @dataclass(frozen=True)
-class Stamp:
+class VenvStamp:
     """What a complete .venv holds."""
 
     fingerprint: str
@@ -51,23 +51,23 @@ def fingerprint(root: Path) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def read_stamp(root: Path) -> Stamp | None:
+def read_stamp(root: Path) -> VenvStamp | None:
     """The stamp, if .venv is complete and belongs to this project as it is now."""
     stamp = last_stamp(root)
     current = stamp and stamp.fingerprint == fingerprint(root) and venv_python(root).exists()
     return stamp if current else None
 
 
-def last_stamp(root: Path) -> Stamp | None:
+def last_stamp(root: Path) -> VenvStamp | None:
     """The stamp, also of a .venv that was complete before the project changed."""
     try:
         values = json.loads((root / ".venv" / "installed.json").read_text(encoding="utf-8"))
-        return Stamp(**{**values, "extras": tuple(values["extras"])})
+        return VenvStamp(**{**values, "extras": tuple(values["extras"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def write_stamp(root: Path, stamp: Stamp) -> None:
+def write_stamp(root: Path, stamp: VenvStamp) -> None:
     """Declare .venv complete."""
     path = root / ".venv" / "installed.json"
     part = path.with_suffix(".part")

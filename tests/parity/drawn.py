@@ -15,7 +15,7 @@ from typing import Any
 
 from trainer.data.buckets import BucketRule
 from trainer.data.captions import CaptionRule
-from trainer.data.picture_files import read_header
+from trainer.data.picture_files import read_picture_header
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Drawer:
         flipped = bool(args["flip_aug"]) and random.random() < 0.5
         corner, hue, gamma = None, 0, None
         if args["random_crop"] and not self.cached:
-            header = read_header(self.root / key)
+            header = read_picture_header(self.root / key)
             corner = self._corner(header.width, header.height)
         if args["color_aug"] and not self.cached:
             hue, gamma = _colours()

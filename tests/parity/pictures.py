@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.parity.drawn import Drawn
 from trainer.data.buckets import BucketRule
-from trainer.data.picture_files import read_header
+from trainer.data.picture_files import read_picture_header
 from trainer.data.pixels import Pixels, fitted, to_input
 from trainer.models.base import BaseModel
 
@@ -25,7 +25,7 @@ def latents_of(model: BaseModel, rule: BucketRule, drawn: Sequence[Drawn], root:
 def picture(rule: BucketRule, drawn: Drawn, root: Path) -> Pixels:
     """A picture as it was learned that time."""
     path = root / drawn.key
-    header = read_header(path)
+    header = read_picture_header(path)
     fit = rule.fit(header.width, header.height)
     pixels = fitted(path, fit, corner=drawn.corner, flip=drawn.flipped, hue=drawn.hue)
     return pixels if drawn.gamma is None else np.clip(pixels**drawn.gamma, 0, 255).astype(np.uint8)

@@ -34,7 +34,7 @@ from tests.parity.pictures import latents_of, same_pictures
 from tests.parity.recording import Recording
 from trainer.data.buckets import BucketRule
 from trainer.data.datasets import bucket_rule
-from trainer.data.picture_files import read_header
+from trainer.data.picture_files import read_picture_header
 from trainer.kohya import from_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.models.base import BaseModel, Conditioning, Framing
@@ -280,7 +280,7 @@ def _micro_step(
     with parts.accelerator.autocast():
         conditioning = parts.captions(batch["captions"])
     _see_texts(parts, recording, batch, conditioning, figures)
-    noise, timesteps = loop.draw_noise(parts, latents)
+    noise, timesteps = loop.draw_noise_and_timesteps(parts, latents)
     recorded = recording.step(index, "timesteps").flatten()
     if draw:
         figures.see("noise_max_abs", noise, recording.step(index, "noise"))
@@ -332,7 +332,7 @@ def _see_texts(
 def framing_of(settings: Settings, drawn: Sequence[Drawn], root: Path) -> Framing:
     """How our pipeline cuts the recorded pictures, and what it tells of it."""
     rule = bucket_rule(settings.images)
-    headers = [read_header(root / one.key) for one in drawn]
+    headers = [read_picture_header(root / one.key) for one in drawn]
     sizes = [(header.width, header.height) for header in headers]
     fits = [rule.fit(*size) for size in sizes]
     by_bars = rule.enable or caches_latents(settings.images)

@@ -103,7 +103,7 @@ def noise_and_loss(settings: Settings, _folder: Path) -> Seen:
     torch.manual_seed(3)
     seed_everything(3)
     latents = torch.randn(2, 4, 8, 8) + 0.5
-    noise, timesteps = loop.draw_noise(parts, latents)
+    noise, timesteps = loop.draw_noise_and_timesteps(parts, latents)
     batch = Batch(("a", "b"), torch.ones(2), (0, 1), (False, False), FRAMING)
     loss = loop.batch_loss(parts, batch, latents, Conditioning(torch.zeros(2, 77, 8)), noise, timesteps)
     return {"noise": noise, "timesteps": timesteps, "loss": round(float(loss), 5)}

@@ -16,7 +16,7 @@ from functools import cached_property
 from trainer.settings import LONGEST_SIDE
 
 Size = tuple[int, int]
-"""Width and height in pixels."""
+"""Width and height, or left and top, in pixels."""
 
 
 class SizeTooLargeError(ValueError):

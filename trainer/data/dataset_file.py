@@ -14,7 +14,15 @@ from typing import Any, Literal
 
 from trainer.data.buckets import resolution
 from trainer.data.captions import extension
-from trainer.data.folders import MOST_REPEATS, FolderScan, Ignored, Place, merged, scan_folder, scan_places
+from trainer.data.folders import (
+    MOST_REPEATS,
+    FolderScan,
+    Ignored,
+    PictureFolder,
+    merged,
+    scan_folder,
+    scan_places,
+)
 from trainer.errors import UserError
 from trainer.files.paths import can_exist, from_home
 from trainer.files.reading import read_table
@@ -22,8 +30,8 @@ from trainer.messages import say
 from trainer.settings import SETTINGS, Captions, Folders
 
 NOTHING = FolderScan()
-Form = Literal["switch", "int", "number", "text", "size", "any"]
-FORMS: Mapping[Form, str] = {
+ValueForm = Literal["switch", "int", "number", "text", "size", "any"]
+FORMS: Mapping[ValueForm, str] = {
     "switch": "true, false", "int": "1, 2, 3 …", "number": "0.1", "text": '"…"', "size": "512, [512, 768]",
 }  # fmt: skip
 """How a value of each kind is written."""
@@ -39,7 +47,7 @@ class DatasetFileError(Exception):
 class Option:
     """A key of a dataset file."""
 
-    form: Form
+    form: ValueForm
     setting: str = ""
     """The setting before which it goes."""
     least: float | None = None
@@ -195,7 +203,7 @@ def _check(where: str, option: Option, value: Any) -> None:
         raise DatasetFileError(f"{where} = {value!r} ({limits})"[:200])
 
 
-def _has_form(form: Form, value: Any) -> bool:
+def _has_form(form: ValueForm, value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     whole = isinstance(value, int) and number
     if form == "size":
@@ -243,7 +251,7 @@ def _twice(dataset: Table) -> Iterator[Remark]:
         seen.add(folder)
 
 
-def read_places(path: Path, caption_extension: str = "") -> Iterator[Place]:
+def read_places(path: Path, caption_extension: str = "") -> Iterator[PictureFolder]:
     """The folders of all subsets, in order. Raises DatasetFileError.
 
     A subset's own caption_extension goes before the setting.
@@ -257,11 +265,11 @@ def read_places(path: Path, caption_extension: str = "") -> Iterator[Place]:
             seen.add(subset.values["image_dir"])
 
 
-def _place(subset: Table, base: Path, caption_extension: str, subset_of: tuple[int, int]) -> Place:
+def _place(subset: Table, base: Path, caption_extension: str, subset_of: tuple[int, int]) -> PictureFolder:
     values = subset.values
     if not values.get("image_dir"):
         raise DatasetFileError(f"{subset.name}: image_dir")
-    return Place(
+    return PictureFolder(
         path_beside(values["image_dir"], base),
         values.get("num_repeats", 1),
         values.get("class_tokens", ""),
@@ -329,7 +337,7 @@ def read_pictures(
     )
 
 
-def _scan_places(places: list[Place]) -> FolderScan:
+def _scan_places(places: list[PictureFolder]) -> FolderScan:
     """Folders with `num_repeats` below 1 are left out, as in sd-scripts."""
     left_out = FolderScan(ignored=tuple(
         Ignored(str(place.path), "zero_repeats", 0) for place in places if place.repeats < 1

@@ -14,7 +14,7 @@ from trainer.data.captions import caption_of
 from trainer.data.captions import extension as caption_ending
 from trainer.data.picture_files import (
     OTHER_PICTURES,
-    Header,
+    PictureHeader,
     Stamp,
     UnreadableError,
     header_of,
@@ -95,7 +95,7 @@ class FolderScan:
 
 
 @dataclass(frozen=True)
-class Place:
+class PictureFolder:
     """A folder of pictures and what its name, or a dataset file, says of it."""
 
     path: Path
@@ -184,7 +184,7 @@ def _scan_subfolder(folder: os.DirEntry[str], ending: str, is_reg: bool) -> list
         reason = "no_number" if named is None else "zero_repeats" if repeats < 1 else "many_repeats"
         pictures = sum(is_picture(entry.name) for entry in entries)
         return [FolderScan(ignored=(Ignored(folder.name, reason, pictures), *nested))]
-    scan = scan_pictures(entries, Place(Path(folder.path), *named, ending, is_reg))
+    scan = scan_pictures(entries, PictureFolder(Path(folder.path), *named, ending, is_reg))
     empty = () if scan.images or scan.broken else (Ignored(folder.name, "empty", 0),)
     return [replace(scan, ignored=(*empty, *nested))]
 
@@ -196,10 +196,10 @@ def _count_pictures(folder: os.DirEntry[str]) -> int:
         return 0
 
 
-_scans: dict[Place, tuple[list[tuple[str, Stamp]], FolderScan]] = {}
+_scans: dict[PictureFolder, tuple[list[tuple[str, Stamp]], FolderScan]] = {}
 
 
-def scan_pictures(entries: Sequence[os.DirEntry[str]], place: Place) -> FolderScan:
+def scan_pictures(entries: Sequence[os.DirEntry[str]], place: PictureFolder) -> FolderScan:
     """The pictures among a folder's entries, with their captions; remembered until a file changes."""
     stamps = [(entry.name, _stamp_or_none(entry)) for entry in entries]
     known = _scans.get(place)
@@ -215,10 +215,10 @@ def _stamp_or_none(entry: os.DirEntry[str]) -> Stamp:
         return 0, -1
 
 
-def _scan_afresh(entries: Sequence[os.DirEntry[str]], place: Place) -> FolderScan:
+def _scan_afresh(entries: Sequence[os.DirEntry[str]], place: PictureFolder) -> FolderScan:
     files = {entry.name: entry for entry in entries}
     images: list[TrainImage] = []
-    headers: list[Header] = []
+    headers: list[PictureHeader] = []
     broken: list[Broken] = []
     blank: list[Path] = []
     odd: list[Path] = []
@@ -251,7 +251,9 @@ def _scan_afresh(entries: Sequence[os.DirEntry[str]], place: Place) -> FolderSca
     )
 
 
-def _train_image(path: Path, place: Place, caption: str, header: Header, caption_path: Path) -> TrainImage:
+def _train_image(
+    path: Path, place: PictureFolder, caption: str, header: PictureHeader, caption_path: Path
+) -> TrainImage:
     return TrainImage(
         path,
         place.path.name,
@@ -290,12 +292,12 @@ def _text_endings(files: Iterable[str]) -> Counter[str]:
     )
 
 
-def scan_places(places: Iterable[Place]) -> FolderScan:
+def scan_places(places: Iterable[PictureFolder]) -> FolderScan:
     """The pictures of folders that are named one by one, as a dataset file does."""
     return merged(map(_scan_place, places))
 
 
-def _scan_place(place: Place) -> FolderScan:
+def _scan_place(place: PictureFolder) -> FolderScan:
     try:
         scan = scan_pictures(listing(place.path), place)
         empty = () if scan.images or scan.broken else (Ignored(str(place.path), "empty", 0),)

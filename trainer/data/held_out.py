@@ -12,7 +12,7 @@ from trainer.data.folders import TrainImage
 from trainer.settings import Settings
 
 
-class Split(NamedTuple):
+class HeldOut(NamedTuple):
     """Pictures by their use."""
 
     learned: tuple[TrainImage, ...]
@@ -20,14 +20,14 @@ class Split(NamedTuple):
     """Each file once, whatever its repeats and in how many datasets it is."""
 
 
-def split_of(settings: Settings, images: Sequence[TrainImage]) -> Split:
+def split_of(settings: Settings, images: Sequence[TrainImage]) -> HeldOut:
     """What a run learns and what it keeps back ("Validation split", "Validation seed")."""
     chosen = settings.validation
     seed = settings.length.seed if chosen.validation_seed is None else chosen.validation_seed
     return split(images, chosen.validation_split, seed or 0)
 
 
-def split(images: Sequence[TrainImage], share: float, seed: int) -> Split:
+def split(images: Sequence[TrainImage], share: float, seed: int) -> HeldOut:
     """Hold back a share of the pictures' files (rounded, at least one), evenly from all folders.
 
     No folder loses its last picture. Which ones follows from the seed and each file's folder and name alone:
@@ -35,7 +35,7 @@ def split(images: Sequence[TrainImage], share: float, seed: int) -> Split:
     """
     held = _chosen(images, share, seed) if share else frozenset[Path]()
     once = {image.path: image for image in images if image.path in held}
-    return Split(tuple(image for image in images if image.path not in held), tuple(once.values()))
+    return HeldOut(tuple(image for image in images if image.path not in held), tuple(once.values()))
 
 
 def _chosen(images: Sequence[TrainImage], share: float, seed: int) -> frozenset[Path]:

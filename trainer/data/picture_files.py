@@ -35,7 +35,7 @@ TAIL = 65_536
 
 
 @dataclass(frozen=True)
-class Header:
+class PictureHeader:
     """What a picture's file tells without being decoded."""
 
     width: int
@@ -58,7 +58,7 @@ def is_picture(name: str) -> bool:
 
 
 Stamp = tuple[int, int]
-_headers: dict[str, tuple[Stamp, Header | str]] = {}
+_headers: dict[str, tuple[Stamp, PictureHeader | str]] = {}
 
 
 def stamp_of(entry: os.DirEntry[str]) -> Stamp:
@@ -67,7 +67,7 @@ def stamp_of(entry: os.DirEntry[str]) -> Stamp:
     return found.st_mtime_ns, found.st_size
 
 
-def header_of(entry: os.DirEntry[str]) -> Header:
+def header_of(entry: os.DirEntry[str]) -> PictureHeader:
     """`read_header`, remembered. Raises UnreadableError."""
     try:
         stamp = stamp_of(entry)
@@ -80,7 +80,7 @@ def header_of(entry: os.DirEntry[str]) -> Header:
     known = _headers.get(entry.path)
     if known is None or known[0] != stamp:
         try:
-            known = stamp, read_header(Path(entry.path))
+            known = stamp, read_picture_header(Path(entry.path))
         except UnreadableError as error:
             known = stamp, str(error)
         _headers[entry.path] = known
@@ -89,7 +89,7 @@ def header_of(entry: os.DirEntry[str]) -> Header:
     return known[1]
 
 
-def read_header(path: Path) -> Header:
+def read_picture_header(path: Path) -> PictureHeader:
     """Size and kind of a picture from its first bytes. Raises UnreadableError."""
     try:
         with path.open("rb") as file, warnings.catch_warnings():
@@ -112,12 +112,12 @@ def read_header(path: Path) -> Header:
         raise UnreadableError("no_picture") from error
 
 
-def _header(picture: Image.Image) -> Header:
+def _header(picture: Image.Image) -> PictureHeader:
     width, height = picture.size
     if orientation(picture) >= 5:
         width, height = height, width
     transparent = "A" in picture.getbands() or "transparency" in picture.info
-    return Header(width, height, transparent, getattr(picture, "n_frames", 1) > 1)
+    return PictureHeader(width, height, transparent, getattr(picture, "n_frames", 1) > 1)
 
 
 def orientation(picture: Image.Image) -> int:

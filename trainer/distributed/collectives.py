@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from trainer.distributed.processes import Rank
 from trainer.errors import UserError
 
-Plain = TypeVar("Plain", int, str, float, None)
+Agreed = TypeVar("Agreed", int, str, float, None)
 PATIENCE = timedelta(days=1)
 """The main process draws samples and saves while the others wait; that one has died is told otherwise."""
 
@@ -85,7 +85,7 @@ class Exchange:
         """Whether it is so in any process."""
         return self.total(float(flag)) > 0
 
-    def agree(self, choose: Callable[[], Plain]) -> Plain:
+    def agree(self, choose: Callable[[], Agreed]) -> Agreed:
         """The main process chooses; all get its answer."""
         if self.rank.count == 1:
             return choose()

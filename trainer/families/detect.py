@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainer.families.facts import PIX2PIX, ModelFacts, ModelUnreadableError, count, kind_of, read_header
+from trainer.families.facts import PIX2PIX, ModelFacts, ModelUnreadableError, count, kind_of, read_shapes
 from trainer.families.folder import PARTS, folder_facts, folder_mark
 from trainer.families.layers import original_layers
 from trainer.families.lora_family import lora_family, other_lora
-from trainer.families.others import Kind, is_lora, other_file, other_model
+from trainer.families.others import ModelKind, is_lora, other_file, other_model
 from trainer.families.table import FAMILIES, SDXL
 from trainer.families.unet import UNET, Shapes, UNetFacts, unet_facts
 from trainer.settings import FamilyKey
 
 VAE = "first_stage_model."
-Stamp = tuple[tuple[int, int], ...]
-_known: dict[str, tuple[Stamp, ModelFacts | str]] = {}
+FileStamps = tuple[tuple[int, int], ...]
+_known: dict[str, tuple[FileStamps, ModelFacts | str]] = {}
 
 
 def read_model(path: Path) -> ModelFacts:
@@ -31,7 +31,7 @@ def read_model(path: Path) -> ModelFacts:
     known = _known.get(str(path))
     if known is None or known[0] != stamp:
         try:
-            known = stamp, folder_facts(path) if path.is_dir() else facts_of(*read_header(path))
+            known = stamp, folder_facts(path) if path.is_dir() else facts_of(*read_shapes(path))
         except ModelUnreadableError as error:
             known = stamp, str(error)
         _known[str(path)] = known
@@ -40,7 +40,7 @@ def read_model(path: Path) -> ModelFacts:
     return known[1]
 
 
-def _stamp(path: Path) -> Stamp:
+def _stamp(path: Path) -> FileStamps:
     """Changes when the model does. Raises ModelUnreadableError for a folder that is no model, or OSError."""
     places = [path]
     if path.is_dir():
@@ -82,7 +82,7 @@ def facts_of(shapes: Shapes, metadata: Mapping[str, str]) -> ModelFacts:
     )
 
 
-def _kind(shapes: Shapes, unet: UNetFacts) -> tuple[Kind, FamilyKey | None]:
+def _kind(shapes: Shapes, unet: UNetFacts) -> tuple[ModelKind, FamilyKey | None]:
     """What a one-file checkpoint with a UNet is, and of which family its text encoders say it is."""
     complete = [
         family

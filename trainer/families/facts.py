@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainer.families.layers import FULL_SIZE_LAYERS, Layers
-from trainer.families.others import Kind
+from trainer.families.others import ModelKind
 from trainer.families.pickle_names import PickleError, pickle_shapes
 from trainer.families.table import FAMILIES
 from trainer.families.unet import Shapes, UNetFacts
 from trainer.files import safetensors_header
 from trainer.settings import FamilyKey
 
-INPUTS: Mapping[int, Kind] = {9: "inpainting", 8: "other_model", 5: "depth", 7: "upscaler"}
+INPUTS: Mapping[int, ModelKind] = {9: "inpainting", 8: "other_model", 5: "depth", 7: "upscaler"}
 """Channels of a UNet's input beside the usual 4 -> what such a model is."""
 PIX2PIX = "InstructPix2Pix"
 """What has 8."""
@@ -25,7 +25,7 @@ PIX2PIX = "InstructPix2Pix"
 class ModelFacts:
     """What is known of a model."""
 
-    kind: Kind = "unknown"
+    kind: ModelKind = "unknown"
     family: FamilyKey | None = None
     """Of a base model, or the one that a LoRA was made for."""
     title: str = ""
@@ -60,7 +60,7 @@ class ModelUnreadableError(Exception):
     """Not a model that can be read; the argument is "damaged", "incomplete" or "no_model"."""
 
 
-def read_header(path: Path) -> tuple[Shapes, dict[str, str]]:
+def read_shapes(path: Path) -> tuple[Shapes, dict[str, str]]:
     """Shapes of a file's tensors, and its metadata (a pickle has none). Raises ModelUnreadableError."""
     if path.suffix.lower() != ".safetensors":
         try:
@@ -74,7 +74,7 @@ def read_header(path: Path) -> tuple[Shapes, dict[str, str]]:
     return {name: entry.shape for name, entry in header.entries.items()}, dict(header.metadata)
 
 
-def kind_of(unet: UNetFacts, width: int, *, two: bool) -> Kind:
+def kind_of(unet: UNetFacts, width: int, *, two: bool) -> ModelKind:
     """What a whole model is by its UNet, the width of its text embeddings (0: not known), `two` encoders."""
     if unet.inputs in INPUTS:
         return INPUTS[unet.inputs]

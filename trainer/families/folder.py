@@ -14,7 +14,7 @@ from trainer.families.facts import (
     ModelUnreadableError,
     count,
     kind_of,
-    read_header,
+    read_shapes,
 )
 from trainer.families.layers import diffusers_layers
 from trainer.families.others import other_pipeline
@@ -107,7 +107,7 @@ def weights(folder: Path) -> Shapes:
     files = sorted(folder.glob("*.safetensors"))
     whole = [file for file in files if ".fp16" not in file.name and "non_ema" not in file.name] or files
     for file in whole:
-        shapes.update(read_header(file)[0])
+        shapes.update(read_shapes(file)[0])
     return shapes
 
 

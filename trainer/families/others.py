@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-Kind = Literal[
+ModelKind = Literal[
     "base", "lora", "vae", "text_encoder", "part", "embedding", "controlnet", "addition", "upscaler",
     "refiner", "inpainting", "depth", "mixed", "other_model", "unknown",
 ]  # fmt: skip
@@ -47,7 +47,7 @@ FOLDER_MODELS: Mapping[str, str] = {
     "IF": "DeepFloyd IF", "Sana": "Sana", "Kandinsky": "Kandinsky", "Wuerstchen": "Würstchen",
 }  # fmt: skip
 """Beginning of a diffusers pipeline's class -> its family."""
-FILES: Mapping[Kind, str] = {
+FILES: Mapping[ModelKind, str] = {
     "controlnet": r"^(control_model\.|controlnet_|input_hint_block\.|adapter\.body\.|lllite_)",
     "addition": r"^(ip_adapter\.|image_proj\.|.*motion_modules\.|linear1\.linear\.)",
     "upscaler": r"^(conv_first\.weight|model\.0\.weight|model\.1\.sub\.|RRDB_trunk\.|params_ema)",
@@ -81,7 +81,7 @@ def other_model(names: Iterable[str]) -> str:
     )
 
 
-def other_file(names: Iterable[str]) -> Kind:
+def other_file(names: Iterable[str]) -> ModelKind:
     """What a file is that holds no whole base model; "unknown" for one without names."""
     known = tuple(names)
     for kind, form in FILES.items():

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from trainer.families.unet import Shape
+
 LARGEST = 20_000_000
 """Bytes of a pickle that are read; real ones have less than one million. It is compressed in no real file."""
-Shape = tuple[int, ...]
 
 
 class PickleError(Exception):

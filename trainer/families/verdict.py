@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.families.facts import ModelFacts
-from trainer.families.others import Kind
+from trainer.families.others import ModelKind
 from trainer.families.table import FAMILIES, named_by
 from trainer.settings import FamilyKey, Model
 
-CODES: Mapping[Kind, str] = {
+CODES: Mapping[ModelKind, str] = {
     "lora": "base_model.is_lora",
     "vae": "base_model.is_vae",
     "text_encoder": "base_model.is_text_encoder",
@@ -31,7 +31,7 @@ CODES: Mapping[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Refusal:
     """Why a model cannot be trained."""
 
     code: str
@@ -43,20 +43,20 @@ class Verdict:
     """Settings with which it can be."""
 
 
-def verdict(facts: ModelFacts, model: Model, name: str) -> Verdict | None:
+def verdict(facts: ModelFacts, model: Model, name: str) -> Refusal | None:
     """What stands in the way of training a model under the settings v2 and SDXL Model; None: nothing."""
     if facts.kind == "unknown":
         return None
     if facts.kind != "base":
         code = "base_model.is_named" if facts.title and facts.kind == "other_model" else CODES[facts.kind]
-        return Verdict(code, values={"name": name, "title": facts.title})
+        return Refusal(code, values={"name": name, "title": facts.title})
     chosen = named_by(model)
     if facts.family is None or facts.family == chosen.key:
         return None
     found = FAMILIES[facts.family]
     switches = {key: value for key, value in found.switches.items() if getattr(model, key) != value}
     values = {"name": name, "found": found.title, "chosen": chosen.title}
-    return Verdict("base_model.other_family", next(iter(switches)), values, asked_for(facts, name))
+    return Refusal("base_model.other_family", next(iter(switches)), values, asked_for(facts, name))
 
 
 LIKELY_VELOCITY: Mapping[FamilyKey, re.Pattern[str]] = {

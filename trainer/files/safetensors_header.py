@@ -32,7 +32,7 @@ class HeaderError(ValueError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorEntry:
     """One tensor: kind of number, sizes, and where its bytes are (from the end of the header)."""
 
     dtype: str
@@ -45,7 +45,7 @@ class Entry:
 class Header:
     """What a file holds."""
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TensorEntry]
     metadata: Mapping[str, str]
     start: int
     """Where the tensors' bytes begin."""
@@ -71,7 +71,7 @@ def read_header(path: Path) -> Header:
     return Header(entries, _texts(metadata), 8 + length)
 
 
-def _entry(found: Mapping[str, Any]) -> Entry:
+def _entry(found: Mapping[str, Any]) -> TensorEntry:
     """An entry that is consistent in itself. Raises ValueError, KeyError, TypeError."""
     dtype, shape, (begin, end) = found["dtype"], found["shape"], found["data_offsets"]
     numbers = [*shape, begin, end]
@@ -84,10 +84,10 @@ def _entry(found: Mapping[str, Any]) -> Entry:
     bits = BITS.get(dtype)
     if end < begin or (bits and math.prod(shape) * bits != (end - begin) * 8):
         raise ValueError("size")
-    return Entry(dtype, tuple(shape), begin, end)
+    return TensorEntry(dtype, tuple(shape), begin, end)
 
 
-def _check_bytes(entries: Mapping[str, Entry], there: int) -> None:
+def _check_bytes(entries: Mapping[str, TensorEntry], there: int) -> None:
     """All bytes must be there, and no two tensors share any (or a small file could fill all memory)."""
     last = max((entry.end for entry in entries.values()), default=0)
     if last > there:

@@ -25,7 +25,7 @@ MOST_BYTES = 20_000_000
 """Of state.json, which names every picture; 100,000 pictures take 8 MB."""
 MOST_RANDOM = 1_000_000
 """Of random.pt, which has 17 kB and a little for each graphics card."""
-MOST_STEPS = 10**9
+LARGEST_STEP = 10**9
 LARGEST_SEED = 2**32 - 1
 MOST_NUMBERS = 1_000_000
 """Of weights that an optimizer keeps count of, over all its groups; SDXL's LoRAs have some thousands."""
@@ -89,9 +89,9 @@ def _about(folder: Path, found: Mapping[str, Any]) -> StateAbout:
         raise TypeError("settings")
     return StateAbout(
         folder=folder,
-        step=_whole(position["step"], 0, MOST_STEPS),
-        epoch=_whole(position["epoch"], 1, MOST_STEPS),
-        batch=_whole(position["batch"], 0, MOST_STEPS),
+        step=_whole(position["step"], 0, LARGEST_STEP),
+        epoch=_whole(position["epoch"], 1, LARGEST_STEP),
+        batch=_whole(position["batch"], 0, LARGEST_STEP),
         seed=_whole(found["seed"], 0, LARGEST_SEED),
         name=name,
         settings=settings,

@@ -28,11 +28,11 @@ from trainer.files.roots import Roots
 from trainer.files.whole_file import write_whole
 from trainer.kohya import additional
 from trainer.plan import sample_text
-from trainer.plan.sample_prompts import LARGEST, MOST_STEPS, SMALLEST, SamplePrompt
+from trainer.plan.sample_prompts import LARGEST, MOST_DENOISING_STEPS, SMALLEST, SamplePrompt
 from trainer.preflight import places
 from trainer.settings import SamplerName, Settings
 
-Say = Callable[[Mapping[str, Any]], None]
+Send = Callable[[Mapping[str, Any]], None]
 STRONGEST = 2.0
 LONGEST = 4000
 """Characters of a prompt."""
@@ -43,7 +43,7 @@ FOLDER = "try"
 
 
 @dataclass(frozen=True)
-class Request:
+class DrawRequest:
     """One wish: a picture without the LoRA and one with it, from the same seed."""
 
     id: int
@@ -54,7 +54,7 @@ class Request:
     prompt: SamplePrompt
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], family: Family) -> Request:
+    def from_json(cls, data: Mapping[str, Any], family: Family) -> DrawRequest:
         """Read and check. Raises UserError for what a model of this family cannot draw."""
         side, step = family.sample_side, family.latents.factor
         try:
@@ -80,7 +80,9 @@ class Request:
             raise UserError("try.size", smallest=SMALLEST, largest=LARGEST)
         if not 0 <= self.strength <= STRONGEST:
             raise UserError("try.strength", largest=STRONGEST)
-        rest_fits = 1 <= prompt.steps <= MOST_STEPS and 0 <= self.seed < 2**63 and 0 <= prompt.scale <= 100
+        rest_fits = (
+            1 <= prompt.steps <= MOST_DENOISING_STEPS and 0 <= self.seed < 2**63 and 0 <= prompt.scale <= 100
+        )
         if not rest_fits or prompt.sampler not in ("", *get_args(SamplerName)):
             raise UserError("try.not_understood")
 
@@ -202,7 +204,7 @@ def _say_nothing(_event: Any) -> None:
     """What a run tells while it is built is told by the run itself."""
 
 
-def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:
+def serve(folder: JobFolder, lines: TextIO, say: Send, *, idle: float) -> None:
     """Answer requests until they end, or none has come for `idle` seconds.
 
     Loading takes far longer than drawing: {"warm": true, "file"} asks for no picture, only to be ready.
@@ -217,7 +219,7 @@ def serve(folder: JobFolder, lines: TextIO, say: Say, *, idle: float) -> None:
             continue
         number = data.get("id")
         try:
-            wish = Request.from_json(data, named_by(folder.settings().model))
+            wish = DrawRequest.from_json(data, named_by(folder.settings().model))
             if easel is None:
                 say({"event": "loading", "id": wish.id})
                 easel = Easel.build(folder, wish.file)
@@ -239,7 +241,9 @@ def _settings(folder: JobFolder) -> Settings:
     return additional.applied(settings, places.may_read(roots))
 
 
-def _answer(folder: JobFolder, easel: Easel, wish: Request, outdated: Callable[[], bool], say: Say) -> None:
+def _answer(
+    folder: JobFolder, easel: Easel, wish: DrawRequest, outdated: Callable[[], bool], say: Send
+) -> None:
     """Draw both pictures, those that are not there yet."""
     began = time.monotonic()
     easel.load(wish.file)

@@ -23,11 +23,11 @@ TOO_NEAR = 0.5
 """Of `Gallery.nearness`: so near lie copies."""
 SIDE = 16
 """Pixels to which pictures are brought, whatever their shape."""
-Look = NDArray[np.float32]
+GreyPicture = NDArray[np.float32]
 """(SIDE²,), mean 0 and length 1; all 0 for a picture of one colour."""
 
 
-def look_of(picture: Image.Image) -> Look:
+def look_of(picture: Image.Image) -> GreyPicture:
     """What of a picture is compared."""
     grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     values = np.asarray(grey, dtype=np.float32).ravel()
@@ -85,7 +85,7 @@ class Gallery:
         return float(np.median(1 - likeness.max(1)))
 
 
-def _read(path: Path) -> Look | None:
+def _read(path: Path) -> GreyPicture | None:
     try:
         return look_of(Image.fromarray(load_pixels(path)))
     except UserError:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["nothing", "too_little", "well", "too_much"]
+Degree = Literal["nothing", "too_little", "well", "too_much"]
 LEAST = 0.005
 """Differences of worth below count as none, however sure they are."""
 DRIFT_COUNTS = 0.5
@@ -59,7 +59,7 @@ class Point:
 class Verdict:
     """What a run says of itself."""
 
-    kind: Kind
+    kind: Degree
     best: Point
     """The point of the greatest worth; the first where several are equal."""
     sure: bool
@@ -79,7 +79,7 @@ def judge(points: Sequence[Point], saved: Collection[int], pictures: int) -> Ver
     best = next(point for point in with_file if top.worth - point.worth <= LEAST)
     last = points[-1]
     if not is_better(best, _nothing(best)):
-        kind: Kind = "nothing"
+        kind: Degree = "nothing"
     elif is_better(best, last) and last.step > best.step:
         kind = "too_much"
     elif best.step == with_file[-1].step and _rises(points):

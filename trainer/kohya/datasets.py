@@ -36,7 +36,7 @@ KNOWN = {*DATASET_SETTINGS, *SUBSET_SETTINGS, *PLACES}
 
 
 @dataclass(frozen=True)
-class Subset:
+class SubsetTable:
     """One folder of pictures, as the file describes it."""
 
     image_dir: str
@@ -138,7 +138,7 @@ def _take_common(
     draft.take(setting, raw, key=option, was=first, note="" if same or kept else "kohya.subsets_differ")
 
 
-def _parents(subsets: list[Subset]) -> dict[str, set[str]]:
+def _parents(subsets: list[SubsetTable]) -> dict[str, set[str]]:
     """Setting -> the one folder above all its subsets; {} where they do not lie so."""
     plain = {one.parent() for one in subsets if not one.is_reg}
     reg = {one.parent() for one in subsets if one.is_reg}
@@ -165,7 +165,7 @@ def _from(path: str, folder: str) -> str:
     return folder if absolute or not path or Path(folder).exists() else str(Path(path).parent / folder)
 
 
-def _subset(table: Mapping[str, Any]) -> Subset:
+def _subset(table: Mapping[str, Any]) -> SubsetTable:
     repeats = table.get("num_repeats", 1)
     if not isinstance(repeats, int) or isinstance(repeats, bool):
         raise UserError("kohya.bad_dataset", part=f"num_repeats = {repeats!r}"[:80])
@@ -173,7 +173,7 @@ def _subset(table: Mapping[str, Any]) -> Subset:
     tokens = table.get("class_tokens", "")
     if not isinstance(where, str) or not isinstance(tokens, str):
         raise UserError("kohya.bad_dataset", part="image_dir")
-    return Subset(where, repeats, tokens, bool(table.get("is_reg", False)))
+    return SubsetTable(where, repeats, tokens, bool(table.get("is_reg", False)))
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.families.facts import ModelUnreadableError, read_header
+from trainer.families.facts import ModelUnreadableError, read_shapes
 from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
 from trainer.families.unet import Shapes
@@ -47,7 +47,7 @@ OUR_ENTRY = OWN
 def read_lora(path: Path) -> Imported:
     """Settings of the run that made a LoRA file. Raises UserError when it is none or is damaged."""
     try:
-        shapes, metadata = read_header(path)
+        shapes, metadata = read_shapes(path)
     except (ModelUnreadableError, RecursionError) as error:
         raise UserError("kohya.damaged_lora", path=path.name) from error
     except OSError as error:

@@ -44,7 +44,7 @@ LYCORIS_ARGS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 """LoRA type -> algorithm, and which settings it is told."""
-ALGORITHMS = {algo: name for name, (algo, _) in LYCORIS_ARGS.items()} | {"lora": "LyCORIS/LoCon"}
+LYCORIS_TYPES = {algo: name for name, (algo, _) in LYCORIS_ARGS.items()} | {"lora": "LyCORIS/LoCon"}
 NAMES = {"LyCORIS_preset": "preset", "constrain": "constraint"}
 """Our setting -> its name in network_args, where they differ."""
 
@@ -103,7 +103,7 @@ def lora_type(module: str, args: Mapping[str, str]) -> str:
     if module in ("", "networks.lora"):
         return "Kohya LoCon" if args.get("conv_dim", "0") not in ("", "0") else "Standard"
     if module in ("lycoris.kohya", "locon.locon_kohya"):
-        return ALGORITHMS.get(args.get("algo", "lora").lower(), "")
+        return LYCORIS_TYPES.get(args.get("algo", "lora").lower(), "")
     return next((name for name, of in MODULES.items() if of == module), "")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.families.facts import read_header
+from trainer.families.facts import read_shapes
 from trainer.kohya.networks import lora_type
 from trainer.lora.peft_names import in_kohyas_form
 from trainer.lora.shapes import Shape, by_module
@@ -37,7 +37,7 @@ class StartFile:
 
 def read_start_file(path: Path) -> StartFile | None:
     """What a file holds; None where it is no LoRA. Raises ModelUnreadableError, OSError."""
-    shapes, metadata = read_header(path)
+    shapes, metadata = read_shapes(path)
     return start_file_of(in_kohyas_form(shapes, shapes), metadata)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from trainer.errors import UserError
 from trainer.families.lora_family import lora_family, other_lora
-from trainer.files.safetensors_header import Entry, HeaderError, read_header
+from trainer.files.safetensors_header import HeaderError, TensorEntry, read_header
 from trainer.lora.types import ALGORITHMS, algorithm_in, rank_of
 from trainer.settings import FamilyKey
 
@@ -122,7 +122,7 @@ def describe(path: Path) -> LoraInfo:
     return LoraInfo(str(path), path.stat().st_size, dtypes, found, header.metadata, *told)
 
 
-def _number(file: BinaryIO, start: int, entry: Entry) -> float | None:
+def _number(file: BinaryIO, start: int, entry: TensorEntry) -> float | None:
     """The one number of a tensor; None where it holds another count, or no floats."""
     size = entry.end - entry.begin
     if size not in {2, 4, 8}:

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from trainer.files.safetensors_header import Entry, HeaderError, read_header
+from trainer.files.safetensors_header import HeaderError, TensorEntry, read_header
 
 EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}
 """Kind of number -> how it is read as a whole one, and the bits that are all set in inf and NaN."""
@@ -50,7 +50,7 @@ def _odd_numbers(path: Path, _changed: int, _size: int) -> Odd:
     return Odd(not_finite, zeros)
 
 
-def _is_finite(file: BinaryIO, start: int, entry: Entry) -> bool:
+def _is_finite(file: BinaryIO, start: int, entry: TensorEntry) -> bool:
     whole, exponent = EXPONENTS[entry.dtype]
     file.seek(start + entry.begin)
     left = entry.end - entry.begin

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from trainer.families.table import FAMILIES
 from trainer.lora.info import LoraInfo
 
-Verdict = Literal["yes", "limits", "no"]
+Readability = Literal["yes", "limits", "no"]
 PROGRAMS = ("a1111", "forge", "comfyui", "diffusers")
 PLAIN = ("LoRA", "LoCon")
 MOST_WORDS = 12
@@ -30,7 +30,7 @@ class Reader:
     """One program's verdict; `reason` is the code of a sentence (texts: reader.…), "" for a plain yes."""
 
     program: str
-    verdict: Verdict
+    verdict: Readability
     reason: str = ""
 
 
@@ -92,7 +92,7 @@ def _is_projection(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearnedWords:
     """Words the LoRA has seen, from its metadata."""
 
     classes: tuple[str, ...]
@@ -101,7 +101,7 @@ class Learned:
     """Most frequent caption parts and how often."""
 
 
-def learned_words(metadata: Mapping[str, str]) -> Learned:
+def learned_words(metadata: Mapping[str, str]) -> LearnedWords:
     """What stands in ss_tag_frequency, as every trainer of this format writes it.
 
     Regularisation folders stand there, too: their words call nothing up.
@@ -115,7 +115,7 @@ def learned_words(metadata: Mapping[str, str]) -> Learned:
         if isinstance(tags, dict):
             counts.update({str(tag).strip(): n for tag, n in tags.items() if isinstance(n, int)})
     counts.pop("", None)
-    return Learned(tuple(dict.fromkeys(filter(None, classes))), tuple(counts.most_common(MOST_WORDS)))
+    return LearnedWords(tuple(dict.fromkeys(filter(None, classes))), tuple(counts.most_common(MOST_WORDS)))
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-Shape = tuple[int, ...]
+from trainer.families.unet import Shape
+
 Entries = dict[str, Shape]
-Entry = TypeVar("Entry")
+ShapeOrTensor = TypeVar("ShapeOrTensor")
 """A shape, or a tensor."""
 
 
 @dataclass(frozen=True)
-class Options:
+class AlgorithmOptions:
     """How an algorithm splits its weights."""
 
     factor: int = -1
@@ -38,9 +39,9 @@ class Options:
     """Ranks that DyLoRA trains at a time."""
 
 
-def by_module(entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
+def by_module(entries: Mapping[str, ShapeOrTensor]) -> dict[str, dict[str, ShapeOrTensor]]:
     """A LoRA file's entries by module: {"lora_unet_x": {"alpha": …, "lora_down.weight": …}}."""
-    modules: dict[str, dict[str, Entry]] = {}
+    modules: dict[str, dict[str, ShapeOrTensor]] = {}
     for key, found in entries.items():
         name, dot, entry = key.partition(".")
         if dot:
@@ -74,7 +75,7 @@ def butterfly(size: int, largest: int) -> tuple[int, int]:
     return block, count
 
 
-def lora(shape: Shape, dim: int, options: Options) -> Entries:
+def lora(shape: Shape, dim: int, options: AlgorithmOptions) -> Entries:
     """Two factors; with Tucker decomposition a core for convolutions between them."""
     out, inner, *kernel = shape
     ones = [1] * len(kernel)
@@ -85,7 +86,7 @@ def lora(shape: Shape, dim: int, options: Options) -> Entries:
     return {"lora_down.weight": (dim, inner, *kernel), **up}
 
 
-def dylora(shape: Shape, dim: int, options: Options) -> Entries:
+def dylora(shape: Shape, dim: int, options: AlgorithmOptions) -> Entries:
     """Ranks in groups of `unit`: "lora_down.0", "lora_up.0", … (a file holds them joined)."""
     out, inner, *kernel = shape
     downs = {f"lora_down.{i}": (options.unit, inner, *kernel) for i in range(dim // options.unit)}
@@ -93,7 +94,7 @@ def dylora(shape: Shape, dim: int, options: Options) -> Entries:
     return {**downs, **ups}
 
 
-def loha(shape: Shape, dim: int, options: Options) -> Entries:
+def loha(shape: Shape, dim: int, options: AlgorithmOptions) -> Entries:
     """Two products of two factors, multiplied number by number."""
     out, inner, *kernel = shape
     if options.tucker and _is_wide(shape):
@@ -107,7 +108,7 @@ def loha(shape: Shape, dim: int, options: Options) -> Entries:
     }
 
 
-def lokr(shape: Shape, dim: int, options: Options) -> Entries:
+def lokr(shape: Shape, dim: int, options: AlgorithmOptions) -> Entries:
     """Two factors of a Kronecker product, each whole or of two parts."""
     out, inner, *kernel = shape
     (out_small, out_large), (in_small, in_large) = split(out, options.factor), split(inner, options.factor)
@@ -126,7 +127,7 @@ def lokr(shape: Shape, dim: int, options: Options) -> Entries:
     }
 
 
-def glora(shape: Shape, dim: int, _options: Options) -> Entries:
+def glora(shape: Shape, dim: int, _options: AlgorithmOptions) -> Entries:
     """Two pairs of factors: one changes the weight by the weight, one adds."""
     out, inner, *kernel = shape
     ones = [1] * len(kernel)
@@ -138,31 +139,31 @@ def glora(shape: Shape, dim: int, _options: Options) -> Entries:
     }
 
 
-def ia3(shape: Shape, _dim: int, options: Options) -> Entries:
+def ia3(shape: Shape, _dim: int, options: AlgorithmOptions) -> Entries:
     """A factor for each input or output."""
     size = shape[1] if options.on_input else shape[0]
     return {"weight": (size,) if len(shape) == 2 else (1, size, *[1] * (len(shape) - 2))}
 
 
-def diag_oft(shape: Shape, dim: int, options: Options) -> Entries:
+def diag_oft(shape: Shape, dim: int, options: AlgorithmOptions) -> Entries:
     """Rotations of blocks of outputs."""
     block, count = split(shape[0], dim)
     entries: Entries = {"oft_blocks": (count, block, block)}
     return {**entries, **({"rescale": (shape[0], *[1] * (len(shape) - 1))} if options.rescaled else {})}
 
 
-def boft(shape: Shape, dim: int, _options: Options) -> Entries:
+def boft(shape: Shape, dim: int, _options: AlgorithmOptions) -> Entries:
     """Rotations of blocks of outputs, in several layers."""
     block, count = butterfly(shape[0], dim)
     return {"oft_blocks": (count.bit_length(), count, block, block)}
 
 
-def full(shape: Shape, _dim: int, _options: Options) -> Entries:
+def full(shape: Shape, _dim: int, _options: AlgorithmOptions) -> Entries:
     """The whole change."""
     return {"diff": shape}
 
 
-def norm(shape: Shape, _dim: int, _options: Options) -> Entries:
+def norm(shape: Shape, _dim: int, _options: AlgorithmOptions) -> Entries:
     """Changes of a norm's weight and bias."""
     return {"w_norm": shape, "b_norm": shape}
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from trainer import settings as schema
 from trainer.families.layers import LayerKind
 from trainer.lora import shapes
-from trainer.lora.shapes import Entries, Options, Shape
+from trainer.lora.shapes import AlgorithmOptions, Entries, Shape
 from trainer.settings import LYCORIS
 
 Algorithm = Literal["lora", "dylora", "loha", "lokr", "glora", "ia3", "diag-oft", "boft", "full", "norm"]
@@ -28,7 +28,7 @@ class AlgorithmFacts:
     """As people know it."""
     adapter: str
     """Module and class in network/adapters that compute it."""
-    shapes: Callable[[Shape, int, Options], Entries]
+    shapes: Callable[[Shape, int, AlgorithmOptions], Entries]
     """Its tensors for a module of this shape and rank."""
     marks: tuple[str, ...] = ()
     """Entries of a module in a file, any of which tells it."""
@@ -115,7 +115,9 @@ PRESETS: dict[str, Preset] = {
 """LyCORIS' own presets, for Stable Diffusion."""
 
 
-def entry_shapes(algorithm: Algorithm, shape: Shape, dim: int, options: Options, *, bias: bool) -> Entries:
+def entry_shapes(
+    algorithm: Algorithm, shape: Shape, dim: int, options: AlgorithmOptions, *, bias: bool
+) -> Entries:
     """Name -> shape of a module's learned tensors. Raises ValueError where BOFT cannot split `shape`."""
     entries = ALGORITHMS[algorithm].shapes(shape, dim, options)
     if algorithm == "full" and bias:
@@ -152,11 +154,11 @@ def is_lycoris(network: schema.Network) -> bool:
     return network.LoRA_type in LYCORIS
 
 
-def options_of(network: schema.Network) -> Options:
+def options_of(network: schema.Network) -> AlgorithmOptions:
     """The options that count for the chosen type."""
     algorithm, lycoris = algorithm_of(network), is_lycoris(network)
     decomposes = network.LoRA_type in schema.WITH_SCALAR
-    return Options(
+    return AlgorithmOptions(
         factor=network.factor,
         decompose_both=lycoris and network.decompose_both,
         tucker=ALGORITHMS[algorithm].has_core

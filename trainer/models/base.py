@@ -15,11 +15,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from trainer.data.buckets import Size
 from trainer.families.family import Family
 from trainer.messages import Message
-
-Size = tuple[int, int]
-"""Width and height, or left and top, in pixels."""
 
 
 @dataclass(frozen=True)

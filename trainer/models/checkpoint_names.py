@@ -21,7 +21,7 @@ OPEN_CLIP = {
 """OpenCLIP's names of a layer's modules, and transformers'."""
 
 
-class Place(NamedTuple):
+class WeightPlace(NamedTuple):
     """A tensor of the checkpoint, or one third of its rows where query, key and value are stacked."""
 
     tensor: str
@@ -34,17 +34,17 @@ class Place(NamedTuple):
         return slice(self.third * height // 3, (self.third + 1) * height // 3)
 
 
-def places(names: Iterable[str], family: Family) -> dict[str, Place]:
+def places(names: Iterable[str], family: Family) -> dict[str, WeightPlace]:
     """LoRA module -> place, for a one-file checkpoint's tensor names.
 
     SDXL's UNet is found under both namings in use: the original layout's and diffusers'.
     """
     known = list(names)
-    found: dict[str, Place] = {}
+    found: dict[str, WeightPlace] = {}
     for path, name in denoiser_paths(known, family).items():
         # diffusers' name first: where both are one, the family's own stands.
         for key in (f"lora_unet_{path.replace('.', '_')}", family.lora_key(path)):
-            found[key] = Place(name)
+            found[key] = WeightPlace(name)
     for index, encoder in enumerate(family.text_encoders):
         found |= {family.text_key(index, path): place for path, place in _text_paths(known, encoder)}
     return found
@@ -59,7 +59,7 @@ def denoiser_paths(names: Iterable[str], family: Family) -> dict[str, str]:
     }
 
 
-def _text_paths(names: Iterable[str], encoder: TextEncoder) -> Iterator[tuple[str, Place]]:
+def _text_paths(names: Iterable[str], encoder: TextEncoder) -> Iterator[tuple[str, WeightPlace]]:
     """transformers' path and its place for each module of a text encoder that is used."""
     for name in names:
         # SD2's last layer is in the file and never used; transformers' model has none such.
@@ -67,20 +67,22 @@ def _text_paths(names: Iterable[str], encoder: TextEncoder) -> Iterator[tuple[st
             continue
         path = name.removeprefix(encoder.checkpoint)
         if encoder.layout == "clip":
-            yield path.removesuffix(WEIGHT), Place(name)
+            yield path.removesuffix(WEIGHT), WeightPlace(name)
         elif stacked := STACKED.fullmatch(path):
             for third, part in enumerate("qkv"):
-                yield f"encoder.layers.{stacked[1]}.self_attn.{part}_proj", Place(name, third)
+                yield f"encoder.layers.{stacked[1]}.self_attn.{part}_proj", WeightPlace(name, third)
         elif (layer := OPEN_CLIP_LAYER.fullmatch(path)) and layer[2] in OPEN_CLIP:
-            yield f"encoder.layers.{layer[1]}.{OPEN_CLIP[layer[2]]}", Place(name)
+            yield f"encoder.layers.{layer[1]}.{OPEN_CLIP[layer[2]]}", WeightPlace(name)
 
 
-def folder_places(names: Iterable[str], part: str, family: Family) -> dict[str, Place]:
+def folder_places(names: Iterable[str], part: str, family: Family) -> dict[str, WeightPlace]:
     """The same for one file of a diffusers folder; `part` is the folder's name inside it."""
     paths = [name.removesuffix(WEIGHT) for name in names if name.endswith(WEIGHT)]
     if part == "unet":
-        return {family.lora_key(path): Place(path + WEIGHT) for path in paths} | {
-            f"lora_unet_{path.replace('.', '_')}": Place(path + WEIGHT) for path in paths
+        return {family.lora_key(path): WeightPlace(path + WEIGHT) for path in paths} | {
+            f"lora_unet_{path.replace('.', '_')}": WeightPlace(path + WEIGHT) for path in paths
         }
     index = next((i for i, told in enumerate(family.text_encoders) if told.part == part), None)
-    return {} if index is None else {family.text_key(index, path): Place(path + WEIGHT) for path in paths}
+    return (
+        {} if index is None else {family.text_key(index, path): WeightPlace(path + WEIGHT) for path in paths}
+    )

@@ -59,10 +59,10 @@ def tokenize(
     return Tokens(ids, torch.tensor([row for _, row in chunked]) if weighted else None)
 
 
-TextEncoder = CLIPTextModel | CLIPTextModelWithProjection
+ClipModel = CLIPTextModel | CLIPTextModelWithProjection
 
 
-def encode_text(text_encoder: TextEncoder, tokens: Tokens, clip_skip: int = 1) -> Tensor:
+def encode_text(text_encoder: ClipModel, tokens: Tokens, clip_skip: int = 1) -> Tensor:
     """Text embeddings (B, 77, D), or (B, 75·n + 2, D) for n chunks.
 
     `clip_skip` 2 takes the last layer but one. Each chunk's marks are dropped but for the first begin
@@ -79,7 +79,7 @@ def encode_text(text_encoder: TextEncoder, tokens: Tokens, clip_skip: int = 1) -
     return _joined(_final_norm(text_encoder)(hidden[-clip_skip]), tokens)
 
 
-def encode_penultimate(text_encoder: TextEncoder, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
+def encode_penultimate(text_encoder: ClipModel, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
     """What SDXL reads of an encoder: the last layer but one without the final norm, and the pooled vector.
 
     (B, 77, D) or (B, 75·n + 2, D) as `encode_text`; (B, P), or None of an encoder without projection.
@@ -117,7 +117,7 @@ def _joined(embeds: Tensor, tokens: Tokens) -> Tensor:
     return torch.cat([embeds[:, 0, :1], inner, embeds[:, -1, -1:]], dim=1)
 
 
-def _final_norm(text_encoder: TextEncoder) -> Any:
+def _final_norm(text_encoder: ClipModel) -> Any:
     """transformers 5.6 took CLIPTextModel's inner `text_model` away."""
     return getattr(text_encoder, "text_model", text_encoder).final_layer_norm
 

@@ -29,7 +29,7 @@ MOST_LAYERS = 200
 LARGEST_SIZE = 1_000_000
 
 
-def check_sizes(folder: Path) -> None:
+def refuse_huge_sizes(folder: Path) -> None:
     """Raises UserError where a part asks for more layers or larger ones than any model has."""
     for path in folder.glob("*/config.json"):
         _check_sizes(read_json(path), path)
@@ -93,7 +93,7 @@ def model_folder(source: str, setting: str = SETTING, needs: str = "model_index.
 HUB_FILES = ("*.json", "*.txt", "*/*.safetensors", "diffusion_pytorch_model*.safetensors")
 """Of a diffusers folder, or of a VAE; a checkpoint of the same model beside the folders stays where it is."""
 HUB_LEFT_OUT = ("*.fp16.*", "*non_ema*", "*ema*pruned*", "safety_checker/*", "*openvino*", "vae_1_0/*")
-WEIGHTS = ("*.safetensors", "*.bin")
+WEIGHT_FILES = ("*.safetensors", "*.bin")
 
 
 def _from_hub(repository: str, setting: str) -> Path:
@@ -116,7 +116,7 @@ def _from_hub(repository: str, setting: str) -> Path:
         folder = Path(snapshot_download(repository, **options))
         # Old models have pickles alone; they are read without executing anything.
         if lacking := _without_weights(folder):
-            other = [f"{part}/{form}" for part in lacking for form in WEIGHTS]
+            other = [f"{part}/{form}" for part in lacking for form in WEIGHT_FILES]
             snapshot_download(repository, allow_patterns=other, ignore_patterns=["*non_ema*"])
     except (OSError, ValueError) as error:
         offline = os.environ.get("HF_HUB_OFFLINE", "") not in {"", "0"}
@@ -128,4 +128,4 @@ def _from_hub(repository: str, setting: str) -> Path:
 def _without_weights(folder: Path) -> list[str]:
     """Parts of a model that have a configuration and nothing else."""
     there = [part for part in (*PARTS, "transformer") if (folder / part / "config.json").is_file()]
-    return [part for part in there if not any(any((folder / part).glob(form)) for form in WEIGHTS)]
+    return [part for part in there if not any(any((folder / part).glob(form)) for form in WEIGHT_FILES)]

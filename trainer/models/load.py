@@ -12,7 +12,7 @@ from trainer.families.table import named_by
 from trainer.families.verdict import verdict
 from trainer.models.base import BaseModel
 from trainer.models.folder import SETTING, model_folder
-from trainer.models.opening import Opening, Source
+from trainer.models.opening import ModelSource, Opening
 from trainer.models.table import OPENERS
 from trainer.models.tensor_file import open_tensor_file
 
@@ -29,9 +29,9 @@ def open_model(opening: Opening) -> BaseModel:
     if path.is_file():
         file = open_tensor_file(path, setting)
         # By names and shapes: nothing of gigabytes is read for a verdict.
-        source, facts = Source(name, path, file), facts_of(file.shapes, file.metadata)
+        source, facts = ModelSource(name, path, file), facts_of(file.shapes, file.metadata)
     else:
-        source = Source(name, model_folder(name))
+        source = ModelSource(name, model_folder(name))
         facts = _folder_facts(source.path)
     # The checks' own verdict, once more: a file may have changed since, and a job may come from a command.
     _refuse(facts, model, source.path.name, setting)

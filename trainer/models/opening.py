@@ -15,7 +15,7 @@ from trainer.models.tensor_file import TensorFile
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Where a model's parts lie."""
 
     name: str
@@ -44,6 +44,6 @@ class Opening:
 class Opener(Protocol):
     """Opens a model of one family."""
 
-    def __call__(self, source: Source, opening: Opening) -> BaseModel:
+    def __call__(self, source: ModelSource, opening: Opening) -> BaseModel:
         """The model, with no part in memory yet. Raises UserError."""
         ...

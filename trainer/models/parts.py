@@ -31,7 +31,7 @@ class Readers:
 
 
 @dataclass
-class Parts:
+class ModelParts:
     """The parts of a model, frozen and in evaluation mode."""
 
     readers: Readers

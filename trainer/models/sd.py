@@ -19,14 +19,14 @@ from trainer.families.table import named_by
 from trainer.messages import Message
 from trainer.models.base import Conditioning, Framing, Size
 from trainer.models.clip import Tokens, encode_text, tokenize
-from trainer.models.opening import Opening, Source
-from trainer.models.parts import Parts, fingerprint, weights_hash
+from trainer.models.opening import ModelSource, Opening
+from trainer.models.parts import ModelParts, fingerprint, weights_hash
 from trainer.models.schedule import Ddpm, Prediction
 from trainer.models.sd_files import load_tokenizer, prediction_notices, readers_of
 
 
 @dataclass
-class StableDiffusion(Parts):
+class StableDiffusion(ModelParts):
     """See BaseModel."""
 
     family: Family
@@ -39,7 +39,7 @@ class StableDiffusion(Parts):
     notices: tuple[Message, ...] = ()
 
     @classmethod
-    def opened(cls, source: Source, opening: Opening) -> Self:
+    def opened(cls, source: ModelSource, opening: Opening) -> Self:
         """See Opener."""
         model, family = opening.model, named_by(opening.model)
         prediction: Prediction = "v_prediction" if model.v_parameterization else "epsilon"

@@ -20,13 +20,13 @@ from trainer.models.eight_bits import fill, squeeze
 from trainer.models.folder import (
     SETTING,
     Config,
-    check_sizes,
     folder_part,
     model_folder,
     read_json,
+    refuse_huge_sizes,
     weight_files,
 )
-from trainer.models.opening import Opening, Source
+from trainer.models.opening import ModelSource, Opening
 from trainer.models.parts import Readers
 from trainer.models.single_file import (
     CONFIGS,
@@ -41,7 +41,7 @@ from trainer.models.tensor_file import TensorFile, open_tensor_file
 from trainer.settings import EightBitFormat
 
 
-def readers_of(source: Source, opening: Opening, family: Family) -> Readers:
+def readers_of(source: ModelSource, opening: Opening, family: Family) -> Readers:
     """How each part of the model is read. Raises UserError."""
     model, dtype = opening.model, opening.dtype
     # SDXL's own VAE gives no numbers in float16.
@@ -61,7 +61,7 @@ def readers_of(source: Source, opening: Opening, family: Family) -> Readers:
     return readers
 
 
-KINDS = {False: CLIPTextModel, True: CLIPTextModelWithProjection}
+CLIP_CLASSES = {False: CLIPTextModel, True: CLIPTextModelWithProjection}
 """Text encoders by whether they give a pooled vector."""
 
 
@@ -70,8 +70,8 @@ def _folder_readers(folder: Path, family: Family, dtype: torch.dtype, vae_dtype:
 
     Raises UserError for a configuration of silly sizes.
     """
-    check_sizes(folder)
-    texts = [(KINDS[encoder.projected], encoder.part) for encoder in family.text_encoders]
+    refuse_huge_sizes(folder)
+    texts = [(CLIP_CLASSES[encoder.projected], encoder.part) for encoder in family.text_encoders]
     return Readers(
         text_encoders=lambda: [folder_part(kind, folder, name, dtype) for kind, name in texts],
         vae=lambda: folder_part(AutoencoderKL, folder, "vae", vae_dtype),

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.families.detect import VAE
 from trainer.families.family import Family
 from trainer.families.table import SD1, SDXL
 from trainer.families.unet import UNET, transformer_depths
@@ -23,7 +24,6 @@ from trainer.models.tensor_file import TensorFile
 Weights = dict[str, Tensor]
 CONFIGS = Path(__file__).parent / "configs"
 
-VAE = "first_stage_model."
 HEAD_SIZE = 64  # of SD2 and SDXL; SD1 has 8 heads at every level instead
 
 

@@ -20,7 +20,7 @@ from trainer.errors import UserError
 from trainer.files.safetensors_header import HeaderError, read_header
 from trainer.files.torch_file import refuse_bomb
 
-DTYPES = {
+STORED_DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
     "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
@@ -76,7 +76,7 @@ class SafetensorsFile:
             header = read_header(path)
             self._start, self.metadata = header.start, header.metadata
             self._entries: dict[str, tuple[torch.dtype, tuple[int, ...], int, int]] = {
-                name: (DTYPES[entry.dtype], entry.shape, entry.begin, entry.end)
+                name: (STORED_DTYPES[entry.dtype], entry.shape, entry.begin, entry.end)
                 for name, entry in header.entries.items()
             }
         except HeaderError as error:

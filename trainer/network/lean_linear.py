@@ -30,7 +30,7 @@ class LeanLinear(lora.Linear):
         return with_lora(x, cast("nn.Linear", self.base_layer), down, up, self.scaling[name])
 
 
-def make_lean(layer: object) -> None:
+def make_lora_lean(layer: object) -> None:
     """Let one of PEFT's layers compute leanly. It must have one adapter, without dropouts."""
     if type(layer) is lora.Linear and type(layer.base_layer) is nn.Linear:
         layer.__class__ = LeanLinear

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from trainer.errors import UserError
 from trainer.files.file_hashes import legacy_hash, tensors_hash
+from trainer.files.safetensors_writer import READABLE_BY_ALL
 from trainer.files.whole_file import write_whole
 from trainer.lora.peft_names import in_kohyas_form
 from trainer.lora.shapes import by_module
 from trainer.lora.types import ALGORITHMS, algorithm_in, rank_of
 from trainer.models.tensor_file import open_tensor_file
 
-READABLE_BY_ALL = 0o644
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """By the names in "Save precision"."""
-WEIGHTS = tuple(f".{mark}" for facts in ALGORITHMS.values() for mark in facts.marks)
+WEIGHT_MARKS = tuple(f".{mark}" for facts in ALGORITHMS.values() for mark in facts.marks)
 """Endings of keys by which a LoRA file of any type is told."""
 
 
@@ -83,7 +83,7 @@ def load_lora(path: Path, setting: str = "network_weights") -> tuple[dict[str, T
     file = open_tensor_file(path, setting)
     # By names and shapes alone, so that a foreign file is refused before its tensors are read.
     names = in_kohyas_form({key: key for key in file.shapes}, file.shapes)
-    if not any(key.endswith(WEIGHTS) for key in names):
+    if not any(key.endswith(WEIGHT_MARKS) for key in names):
         raise UserError("core.not_a_lora", setting, name=path.name)
     tensors = {key: file.read(stored) for key, stored in names.items()}
     for key, tensor in tensors.items():

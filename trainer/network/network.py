@@ -27,7 +27,7 @@ from trainer.messages import Message
 from trainer.models.base import BaseModel
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.network.adapters.build import make_adapter
-from trainer.network.lean_linear import make_lean
+from trainer.network.lean_linear import make_lora_lean
 from trainer.network.lora_file import load_lora
 from trainer.network.peft_layer import ADAPTER, LoraPair
 from trainer.network.targets import blocks_of, plan_targets, reader_notices
@@ -272,7 +272,7 @@ def _adapters(
             pair.add_dropouts(dropouts, mode)
         else:
             # Dropouts hang on PEFT's layers as hooks, which the lean layer passes by.
-            make_lean(pair.layer)
+            make_lora_lean(pair.layer)
     return list(pairs)
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.errors import UserError
-from trainer.lora.shapes import Options, Shape
+from trainer.lora.shapes import AlgorithmOptions, Shape
 from trainer.lora.target import LoraTarget
 from trainer.lora.types import Algorithm, algorithm_in, rank_of
 from trainer.network.adapters.adapter import Dropouts, Mode
@@ -68,7 +68,7 @@ class Spectrum:
         return float(self.values[:rank].square().sum().sqrt()) / whole if whole else 1.0
 
 
-def algorithm_of(entries: Mapping[str, Tensor]) -> Algorithm | None:
+def algorithm_of_entries(entries: Mapping[str, Tensor]) -> Algorithm | None:
     """The algorithm of a module's entries in a file (`lora.shapes`)."""
     return algorithm_in({name: tuple(tensor.shape) for name, tensor in entries.items()})
 
@@ -81,7 +81,7 @@ def scale_of(entries: Mapping[str, Tensor]) -> float:
 
 def factors_of(entries: Mapping[str, Tensor]) -> Factors | None:
     """(out, r) and (r, in·k·k) of a plain LoRA or LoCon, float32, alpha in `up`; None for other types."""
-    if algorithm_of(entries) != "lora" or {"lora_mid.weight", "dora_scale"} & entries.keys():
+    if algorithm_of_entries(entries) != "lora" or {"lora_mid.weight", "dora_scale"} & entries.keys():
         return None
     up, down = (entries[f"lora_{side}.weight"].float().flatten(1) for side in ("up", "down"))
     return Factors(up * scale_of(entries), down)
@@ -94,7 +94,7 @@ def change_of(entries: Mapping[str, Tensor], weight: Tensor | None = None, shape
     entries) is the weight's. Raises UserError where the weight is needed and missing, or nothing is known of
     such entries, or the sizes do not fit.
     """
-    algorithm = algorithm_of(entries)
+    algorithm = algorithm_of_entries(entries)
     if algorithm is None or algorithm == "norm":
         raise UserError("tools.unknown_type", names=", ".join(sorted(entries)[:4]))
     if weight is None and (algorithm in NEEDS_WEIGHT or "dora_scale" in entries):
@@ -117,7 +117,7 @@ def _whole(algorithm: Algorithm, entries: Mapping[str, Tensor], layer: nn.Linear
     # LyCORIS takes alpha / rank for 1 there, whatever the file says.
     if "lokr_w1" in shapes and "lokr_w2" in shapes:  # two whole factors: no alpha counts
         alpha = float(dim)
-    options = Options(
+    options = AlgorithmOptions(
         dora="dora_scale" in shapes,
         rescaled="rescale" in shapes,
         on_input=bool(entries["on_input"]) if "on_input" in entries else True,
@@ -140,7 +140,7 @@ def _stand_in(shape: Shape) -> nn.Linear | nn.Conv2d:
 
 
 def weight_shape(entries: Mapping[str, Tensor]) -> Shape:
-    """Shape of the weight, (out, in) or (out, in, k, k), that entries change. Raises UserError where it is not told."""
+    """(out, in) or (out, in, k, k) of the weight that entries change. Raises UserError where none tell it."""
     size = {name: tuple(tensor.shape) for name, tensor in entries.items()}
     if "diff" in size:
         return size["diff"]
@@ -244,7 +244,7 @@ def entries_of(factors: Factors, shape: Shape, alpha: float) -> dict[str, Tensor
     }
 
 
-class Size(NamedTuple):
+class RankLimits(NamedTuple):
     """Ranks that a sum is cut to."""
 
     rank: int
@@ -254,18 +254,18 @@ class Size(NamedTuple):
     """Numbers beyond this quantile are cut off; kohya's tool has 0.99."""
 
 
-Parts = Sequence[tuple[Mapping[str, Tensor], float]]
+Summands = Sequence[tuple[Mapping[str, Tensor], float]]
 """A module's entries in each of several files, and each file's strength."""
 
 
-def summed(parts: Parts, size: Size | None = None) -> dict[str, Tensor]:
+def summed(parts: Summands, size: RankLimits | None = None) -> dict[str, Tensor]:
     """The sum of the changes as one LoRA (shapes: `entries_of`): exact at the sum of the ranks, or
     the closest of `size`.
 
     Raises UserError where the modules are of different sizes or cannot be told without a base model.
     """
     # Files disagree whether a projection is a 1x1 convolution; the first one's form is kept.
-    shapes = {squeezed(weight_shape(entries)) for entries, _ in parts}
+    shapes = {without_ones(weight_shape(entries)) for entries, _ in parts}
     if len(shapes) > 1:
         raise UserError("tools.sizes", names=" / ".join("x".join(map(str, shape)) for shape in shapes))
     shape = weight_shape(parts[0][0])
@@ -293,7 +293,7 @@ def _strengthened(entries: Mapping[str, Tensor], strength: float) -> Factors:
     return Factors(factors.up * strength, factors.down)
 
 
-def mixed(parts: Parts) -> dict[str, Tensor]:
+def mixed(parts: Summands) -> dict[str, Tensor]:
     """Factors (out, r) and (r, in) added, each times √(alpha / the first's) and its strength (merge_lora).
 
     Raises UserError for other types than plain LoRA and for ranks that differ.
@@ -330,6 +330,6 @@ def resized(
     return entries_of(spectrum.cut(chosen), shape, scale * chosen), (was, chosen, spectrum.kept(chosen))
 
 
-def squeezed(shape: Shape) -> Shape:
+def without_ones(shape: Shape) -> Shape:
     """A 1x1 convolution as the linear layer that it is (SD2's projections stand in files as either)."""
     return shape[:2] if set(shape[2:]) <= {1} else shape

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trainer.data.dataset_file import scans
 from trainer.data.folders import FolderScan
-from trainer.data.held_out import Split, split_of
+from trainer.data.held_out import HeldOut, split_of
 from trainer.families.facts import ModelFacts
 from trainer.families.known import known_facts
 from trainer.plan.run import Plan, build_plan
@@ -25,7 +25,7 @@ class Inputs:
     """None where nothing can be told of it before it is loaded."""
 
     @property
-    def split(self) -> Split:
+    def split(self) -> HeldOut:
         """What is learned, and what is kept back."""
         return split_of(self.settings, self.pictures.images)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-Factor = Callable[[int], float]
+RateFactor = Callable[[int], float]
 
 EXTRA_ARGUMENTS: dict[str, Mapping[str, Any]] = {
     "piecewise_constant": {"step_rules": Unset.TEXT},
@@ -59,7 +59,7 @@ def rates(optimizer: schema.Optimizer, total_steps: int, *, warmup: int | None =
     return [factor(step) for step in range(total_steps)]
 
 
-def schedule(optimizer: schema.Optimizer, total_steps: int, warmup: int) -> Factor:
+def schedule(optimizer: schema.Optimizer, total_steps: int, warmup: int) -> RateFactor:
     """The function step -> factor. Raises UserError for bad extra arguments."""
     name = optimizer.lr_scheduler_type or optimizer.lr_scheduler
     known = EXTRA_ARGUMENTS.get(name, {})
@@ -105,7 +105,7 @@ def build_lr_scheduler(
     return LambdaLR(optimizer, schedule(optimizer_settings, total_steps, steps))
 
 
-def _warmed_up(after: Callable[[float], float], total_steps: int, warmup: int) -> Factor:
+def _warmed_up(after: Callable[[float], float], total_steps: int, warmup: int) -> RateFactor:
     """Rise from 0 to 1 during the warm-up, then `after(progress)` with progress from 0 to 1."""
 
     def factor(step: int) -> float:
@@ -134,7 +134,7 @@ def _cosine_with_floor(progress: float, cycles: int, min_lr_ratio: float = 0.1) 
     return _half_cosine(cycles * progress) * (1 - min_lr_ratio) + min_lr_ratio
 
 
-def _inverse_sqrt(warmup: int, timescale: float | None) -> Factor:
+def _inverse_sqrt(warmup: int, timescale: float | None) -> RateFactor:
     scale = timescale or warmup or 10_000
 
     def factor(step: int) -> float:
@@ -149,7 +149,7 @@ def _stable_then_decay(
     cycles: int,
     decay_steps: float | None = None,
     min_lr_ratio: float = 0.0,
-) -> Factor:
+) -> RateFactor:
     """Warm up, stay, and fall by a cosine over the last `decay_steps` (a tenth where not given).
 
     Below 1 it is a share of all steps, cut off to whole ones as the reference does.
@@ -170,7 +170,7 @@ def _stable_then_decay(
     return factor
 
 
-def _piecewise(rules: str) -> Factor:
+def _piecewise(rules: str) -> RateFactor:
     """`1:30,0.1:60,0.01`: factor 1 before step 30, 0.1 before step 60, 0.01 from there on."""
     try:
         *timed, last = rules.split(",")
@@ -183,7 +183,7 @@ def _piecewise(rules: str) -> Factor:
     return lambda step: next((value for end, value in sorted(steps) if step < end), final)
 
 
-def _cosine_annealing(extra: Mapping[str, Any], total_steps: int, learning_rate: float) -> Factor:
+def _cosine_annealing(extra: Mapping[str, Any], total_steps: int, learning_rate: float) -> RateFactor:
     """torch's CosineAnnealingLR, in closed form."""
     period = float(extra.get("T_max") or total_steps)
     floor = float(extra.get("eta_min", 0.0)) / learning_rate if learning_rate else 0.0

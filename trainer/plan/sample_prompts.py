@@ -13,7 +13,7 @@ from trainer.problems import Problem, hint
 from trainer.settings import SamplerName
 
 SMALLEST, LARGEST = 64, 2048
-MOST_STEPS = 1000
+MOST_DENOISING_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SamplePrompt:
 
 
 def _steps(text: str) -> int:
-    return max(1, min(MOST_STEPS, int(text)))
+    return max(1, min(MOST_DENOISING_STEPS, int(text)))
 
 
 OPTIONS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
@@ -226,7 +226,7 @@ def _odd_number(letters: str, value: str, number: int, *, read: bool) -> Problem
         return hint("sample_prompts", "preflight.sample_value", None, **values)
     if not re.fullmatch(NUMBERS[letters.lower()], value):
         return hint("sample_prompts", "preflight.sample_partly", None, **values)
-    if letters.lower() == "s" and not 1 <= int(value) <= MOST_STEPS:
+    if letters.lower() == "s" and not 1 <= int(value) <= MOST_DENOISING_STEPS:
         return hint("sample_prompts", "preflight.sample_steps", None, **values, used=_steps(value))
     return None
 

@@ -25,7 +25,7 @@ Change = Mapping[str, Any]
 """A message as plain data: {"code", "values"}."""
 
 
-def facts_of(settings: Settings, images: Sequence[TrainImage]) -> dict[str, Any]:
+def facts_for_state(settings: Settings, images: Sequence[TrainImage]) -> dict[str, Any]:
     """Versions, and what marks pictures, captions and files: plain data for state.json."""
     by_path = {str(image.path): image for image in images}
     few = len(by_path) <= MOST_PICTURES
@@ -39,7 +39,7 @@ def facts_of(settings: Settings, images: Sequence[TrainImage]) -> dict[str, Any]
 
 def changes(about: StateAbout, settings: Settings, images: Sequence[TrainImage]) -> list[Change]:
     """What is not as it was when the state was written, each as a message; [] where all is."""
-    now = facts_of(settings, images)
+    now = facts_for_state(settings, images)
     return [*_settings(about, settings), *_pictures(about.facts, now), *_files(about.facts, now)]
 
 

@@ -15,10 +15,10 @@ from trainer.families.layers import text_layers
 from trainer.families.table import named_by
 from trainer.families.vae import latent_space
 from trainer.preflight.dataset_file import of_file
+from trainer.preflight.pictures import USUAL_STEP
 from trainer.problems import Problem, block, hint
 from trainer.settings import Images, Settings
 
-USUAL_STEP = 64
 FIXED_VAE = re.compile("fp16", re.IGNORECASE)
 """In the name of a VAE that was made to work in half precision."""
 

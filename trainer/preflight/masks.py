@@ -15,10 +15,10 @@ from trainer.errors import UserError
 from trainer.preflight.looks import some
 from trainer.problems import Problem, block, hint, names
 
-Verdict = Literal["", "empty", "unreadable", "shape"]
+MaskFault = Literal["", "empty", "unreadable", "shape"]
 SAME_SHAPE = 0.02
 """Share by which a mask's height, at its picture's width, may differ: whole pixels are round numbers."""
-_known: dict[Mask, Verdict] = {}
+_known: dict[Mask, MaskFault] = {}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Mask:
 def check(datasets: Sequence[Dataset], images: Sequence[TrainImage], most: int | None) -> Iterator[Problem]:
     """Problems of masks. `most`: how many of them are looked at anew (None: all)."""
     masks = _masks(datasets, images)
-    found: dict[Verdict, list[Mask]] = {}
+    found: dict[MaskFault, list[Mask]] = {}
     for mask in some(masks, most, _known.__contains__):
         found.setdefault(_verdict(mask), []).append(mask)
     if bad := found.get("unreadable"):
@@ -80,13 +80,13 @@ def _stamp(path: Path) -> tuple[int, int]:
     return stat.st_mtime_ns, stat.st_size
 
 
-def _verdict(mask: Mask) -> Verdict:
+def _verdict(mask: Mask) -> MaskFault:
     if mask not in _known:
         _known[mask] = _looked_at(mask)
     return _known[mask]
 
 
-def _looked_at(mask: Mask) -> Verdict:
+def _looked_at(mask: Mask) -> MaskFault:
     try:
         values = pixels.load_mask(mask.path, see_through=not mask.own)
     except UserError:

@@ -13,7 +13,7 @@ from trainer.preflight.values import typed
 from trainer.problems import Problem, block, from_error
 from trainer.schema import Form, Setting
 from trainer.tools.lora_files import free_path
-from trainer.tools.places import NEW, Place, cleaned, outside, places
+from trainer.tools.places import NEW, FormPath, cleaned, outside, places
 from trainer.tools.shares import shares
 from trainer.tools.tool import Tool
 
@@ -102,7 +102,7 @@ def _shares(tool: Tool, form: Form) -> Iterator[Problem]:
                 yield from_error(error)
 
 
-def _looked_at(place: Place) -> list[Problem]:
+def _looked_at(place: FormPath) -> list[Problem]:
     values: dict[str, Any] = {"label": place.setting.spec.label}
     key, path = place.setting.key, str(place.path)
     if not can_exist(path):
@@ -113,7 +113,7 @@ def _looked_at(place: Place) -> list[Problem]:
         return [block(key, "preflight.path_closed", **values, path=path[:300])]
 
 
-def _there(place: Place) -> Iterator[Problem]:
+def _there(place: FormPath) -> Iterator[Problem]:
     """What is read must be there, and of its kind."""
     path, widget, key = place.path, place.setting.spec.widget, place.setting.key
     values: dict[str, Any] = {"label": place.setting.spec.label, "path": str(path)[:300]}
@@ -133,7 +133,7 @@ def _wrong_ending(path: Path, setting: Setting) -> str:
     return "" if not endings or path.suffix.lower() in endings else ", ".join(endings)
 
 
-def _new(place: Place) -> Iterator[Problem]:
+def _new(place: FormPath) -> Iterator[Problem]:
     """What is written must have a free name, in a folder that is there or can be made."""
     path, key = place.path, place.setting.key
     values: dict[str, Any] = {"label": place.setting.spec.label, "path": str(path)[:300]}

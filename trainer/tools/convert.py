@@ -18,12 +18,12 @@ from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
 from trainer.files.safetensors_writer import Planned, write_safetensors
 from trainer.lora.shapes import Shape, by_module
-from trainer.tools.lora_files import Report, silent
+from trainer.tools.lora_files import Progress, silent
 
 if TYPE_CHECKING:
     from trainer.models.tensor_file import TensorFile
 
-Form = Literal["kohya", "diffusers"]
+NameStyle = Literal["kohya", "diffusers"]
 CONFIG = "lora_adapter_metadata"
 """Key of diffusers' metadata entry: PEFT's configuration of each part, as JSON."""
 PART = re.compile(r"(?:base_model\.model\.)?(unet|text_encoder_2|text_encoder)\.(.+)")
@@ -46,14 +46,14 @@ class Move(NamedTuple):
     number: float | None = None
 
 
-def form_of(names: Mapping[str, Any]) -> Form | None:
+def form_of(names: Mapping[str, Any]) -> NameStyle | None:
     """The naming of a LoRA file; None where it is neither."""
     if any(name.startswith(("lora_unet_", "lora_te")) for name in names):
         return "kohya"
     return "diffusers" if any(_told(name) for name in names) else None
 
 
-def convert(path: Path, output: Path, report: Report = silent) -> Form:
+def convert(path: Path, output: Path, report: Progress = silent) -> NameStyle:
     """Write `path` in the other naming to `output`; returns that naming.
 
     Raises UserError for a file that is no plain LoRA of a known family, StopRequested, OSError.
@@ -77,13 +77,13 @@ def _write(
     metadata: Mapping[str, str],
     *,
     hashes: bool,
-    report: Report,
+    report: Progress,
 ) -> None:
     import torch
 
-    from trainer.models.tensor_file import DTYPES, raw_bytes
+    from trainer.models.tensor_file import STORED_DTYPES, raw_bytes
 
-    kinds = {dtype: kind for kind, dtype in DTYPES.items()}
+    kinds = {dtype: kind for kind, dtype in STORED_DTYPES.items()}
     planned = {name: Planned(kinds[file.dtypes[move.source]], move.shape) for name, move in moves.items()}
     done = 0
 

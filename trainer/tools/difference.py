@@ -13,19 +13,19 @@ from trainer.families.facts import ModelUnreadableError
 from trainer.families.family import Family
 from trainer.families.layers import module_kind
 from trainer.families.table import FAMILIES
-from trainer.tools.lora_files import LoraWriter, Report, SavePrecision, silent
+from trainer.tools.lora_files import LoraWriter, Progress, SavePrecision, silent
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainer.models.checkpoint_names import Place
+    from trainer.models.checkpoint_names import WeightPlace
     from trainer.models.tensor_file import TensorFile
 
 TEXT_MODULES = (".self_attn.", ".mlp.")
 
 
 @dataclass(frozen=True)
-class Options:
+class ExtractOptions:
     """How the difference is taken apart."""
 
     rank: int = 32
@@ -41,9 +41,9 @@ def extract_difference(
     base: Path,
     tuned: Path,
     output: Path,
-    options: Options | None = None,
+    options: ExtractOptions | None = None,
     precision: SavePrecision = "fp16",
-    report: Report = silent,
+    report: Progress = silent,
 ) -> Path:
     """Write the LoRA that makes `tuned` of `base`, as near as its rank allows; returns its path.
 
@@ -52,7 +52,7 @@ def extract_difference(
     from trainer.models.tensor_file import open_tensor_file
     from trainer.network.weights import clamped, entries_of, spectrum_of
 
-    options, family = options or Options(), _common_family(base, tuned)
+    options, family = options or ExtractOptions(), _common_family(base, tuned)
     files = open_tensor_file(base, "base"), open_tensor_file(tuned, "tuned")
     places = _places(family, *files)
     if _same_text(places, files, options.least):
@@ -90,7 +90,7 @@ def _common_family(base: Path, tuned: Path) -> Family:
     return found[0]
 
 
-def _places(family: Family, base: TensorFile, tuned: TensorFile) -> dict[str, Place]:
+def _places(family: Family, base: TensorFile, tuned: TensorFile) -> dict[str, WeightPlace]:
     """The modules that a LoRA of kohya's changes, in the reference's order, where both files have them."""
     from trainer.models.checkpoint_names import denoiser_paths, places
 
@@ -114,18 +114,18 @@ def _can_learn(tensor: str, base: TensorFile, tuned: TensorFile) -> bool:
     return len(shape) in {2, 4} and tuned.shapes.get(tensor) == shape
 
 
-def _change(place: Place, files: tuple[TensorFile, TensorFile]) -> Tensor:
+def _change(place: WeightPlace, files: tuple[TensorFile, TensorFile]) -> Tensor:
     before, after = (file.read(place.tensor).float() for file in files)
     rows = place.rows(len(before))
     return after[rows] - before[rows]
 
 
-def _same_text(places: dict[str, Place], files: tuple[TensorFile, TensorFile], least: float) -> bool:
+def _same_text(places: dict[str, WeightPlace], files: tuple[TensorFile, TensorFile], least: float) -> bool:
     text = (place for name, place in places.items() if name.startswith("lora_te"))
     return all(float(_change(place, files).abs().max()) <= least for place in text)
 
 
-def _metadata(family: Family, options: Options, base: Path, tuned: Path) -> dict[str, str]:
+def _metadata(family: Family, options: ExtractOptions, base: Path, tuned: Path) -> dict[str, str]:
     return {
         "ss_v2": str(family.key == "sd2"),
         "ss_base_model_version": family.version,

@@ -17,10 +17,9 @@ import numpy as np
 
 from trainer.errors import UserError
 from trainer.files.file_hashes import legacy_hash, tensors_hash
-from trainer.files.safetensors_header import BITS, Entry, Header, HeaderError, read_header
+from trainer.files.safetensors_header import BITS, Header, HeaderError, TensorEntry, read_header
+from trainer.files.safetensors_writer import READABLE_BY_ALL
 from trainer.files.whole_file import write_whole
-
-READABLE_BY_ALL = 0o644
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,11 @@ def extract(path: Path, rank: int, output: Path | None = None) -> Path:
     return target
 
 
-Part = tuple[str, str, list[int], bytes]
+RawTensor = tuple[str, str, list[int], bytes]
 """Name, number format, shape, bytes."""
 
 
-def _first_ranks(name: str, entry: Entry, data: memoryview, rank: int) -> Part:
+def _first_ranks(name: str, entry: TensorEntry, data: memoryview, rank: int) -> RawTensor:
     """One tensor cut to the first ranks; alphas and smaller ones stay as they are."""
     shape, raw = list(entry.shape), bytes(data[entry.begin : entry.end])
     axis = 0 if name.endswith(".lora_down.weight") else 1 if name.endswith(".lora_up.weight") else None
@@ -112,14 +111,14 @@ def _first_ranks(name: str, entry: Entry, data: memoryview, rank: int) -> Part:
     return name, entry.dtype, list(kept.shape), np.ascontiguousarray(kept).tobytes()
 
 
-def _with_hashes(parts: list[Part], metadata: Mapping[str, str]) -> bytes:
+def _with_hashes(parts: list[RawTensor], metadata: Mapping[str, str]) -> bytes:
     """A .safetensors file with the hashes of its content (see lora_file.with_hashes)."""
     plain = _file(parts, {key: value for key, value in metadata.items() if key.startswith("ss_")})
     hashes = {"sshs_model_hash": tensors_hash(plain), "sshs_legacy_hash": legacy_hash(plain)}
     return _file(parts, {**metadata, **hashes})
 
 
-def _file(parts: list[Part], metadata: Mapping[str, str]) -> bytes:
+def _file(parts: list[RawTensor], metadata: Mapping[str, str]) -> bytes:
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     at = 0
     for name, dtype, shape, raw in parts:

@@ -19,13 +19,13 @@ from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
 from trainer.files.safetensors_writer import Planned, write_safetensors
 from trainer.files.whole_file import partial_of
-from trainer.tools.lora_files import LoraFile, Report, SavePrecision, silent
-from trainer.tools.merge import Share
+from trainer.tools.lora_files import LoraFile, Progress, SavePrecision, silent
+from trainer.tools.merge import Portion
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainer.models.checkpoint_names import Place
+    from trainer.models.checkpoint_names import WeightPlace
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
 """Folders of a diffusers model that a LoRA changes."""
@@ -44,10 +44,10 @@ class Merged:
 
 def merge_into(
     model: Path,
-    shares: Sequence[Share],
+    shares: Sequence[Portion],
     output: Path,
     precision: SavePrecision | None = None,
-    report: Report = silent,
+    report: Progress = silent,
 ) -> Merged:
     """Write `model` (one file, or a diffusers folder) with the LoRAs in it to `output`.
 
@@ -95,7 +95,7 @@ class _Work:
         loras: Sequence[LoraFile],
         strengths: Sequence[float],
         precision: SavePrecision | None,
-        report: Report,
+        report: Progress,
     ) -> None:
         self.family, self.loras, self.strengths = family, loras, strengths
         self.precision, self.report = precision, report
@@ -128,14 +128,14 @@ class _Work:
         self.report(0, 1)
         shutil.copy2(source, target)
 
-    def _folder_places(self, weights: Path) -> dict[str, Place]:
+    def _folder_places(self, weights: Path) -> dict[str, WeightPlace]:
         """LoRA module -> tensor, for one file of a diffusers folder."""
         from trainer.models.checkpoint_names import folder_places
         from trainer.models.tensor_file import open_tensor_file
 
         return folder_places(open_tensor_file(weights, "model").shapes, weights.parent.name, self.family)
 
-    def _expect(self, places: Mapping[str, Place]) -> None:
+    def _expect(self, places: Mapping[str, WeightPlace]) -> None:
         """A LoRA of another family, or one of which this model has nothing, is refused."""
         for lora in self.loras:
             told = lora_family(lora.file.shapes, lora.metadata)
@@ -143,13 +143,13 @@ class _Work:
                 values = {"name": lora.path.name, "family": self.family.title}
                 raise UserError("tools.other_family", "loras", **values)
 
-    def _file(self, source: Path, target: Path, places: Mapping[str, Place]) -> None:
+    def _file(self, source: Path, target: Path, places: Mapping[str, WeightPlace]) -> None:
         """One file of weights with the changes in it."""
-        from trainer.models.tensor_file import DTYPES, open_tensor_file, raw_bytes
-        from trainer.tools.lora_files import KINDS
+        from trainer.models.tensor_file import STORED_DTYPES, open_tensor_file, raw_bytes
+        from trainer.tools.lora_files import STORED_AS
 
         file = open_tensor_file(source, "model")
-        kinds = {dtype: kind for kind, dtype in DTYPES.items()}
+        kinds = {dtype: kind for kind, dtype in STORED_DTYPES.items()}
         owners: dict[str, list[str]] = {}
         for module, place in places.items():
             if module in self.wanted:
@@ -158,7 +158,7 @@ class _Work:
         planned: dict[str, Planned] = {}
         for name, shape in file.shapes.items():
             dtype = file.dtypes[name]
-            kind = KINDS[self.precision] if self.precision and dtype.is_floating_point else kinds[dtype]
+            kind = STORED_AS[self.precision] if self.precision and dtype.is_floating_point else kinds[dtype]
             planned[name] = Planned(kind, shape)
         done = 0
 
@@ -169,12 +169,12 @@ class _Work:
             tensor = file.read(name)
             for module in owners.get(name, ()):
                 tensor = self._changed(tensor, module, places[module], bias=name != places[module].tensor)
-            stored = tensor.to(DTYPES[planned[name].dtype])
+            stored = tensor.to(STORED_DTYPES[planned[name].dtype])
             return raw_bytes(stored)
 
         write_safetensors(target, planned, read, file.metadata)
 
-    def _changed(self, tensor: Tensor, module: str, place: Place, *, bias: bool) -> Tensor:
+    def _changed(self, tensor: Tensor, module: str, place: WeightPlace, *, bias: bool) -> Tensor:
         """A weight, or a bias, with what all LoRAs add to it."""
         whole = tensor.float()
         rows = place.rows(len(whole)) if not bias else slice(None)

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from trainer.models.tensor_file import TensorFile
 
 SavePrecision = Literal["float", "fp16", "bf16"]
-KINDS = {"float": "F32", "fp16": "F16", "bf16": "BF16"}
+STORED_AS = {"float": "F32", "fp16": "F16", "bf16": "BF16"}
 """Names in a header by the names in "Save precision"."""
 LARGEST_FP16 = 65504.0
 
 
-Report = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 """Called with (done, total); raises StopRequested where the tool is to stop."""
 
 
@@ -130,7 +130,7 @@ def _kind(name: str, tensor: Tensor, precision: SavePrecision) -> str:
     largest = float(tensor.detach().abs().max()) if tensor.numel() else 0.0
     if not math.isfinite(largest):
         raise UserError("tools.not_finite", name=name)
-    return "F32" if precision == "fp16" and largest > LARGEST_FP16 else KINDS[precision]
+    return "F32" if precision == "fp16" and largest > LARGEST_FP16 else STORED_AS[precision]
 
 
 def free_path(wanted: Path) -> Path:
@@ -141,7 +141,7 @@ def free_path(wanted: Path) -> Path:
     return wanted.with_name(next(name for name in names if name.casefold() not in taken))
 
 
-def counted(modules: Mapping[str, object], report: Report) -> Iterator[str]:
+def counted(modules: Mapping[str, object], report: Progress) -> Iterator[str]:
     """The modules' names one by one, each told to `report`."""
     for done, name in enumerate(modules):
         report(done, len(modules))

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from trainer.tools.lora_files import LoraFile, LoraWriter, Report, SavePrecision, counted, silent
+from trainer.tools.lora_files import LoraFile, LoraWriter, Progress, SavePrecision, counted, silent
 
 if TYPE_CHECKING:
-    from trainer.network.weights import Size
+    from trainer.network.weights import RankLimits
 
 Method = Literal["exact", "svd", "factors"]
 CARRIED = ("ss_v2", "ss_base_model_version", "ss_sd_model_name", "ss_sd_model_hash", "modelspec.architecture")
 """What a merged file tells of its base model."""
 
 
-class Share(NamedTuple):
+class Portion(NamedTuple):
     """One LoRA of a merge and how much of it."""
 
     path: Path
@@ -29,12 +29,12 @@ class Share(NamedTuple):
 
 
 def merge(
-    shares: Sequence[Share],
+    shares: Sequence[Portion],
     output: Path,
     method: Method = "exact",
-    size: Size | None = None,
+    size: RankLimits | None = None,
     precision: SavePrecision = "float",
-    report: Report = silent,
+    report: Progress = silent,
 ) -> Path:
     """Merge LoRAs into `output`; returns it. Memory: that of one module.
 
@@ -60,7 +60,7 @@ def merge(
     return output
 
 
-def _metadata(files: Sequence[LoraFile], shares: Sequence[Share], made: LoraWriter) -> dict[str, str]:
+def _metadata(files: Sequence[LoraFile], shares: Sequence[Portion], made: LoraWriter) -> dict[str, str]:
     """What the result tells of itself: base model of the first that tells it, ranks, and what went in."""
     told = {key: next((file.metadata[key] for file in files if key in file.metadata), "") for key in CARRIED}
     ranks, alphas = made.ranks, made.alphas

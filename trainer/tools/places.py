@@ -23,7 +23,7 @@ DEEPEST = 3
 
 
 @dataclass(frozen=True)
-class Place:
+class FormPath:
     """A path in a form."""
 
     setting: Setting
@@ -42,14 +42,14 @@ def cleaned(form: Form, schema: Schema[Any]) -> Form:
     return form.replace(**changed) if changed else form
 
 
-def places(form: Form, schema: Schema[Any]) -> Iterator[Place]:
+def places(form: Form, schema: Schema[Any]) -> Iterator[FormPath]:
     """Every path in a form; names of the hub are none."""
     for key, setting in schema.items():
         text = str(form.get(key) or "")
         if setting.spec.widget == "shares":
-            yield from (Place(setting, share.path) for share in _shares(text))
+            yield from (FormPath(setting, share.path) for share in _shares(text))
         elif text and setting.spec.widget in (*READ, *NEW) and not is_hub_name(setting, text):
-            yield Place(setting, Path(text))
+            yield FormPath(setting, Path(text))
 
 
 def _shares(text: str) -> list[Any]:

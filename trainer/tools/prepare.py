@@ -19,7 +19,7 @@ from trainer.data.folders import listing
 from trainer.data.picture_files import UnreadableError, header_of, is_picture
 from trainer.errors import UserError
 from trainer.files.whole_file import partial_of
-from trainer.tools.lora_files import Report, silent
+from trainer.tools.lora_files import Progress, silent
 
 How = Literal["copy", "link"]
 Format = Literal["as it is", "png", "jpg", "webp"]
@@ -30,7 +30,7 @@ SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
 
 
 @dataclass(frozen=True)
-class Options:
+class CopyOptions:
     """How files get there."""
 
     how: How = "copy"
@@ -40,7 +40,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainingFolder:
     """A folder of pictures and the training folder that they go into."""
 
     folder: Path
@@ -68,7 +68,7 @@ class Preparation:
     steps: tuple[Step, ...]
     left_out: tuple[tuple[Path, str], ...] = ()
     """Files that are not taken, and why: reasons of UnreadableError, or "there" for what exists already."""
-    options: Options = Options()
+    options: CopyOptions = CopyOptions()
 
     @property
     def pictures(self) -> int:
@@ -88,7 +88,7 @@ def folder_name(repeats: int, *words: str) -> str:
     return f"{repeats}_{text}"
 
 
-def plan(root: Path, sources: Iterable[Source], options: Options) -> Preparation:
+def plan(root: Path, sources: Iterable[TrainingFolder], options: CopyOptions) -> Preparation:
     """Everything that would be made below `root`. Raises UserError for a folder without pictures."""
     steps: list[Step] = []
     left_out: list[tuple[Path, str]] = []
@@ -130,7 +130,7 @@ def _pictures(folder: Path, outside: Path) -> Iterator[os.DirEntry[str]]:
             yield entry
 
 
-def _target_name(path: Path, options: Options) -> str:
+def _target_name(path: Path, options: CopyOptions) -> str:
     return path.name if options.format == "as it is" else path.stem + SUFFIXES[options.format]
 
 
@@ -149,7 +149,7 @@ def _captions(picture: Path, made: Path) -> Iterator[Step]:
             yield Step(caption, made.with_suffix(ending))
 
 
-def carry_out(preparation: Preparation, report: Report = silent) -> int:
+def carry_out(preparation: Preparation, report: Progress = silent) -> int:
     """Make the folders and files; returns how many pictures there are now. Stopped, what is done stays.
 
     Raises OSError with `filename` set (full disk, no right), UserError for a picture that cannot be decoded.
@@ -163,7 +163,7 @@ def carry_out(preparation: Preparation, report: Report = silent) -> int:
     return preparation.pictures
 
 
-def _make(step: Step, options: Options) -> None:
+def _make(step: Step, options: CopyOptions) -> None:
     """One file, whole or not at all; nothing is replaced."""
     if options.how == "link" and not step.drawn and is_picture(step.target.name):  # captions may be edited
         try:
@@ -182,7 +182,7 @@ def _make(step: Step, options: Options) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _draw(step: Step, into: Path, options: Options) -> None:
+def _draw(step: Step, into: Path, options: CopyOptions) -> None:
     """The picture upright, at most `longest_side` large, in the wanted format (losslessly but for JPEG)."""
     try:
         with Image.open(step.source) as image:

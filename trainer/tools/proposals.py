@@ -42,7 +42,7 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Selection:
     """Which pictures get captions, and what becomes of those that have one."""
 
     folder: Path
@@ -74,14 +74,14 @@ def caption_there(picture: Path, ending: str) -> str:
         return ""
 
 
-def combined(before: str, parts: Sequence[str], wish: Wish) -> str:
+def combined(before: str, parts: Sequence[str], wish: Selection) -> str:
     """A caption of what was found in a picture, behind the trigger word and what is kept."""
     kept = [part.strip() for part in before.split(",")] if wish.existing == "append" else []
     named = [wish.first, *kept, *parts]
     return ", ".join(dict.fromkeys(part.strip() for part in named if part.strip()))
 
 
-def propose(wish: Wish, work: Work, describe: Callable[[Picture], Sequence[str]]) -> tuple[int, int]:
+def propose(wish: Selection, work: Work, describe: Callable[[Picture], Sequence[str]]) -> tuple[int, int]:
     """Ask `describe` about each picture and keep what comes of it; returns (proposed, left out).
 
     Raises StopRequested between two pictures; what is proposed until then stays.

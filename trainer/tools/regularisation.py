@@ -17,7 +17,7 @@ from trainer.tools.tool import Work
 
 
 @dataclass(frozen=True)
-class Batch:
+class ToDraw:
     """What is drawn."""
 
     prompts: Sequence[SamplePrompt]
@@ -36,12 +36,12 @@ class Batch:
         return f"{number + 1:04d}_{self.seed + number}.png"
 
 
-def missing(batch: Batch, folder: Path) -> list[int]:
+def missing(batch: ToDraw, folder: Path) -> list[int]:
     """Numbers of the pictures that are not there yet."""
     return [number for number in range(batch.count) if not (folder / batch.name(number)).exists()]
 
 
-def draw_all(settings: Settings, batch: Batch, folder: Path, work: Work) -> int:
+def draw_all(settings: Settings, batch: ToDraw, folder: Path, work: Work) -> int:
     """Draw what is missing into `folder`; returns how many were drawn. Pictures that are there stay.
 
     `settings` name the model and how texts are read. Raises UserError, OSError, StopRequested between two

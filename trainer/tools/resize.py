@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.tools.lora_files import LoraFile, LoraWriter, Report, SavePrecision, counted, silent
+from trainer.tools.lora_files import LoraFile, LoraWriter, Progress, SavePrecision, counted, silent
 
 if TYPE_CHECKING:
     from trainer.network.weights import RankRule
@@ -36,7 +36,7 @@ def resize(
     rule: RankRule = "fixed",
     target: float = 0.0,
     precision: SavePrecision = "float",
-    report: Report = silent,
+    report: Progress = silent,
 ) -> list[Resized]:
     """Write `path` at ranks of at most `rank` (`conv_rank` for convolutions; 0: the same) into `output`.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainer.files.safetensors_header import read_header
 from trainer.lora.shapes import Shape
 from trainer.lora.types import rank_of
-from trainer.tools.lora_files import LoraFile, Report, counted, silent
+from trainer.tools.lora_files import LoraFile, Progress, counted, silent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ class _Seen:
     no_strength: list[str] = field(default_factory=list)
 
 
-def verify(path: Path, report: Report = silent) -> list[Finding]:
+def verify(path: Path, report: Progress = silent) -> list[Finding]:
     """What is wrong with a LoRA file, worst first; an empty list where nothing is.
 
     Raises UserError for a file that is missing, damaged or no LoRA, and StopRequested.

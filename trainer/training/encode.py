@@ -40,7 +40,7 @@ class Encoded:
     captions: CaptionEncoder
     latents: latent_cache.CachedLatents | None
     """None: pictures are encoded while it trains."""
-    judged: judging.Pictures
+    judged: judging.JudgedPictures
     """By which the run is judged."""
 
 
@@ -58,7 +58,7 @@ def encode(run: Run) -> Encoded:
         with computing.autocast():  # as in the loop
             cache_texts(run, captions)
     # Texts first: the encoders are gone before the VAE is read.
-    latents = cache_latents(run, model) if caches_latents(settings.images) else None
+    latents = cache_pictures(run, model) if caches_latents(settings.images) else None
     # While the VAE is there: the kept-back pictures are encoded once, too.
     judged = judging.see(model, run.data.datasets, run.material)
     if latents:
@@ -139,7 +139,7 @@ def _texts(run: Run) -> Iterator[str]:
             yield from run.data.captions(group.epoch, number)
 
 
-def cache_latents(run: Run, model: BaseModel) -> latent_cache.CachedLatents:
+def cache_pictures(run: Run, model: BaseModel) -> latent_cache.CachedLatents:
     """Encode all pictures that are not on disk yet."""
     images, data = run.settings.images, run.data
     store = _latent_store(images, model)

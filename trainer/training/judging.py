@@ -62,7 +62,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class JudgedPictures:
     """The pictures that a run is judged by."""
 
     held_out: Sequence[Seen] = ()
@@ -71,14 +71,14 @@ class Pictures:
     """Of the pictures that are drawn from noise beside them."""
 
 
-def see(model: BaseModel, datasets: Sequence[Dataset], material: Material) -> Pictures:
+def see(model: BaseModel, datasets: Sequence[Dataset], material: Material) -> JudgedPictures:
     """Encode the pictures that a run is judged by."""
     if not material.held_out:
-        return Pictures()
+        return JudgedPictures()
     # A size that the run trains: its time and memory are known to be there.
     size = fit_of(datasets, material.learned[0]).bucket
     held_out, learned = (_seen(model, datasets, images) for images in (material.held_out, material.learned))
-    return Pictures(held_out, learned, size)
+    return JudgedPictures(held_out, learned, size)
 
 
 def _seen(model: BaseModel, datasets: Sequence[Dataset], images: Sequence[TrainImage]) -> list[Seen]:

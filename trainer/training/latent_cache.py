@@ -29,7 +29,7 @@ from trainer.errors import StopRequested, UserError
 from trainer.files.whole_file import keep
 from trainer.models.base import BaseModel
 
-Shape = tuple[int, int, int]
+LatentShape = tuple[int, int, int]
 """Channels, height and width of latents."""
 FORMAT = "1"
 """Part of every file's name on disk; raised when latents of older versions no longer fit."""
@@ -82,7 +82,7 @@ class Store:
         key = "\0".join((FORMAT, self.space, str(picture.resolve()), str(fit.bucket), str(fit.resized)))
         return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
 
-    def load(self, picture: Path, fit: Fit, shape: Shape, *, flip: bool) -> list[Tensor] | Lack:
+    def load(self, picture: Path, fit: Fit, shape: LatentShape, *, flip: bool) -> list[Tensor] | Lack:
         """Latents ([plain] or [plain, mirrored]) of this shape, or why there are none to be used."""
         path = self.path(picture, fit)
         names = NAMES[: 1 + flip]
@@ -193,7 +193,7 @@ def _encode_batch(model: BaseModel, pictures: Sequence[tuple[Path, Fit]], flip: 
     return [[version[number].clone() for version in versions] for number in range(len(pictures))]
 
 
-def _noise(picture: Path, shape: Shape) -> Tensor:
+def _noise(picture: Path, shape: LatentShape) -> Tensor:
     """Of this shape: which sample of the VAE's distribution a picture gets; follows from its content."""
     generator = torch.Generator().manual_seed(int(content_hash(picture)[:15], 16))
     return torch.randn(shape, generator=generator)

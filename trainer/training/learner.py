@@ -16,7 +16,7 @@ from trainer.plan.rates import denoiser_rate, text_rates, trains_denoiser
 from trainer.settings import Settings
 from trainer.training.compiling import compile_denoiser, tell_compile_time
 from trainer.training.encode import Encoded
-from trainer.training.optimizer import build_optimizer, describe
+from trainer.training.optimizer import build_optimizer, name_with_arguments
 from trainer.training.prepare import Emit, Run, notify
 from trainer.training.rng import seed_everything
 
@@ -51,7 +51,7 @@ def build_learner(run: Run, encoded: Encoded) -> Learner:
         )
     optimizer = build_rates(settings.optimizer, network, run.device, emit)
     _compile(settings.machine, model, optimizer, emit)  # after the LoRA: what is compiled must contain it
-    name = describe(optimizer, settings.optimizer)
+    name = name_with_arguments(optimizer, settings.optimizer)
     prepared = run.accelerator.prepare(optimizer)
     # The schedule drives the optimizer itself: accelerate's wrapper would step it once per process.
     lr_scheduler = build_lr_scheduler(settings.optimizer, optimizer, run.plan.total_steps)

@@ -147,7 +147,7 @@ def micro_step(parts: Parts, batch: Batch) -> Tensor:
     with parts.accelerator.autocast():
         # Under autocast, as in the reference: the text encoder learns in the run's format.
         conditioning = parts.captions(batch.captions)
-    noise, timesteps = draw_noise(parts, latents)
+    noise, timesteps = draw_noise_and_timesteps(parts, latents)
     loss = batch_loss(parts, batch, latents, conditioning, noise, timesteps)
     if not loss.requires_grad:  # "Module dropout" has left out every module: nothing is learned of this batch
         loss = loss + 0 * sum(weight.sum() for weight in parts.network.parameters())
@@ -156,7 +156,7 @@ def micro_step(parts: Parts, batch: Batch) -> Tensor:
     return loss.detach()
 
 
-def draw_noise(parts: Parts, latents: Tensor) -> tuple[Tensor, Tensor]:
+def draw_noise_and_timesteps(parts: Parts, latents: Tensor) -> tuple[Tensor, Tensor]:
     """Noise (B, C, h, w) and timesteps (B,) for latents, as "Noise" says."""
     noise = noises.draw_noise(latents, parts.settings.noise)
     # Timesteps are drawn on the CPU, where the reference draws them: the same on every device.

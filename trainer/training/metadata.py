@@ -27,7 +27,7 @@ from trainer.kohya import to_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.plan.run import Plan
 from trainer.settings import SETTINGS, Settings
-from trainer.training.picture_metadata import Learned, by_dataset_file, picture_entries
+from trainer.training.picture_metadata import TrainedPictures, by_dataset_file, picture_entries
 from trainer.training.position import Position
 
 PROGRAM = "LoRA Atelier"
@@ -82,7 +82,7 @@ def build_metadata(facts: RunFacts, position: Position) -> dict[str, str]:
     entries: dict[str, Any] = {f"ss_{name}": options.get(name) for name in SAME_NAMES}
     entries |= _run_entries(facts, position)
     entries |= _size_entries(facts)
-    entries |= picture_entries(Learned(facts.datasets, facts.images))
+    entries |= picture_entries(TrainedPictures(facts.datasets, facts.images))
     # After `picture_entries`, which says 0.
     if facts.plan.judging:
         entries["ss_num_validation_images"] = len(facts.plan.judging.held_out)

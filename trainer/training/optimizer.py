@@ -159,7 +159,7 @@ def class_name(optimizer: Optimizer) -> str:
     return f"{kind.__module__}.{kind.__name__}"
 
 
-def describe(optimizer: Optimizer, chosen: schema.Optimizer) -> str:
+def name_with_arguments(optimizer: Optimizer, chosen: schema.Optimizer) -> str:
     """Class and extra arguments, as LoRA files name them: `torch.optim.adamw.AdamW(weight_decay=0.1)`."""
     arguments = {**MAKERS[chosen.optimizer].fixed, **extra_arguments(chosen)}
     # The reference names the momentum alone.

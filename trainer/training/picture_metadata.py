@@ -13,16 +13,16 @@ from trainer.data.folders import TrainImage
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainedPictures:
     """The pictures of a run and their rules."""
 
     datasets: Sequence[Dataset]
     images: Sequence[TrainImage]
     """Training and regularisation pictures, the latter as often as they are matched."""
 
-    def of(self, number: int) -> Learned:
+    def of(self, number: int) -> TrainedPictures:
         """Those of one dataset."""
-        return Learned(self.datasets, [image for image in self.images if image.subset[0] == number])
+        return TrainedPictures(self.datasets, [image for image in self.images if image.subset[0] == number])
 
     @property
     def plain(self) -> list[TrainImage]:
@@ -35,7 +35,7 @@ class Learned:
         return [*self.plain, *{image.path: image for image in self.images if image.is_reg}.values()]
 
 
-def picture_entries(learned: Learned) -> dict[str, Any]:
+def picture_entries(learned: TrainedPictures) -> dict[str, Any]:
     """Folders by name, buckets, and how often each tag occurs; with a dataset file its datasets too."""
     first = learned.datasets[0]
     entries: dict[str, Any] = {
@@ -87,7 +87,7 @@ def _changes(subset: Subset) -> dict[str, Any]:
     }
 
 
-def _bucket_info(learned: Learned) -> dict[str, Any]:
+def _bucket_info(learned: TrainedPictures) -> dict[str, Any]:
     sizes = [fit_of(learned.datasets, image).bucket for image in learned.plain]
     counts: Counter[tuple[int, int]] = Counter()
     for size, image in zip(sizes, learned.plain, strict=True):
@@ -104,7 +104,7 @@ def _bucket_info(learned: Learned) -> dict[str, Any]:
     return {"buckets": buckets, "mean_img_ar_error": sum(errors) / max(1, len(errors))}
 
 
-def _dataset(learned: Learned, number: int) -> dict[str, Any]:
+def _dataset(learned: TrainedPictures, number: int) -> dict[str, Any]:
     """A dataset as sd-scripts tells of it in `ss_datasets`."""
     dataset, own = learned.datasets[number], learned.of(number)
     images = dataset.images

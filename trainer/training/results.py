@@ -12,9 +12,10 @@ from trainer.files.own_files import OwnFiles
 from trainer.files.redact import redacted
 from trainer.judge.copying import Gallery
 from trainer.judge.points import JudgePlan
+from trainer.network.lora_file import DTYPES
 from trainer.plan import sample_text
 from trainer.plan.sample_prompts import prompts
-from trainer.plan.state_facts import facts_of
+from trainer.plan.state_facts import facts_for_state
 from trainer.training.encode import Encoded
 from trainer.training.judging import Judge, looks_at
 from trainer.training.keeper import StateKeeper
@@ -23,7 +24,7 @@ from trainer.training.metadata import RunFacts, build_metadata
 from trainer.training.optimizer import finished_weights
 from trainer.training.prepare import Run
 from trainer.training.sampling import SampleMaker
-from trainer.training.saving import DTYPES, Saver
+from trainer.training.saving import Saver
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def build_results(run: Run, encoded: Encoded, learner: Learner) -> Results:
     return Results(
         build_saver(run, encoded, learner, keeper),
         keeper,
-        build_sampler(run, encoded, learner),
+        build_sample_maker(run, encoded, learner),
         build_judge(run, encoded, learner),
     )
 
@@ -51,7 +52,7 @@ def build_keeper(run: Run, learner: Learner) -> StateKeeper:
     """What keeps training states."""
     # A state knows the run's name, so that Continue goes on under it.
     name = run.plan.final_name.removesuffix(f".{run.settings.saving.save_model_as}")
-    facts = facts_of(run.settings, run.data.images)
+    facts = facts_for_state(run.settings, run.data.images)
     return StateKeeper(
         network=learner.network,
         optimizer=learner.optimizer,
@@ -95,7 +96,7 @@ def build_saver(run: Run, encoded: Encoded, learner: Learner, keeper: StateKeepe
     )
 
 
-def build_sampler(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
+def build_sample_maker(run: Run, encoded: Encoded, learner: Learner) -> SampleMaker:
     """What draws the sample pictures."""
     model = encoded.model
     # Each once, in order; to be near a regularisation picture is no copying.

@@ -20,8 +20,6 @@ from trainer.training.keeper import StateKeeper
 from trainer.training.optimizer import finished_weights
 from trainer.training.position import Position
 
-DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
 
 @dataclass(frozen=True)
 class Saver:

@@ -24,9 +24,9 @@ from trainer.errors import StopRequested
 from trainer.files.paths import nearest_existing
 from trainer.files.whole_file import keep
 from trainer.models.base import BaseModel, Conditioning
+from trainer.models.parts import CPU
 from trainer.models.tensor_file import raw_bytes
 
-CPU = torch.device("cpu")
 LIMIT = 1 << 30
 """Bytes of texts kept in memory. SDXL's take 0.3 MB each in half precision, those of SD 1.5 0.1 MB."""
 SHARE_OF_DISK = 0.5

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.trainer.made import picture
 from trainer.data.buckets import BucketRule, Fit
-from trainer.data.picture_files import read_header
+from trainer.data.picture_files import read_picture_header
 from trainer.data.pixels import (
     HUE_STEPS,
     crop,
@@ -30,7 +30,7 @@ RULE = BucketRule((128, 128), True, 64, 256, 64, False)
 
 
 def fit_of(name: str) -> Fit:
-    header = read_header(DATA / name)
+    header = read_picture_header(DATA / name)
     return RULE.fit(header.width, header.height)
 
 
@@ -73,7 +73,7 @@ def test_pictures_are_turned_upright_by_their_exif(tmp_path, turned):
         8: np.rot90(upright),
     }[turned]
     assert np.array_equal(load_pixels(path), expected)
-    header = read_header(path)
+    header = read_picture_header(path)
     assert (header.height, header.width) == expected.shape[:2]
 
 
@@ -90,7 +90,7 @@ def test_see_through_parts_become_white(tmp_path):
     layer.putpixel((1, 0), (200, 0, 0, 255))
     layer.save(tmp_path / "a.png")
     assert load_pixels(tmp_path / "a.png").tolist() == [[[255, 255, 255], [200, 0, 0]]]
-    assert read_header(tmp_path / "a.png").transparent
+    assert read_picture_header(tmp_path / "a.png").transparent
 
 
 def test_sixteen_bits_of_grey_keep_their_brightness(tmp_path):
@@ -102,7 +102,7 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
     assert load_pixels(tmp_path / "a.webp")[0, 0].tolist() == [255, 0, 0]
-    assert read_header(tmp_path / "a.webp").animated
+    assert read_picture_header(tmp_path / "a.webp").animated
 
 
 def test_an_unreadable_picture_is_named(tmp_path):

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from trainer.families.facts import ModelFacts
-from trainer.families.others import Kind
+from trainer.families.others import ModelKind
 from trainer.families.table import FAMILIES
 from trainer.families.verdict import CODES, verdict
 from trainer.messages import texts
@@ -18,7 +18,7 @@ SWITCHES = [{"v2": v2, "sdxl": sdxl} for v2, sdxl in product((False, True), repe
 
 
 def test_every_kind_has_its_words():
-    assert {*CODES, "base", "unknown"} == set(get_args(Kind))
+    assert {*CODES, "base", "unknown"} == set(get_args(ModelKind))
     assert {*CODES.values(), "base_model.is_named", "base_model.other_family"} <= set(texts("en")["messages"])
 
 

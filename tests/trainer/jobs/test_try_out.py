@@ -17,7 +17,7 @@ from tests.trainer.runs import run
 from trainer.errors import UserError
 from trainer.families.table import SD1
 from trainer.files.job_folder import JobFolder
-from trainer.jobs.try_out import Request
+from trainer.jobs.try_out import DrawRequest
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_file_that_is_gone_is_said(job: JobFolder):
 )
 def test_wishes_out_of_bounds_are_refused(change: dict[str, Any]):
     with pytest.raises(UserError):
-        Request.from_json({**WISH, "file": "a.safetensors", **change}, SD1)
+        DrawRequest.from_json({**WISH, "file": "a.safetensors", **change}, SD1)
 
 
 def test_the_process_speaks_json_only_shares_the_processor_and_ends_with_its_input(

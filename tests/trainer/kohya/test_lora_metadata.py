@@ -15,7 +15,7 @@ import pytest
 
 from trainer.errors import UserError
 from trainer.kohya import from_sd_scripts, read, to_kohya
-from trainer.lora.shapes import Options
+from trainer.lora.shapes import AlgorithmOptions
 from trainer.lora.types import ALGORITHMS, TYPES, entry_shapes
 from trainer.settings import LORA_TYPES, Settings
 
@@ -101,7 +101,7 @@ CONV_LAYER = "lora_unet_down_blocks_0_resnets_0_conv1"
 
 @pytest.mark.parametrize("kind", LORA_TYPES)
 def test_without_metadata_a_type_is_told_by_its_tensors(kind: str, tmp_path: Path) -> None:
-    algorithm, options = TYPES[kind], Options()
+    algorithm, options = TYPES[kind], AlgorithmOptions()
     told = "lora" if algorithm == "dylora" else algorithm
     shapes = {
         f"{name}.{entry}": size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.lora.shapes import Options
+from trainer.lora.shapes import AlgorithmOptions
 from trainer.lora.types import ALGORITHMS, TYPES, algorithm_in, entry_shapes, rank_of
 from trainer.network.adapters.build import adapter_class
 from trainer.network.adapters.change import WeightChange
@@ -25,7 +25,9 @@ def test_its_adapter_is_one(algorithm):
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
 @pytest.mark.parametrize("algorithm", [key for key in ALGORITHMS if key not in ("dylora", "norm")])
-@pytest.mark.parametrize("options", [Options(), Options(tucker=True), Options(dora=True)])
+@pytest.mark.parametrize(
+    "options", [AlgorithmOptions(), AlgorithmOptions(tucker=True), AlgorithmOptions(dora=True)]
+)
 def test_what_it_writes_tells_it(algorithm, shape, options):
     entries = entry_shapes(algorithm, shape, 8, options, bias=True)
     entries |= {"on_input": ()} if algorithm == "ia3" else {}

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from trainer.network.lean_linear import LeanLinear, make_lean
+from trainer.network.lean_linear import LeanLinear, make_lora_lean
 
 
 def layer(*, bias: bool = True, alpha: float = 3.0, dtype: torch.dtype = torch.float32, **config: Any) -> Any:
@@ -36,7 +36,7 @@ def found(module: Any, x: Tensor, *, half: bool = False) -> list[Tensor]:
 def both(module: Any, x: Tensor, bound: float, *, half: bool = False) -> None:
     """PEFT's answers and ours, within a share of their size."""
     theirs = found(module, x, half=half)
-    make_lean(module)
+    make_lora_lean(module)
     assert type(module) is LeanLinear
     for ours, wanted in zip(found(module, x, half=half), theirs, strict=True):
         assert ours.dtype == wanted.dtype
@@ -71,7 +71,7 @@ def test_a_transposed_input_and_gradient_do_as_well() -> None:
 
 def test_switched_off_and_scaled_it_obeys_as_before() -> None:
     module, x = layer(), torch.randn(3, 6)
-    make_lean(module)
+    make_lora_lean(module)
     module.enable_adapters(False)
     assert torch.equal(module(x), module.base_layer(x))
     module.enable_adapters(True)
@@ -84,5 +84,5 @@ def test_other_layers_stay_pefts() -> None:
     model = nn.Sequential(nn.Conv2d(4, 4, 1))
     inject_adapter_in_model(LoraConfig(r=2, target_modules="0"), model)
     kind = type(model[0])
-    make_lean(model[0])
+    make_lora_lean(model[0])
     assert type(model[0]) is kind

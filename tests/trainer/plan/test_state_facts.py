@@ -13,12 +13,14 @@ from tests.trainer.made import picture, sound_settings
 from trainer.data.folders import TrainImage, scan_folder
 from trainer.files.state_folder import StateAbout
 from trainer.messages import LANGUAGES, Message, say
-from trainer.plan.state_facts import changes, facts_of
+from trainer.plan.state_facts import changes, facts_for_state
 from trainer.settings import Settings
 
 
 def state_of(settings: Settings, images: list[TrainImage], **facts: Any) -> StateAbout:
-    return StateAbout(Path("x"), 3, 1, 3, 1, "cat", settings.flat(), {**facts_of(settings, images), **facts})
+    return StateAbout(
+        Path("x"), 3, 1, 3, 1, "cat", settings.flat(), {**facts_for_state(settings, images), **facts}
+    )
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from trainer.network.lora_file import save_lora
 from trainer.network.network import build_network
 from trainer.network.weights import change_of
 from trainer.settings import FamilyKey, Network
-from trainer.tools.difference import Options, extract_difference
+from trainer.tools.difference import ExtractOptions, extract_difference
 from trainer.tools.into_checkpoint import merge_into
-from trainer.tools.merge import Share
+from trainer.tools.merge import Portion
 
 Made = Callable[..., tuple[Path, Path]]
 
@@ -55,7 +55,7 @@ def test_every_weight_gets_its_change_and_no_other_is_touched(
     family: FamilyKey, made: Made, tmp_path: Path
 ) -> None:
     base, lora = made(family)
-    merged = merge_into(base, [Share(lora, 0.5), Share(lora, 0.25)], tmp_path / "m.safetensors")
+    merged = merge_into(base, [Portion(lora, 0.5), Portion(lora, 0.25)], tmp_path / "m.safetensors")
     before, after, tensors = load_file(base), load_file(merged.path), load_file(lora)
     modules = {key.partition(".")[0] for key in tensors}
     assert (merged.changed, merged.left_out) == (len(modules), ())
@@ -82,7 +82,7 @@ def test_every_weight_gets_its_change_and_no_other_is_touched(
 )
 def test_other_types_change_the_model_as_in_training(kind: str, made: Made, tmp_path: Path) -> None:
     base, lora = made("sd1", LoRA_type=kind, LyCORIS_preset="attn-only")
-    merged = merge_into(base, [Share(lora)], tmp_path / "m.safetensors")
+    merged = merge_into(base, [Portion(lora)], tmp_path / "m.safetensors")
     assert not merged.left_out
     before, after, tensors = load_file(base), load_file(merged.path), load_file(lora)
     module = next(key.partition(".")[0] for key in tensors if key.startswith("lora_unet_"))
@@ -95,8 +95,8 @@ def test_other_types_change_the_model_as_in_training(kind: str, made: Made, tmp_
 def test_each_tensor_keeps_its_precision_or_takes_the_wanted_one(made: Made, tmp_path: Path) -> None:
     base, lora = made("sd1")
     save_file({name: tensor.half() for name, tensor in load_file(base).items()}, tmp_path / "h.safetensors")
-    kept = merge_into(tmp_path / "h.safetensors", [Share(lora)], tmp_path / "k.safetensors")
-    wider = merge_into(tmp_path / "h.safetensors", [Share(lora)], tmp_path / "w.safetensors", "bf16")
+    kept = merge_into(tmp_path / "h.safetensors", [Portion(lora)], tmp_path / "k.safetensors")
+    wider = merge_into(tmp_path / "h.safetensors", [Portion(lora)], tmp_path / "w.safetensors", "bf16")
     assert {tensor.dtype for tensor in load_file(kept.path).values()} == {torch.float16}
     assert {tensor.dtype for tensor in load_file(wider.path).values()} == {torch.bfloat16}
 
@@ -104,7 +104,7 @@ def test_each_tensor_keeps_its_precision_or_takes_the_wanted_one(made: Made, tmp
 def test_a_lora_of_another_family_is_refused_and_nothing_written(made: Made, tmp_path: Path) -> None:
     base, lora = made("sdxl")[0], made("sd1")[1]
     with pytest.raises(UserError) as refused:
-        merge_into(base, [Share(lora)], tmp_path / "m.safetensors")
+        merge_into(base, [Portion(lora)], tmp_path / "m.safetensors")
     assert refused.value.message.code == "tools.other_family"
     assert not list(tmp_path.iterdir())
 
@@ -112,8 +112,8 @@ def test_a_lora_of_another_family_is_refused_and_nothing_written(made: Made, tmp
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_what_was_merged_in_comes_out_again(family: FamilyKey, made: Made, tmp_path: Path) -> None:
     base, lora = made(family, LoRA_type="Kohya LoCon", conv_dim=2, conv_alpha=1)
-    merge_into(base, [Share(lora, 3)], tmp_path / "m.safetensors")
-    options = Options(rank=2, conv_rank=2, clamp_quantile=1, least=0)
+    merge_into(base, [Portion(lora, 3)], tmp_path / "m.safetensors")
+    options = ExtractOptions(rank=2, conv_rank=2, clamp_quantile=1, least=0)
     out = load_file(
         extract_difference(base, tmp_path / "m.safetensors", tmp_path / "x.safetensors", options, "float")
     )
@@ -132,7 +132,7 @@ def test_equal_text_encoders_are_left_out(made: Made, tmp_path: Path) -> None:
     base, lora = made("sd1")
     unet = {key: tensor for key, tensor in load_file(lora).items() if key.startswith("lora_unet_")}
     save_lora(tmp_path / "u.safetensors", unet, {})
-    merge_into(base, [Share(tmp_path / "u.safetensors")], tmp_path / "m.safetensors")
+    merge_into(base, [Portion(tmp_path / "u.safetensors")], tmp_path / "m.safetensors")
     out = load_file(extract_difference(base, tmp_path / "m.safetensors", tmp_path / "x.safetensors"))
     assert all(key.startswith("lora_unet_") for key in out)
 

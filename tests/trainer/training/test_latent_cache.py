@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tests.checkpoints import model_of
 from tests.trainer.made import picture
 from trainer.data.buckets import BucketRule, Fit
-from trainer.data.picture_files import read_header
+from trainer.data.picture_files import read_picture_header
 from trainer.data.pixels import fitted, to_input
 from trainer.errors import StopRequested, UserError
 from trainer.models.parts import fingerprint
@@ -60,7 +60,7 @@ def pictures(tmp_path: Path) -> list[tuple[Path, Fit]]:
     for number, size in enumerate(sizes):
         path = picture(tmp_path / "img" / f"{number}.png", size)
         path.write_bytes(path.read_bytes() + bytes([number]))  # equal pictures, other files
-        header = read_header(path)
+        header = read_picture_header(path)
         found.append((path, RULE.fit(header.width, header.height)))
     return found
 

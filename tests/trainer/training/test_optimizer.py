@@ -14,7 +14,13 @@ from trainer.errors import UserError
 from trainer.plan.key_values import Unset
 from trainer.plan.optimizer_args import KNOWN_ARGUMENTS, ONE_RATE_ONLY, uses_relative_step
 from trainer.settings import Optimizer, OptimizerName
-from trainer.training.optimizer import MAKERS, adapted_rate, build_optimizer, describe, set_training
+from trainer.training.optimizer import (
+    MAKERS,
+    adapted_rate,
+    build_optimizer,
+    name_with_arguments,
+    set_training,
+)
 
 CPU = torch.device("cpu")
 NAMES = get_args(OptimizerName)
@@ -149,4 +155,4 @@ def test_reported_rate_includes_what_the_optimizer_found() -> None:
 def test_description_equals_the_references(name: str, arguments: str, text: str) -> None:
     chosen = Optimizer(optimizer=name, optimizer_args=arguments)  # pyright: ignore[reportArgumentType]
     weight = nn.Parameter(torch.ones(1))
-    assert describe(build(name, weight, optimizer_args=arguments), chosen) == text
+    assert name_with_arguments(build(name, weight, optimizer_args=arguments), chosen) == text

@@ -10,7 +10,7 @@ from torch import nn
 
 from trainer import settings as schema
 from trainer.errors import UserError
-from trainer.lora.shapes import Options, Shape
+from trainer.lora.shapes import AlgorithmOptions, Shape
 from trainer.lora.target import LoraTarget
 from trainer.lora.types import ALGORITHMS, Algorithm, entry_shapes, is_lycoris, options_of
 from trainer.network.adapters.adapter import Dropouts, Mode
@@ -51,11 +51,11 @@ def make_adapter(target: LoraTarget, module: nn.Module, network: schema.Network,
     return adapter
 
 
-def _options(target: LoraTarget, network: schema.Network) -> Options:
+def _options(target: LoraTarget, network: schema.Network) -> AlgorithmOptions:
     """The settings' options; those that show in a file's tensors as they are there."""
     options = options_of(network)
     if target.algorithm == "norm":
-        return Options()
+        return AlgorithmOptions()
     if target.shapes is None:
         return options
     names = target.shapes
@@ -63,7 +63,7 @@ def _options(target: LoraTarget, network: schema.Network) -> Options:
     return replace(options, dora="dora_scale" in names, rescaled="rescale" in names)
 
 
-def _shapes(target: LoraTarget, module: nn.Module, options: Options) -> Mapping[str, Shape]:
+def _shapes(target: LoraTarget, module: nn.Module, options: AlgorithmOptions) -> Mapping[str, Shape]:
     weight = module.weight
     # Shapes are those of files, in which SD2's projections are convolutions.
     shape = tuple(weight.shape) + ((1, 1) if target.as_convolution else ())  # pyright: ignore[reportArgumentType, reportOptionalMemberAccess, reportAttributeAccessIssue]  # a layer's weight

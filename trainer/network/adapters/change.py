@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.lora.shapes import Options, Shape
+from trainer.lora.shapes import AlgorithmOptions, Shape
 from trainer.lora.target import LoraTarget
 from trainer.lora.types import ALGORITHMS
 from trainer.models.lean.formats import format_at_work
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
-from trainer.network.adapters.factored import Change, Layer, Strength, by_row
+from trainer.network.adapters.factored import Delta, LinearOrConv, Strength, by_row
 
 HOLDER = "lora_change"
 """Name under which an adapter's weights hang on their module, so that they move with it."""
@@ -42,11 +42,11 @@ class WeightChange(Adapter):
         target: LoraTarget,
         layer: nn.Module,
         shapes: Mapping[str, Shape],
-        options: Options,
+        options: AlgorithmOptions,
         dropouts: Dropouts,
         mode: Mode,
     ) -> None:
-        self.target, self.layer, self.options = target, cast("Layer", layer), options
+        self.target, self.layer, self.options = target, cast("LinearOrConv", layer), options
         self.dropouts, self.mode = dropouts, mode
         self.enabled, self.times = True, 1.0
         self._squares: Tensor | None = None
@@ -76,7 +76,7 @@ class WeightChange(Adapter):
         """alpha / dim, for types that have an alpha."""
         return self.target.alpha / self.target.dim if ALGORITHMS[self.target.algorithm].has_alpha else 1.0
 
-    def change(self, entries: Mapping[str, Tensor]) -> Change:
+    def change(self, entries: Mapping[str, Tensor]) -> Delta:
         """ΔW from the weights (`lora.shapes`), before scalar, dropout and DoRA."""
         raise NotImplementedError
 

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from trainer.models.lean.recompute import recomputed
 
-Layer = nn.Linear | nn.Conv2d
+LinearOrConv = nn.Linear | nn.Conv2d
 Strength = Tensor | float
 
 
-class Change(Protocol):
+class Delta(Protocol):
     """What all of them can tell of ΔW."""
 
-    def applied(self, x: Tensor, strength: Strength, layer: Layer) -> Tensor:
+    def applied(self, x: Tensor, strength: Strength, layer: LinearOrConv) -> Tensor:
         """strength · ΔW·x in x's number format; `strength` is one number or one per row (out,)."""
         ...
 
@@ -39,7 +39,7 @@ class Change(Protocol):
         ...
 
 
-def operate(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def operate(layer: LinearOrConv, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The layer's own operation on x with another weight (out, in, …) and bias (out,); any number of rows."""
     if isinstance(layer, nn.Linear):
         return F.linear(x, weight.flatten(1), bias)
@@ -72,7 +72,7 @@ class LowRank:
     up: Tensor
     down: Tensor
 
-    def applied(self, x: Tensor, strength: Strength, layer: Layer) -> Tensor:
+    def applied(self, x: Tensor, strength: Strength, layer: LinearOrConv) -> Tensor:
         """See Change."""
         # Into `up`, the smallest thing it can be multiplied with; in float32, before it is rounded.
         up = scaled(self.up, strength).to(x.dtype)
@@ -105,7 +105,7 @@ class Hadamard:
     first: LowRank
     second: LowRank
 
-    def applied(self, x: Tensor, strength: Strength, layer: Layer) -> Tensor:
+    def applied(self, x: Tensor, strength: Strength, layer: LinearOrConv) -> Tensor:
         """See Change."""
         places = x.numel() // x.shape[1 if x.dim() == 4 else -1]
         # Counted in multiplications; building costs as much as COST_OF_BUILDING more places.
@@ -168,7 +168,7 @@ class Kronecker:
     small: Tensor
     large: Tensor | LowRank
 
-    def applied(self, x: Tensor, strength: Strength, layer: Layer) -> Tensor:
+    def applied(self, x: Tensor, strength: Strength, layer: LinearOrConv) -> Tensor:
         """See Change: x's features count as (i₁, i₂), each factor acts on one of the two."""
         large = self.large if isinstance(self.large, LowRank) else None
         factors = (self.large,) if large is None else (large.up, large.down)
@@ -198,7 +198,7 @@ class Kronecker:
             x = torch.einsum("ac,...cb->...ab", self.small, x)
         return x.flatten(-2)
 
-    def _convolved(self, x: Tensor, layer: Layer) -> Tensor:
+    def _convolved(self, x: Tensor, layer: LinearOrConv) -> Tensor:
         """(B, i₁·i₂, h, w) -> (B, o₁·o₂, h, w) for a convolution."""
         count, columns = len(x), self.small.shape[1]
         # i₁ becomes part of the batch: the large factor sees the same convolution i₁ times.
@@ -237,7 +237,7 @@ class Narrowed:
     wide: Tensor
     narrow: Tensor
 
-    def applied(self, x: Tensor, strength: Strength, layer: Layer) -> Tensor:
+    def applied(self, x: Tensor, strength: Strength, layer: LinearOrConv) -> Tensor:
         """See Change."""
         wide = scaled(self.wide, strength).to(x.dtype)
         return operate(layer, pointwise(x, self.narrow.to(x.dtype)), wide)
@@ -249,7 +249,7 @@ class Dense:
 
     whole: Tensor
 
-    def applied(self, x: Tensor, strength: Strength, layer: Layer) -> Tensor:
+    def applied(self, x: Tensor, strength: Strength, layer: LinearOrConv) -> Tensor:
         """See Change."""
         return operate(layer, x, scaled(self.whole, strength).to(x.dtype))
 

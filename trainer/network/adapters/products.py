@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.network.adapters.change import WeightChange, kaiming
-from trainer.network.adapters.factored import Change, Hadamard, Kronecker, LowRank, Narrowed, Strength
+from trainer.network.adapters.factored import Delta, Hadamard, Kronecker, LowRank, Narrowed, Strength
 
 
 class LoHa(WeightChange):
@@ -38,10 +38,10 @@ def _half(entries: Mapping[str, Tensor], side: int) -> tuple[Tensor, Tensor]:
     left, right = entries[f"hada_w{side}_a"], entries[f"hada_w{side}_b"]
     if f"hada_t{side}" not in entries:
         return left, right
-    return left.T, spread(entries[f"hada_t{side}"], right).flatten(1)
+    return left.T, spread_core(entries[f"hada_t{side}"], right).flatten(1)
 
 
-def spread(core: Tensor, right: Tensor) -> Tensor:
+def spread_core(core: Tensor, right: Tensor) -> Tensor:
     """(r, in, k, k) from Tucker's core (r, r, k, k) and (r, in): as large as a lora_down of such a module."""
     return torch.einsum("ijhw,jn->inhw", core, right)
 
@@ -64,7 +64,7 @@ class LoKr(WeightChange):
                 kaiming(entries[name])
         self.or_zero(zero, kaiming)
 
-    def change(self, entries: Mapping[str, Tensor]) -> Change:
+    def change(self, entries: Mapping[str, Tensor]) -> Delta:
         """(out, in, …) from a small factor (o₁, i₁) and a large one (o₂, i₂, …)."""
         small = entries["lokr_w1"] if "lokr_w1" in entries else entries["lokr_w1_a"] @ entries["lokr_w1_b"]
         if "lokr_w2" in entries:
@@ -72,7 +72,7 @@ class LoKr(WeightChange):
         left, right = entries["lokr_w2_a"], entries["lokr_w2_b"]
         if "lokr_t2" in entries:
             # LyCORIS keeps (r, out) beside a core, else (out, r).
-            left, right = left.T, spread(entries["lokr_t2"], right)
+            left, right = left.T, spread_core(entries["lokr_t2"], right)
         return Kronecker(small, LowRank(left, right))
 
 
@@ -132,5 +132,5 @@ class LowRankChange(WeightChange):
         """(out, r) and (r, in·k·k), or (r, in, k, k) with a core."""
         up, down = entries["lora_up.weight"].flatten(1), entries["lora_down.weight"].flatten(1)
         if "lora_mid.weight" in entries:
-            down = spread(entries["lora_mid.weight"], down)
+            down = spread_core(entries["lora_mid.weight"], down)
         return LowRank(up, down)

@@ -15,10 +15,12 @@ from trainer.network.adapters.direct import IA3
 from trainer.network.adapters.low_rank import DyLoRA
 from trainer.network.adapters.rotations import BOFT, DiagOFT
 
-Entries = Mapping[str, Tensor]
+EntryTensors = Mapping[str, Tensor]
 
 
-def whole_change(adapter: WeightChange, entries: Entries | None = None, rows: Tensor | None = None) -> Tensor:
+def whole_change(
+    adapter: WeightChange, entries: EntryTensors | None = None, rows: Tensor | None = None
+) -> Tensor:
     """ΔW (out, in) or (out, in, k, k) with scalar, rank dropout (`rows`) and DoRA.
 
     `entries`: other weights than the adapter's own.
@@ -38,7 +40,7 @@ def whole_change(adapter: WeightChange, entries: Entries | None = None, rows: Te
     return merged * (entries["dora_scale"] / (lengths + torch.finfo(merged.dtype).eps)) - weight
 
 
-def _delta(adapter: WeightChange, entries: Entries, weight: Tensor) -> Tensor:
+def _delta(adapter: WeightChange, entries: EntryTensors, weight: Tensor) -> Tensor:
     """(out, in) or (out, in, k, k), without scalar, dropout and DoRA, of W in that shape."""
     if isinstance(adapter, (DiagOFT, BOFT)):
         turned = adapter.turned(adapter.rotations(entries["oft_blocks"]), weight.flatten(1))
@@ -56,7 +58,7 @@ def _delta(adapter: WeightChange, entries: Entries, weight: Tensor) -> Tensor:
     return _product(entries, weight) * adapter.scale
 
 
-def _product(entries: Entries, weight: Tensor) -> Tensor:
+def _product(entries: EntryTensors, weight: Tensor) -> Tensor:
     """ΔW without alpha / rank: (out, in), (out, in·k·k) or (out, in, k, k)."""
     if "hada_w1_a" in entries:
         return _half(entries, "hada", "1") * _half(entries, "hada", "2")
@@ -74,7 +76,7 @@ def _product(entries: Entries, weight: Tensor) -> Tensor:
     return up @ down
 
 
-def _half(entries: Entries, kind: str, side: str) -> Tensor:
+def _half(entries: EntryTensors, kind: str, side: str) -> Tensor:
     """One factor (out, in, …): whole, (out, r) · (r, in), or through a core (r, r, k, k)."""
     whole, core = entries.get(f"{kind}_w{side}"), entries.get(f"{kind}_t{side}")
     if whole is not None:

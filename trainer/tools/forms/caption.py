@@ -11,7 +11,7 @@ from pydantic import Field
 from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.caption import Captioner
-from trainer.tools.forms.looking import Captions, Folder, check_model, finished, model_folder
+from trainer.tools.forms.looking import Captions, Folder, check_model, fetched_folder, finished
 from trainer.tools.proposals import propose
 from trainer.tools.tool import Tool, Work
 
@@ -58,7 +58,7 @@ def _check(form: Caption) -> Iterator[Problem]:
 
 def _run(form: Caption, work: Work) -> Path:
     captions, asked = form.captions, form.sentences
-    captioner = Captioner(model_folder(form.pictures.model, "caption", work))
+    captioner = Captioner(fetched_folder(form.pictures.model, "caption", work))
     wish = captions.wish(form.pictures.folder)
     counts = propose(
         wish, work, lambda picture: [captioner.describe(picture, asked.prompt, asked.max_tokens)]

@@ -13,8 +13,8 @@ from trainer.families.facts import ModelUnreadableError
 from trainer.families.table import FAMILIES
 from trainer.problems import Problem, block
 from trainer.schema import Form, Schema, Section, Spec
-from trainer.tools.difference import Options, extract_difference
-from trainer.tools.forms.shared import ConvRank, Output, Precision, Rank
+from trainer.tools.difference import ExtractOptions, extract_difference
+from trainer.tools.forms.shared import ConvRank, FilePrecision, NetworkRank, Output
 from trainer.tools.tool import Tool, Work
 
 
@@ -29,11 +29,11 @@ class Files(Section):
 class How(Section):
     """How the difference is taken apart."""
 
-    rank: Rank = 32
+    rank: NetworkRank = 32
     conv_rank: ConvRank = 0
     clamp_quantile: Annotated[float, Field(gt=0, le=1), Spec("Clamp quantile", "tools", "how")] = 0.99
     least: Annotated[float, Field(ge=0, le=1), Spec("Minimum difference", "tools", "how")] = 0.01
-    precision: Precision = "fp16"
+    precision: FilePrecision = "fp16"
 
 
 class Extract(Form):
@@ -67,7 +67,7 @@ def _check(form: Extract) -> Iterator[Problem]:
 
 def _run(form: Extract, work: Work) -> Path:
     how, files = form.how, form.files
-    options = Options(how.rank, how.conv_rank, how.clamp_quantile, how.least)
+    options = ExtractOptions(how.rank, how.conv_rank, how.clamp_quantile, how.least)
     path = extract_difference(
         Path(files.base), Path(files.tuned), Path(files.output), options, how.precision, work.report
     )

@@ -11,7 +11,7 @@ from trainer.families.known import is_hub_id
 from trainer.problems import Problem, block, from_error
 from trainer.schema import Section, Spec
 from trainer.tools.hub_models import Use, about, fetch, here, is_whole
-from trainer.tools.proposals import Existing, Wish, pictures, read, write
+from trainer.tools.proposals import Existing, Selection, pictures, read, write
 from trainer.tools.tool import Work
 
 # fmt: off
@@ -28,9 +28,9 @@ class Captions(Section):
     ] = ".txt"
     write: Annotated[bool, Spec("Write without looking", "tools", "captions")] = False
 
-    def wish(self, folder: str) -> Wish:
+    def wish(self, folder: str) -> Selection:
         """The pictures of a folder that get captions."""
-        return Wish(Path(folder), self.extension, self.existing, self.prefix)
+        return Selection(Path(folder), self.extension, self.existing, self.prefix)
 
 
 # fmt: on
@@ -62,12 +62,12 @@ def _to_fetch(name: str, use: Use) -> Problem:
     return block("model", "tools.fetch", fix, name=name, size=size, license=model.license)
 
 
-def model_folder(name: str, use: Use, work: Work) -> Path:
+def fetched_folder(name: str, use: Use, work: Work) -> Path:
     """Where the model lies; fetched first where the person said yes."""
     return Path(name) if Path(name).exists() else here(name, use) or fetch(about(name, use), work)
 
 
-def finished(wish: Wish, work: Work, counts: tuple[int, int], *, write: bool) -> Path:
+def finished(wish: Selection, work: Work, counts: tuple[int, int], *, write: bool) -> Path:
     """Say what was proposed, and write it where that was asked for."""
     proposed, left_out = counts
     work.tell("tools.proposed", count=proposed)

@@ -11,8 +11,8 @@ from pydantic import Field
 from trainer.files.safetensors_header import HeaderError, read_header
 from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
-from trainer.tools.forms.shared import Loras, Output, Precision
-from trainer.tools.merge import Method, Share, merge
+from trainer.tools.forms.shared import FilePrecision, Loras, Output
+from trainer.tools.merge import Method, Portion, merge
 from trainer.tools.shares import shares
 from trainer.tools.tool import Tool, Work
 
@@ -46,7 +46,7 @@ class How(Section):
     clamp_quantile: Annotated[
         float, Field(gt=0, le=1), Spec("Clamp quantile", "tools", "how", matters={"method": SVD})
     ] = 0.99
-    precision: Precision = "fp16"
+    precision: FilePrecision = "fp16"
 
 
 class Merge(Form):
@@ -65,7 +65,7 @@ def _check(form: Merge) -> Iterator[Problem]:
         yield block("method", "tools.ranks_differ", {"method": "side by side"}, ranks=told)
 
 
-def check_shares(found: list[Share]) -> Iterator[Problem]:
+def check_shares(found: list[Portion]) -> Iterator[Problem]:
     """Strengths that do nothing, and files that are named twice."""
     for one in found:
         if not one.strength:
@@ -75,7 +75,7 @@ def check_shares(found: list[Share]) -> Iterator[Problem]:
         yield hint("loras", "tools.share_twice", name=path.name)
 
 
-def _rank(share: Share) -> int:
+def _rank(share: Portion) -> int:
     """By the header; 0 where it has none, or cannot be read."""
     try:
         entries = read_header(share.path).entries
@@ -91,9 +91,9 @@ def _run(form: Merge, work: Work) -> Path:
     method = METHODS[how.method]
     size = None
     if method == "svd":
-        from trainer.network.weights import Size
+        from trainer.network.weights import RankLimits
 
-        size = Size(how.rank, how.conv_rank, how.clamp_quantile)
+        size = RankLimits(how.rank, how.conv_rank, how.clamp_quantile)
     merge(found, output, method, size, how.precision, work.report)
     work.tell("tools.merged", count=len(found))
     return work.saved(output)

@@ -11,7 +11,16 @@ from pydantic import Field
 from trainer.messages import Message
 from trainer.problems import Problem, hint
 from trainer.schema import SET, Form, Schema, Section, Spec
-from trainer.tools.prepare import Format, How, Options, Preparation, Source, carry_out, folder_name, plan
+from trainer.tools.prepare import (
+    CopyOptions,
+    Format,
+    How,
+    Preparation,
+    TrainingFolder,
+    carry_out,
+    folder_name,
+    plan,
+)
 from trainer.tools.tool import Tool, Work
 
 MOST_LISTED = 2000
@@ -66,11 +75,11 @@ def preparation(form: Prepare) -> Preparation:
     """Everything that would be made. Raises UserError."""
     learned, reg, copies = form.learned, form.reg, form.copies
     name = folder_name(learned.repeats, learned.instance_prompt, learned.class_prompt)
-    sources = [Source(Path(learned.pictures), name)]
+    sources = [TrainingFolder(Path(learned.pictures), name)]
     if reg.reg_pictures:
         words = learned.class_prompt or learned.instance_prompt
-        sources.append(Source(Path(reg.reg_pictures), folder_name(reg.reg_repeats, words), "reg"))
-    return plan(Path(learned.output), sources, Options(copies.how, copies.longest_side, copies.format))
+        sources.append(TrainingFolder(Path(reg.reg_pictures), folder_name(reg.reg_repeats, words), "reg"))
+    return plan(Path(learned.output), sources, CopyOptions(copies.how, copies.longest_side, copies.format))
 
 
 def _check(form: Prepare) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.settings import Model, SamplerName, Settings
 from trainer.tools.prepare import folder_name
-from trainer.tools.regularisation import Batch, draw_all, missing
+from trainer.tools.regularisation import ToDraw, draw_all, missing
 from trainer.tools.tool import Tool, Work
 
 PICKS = (
@@ -96,7 +96,7 @@ def _family(form: Regularisation) -> Family | None:
     return FAMILIES[facts.family] if facts and facts.family else None
 
 
-def _batch(form: Regularisation, family: Family) -> Batch:
+def _batch(form: Regularisation, family: Family) -> ToDraw:
     how, word = form.how, form.what.class_prompt.strip()
     lines = [line.strip() for line in how.prompts.splitlines() if line.strip()] or [PLACEHOLDER]
     prompts = [
@@ -106,7 +106,7 @@ def _batch(form: Regularisation, family: Family) -> Batch:
         )
         for line in lines
     ]  # fmt: skip
-    return Batch(prompts, form.what.count, how.seed, how.sampler)
+    return ToDraw(prompts, form.what.count, how.seed, how.sampler)
 
 
 def _folder(form: Regularisation) -> Path:

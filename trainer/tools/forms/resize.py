@@ -11,7 +11,7 @@ from pydantic import Field
 from trainer.problems import Problem, block
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.blocks import block_of
-from trainer.tools.forms.shared import ConvRank, Lora, Output, Precision, Rank
+from trainer.tools.forms.shared import ConvRank, FilePrecision, Lora, NetworkRank, Output
 from trainer.tools.resize import Resized, resize
 from trainer.tools.tool import Tool, Work
 
@@ -43,9 +43,9 @@ class How(Section):
     target: Annotated[
         float, Field(gt=0, le=1000), Spec("Target", "tools", "how", matters={"method": DYNAMIC})
     ] = 0.9
-    rank: Rank = 8
+    rank: NetworkRank = 8
     conv_rank: ConvRank = 0
-    precision: Precision = "fp16"
+    precision: FilePrecision = "fp16"
 
 
 class Resize(Form):

@@ -13,8 +13,8 @@ from trainer.tools.lora_files import SavePrecision
 Lora = Annotated[str, Spec("LoRA file", "tools", "files", "lora", required=True)]
 Loras = Annotated[str, Spec("LoRA files", "tools", "files", "shares", required=True)]
 Output = Annotated[str, Spec("Save as", "tools", "files", "new_file", required=True)]
-Precision = Annotated[SavePrecision, Spec("Save precision", "tools", "how")]
-Rank = Annotated[int, Field(ge=1, le=4096), Spec("Network Rank (Dimension)", "tools", "how")]
+FilePrecision = Annotated[SavePrecision, Spec("Save precision", "tools", "how")]
+NetworkRank = Annotated[int, Field(ge=1, le=4096), Spec("Network Rank (Dimension)", "tools", "how")]
 ConvRank = Annotated[int, Field(ge=0, le=4096), Spec("Convolution Rank (Dimension)", "tools", "how")]
 # fmt: on
 StoredPrecision = Literal["as it is", "float", "fp16", "bf16"]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section, Spec
-from trainer.tools.forms.looking import Captions, Folder, check_model, finished, model_folder
+from trainer.tools.forms.looking import Captions, Folder, check_model, fetched_folder, finished
 from trainer.tools.proposals import propose
 from trainer.tools.tag import Choice, Tagger, chosen, plain
 from trainer.tools.tool import Tool, Work
@@ -67,7 +67,7 @@ def _names(text: str) -> frozenset[str]:
 
 def _run(form: Tag, work: Work) -> Path:
     tags, captions = form.tags, form.captions
-    tagger = Tagger(model_folder(form.pictures.model, "tag", work))
+    tagger = Tagger(fetched_folder(form.pictures.model, "tag", work))
     choice = Choice(
         tags.general_threshold, tags.character_threshold, tags.remove_underscore, tags.ratings,
         _names(tags.undesired_tags), _names(tags.only_tags),
