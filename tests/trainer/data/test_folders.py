@@ -179,7 +179,7 @@ def test_unchanged_folders_are_not_opened_again(tmp_path, monkeypatch):
     def no_reading(path: Path):
         raise AssertionError(path)
 
-    monkeypatch.setattr("trainer.data.picture_files.read_header", no_reading)
+    monkeypatch.setattr("trainer.data.picture_files.read_picture_header", no_reading)
     assert scan(tmp_path) == first
 
 

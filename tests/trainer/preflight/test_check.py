@@ -65,7 +65,7 @@ def test_the_same_settings_are_checked_without_reading_again(tmp_path, monkeypat
     def no_reading(path: Path):
         raise AssertionError(path)
 
-    monkeypatch.setattr("trainer.data.picture_files.read_header", no_reading)
+    monkeypatch.setattr("trainer.data.picture_files.read_picture_header", no_reading)
     monkeypatch.setattr("trainer.families.detect.read_header", no_reading)
     assert check(settings) == first
 
