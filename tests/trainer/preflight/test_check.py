@@ -66,7 +66,7 @@ def test_the_same_settings_are_checked_without_reading_again(tmp_path, monkeypat
         raise AssertionError(path)
 
     monkeypatch.setattr("trainer.data.picture_files.read_picture_header", no_reading)
-    monkeypatch.setattr("trainer.families.detect.read_header", no_reading)
+    monkeypatch.setattr("trainer.families.detect.read_shapes", no_reading)
     assert check(settings) == first
 
 
