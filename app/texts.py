@@ -102,8 +102,8 @@ def base_name(path: str) -> str:
 def log_line(event: Event, language: Language) -> tuple[str, str]:
     """(level, sentence) of an event for the log; ("", "") for those the log does not show."""
     if isinstance(event, (Notice, Failed)):
-        told = str(said(event.code, event.values, language)).replace("**", "").replace("。 ", "。")
-        return event.level if isinstance(event, Notice) else "error", told
+        text = str(said(event.code, event.values, language)).replace("**", "").replace("。 ", "。")
+        return event.level if isinstance(event, Notice) else "error", text
     if isinstance(event, Started):
         if event.first_step:
             return "info", word(language, "log.continued", step=number(event.first_step), device=event.device)

@@ -165,8 +165,8 @@ def check(config: ConfigFile, changes: Sets = [], as_json: AsJson = False) -> No
 
 def _tried(settings: Settings, plan: Plan) -> list[Problem]:
     """What the optimizer itself says of typed arguments: only for those torch is loaded."""
-    chosen = additional.applied(settings).optimizer
-    if not (chosen.optimizer_args or chosen.lr_scheduler_args):
+    optimizer = additional.applied(settings).optimizer
+    if not (optimizer.optimizer_args or optimizer.lr_scheduler_args):
         return []
     from trainer.jobs.quiet import quiet_libraries
 
@@ -175,7 +175,7 @@ def _tried(settings: Settings, plan: Plan) -> list[Problem]:
     from trainer.training.trial import try_out
 
     try:
-        try_out(chosen, plan.total_steps, pick_device())
+        try_out(optimizer, plan.total_steps, pick_device())
     except UserError as error:
         return [from_error(error, {error.setting: ""})]
     return []

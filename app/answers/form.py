@@ -80,12 +80,12 @@ class FormAnswers:
         report = {"report": request["report"]} if "report" in request else {}
         together = self.drafts.merged(browser, values, changes, tab)
         try:
-            told = self._look(together.values, request)
+            look = self._look(together.values, request)
         finally:
             kept = self.drafts.write(
                 browser, values, changes, tab, carried=_carried(request), **names, **report
             )
-        return {**told, "draft": dataclasses.asdict(dataclasses.replace(kept, values={}))}
+        return {**look, "draft": dataclasses.asdict(dataclasses.replace(kept, values={}))}
 
     def _look(self, values: Mapping[str, Any], request: Request) -> Answer:
         """The form's content looked at, with the time that past runs tell."""

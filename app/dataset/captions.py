@@ -188,8 +188,8 @@ def _manifest(folder: Path, changes: Sequence[CaptionChange], about: str, *, fin
         }
         for number, change in enumerate(changes)
     ]
-    told = {"time": time.time(), "about": about, "finished": finished, "files": files}
-    write_whole(folder / MANIFEST, json.dumps(told, ensure_ascii=False, indent=1).encode())
+    manifest = {"time": time.time(), "about": about, "finished": finished, "files": files}
+    write_whole(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1).encode())
 
 
 def _forget(folder: Path) -> None:
@@ -205,32 +205,32 @@ def copies(kept: Path, within: Callable[[Path], bool]) -> list[dict[str, Any]]:
     """
     found = []
     for folder in sorted(kept.iterdir(), reverse=True) if kept.is_dir() else ():
-        told = _read_manifest(folder)
-        files = [file for file in told.get("files", ()) if within(Path(file["path"]))]
+        manifest = _read_manifest(folder)
+        files = [file for file in manifest.get("files", ()) if within(Path(file["path"]))]
         if files:
             found.append({
-                "copy": folder.name, "time": told["time"], "about": told.get("about", ""),
-                "count": len(files), "finished": bool(told.get("finished")),
+                "copy": folder.name, "time": manifest["time"], "about": manifest.get("about", ""),
+                "count": len(files), "finished": bool(manifest.get("finished")),
             })  # fmt: skip
     return found
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
-        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) and isinstance(told.get("time"), (int, float)) else {}
+    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("time"), (int, float)) else {}
 
 
 def restored(copy: str, kept: Path, roots: Roots) -> list[CaptionChange]:
     """What bringing a copy back would change. Raises UserError where there is none."""
     folder = kept / os.path.basename(copy)  # noqa: PTH119  # a name of ours, never a path
-    told = _read_manifest(folder) if copy else {}
-    if not told:
+    manifest = _read_manifest(folder) if copy else {}
+    if not manifest:
         raise UserError("page.room_no_copy")
     changes = []
-    for file in told["files"]:
+    for file in manifest["files"]:
         place = roots.place(Path(file["path"]))
         if place is None:
             raise UserError("page.outside", path=str(file["path"])[:300], folders=roots.names())

@@ -11,24 +11,24 @@ from trainer.families.module_names import LEVEL
 
 def blocks(family: Family) -> dict[str, Any]:
     """Names of the blocks, which lie side by side, which field holds whose number, and which have modules."""
-    found, side = family.blocks, family.side // family.latents.factor
-    levels = len(found.down) // LEVEL
+    family_blocks, side = family.blocks, family.side // family.latents.factor
+    levels = len(family_blocks.down) // LEVEL
     return {
         "family": family.key,
-        "names": [re.sub(r"0(?=\d$)", "", name) for name in found.names],
+        "names": [re.sub(r"0(?=\d$)", "", name) for name in family_blocks.names],
         "rows": [
             {
                 "size": side >> level,
-                "down": [*found.down[level * LEVEL : (level + 1) * LEVEL]],
-                "up": [*found.up[(levels - 1 - level) * LEVEL : (levels - level) * LEVEL]],
+                "down": [*family_blocks.down[level * LEVEL : (level + 1) * LEVEL]],
+                "up": [*family_blocks.up[(levels - 1 - level) * LEVEL : (levels - level) * LEVEL]],
             }
             for level in range(levels)
         ],
-        "middle": [*found.mid],
-        "down": [found.down.start, len(found.down)],
-        "mid": [found.mid.start, len(found.mid)],
-        "up": [found.up.start, len(found.up)],
-        "attention": [*found.attention],
-        "convolutions": [place for place in found.learning if place != found.down.start],
+        "middle": [*family_blocks.mid],
+        "down": [family_blocks.down.start, len(family_blocks.down)],
+        "mid": [family_blocks.mid.start, len(family_blocks.mid)],
+        "up": [family_blocks.up.start, len(family_blocks.up)],
+        "attention": [*family_blocks.attention],
+        "convolutions": [place for place in family_blocks.learning if place != family_blocks.down.start],
         "side": family.side,
     }

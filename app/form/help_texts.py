@@ -46,9 +46,9 @@ def fields(language: Language, schema: Schema[Any] = TRAINING) -> dict[str, dict
 
 def choices(setting: Setting, language: Language, schema: Schema[Any] = TRAINING) -> list[dict[str, str]]:
     """The choices of a list, or the offered values of a free text, each with its words."""
-    told = schema.told(setting.key, texts(language)["tool_choices" if schema.name else "choices"])
+    words = schema.told(setting.key, texts(language)["tool_choices" if schema.name else "choices"])
     offered = [str(choice) for choice in setting.choices or setting.spec.suggestions]
-    return [{"value": value, "words": told.get(value, "")} for value in offered]
+    return [{"value": value, "words": words.get(value, "")} for value in offered]
 
 
 def placeholder(setting: Setting, language: Language) -> str:

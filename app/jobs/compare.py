@@ -63,7 +63,7 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
     """A run's curve, samples, files and end."""
     record, state = job.record(), job.state
     curves = record.curves
-    chosen = curves.thinned(0, POINTS)
+    points = curves.thinned(0, POINTS)
     return {
         "id": job.id,
         "name": job.name,
@@ -74,9 +74,9 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
         "total": record.total,
         "step": record.step,
         "curve": {
-            "step": [curves.steps[index] for index in chosen],
-            "smooth": [short(curves.smoothed[index]) for index in chosen],
-            "loss": [short(curves.losses[index]) for index in chosen],
+            "step": [curves.steps[index] for index in points],
+            "smooth": [short(curves.smoothed[index]) for index in points],
+            "loss": [short(curves.losses[index]) for index in points],
         },
         "prompts": sample_prompts(job, record),
         "samples": [sample_row(job, sample) for sample in record.samples.values()],
@@ -94,9 +94,9 @@ def setting_rows(
         if setting.is_secret:
             continue
         values = [run.get(key, setting.default) for run in runs]
-        told = [value_in_words(value, language) for value in values]
+        words = [value_in_words(value, language) for value in values]
         differs = any(value != values[0] for value in values)
-        rows.append({"key": key, "label": setting.spec.label, "values": told, "differs": differs})
+        rows.append({"key": key, "label": setting.spec.label, "values": words, "differs": differs})
     return rows
 
 

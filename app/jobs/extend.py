@@ -29,15 +29,15 @@ def offer(job: Job, record: JobRecord) -> dict[str, Any] | None:
 def extend(job: Job, more: Any) -> None:
     """Put a finished job in line again, for so many epochs or steps more. Raises UserError, OSError."""
     record = job.record()
-    told = offer(job, record)
-    if told is None:
+    offered = offer(job, record)
+    if offered is None:
         raise UserError("page.cannot_extend")
     if not isinstance(more, int) or isinstance(more, bool) or not 1 <= more <= MOST:
         raise UserError("page.extend_number", most=f"{MOST:,}")
-    kept = _keep_final(record, told["unit"])
-    values = {"more": f"{more:,}", "unit": told["unit"]}
-    events = [*([kept] if kept else []), Notice(f"training.extended_{told['unit']}", values)]
-    job.store.extend(job, {str(record.plan["decided_by"]): told["done"] + more}, events)
+    kept = _keep_final(record, offered["unit"])
+    values = {"more": f"{more:,}", "unit": offered["unit"]}
+    events = [*([kept] if kept else []), Notice(f"training.extended_{offered['unit']}", values)]
+    job.store.extend(job, {str(record.plan["decided_by"]): offered["done"] + more}, events)
 
 
 def _keep_final(record: JobRecord, unit: str) -> Saved | None:

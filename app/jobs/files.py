@@ -36,15 +36,15 @@ def result_file(job: Job, record: JobRecord, name: str) -> Path | None:
     """
     own = [Path(file.path) for file in record.lora_files() if base_name(file.path) == name]
     if job.kind != TRAIN:
-        found = inside(own[-1], own[-1].parent) if own else None
+        result = inside(own[-1], own[-1].parent) if own else None
     else:
         folder = Path(str(job.settings().get("output_dir") or "")).expanduser()
         if not folder.is_absolute():
             return None
         smaller = [path for path in made(job, record) if path.name == name]
-        found = next((inside(path, folder) for path in (*own, *smaller)), None)
-    served = found and found.name.lower().endswith(LORA_ENDINGS) and job.store.may_use(found)
-    return found if served else None
+        result = next((inside(path, folder) for path in (*own, *smaller)), None)
+    served = result and result.name.lower().endswith(LORA_ENDINGS) and job.store.may_use(result)
+    return result if served else None
 
 
 def result_url(job_id: str, path: str) -> str:

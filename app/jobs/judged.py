@@ -25,21 +25,24 @@ def judged(record: JobRecord, words: str, language: Language, *, ended: bool) ->
     points = [point_of(event) for event in record.judged.values()]
     if not points:
         return None
-    told: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "step": [point.step for point in points],
         "held_out": [round(point.gain, 4) for point in points],
         "learned": [round(point.learned_gain, 4) for point in points],
         "drift": [round(point.drift, 4) for point in points],
     }
     if copied := copies(record, words, language):
-        told["copies"] = copied
+        answer["copies"] = copied
     files = {file.step: file for file in record.lora_files()}
     held = (record.plan.get("judging") or {}).get("held_out") or ()
     verdict = judge(points, files.keys(), len(held)) if ended else None
     if verdict is None:
-        return told
+        return answer
     file = base_name(files[verdict.best.step].path)
-    return {**told, **in_words(verdict, file, words or word(language, "judge.subject"), len(held), language)}
+    return {
+        **answer,
+        **in_words(verdict, file, words or word(language, "judge.subject"), len(held), language),
+    }
 
 
 def copies(record: JobRecord, words: str, language: Language) -> str:
@@ -71,14 +74,14 @@ def in_words(verdict: Verdict, file: str, subject: str, held: int, language: Lan
     code = CODES.get(verdict.kind) or f"judge.too_much_{'drift' if verdict.by_drift else 'subject'}"
     best = verdict.best
     values = {"file": file, "step": number(best.step), "epochs": number(best.epoch), "subject": subject}
-    told = say(Message(code, values), language)
+    message = say(Message(code, values), language)
     unsure = "" if verdict.sure else str(say(Message("judge.unsure", {"count": held}), language))
     return {
         "kind": verdict.kind,
         "best": best.step,
         "file": file,
-        "what": told.what,
-        "why": told.why,
-        "fix": told.fix,
+        "what": message.what,
+        "why": message.why,
+        "fix": message.fix,
         "unsure": unsure,
     }

@@ -43,14 +43,14 @@ def answer(store: JobStore, cursor: Mapping[str, Any]) -> dict[str, Any]:
     """One answer to the browser: what is new since the cursor, or with "glance" how far the job is."""
     job = store.current()
     if job is None:
-        told: dict[str, Any] = {"boot": BOOT, "job": "", "state": "none"}
+        view: dict[str, Any] = {"boot": BOOT, "job": "", "state": "none"}
     else:
-        told = at_a_glance(job) if cursor.get("glance") else summary(job, cursor)
-        told["tool"] = title_of(job.kind, language_of(cursor.get("lang")))
-    told["queue"] = [{"id": other.id, "name": other.name} for other in store.queue()]
-    told["waits"] = store.waits()
-    told["was"] = what_became_of(store, cursor.get("was"), told["job"])
-    return told
+        view = at_a_glance(job) if cursor.get("glance") else summary(job, cursor)
+        view["tool"] = title_of(job.kind, language_of(cursor.get("lang")))
+    view["queue"] = [{"id": other.id, "name": other.name} for other in store.queue()]
+    view["waits"] = store.waits()
+    view["was"] = what_became_of(store, cursor.get("was"), view["job"])
+    return view
 
 
 def what_became_of(store: JobStore, was: Any, now: str) -> dict[str, Any] | None:
@@ -75,16 +75,16 @@ def summary(job: Job, cursor: Mapping[str, Any]) -> dict[str, Any]:
     point, line, version = (
         (0, 0, -1) if fresh else (_int(cursor, name) for name in ("point", "line", "version"))
     )
-    told: dict[str, Any] = {"boot": BOOT, "key": key, "job": job.id, "state": state, "fresh": fresh}
-    told["now"] = progress(job, record, state)
+    view: dict[str, Any] = {"boot": BOOT, "key": key, "job": job.id, "state": state, "fresh": fresh}
+    view["now"] = progress(job, record, state)
     if len(record.curves.steps) != point:
-        told["curve"] = curve(record, point, FIRST_POINTS if point == 0 else NEXT_POINTS)
+        view["curve"] = curve(record, point, FIRST_POINTS if point == 0 else NEXT_POINTS)
     if record.log_count != line:
-        told["log"] = log(record, line, FIRST_LINES if fresh else NEXT_LINES, language)
+        view["log"] = log(record, line, FIRST_LINES if fresh else NEXT_LINES, language)
     signature = hash((record.version, state)) & 0xFFFFFFFF
     if signature != version:
-        told["parts"] = {"version": signature, **parts(job, record, state, language)}
-    return told
+        view["parts"] = {"version": signature, **parts(job, record, state, language)}
+    return view
 
 
 def _int(cursor: Mapping[str, Any], name: str) -> int:
@@ -144,15 +144,15 @@ def curve(record: JobRecord, begin: int, most: int) -> dict[str, Any]:
     again = begin > len(curves.steps)  # a run that continues from an earlier step
     if again:
         begin, most = 0, FIRST_POINTS
-    chosen = curves.thinned(begin, most)
+    points = curves.thinned(begin, most)
     return {
-        "from": curves.steps[begin] if chosen else 0,
+        "from": curves.steps[begin] if points else 0,
         "at": len(curves.steps),
         "again": again,
-        "step": [curves.steps[index] for index in chosen],
-        "loss": [short(curves.losses[index]) for index in chosen],
-        "smooth": [short(curves.smoothed[index]) for index in chosen],
-        "rate": {name: [short(line[index]) for index in chosen] for name, line in _rates(record).items()},
+        "step": [curves.steps[index] for index in points],
+        "loss": [short(curves.losses[index]) for index in points],
+        "smooth": [short(curves.smoothed[index]) for index in points],
+        "rate": {name: [short(line[index]) for index in points] for name, line in _rates(record).items()},
     }
 
 
@@ -167,8 +167,8 @@ def _rates(record: JobRecord) -> dict[str, Any]:
 def log(record: JobRecord, begin: int, most: int, language: Language) -> dict[str, Any]:
     """Log lines from number `begin` on, at most the last `most`: [time, level, text]."""
     entries = [entry for entry in record.log if entry.number >= begin][-most:]
-    told = ((entry, *log_line(entry.event, language)) for entry in entries)
-    lines = [[round(entry.time), level, text] for entry, level, text in told if text]
+    lines_of = ((entry, *log_line(entry.event, language)) for entry in entries)
+    lines = [[round(entry.time), level, text] for entry, level, text in lines_of if text]
     return {"at": record.log_count, "lines": lines}
 
 
@@ -176,9 +176,9 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
     """What changes now and then: sample grid, files, outcome."""
     plan = record.plan
     ended = outcome(job, record, state, language)
-    told = judged(record, words_of_run(record), language, ended=state == "finished")
-    if ended and ended.get("try") and told and told.get("file") in ended["try"]["files"]:
-        ended["try"]["file"] = told["file"]  # the one to take is the one to try first
+    verdict = judged(record, words_of_run(record), language, ended=state == "finished")
+    if ended and ended.get("try") and verdict and verdict.get("file") in ended["try"]["files"]:
+        ended["try"]["file"] = verdict["file"]  # the one to take is the one to try first
     return {
         "prompts": sample_prompts(job, record),
         "sample_steps": list(plan.get("sample_steps", ())),
@@ -188,7 +188,7 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
         ],
         "files": files_of(job, record),
         "outcome": ended,
-        "judged": told,
+        "judged": verdict,
         "planned": planned_rates(job, record) if state == "running" else {},
     }
 

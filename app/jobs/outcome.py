@@ -39,16 +39,16 @@ def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict
         return None
     end = record.end
     if state == "finished" and isinstance(end, Finished):
-        told = _finished(job, record, end, language)
+        rest = _finished(job, record, end, language)
     elif state == "failed" and isinstance(end, Failed):
-        told = _failed(job, record, end, language)
+        rest = _failed(job, record, end, language)
     elif state == "stopped" and isinstance(end, Stopped):
-        told = _stopped(job, record, end, language)
+        rest = _stopped(job, record, end, language)
     else:
-        told = _lost(job, record, language)
+        rest = _lost(job, record, language)
     resumable = job.can_continue()
     paused = state == "stopped" and isinstance(end, Stopped) and end.paused
-    return {"kind": state, "paused": paused, **told, "resume": _state_step(record) if resumable else None}
+    return {"kind": state, "paused": paused, **rest, "resume": _state_step(record) if resumable else None}
 
 
 def _finished(job: Job, record: JobRecord, end: Finished, language: Language) -> dict[str, Any]:
@@ -85,10 +85,10 @@ def inside_of(path: str, language: Language) -> dict[str, Any] | None:
     if not Path(path).is_file():
         return None
     try:
-        told = lora_card.card(Path(path), language)
+        card = lora_card.card(Path(path), language)
     except (UserError, OSError):
         return None
-    return {key: value for key, value in told.items() if key != "metadata"}
+    return {key: value for key, value in card.items() if key != "metadata"}
 
 
 def offer(job: Job, record: JobRecord, path: str) -> dict[str, Any] | None:
@@ -147,13 +147,13 @@ def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> d
 
 
 def _failed(job: Job, record: JobRecord, end: Failed, language: Language) -> dict[str, Any]:
-    told = said(end.code, end.values, language)
+    message = said(end.code, end.values, language)
     known = SETTINGS.get(end.setting)
     return {
         "title": _title(record, "outcome.failed", record.step, language),
-        "facts": told.what,
-        "why": told.why,
-        "fix": told.fix,
+        "facts": message.what,
+        "why": message.why,
+        "fix": message.fix,
         "kept": _kept(record, language),
         "setting": {"key": known.key, "label": known.spec.label} if known else None,
         "trace": end.trace,
@@ -163,13 +163,13 @@ def _failed(job: Job, record: JobRecord, end: Failed, language: Language) -> dic
 
 def _ways_out(job: Job, record: JobRecord, code: str, setting: str, language: Language) -> dict[str, Any]:
     """Remedies to choose from; where memory ran out, what is needed and what there is."""
-    told: dict[str, Any] = {"remedies": remedies.choices(job, code, setting, language)}
+    ways: dict[str, Any] = {"remedies": remedies.choices(job, code, setting, language)}
     total = record.started.memory_total if record.started else 0
-    if not (told["remedies"] and total and code == remedies.MEMORY):
-        return told
+    if not (ways["remedies"] and total and code == remedies.MEMORY):
+        return ways
     if needs := remedies.memory_needed(job.folder.settings(), {}, job.store.roots):
-        told["memory"] = {"now": needs, "now_text": size(needs), "total": total, "total_text": size(total)}
-    return told
+        ways["memory"] = {"now": needs, "now_text": size(needs), "total": total, "total_text": size(total)}
+    return ways
 
 
 def _lost(job: Job, record: JobRecord, language: Language) -> dict[str, Any]:
@@ -255,8 +255,8 @@ def files_of(job: Job, record: JobRecord) -> list[dict[str, Any]]:
 
 
 def _smaller_row(job: Job, path: Path) -> dict[str, Any]:
-    told = {"kind": "lora", "name": path.name, "size": size(_size_on_disk(str(path)))}
-    return {**told, "step": 0, "epoch": 0, "final": False, "url": result_url(job.id, str(path))}
+    row = {"kind": "lora", "name": path.name, "size": size(_size_on_disk(str(path)))}
+    return {**row, "step": 0, "epoch": 0, "final": False, "url": result_url(job.id, str(path))}
 
 
 def _file_row(job: Job, file: Saved) -> dict[str, Any]:

@@ -99,15 +99,15 @@ class Curves:
         if count <= most:
             return list(range(begin, len(self.steps)))
         stretches = max(1, most // 2)
-        chosen: list[int] = []
+        indices: list[int] = []
         for part in range(stretches):
             low, high = begin + part * count // stretches, begin + (part + 1) * count // stretches
             stretch = range(low, high)
-            chosen += sorted(
+            indices += sorted(
                 {min(stretch, key=self.losses.__getitem__), max(stretch, key=self.losses.__getitem__)}
             )
-        chosen[-1] = len(self.steps) - 1
-        return chosen
+        indices[-1] = len(self.steps) - 1
+        return indices
 
 
 class JobRecord:

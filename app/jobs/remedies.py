@@ -111,7 +111,7 @@ def choices(job: Job, code: str, setting: str, language: Language) -> list[dict[
         return []
     rows = []
     for number, remedy in enumerate(remedies(code, setting, settings, job.store.roots)):
-        told = {
+        row = {
             "id": number,
             "title": title(remedy.changes, settings, language),
             "price": word(language, f"remedy.price.{remedy.price}"),
@@ -120,7 +120,7 @@ def choices(job: Job, code: str, setting: str, language: Language) -> list[dict[
             "continues": remedy.continues,
         }
         needs = memory_needed(settings, remedy.changes, job.store.roots) if code == MEMORY else 0
-        rows.append({**told, "needs": needs, "needs_text": size(needs)} if needs else told)
+        rows.append({**row, "needs": needs, "needs_text": size(needs)} if needs else row)
     return rows
 
 
@@ -153,7 +153,7 @@ def memory_needed(settings: Settings, changes: Mapping[str, Any], roots: Roots |
 
 def changes_of(job: Job, code: str, setting: str, number: Any) -> dict[str, Any]:
     """Settings that remedy `number` changes, if a run may continue with it; else none."""
-    found = remedies(code, setting, job.folder.settings(), job.store.roots)
-    if not isinstance(number, int) or not 0 <= number < len(found) or not found[number].continues:
+    offered = remedies(code, setting, job.folder.settings(), job.store.roots)
+    if not isinstance(number, int) or not 0 <= number < len(offered) or not offered[number].continues:
         return {}
-    return dict(found[number].changes)
+    return dict(offered[number].changes)

@@ -32,17 +32,17 @@ def tool_outcome(job: Job, record: JobRecord, state: str, language: Language) ->
     """
     if state in ("queued", "running"):
         return None
-    told: dict[str, Any] = {"kind": state, "tool": job.kind, "findings": list(_findings(record, language))}
-    told["resume"] = 0 if job.can_continue() else None
-    told["proposals"] = len(read(job.folder.path)) if job.tool and job.tool.proposes else 0
+    outcome: dict[str, Any] = {"kind": state, "tool": job.kind, "findings": list(_findings(record, language))}
+    outcome["resume"] = 0 if job.can_continue() else None
+    outcome["proposals"] = len(read(job.folder.path)) if job.tool and job.tool.proposes else 0
     name = title_of(job.kind, language)
-    told["title"] = word(language, f"tool.{state}", tool=name)
+    outcome["title"] = word(language, f"tool.{state}", tool=name)
     if state == "finished":
-        return told | _finished(job, record, language)
+        return outcome | _finished(job, record, language)
     if state == "failed" and isinstance(record.end, Failed):
-        return told | _failed(job, record.end, language)
-    half = state == "stopped" and told["resume"] is None
-    return told | {"facts": word(language, "tool.nothing_half") if half else ""}
+        return outcome | _failed(job, record.end, language)
+    half = state == "stopped" and outcome["resume"] is None
+    return outcome | {"facts": word(language, "tool.nothing_half") if half else ""}
 
 
 def _findings(record: JobRecord, language: Language) -> Iterator[list[str]]:
@@ -68,14 +68,14 @@ def _file(job: Job, file: Saved, language: Language) -> dict[str, Any]:
     if file.kind != "lora" or not job.store.may_use(path) or not path.is_file():
         return {}
     url = result_url(job.id, file.path)
-    told: dict[str, Any] = {
+    row: dict[str, Any] = {
         "file": {"name": base_name(file.path), "size": size(file.size), "url": url, "path": file.path}
     }
     try:
         card = lora_card.card(path, language)
     except (UserError, OSError):
-        return told
-    return {**told, "lora": {key: value for key, value in card.items() if key != "metadata"}}
+        return row
+    return {**row, "lora": {key: value for key, value in card.items() if key != "metadata"}}
 
 
 def _failed(job: Job, end: Failed, language: Language) -> dict[str, Any]:

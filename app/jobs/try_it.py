@@ -105,11 +105,11 @@ class TryIt:
             wish = self._wishes.get(number) if isinstance(number, int) else None
             if wish is None:
                 return {"state": "cancelled"}
-            told = {"state": wish.state, "done": wish.done, "of": wish.of, "pictures": dict(wish.pictures)}
+            view = {"state": wish.state, "done": wish.done, "of": wish.of, "pictures": dict(wish.pictures)}
             if wish.problem:
                 problem = said(*wish.problem, language)
-                told["problem"] = {"what": problem.what, "why": problem.why, "fix": problem.fix}
-            return {**told, "seconds": wish.seconds}
+                view["problem"] = {"what": problem.what, "why": problem.why, "fix": problem.fix}
+            return {**view, "seconds": wish.seconds}
 
     def cancel(self, number: Any) -> None:
         """Stop drawing a wish; the model stays loaded."""

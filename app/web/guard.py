@@ -176,9 +176,9 @@ class Headers:
 
 def wanted_language(headers: dict[str, str]) -> Language:
     """The language chosen in the page (cookie `ui_lang`), else the browser's first one of ours."""
-    chosen = cookie(headers, "ui_lang")
-    if chosen in LANGUAGES:
-        return language_of(chosen)
+    language = cookie(headers, "ui_lang")
+    if language in LANGUAGES:
+        return language_of(language)
     offers: list[tuple[float, int, Language]] = []
     for place, part in enumerate(headers.get("accept-language", "").split(",")[:20]):
         code, _, quality = part.strip().partition(";q=")

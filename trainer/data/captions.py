@@ -170,5 +170,5 @@ def _chosen(caption: str, rng: random.Random) -> str:
     """One line, and one of the words in each {this|that}; doubled brackets are plain ones."""
     line = rng.choice(caption.split("\n")) if "\n" in caption else caption
     hidden = line.replace("{{", "\0").replace("}}", "\1")
-    chosen = re.sub(r"\{([^}]+)\}", lambda match: rng.choice(match[1].split("|")), hidden)
-    return chosen.replace("\0", "{").replace("\1", "}")
+    text = re.sub(r"\{([^}]+)\}", lambda match: rng.choice(match[1].split("|")), hidden)
+    return text.replace("\0", "{").replace("\1", "}")

@@ -22,9 +22,9 @@ class HeldOut(NamedTuple):
 
 def split_of(settings: Settings, images: Sequence[TrainImage]) -> HeldOut:
     """What a run learns and what it keeps back ("Validation split", "Validation seed")."""
-    chosen = settings.validation
-    seed = settings.length.seed if chosen.validation_seed is None else chosen.validation_seed
-    return split(images, chosen.validation_split, seed or 0)
+    validation = settings.validation
+    seed = settings.length.seed if validation.validation_seed is None else validation.validation_seed
+    return split(images, validation.validation_split, seed or 0)
 
 
 def split(images: Sequence[TrainImage], share: float, seed: int) -> HeldOut:

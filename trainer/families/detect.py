@@ -115,7 +115,7 @@ def _latent_channels(shapes: Shapes) -> int:
 
 
 def _v_prediction(shapes: Shapes, metadata: Mapping[str, str]) -> bool | None:
-    told = metadata.get("modelspec.prediction_type") or metadata.get("modelspec.predict_key") or ""
-    if told:
-        return told.lower().startswith("v")
+    prediction = metadata.get("modelspec.prediction_type") or metadata.get("modelspec.predict_key") or ""
+    if prediction:
+        return prediction.lower().startswith("v")
     return True if {"v_pred", "ztsnr"} & shapes.keys() else None  # noise alone tells nothing but by velocity

@@ -132,6 +132,6 @@ class Family:
 
     def text_key(self, encoder: int, path: str) -> str:
         """Key in LoRA files of a module of a text encoder, by transformers' path (of any version)."""
-        told = self.text_encoders[encoder]
-        path = path if path.startswith(f"{told.root}.") else f"{told.root}.{path}"
-        return f"{told.lora}_{path.replace('.', '_')}"
+        text_encoder = self.text_encoders[encoder]
+        path = path if path.startswith(f"{text_encoder.root}.") else f"{text_encoder.root}.{path}"
+        return f"{text_encoder.lora}_{path.replace('.', '_')}"

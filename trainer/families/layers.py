@@ -65,14 +65,14 @@ def _kinds(name: str, forms: Iterable[tuple[str, LayerKind]]) -> list[LayerKind]
 
 def diffusers_layers(unet: Mapping[str, Shape], text: Mapping[str, Shape], family: Family) -> Layers:
     """Layers of a model in diffusers' layout."""
-    found: list[Layer] = []
+    layers: list[Layer] = []
     for name, shape in unet.items():
         if len(shape) > 1 and (kind := module_kind(name.removesuffix(".weight"))):
-            found.append((kind, shape))
+            layers.append((kind, shape))
     for name, shape in text.items():
         if len(shape) == 2 and ".layers." in name:
-            found.append(("text_mlp" if ".mlp." in name else "text_attention", shape))
-    return _counted(found, family)
+            layers.append(("text_mlp" if ".mlp." in name else "text_attention", shape))
+    return _counted(layers, family)
 
 
 def text_layers(layers: Layers) -> int:

@@ -49,8 +49,8 @@ def lora_family(shapes: Shapes, metadata: Mapping[str, str]) -> FamilyKey | None
     for width in _widths(shapes):
         if width in contexts:
             return contexts[width]
-    told = metadata.get("ss_base_model_version", ""), metadata.get("modelspec.architecture", "")
-    for text, beginnings in zip(told, (VERSIONS, ARCHITECTURES), strict=True):
+    marks = metadata.get("ss_base_model_version", ""), metadata.get("modelspec.architecture", "")
+    for text, beginnings in zip(marks, (VERSIONS, ARCHITECTURES), strict=True):
         for start, key in beginnings.items():
             if text.startswith(start):
                 return key

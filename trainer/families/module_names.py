@@ -74,12 +74,12 @@ def diffusers_block(name: str) -> int | None:
     """Place of a module among IN00-IN11, MID, OUT00-OUT11; None for one outside of these."""
     if "mid_block" in name:
         return 12
-    found = PLACE.search(name)
-    if not found:
+    place = PLACE.search(name)
+    if not place:
         return None
-    number = LEVEL * int(found["level"])
-    number += LEVEL - 1 if found["kind"].endswith("samplers") else int(found["place"])
-    return 1 + number if found["side"] == "down" else 13 + number
+    number = LEVEL * int(place["level"])
+    number += LEVEL - 1 if place["kind"].endswith("samplers") else int(place["place"])
+    return 1 + number if place["side"] == "down" else 13 + number
 
 
 ORIGINAL_BLOCK = re.compile(r"(input_blocks|middle_block|output_blocks)[._](\d+)[._]")
@@ -91,9 +91,9 @@ def original_block(name: str) -> int | None:
 
     0 stands for the embeddings of time and sizes, 22 for the last convolution. None for none of these.
     """
-    found = ORIGINAL_BLOCK.search(name)
-    if found:
-        return ORIGINAL_FIRST[found[1]] + int(found[2])
+    place = ORIGINAL_BLOCK.search(name)
+    if place:
+        return ORIGINAL_FIRST[place[1]] + int(place[2])
     if re.search(r"(time_embed|label_emb)[._]", name):
         return 0
     return 22 if re.search(r"(^|lora_unet_)out[._]\d", name) else None

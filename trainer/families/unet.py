@@ -60,7 +60,7 @@ def transformer_depths(shapes: Shapes) -> tuple[int, ...]:
     """Transformer layers at each level on the way down that has any, counted from the names."""
     depths: dict[int, int] = {}
     for name in shapes:
-        if found := TRANSFORMERS.match(name):
-            level = (int(found["block"]) - 1) // 3 if found["original"] else int(found["level"])
-            depths[level] = max(depths.get(level, 0), int(found["layer"]) + 1)
+        if place := TRANSFORMERS.match(name):
+            level = (int(place["block"]) - 1) // 3 if place["original"] else int(place["level"])
+            depths[level] = max(depths.get(level, 0), int(place["layer"]) + 1)
     return tuple(depths[level] for level in sorted(depths))

@@ -50,12 +50,12 @@ def verdict(facts: ModelFacts, model: Model, name: str) -> Refusal | None:
     if facts.kind != "base":
         code = "base_model.is_named" if facts.title and facts.kind == "other_model" else CODES[facts.kind]
         return Refusal(code, values={"name": name, "title": facts.title})
-    chosen = named_by(model)
-    if facts.family is None or facts.family == chosen.key:
+    family = named_by(model)
+    if facts.family is None or facts.family == family.key:
         return None
     found = FAMILIES[facts.family]
     switches = {key: value for key, value in found.switches.items() if getattr(model, key) != value}
-    values = {"name": name, "found": found.title, "chosen": chosen.title}
+    values = {"name": name, "found": found.title, "chosen": family.title}
     return Refusal("base_model.other_family", next(iter(switches)), values, asked_for(facts, name))
 
 

@@ -73,8 +73,8 @@ class JobFolder:
     @classmethod
     def create(cls, workspace: Path, settings: Form, kind: str = TRAIN, name: str = "") -> JobFolder:
         """Make a new folder below <workspace>/jobs, named by time and `name` (else the output name)."""
-        told = name or str(settings.flat().get("output_name") or "")
-        name = re.sub(r"[^\w.-]+", "_", told)[:60] or "lora"
+        own_name = name or str(settings.flat().get("output_name") or "")
+        name = re.sub(r"[^\w.-]+", "_", own_name)[:60] or "lora"
         stamp = time.strftime("%Y%m%d-%H%M%S")
         for attempt in range(1000):
             path = workspace / "jobs" / (f"{stamp}-{name}" + (f"-{attempt + 1}" if attempt else ""))
@@ -83,7 +83,7 @@ class JobFolder:
             except FileExistsError:
                 continue
             folder = cls(path)
-            folder.write_json(folder.kind_file, {"kind": kind, "name": told})
+            folder.write_json(folder.kind_file, {"kind": kind, "name": own_name})
             folder.write_settings(settings)
             return folder
         raise UserError("training.no_job_folder", path=str(workspace))
@@ -151,8 +151,8 @@ class JobFolder:
         Raises UserError for a state that is damaged.
         """
         starts = [event for _, _, event in read_events(self.events_file) if isinstance(event, Started)]
-        if starts and (told := _as_told(starts[0], starts[-1])):
-            return told
+        if starts and (content := _as_told(starts[0], starts[-1])):
+            return content
         state = find_state(self.safety_state)
         about = read_about(state) if state else None
         return Begun(about.seed, about.name) if about and about.name else None

@@ -132,12 +132,12 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
         raise ValueError(f"{text} is no number")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        content: dict[str, Any] = {}
         for key, value in pairs:
-            if key in found:
+            if key in content:
                 raise UserError("kohya.key_twice", path=name, key=key[:80])
-            found[key] = value
-        return found
+            content[key] = value
+        return content
 
     def load() -> Any:
         return json.loads(
@@ -232,18 +232,18 @@ def _checked(load: Callable[[], Any], text: str, name: str, language: str) -> di
     if "\\" in text:
         check_backslashes(text, name, language)
     try:
-        found = load()
+        content = load()
     except RecursionError:
         raise UserError("kohya.too_deep", path=name) from None
     except ValueError as error:  # includes json.JSONDecodeError and tomllib.TOMLDecodeError
         check_backslashes(text, name, language, is_wrong=NO_ESCAPE)
         raise UserError("kohya.no_such_format", path=name, format=language, reason=str(error)[:200]) from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise UserError("kohya.no_object", path=name, format=language)
-    if len(found) > MOST_KEYS:
-        raise UserError("kohya.too_many_keys", path=name, count=len(found), most=MOST_KEYS)
-    check_values(found, name)
-    return found
+    if len(content) > MOST_KEYS:
+        raise UserError("kohya.too_many_keys", path=name, count=len(content), most=MOST_KEYS)
+    check_values(content, name)
+    return content
 
 
 def check_values(values: Mapping[Any, Any], name: str) -> None:

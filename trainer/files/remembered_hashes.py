@@ -26,9 +26,9 @@ def remembered_hash(path: Path, memory: Path) -> str:
         return file_hash(path)
     known = _read(memory)
     key, marks = str(path.resolve()), [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-    found = known.pop(key, None)
-    if isinstance(found, list) and found[:-1] == marks and isinstance(found[-1], str):
-        return found[-1]
+    entry = known.pop(key, None)
+    if isinstance(entry, list) and entry[:-1] == marks and isinstance(entry[-1], str):
+        return entry[-1]
     known[key] = [*marks, digest := file_hash(path)]
     _write(memory, dict(list(known.items())[-MOST:]))
     return digest

@@ -55,10 +55,10 @@ def write_safetensors(
     `filename` is set, and whatever `read` raises; then `path` is as it was before.
     """
     names = sorted(tensors, key=lambda name: (ORDER.index(tensors[name].dtype), name))
-    told = {key: text for key, text in metadata.items() if not key.startswith("sshs_")}
+    kept = {key: text for key, text in metadata.items() if not key.startswith("sshs_")}
     blank = {MODEL_HASH: "0" * 64, LEGACY_HASH: "0" * 8} if hashes else {}
-    header = _header(names, tensors, {**told, **blank})
-    counted = _header(names, tensors, {key: text for key, text in told.items() if key.startswith("ss_")})
+    header = _header(names, tensors, {**kept, **blank})
+    counted = _header(names, tensors, {key: text for key, text in kept.items() if key.startswith("ss_")})
     fingerprint = _Fingerprint(counted)
     partial = partial_of(path)
     try:
@@ -72,7 +72,7 @@ def write_safetensors(
                 fingerprint.update(data)
             if hashes:
                 file.seek(0)
-                file.write(_header(names, tensors, {**told, **fingerprint.hashes()}))
+                file.write(_header(names, tensors, {**kept, **fingerprint.hashes()}))
             file.flush()
             os.fsync(file.fileno())
         partial.chmod(READABLE_BY_ALL)

@@ -175,8 +175,8 @@ def _run_together(folder: JobFolder, machine: Machine, resume: bool) -> int:
     launch = read_launch_arguments(machine)
     words = [sys.executable, "-m", "trainer", "resume" if resume else "job", str(folder.path.resolve())]
     codes = processes.run_all(words, processes.environments(machine, launch))
-    told = [event for _, _, event in read_events(folder.events_file, before)]
-    if told and isinstance(told[-1], (Failed, Finished, Stopped)):
+    events = [event for _, _, event in read_events(folder.events_file, before)]
+    if events and isinstance(events[-1], (Failed, Finished, Stopped)):
         return codes[0] if codes[0] in {DONE, USER, STOPPED} else BUG
     tell = Teller(folder.event_log(), console.listener(), Lock(), secret_values())
     if folder.stop_requested():
@@ -226,10 +226,10 @@ def _train(folder: JobFolder, emit: Teller, resume: bool, early: EarlyStop) -> t
     tracking = build_tracking(settings, folder.path, emit) if parts.exchange.is_main else Tracking([], emit)
     parts.exchange.total(0)  # all are ready: from here on Stop is agreed upon
     early.over()
-    told = tracking.follow(emit)
-    parts = replace(parts, sampler=replace(parts.sampler, emit=told))
+    tell = tracking.follow(emit)
+    parts = replace(parts, sampler=replace(parts.sampler, emit=tell))
     wishes = Wishes(folder, parts.saver, parts.sampler)
-    ended = train(parts, told, folder.stop_requested, wishes.fulfil)
+    ended = train(parts, tell, folder.stop_requested, wishes.fulfil)
     tracking.finish()
     parts.exchange.leave()
     if ended.stopped:

@@ -54,8 +54,8 @@ class Gallery:
     @classmethod
     def of(cls, pictures: Sequence[Path], most: int = 100) -> Gallery:
         """Of picture files; of very many an even choice. What cannot be read is left out."""
-        chosen = pictures[:: -(-len(pictures) // most)] if pictures else ()
-        looks = [look for path in chosen if (look := _read(path)) is not None]
+        some = pictures[:: -(-len(pictures) // most)] if pictures else ()
+        looks = [look for path in some if (look := _read(path)) is not None]
         return cls(np.stack(looks) if looks else np.zeros((0, SIDE * SIDE), np.float32))
 
     def nearest(self, picture: Image.Image) -> Nearest | None:

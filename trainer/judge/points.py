@@ -37,7 +37,7 @@ class JudgePlan:
 
 
 def judge_plan(
-    chosen: Validation,
+    validation: Validation,
     held_out: Collection[str],
     *,
     saves: Collection[int],
@@ -52,11 +52,11 @@ def judge_plan(
     if not (held_out and total):
         return None
     affordable = COST * total * pictures_per_step * FORWARDS_PER_STEP  # looks
-    fewest = FEWEST_TO_STOP if chosen.stop_at_best else FEWEST_POINTS
+    fewest = FEWEST_TO_STOP if validation.stop_at_best else FEWEST_POINTS
     most = max(fewest, min(MOST_POINTS, int(affordable / _looks(FEWEST_PAIRS, 1)) - 1))
-    steps = _evenly(_steps(chosen, saves, per_epoch, total), most)
+    steps = _evenly(_steps(validation, saves, per_epoch, total), most)
     each = affordable / (len(steps) + 1)
-    pictures = min(len(held_out), chosen.max_validation_steps or len(held_out))
+    pictures = min(len(held_out), validation.max_validation_steps or len(held_out))
     pairs = max(FEWEST_PAIRS, min(MOST_PAIRS, TIMESTEPS * pictures, int(each / 3)))
     prompts = max(1, min(MOST_PROMPTS, pairs // TIMESTEPS))
     looks = _looks(pairs, prompts) * (len(steps) + 1)
@@ -69,14 +69,14 @@ def _looks(pairs: int, prompts: int) -> int:
     return 2 * pairs + prompts * TIMESTEPS
 
 
-def _steps(chosen: Validation, saves: Collection[int], per_epoch: int, total: int) -> list[int]:
+def _steps(validation: Validation, saves: Collection[int], per_epoch: int, total: int) -> list[int]:
     """After every file; by the settings, or else evenly where there are few files; after the last step.
 
     A run that may stop by itself is judged at its files only, so that the best of them is there.
     """
-    if chosen.stop_at_best:
+    if validation.stop_at_best:
         return sorted({*saves, total})
-    every = chosen.validate_every_n_steps or chosen.validate_every_n_epochs * per_epoch
+    every = validation.validate_every_n_steps or validation.validate_every_n_epochs * per_epoch
     if not every and len(saves) < USUAL_POINTS // 2:
         every = max(1, total // USUAL_POINTS)
     return sorted({*saves, *(range(every, total, every) if every else ()), total})

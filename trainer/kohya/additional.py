@@ -74,28 +74,28 @@ def read(settings: Settings, may_read: MayRead | None = None) -> Typed:
     if not text.strip():
         return Typed()
     try:
-        found, loose = options(split_command(text))
+        typed, loose = options(split_command(text))
     except UserError:
         return Typed(problems=(block(SETTING, "preflight.parameter_quote", None),))
     problems: list[Problem] = []
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if loose:
-        words, fix = short(" ".join(loose)), {SETTING: text_of(found)}
+        words, fix = short(" ".join(loose)), {SETTING: text_of(typed)}
         problems.append(block(SETTING, "preflight.parameter_loose", fix, words=words))
-    unknown = [name for name in found if name not in DEFAULTS and name not in SETTINGS]
+    unknown = [name for name in typed if name not in DEFAULTS and name not in SETTINGS]
     if len(unknown) > MOST_UNKNOWN:
-        known = {name: value for name, value in found.items() if name not in unknown}
+        known = {name: value for name, value in typed.items() if name not in unknown}
         problems.append(_several_unknown(unknown, {SETTING: text_of(known)}))
-        found = known
-    for name, result in _read_options(settings, found, may_read):
+        typed = known
+    for name, result in _read_options(settings, typed, may_read):
         if isinstance(result, Problem):
             problems.append(result)
         else:
             values |= result
             sources |= dict.fromkeys(result, name)
-    problems += _contradictions(settings, values, sources, found)
-    return Typed(values, sources, tuple(problems), found)
+    problems += _contradictions(settings, values, sources, typed)
+    return Typed(values, sources, tuple(problems), typed)
 
 
 def with_fixes_that_count(problems: list[Problem], typed: Typed) -> list[Problem]:

@@ -69,25 +69,25 @@ def _is_lora(shapes: Shapes) -> bool:
 
 
 def _from_metadata(metadata: Mapping[str, str], shapes: Shapes) -> Imported:
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     names: dict[str, str] = {}
     for key, text in metadata.items():
         option = OPTIONS.get(key) or MODELSPEC.get(key) or key.removeprefix("ss_")
         if option in DEFAULTS and (key.startswith("ss_") or key in MODELSPEC):
-            found[option], names[option] = _value(option, text), key
-    found |= _special(metadata, shapes, found)
-    if found.get("metadata_title") == found.get(
+            settings[option], names[option] = _value(option, text), key
+    settings |= _special(metadata, shapes, settings)
+    if settings.get("metadata_title") == settings.get(
         "output_name"
     ):  # what the trainer writes where no title is given
-        found.pop("metadata_title", None)
+        settings.pop("metadata_title", None)
     for option in ("pretrained_model_name_or_path", "vae"):  # often a file's name without its place
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(found.get(option) or "")):
-            found.pop(option, None)
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(settings.get(option) or "")):
+            settings.pop(option, None)
     names["sdxl"] = "ss_base_model_version"
     draft = Draft({})
-    for entry in draft_from_options(found, sdxl=lora_family(shapes, metadata) == "sdxl").entries:
+    for entry in draft_from_options(settings, sdxl=lora_family(shapes, metadata) == "sdxl").entries:
         option = entry.key.partition(" ")[0]
-        if entry.setting and (option in found or option == "sdxl"):
+        if entry.setting and (option in settings or option == "sdxl"):
             draft.adopt(entry, names.get(option, entry.key))
     _facts(draft, metadata)
     return draft.finish("lora_file")

@@ -287,9 +287,9 @@ def _foreign(draft: Draft, key: str, value: Any) -> None:
         return
     draft.carry(key, value)
     if key in OTHER_FAMILY or key in ages.KNOWN_KEYS:
-        chosen = value is True and key in FAMILIES
+        is_family = value is True and key in FAMILIES
         draft.add(
-            key, "other_family", value, why="kohya.other_model" if chosen else "", attention=chosen,
+            key, "other_family", value, why="kohya.other_model" if is_family else "", attention=is_family,
             values={"family": FAMILIES.get(key, "")},
         )  # fmt: skip
     else:

@@ -138,11 +138,11 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
     else:
         draft.own.setdefault("sd_scripts", {})["network_module"] = module
         draft.add("network_module", "unknown", module, why="kohya.unknown_network", attention=True)
-    found = networks.settings_of(kind, args, dim, alpha)
-    for setting, value in found.items():
+    taken = networks.settings_of(kind, args, dim, alpha)
+    for setting, value in taken.items():
         name = networks.NAMES.get(setting, setting)
-        if setting == "conv_alpha" and _is_zero(value) and not _is_zero(found.get("conv_dim", 0)):
-            same = alpha if kind in networks.LYCORIS_ARGS else found["conv_dim"]  # as each takes a 0
+        if setting == "conv_alpha" and _is_zero(value) and not _is_zero(taken.get("conv_dim", 0)):
+            same = alpha if kind in networks.LYCORIS_ARGS else taken["conv_dim"]  # as each takes a 0
             draft.take(setting, same, key="network_args conv_alpha", was=value, why="kohya.conv_alpha_zero")
             continue
         note = "kohya.decompose_both" if setting == "decompose_both" and value.lower() == "false" else ""
@@ -159,7 +159,7 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
     unknown = [
         f"{name}={value}"
         for name, value in args.items()
-        if back.get(name, name) not in found and name != "algo"
+        if back.get(name, name) not in taken and name != "algo"
     ]
     if unknown or odd:
         draft.own.setdefault("sd_scripts", {})["network_args"] = unknown + odd
@@ -258,11 +258,14 @@ def _warmup(draft: Draft, values: Mapping[str, Any]) -> None:
 
 
 def _attention(draft: Draft, values: Mapping[str, Any]) -> None:
-    chosen = next((name for name in ("xformers", "sdpa") if values[name]), "none")
+    attention = next((name for name in ("xformers", "sdpa") if values[name]), "none")
     for option in ("xformers", "sdpa"):
         draft.add(option, "taken", values[option], now=values[option])
     draft.take(
-        "xformers", chosen, key=chosen if chosen != "none" else "xformers", was=values.get(chosen, False)
+        "xformers",
+        attention,
+        key=attention if attention != "none" else "xformers",
+        was=values.get(attention, False),
     )
 
 

@@ -49,12 +49,14 @@ def shapes_by_module(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]
 def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> StartFile | None:
     """What a file with these tensors holds; None where it is no LoRA in kohya's or LyCORIS' format."""
     modules = shapes_by_module(shapes)
-    found: list[Algorithm] = [
+    algorithms: list[Algorithm] = [
         algorithm for module in modules.values() if (algorithm := algorithm_in(module)) is not None
     ]
-    if not found:
+    if not algorithms:
         return None
-    main: Algorithm = max(set(found), key=lambda algorithm: (algorithm != "norm", found.count(algorithm)))
+    main: Algorithm = max(
+        set(algorithms), key=lambda algorithm: (algorithm != "norm", algorithms.count(algorithm))
+    )
     wide = any(shape[2:] == (3, 3) for shape in shapes.values())
     entries = {entry for module in modules.values() for entry in module}
     lycoris = main != "lora" or bool(entries & set(ONLY_LYCORIS))
@@ -69,11 +71,11 @@ def _type(algorithm: Algorithm, metadata: Mapping[str, str], *, wide: bool, lyco
     """By the file's own words where these agree with its tensors, else the usual type of such tensors."""
     try:
         arguments = json.loads(metadata.get("ss_network_args") or "{}")
-        told = lora_type(metadata.get("ss_network_module", "-"), {k: str(v) for k, v in arguments.items()})
+        kind = lora_type(metadata.get("ss_network_module", "-"), {k: str(v) for k, v in arguments.items()})
     except (ValueError, AttributeError):
-        told = ""
-    if told and TYPES[told].replace("dylora", "lora") == algorithm:
-        return told
+        kind = ""
+    if kind and TYPES[kind].replace("dylora", "lora") == algorithm:
+        return kind
     if algorithm == "lora":
         return "LyCORIS/LoCon" if lycoris else "Kohya LoCon" if wide else "Standard"
     return (*ALGORITHMS["lora"].types, *ALGORITHMS[algorithm].types)[-1]

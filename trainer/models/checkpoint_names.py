@@ -40,14 +40,14 @@ def places(names: Iterable[str], family: Family) -> dict[str, WeightPlace]:
     SDXL's UNet is found under both namings in use: the original layout's and diffusers'.
     """
     known = list(names)
-    found: dict[str, WeightPlace] = {}
+    places_of: dict[str, WeightPlace] = {}
     for path, name in denoiser_paths(known, family).items():
         # diffusers' name first: where both are one, the family's own stands.
         for key in (f"lora_unet_{path.replace('.', '_')}", family.lora_key(path)):
-            found[key] = WeightPlace(name)
+            places_of[key] = WeightPlace(name)
     for index, encoder in enumerate(family.text_encoders):
-        found |= {family.text_key(index, path): place for path, place in _text_paths(known, encoder)}
-    return found
+        places_of |= {family.text_key(index, path): place for path, place in _text_paths(known, encoder)}
+    return places_of
 
 
 def denoiser_paths(names: Iterable[str], family: Family) -> dict[str, str]:
@@ -82,7 +82,7 @@ def folder_places(names: Iterable[str], part: str, family: Family) -> dict[str, 
         return {family.lora_key(path): WeightPlace(path + WEIGHT) for path in paths} | {
             f"lora_unet_{path.replace('.', '_')}": WeightPlace(path + WEIGHT) for path in paths
         }
-    index = next((i for i, told in enumerate(family.text_encoders) if told.part == part), None)
+    index = next((i for i, encoder in enumerate(family.text_encoders) if encoder.part == part), None)
     return (
         {} if index is None else {family.text_key(index, path): WeightPlace(path + WEIGHT) for path in paths}
     )

@@ -84,12 +84,12 @@ def encode_penultimate(text_encoder: ClipModel, tokens: Tokens) -> tuple[Tensor,
 
     (B, 77, D) or (B, 75·n + 2, D) as `encode_text`; (B, P), or None of an encoder without projection.
     """
-    told = text_encoder(tokens.ids.flatten(0, 1), output_hidden_states=True)
+    answer = text_encoder(tokens.ids.flatten(0, 1), output_hidden_states=True)
     pooled = None
     if isinstance(text_encoder, CLIPTextModelWithProjection):
         # Of the last layer, although the text is read from the one before: so SDXL was trained.
-        pooled = _pooled(text_encoder, told.last_hidden_state, tokens.ids)
-    return _joined(told.hidden_states[-2], tokens), pooled
+        pooled = _pooled(text_encoder, answer.last_hidden_state, tokens.ids)
+    return _joined(answer.hidden_states[-2], tokens), pooled
 
 
 def _pooled(text_encoder: CLIPTextModelWithProjection, hidden: Tensor, ids: Tensor) -> Tensor:

@@ -47,5 +47,5 @@ def _folder_facts(folder: Path) -> ModelFacts:
 
 def _refuse(facts: ModelFacts, model: schema.Model, name: str, setting: str) -> None:
     """Raises UserError for a model that cannot be trained under these settings: the checks' own verdict."""
-    if found := verdict(facts, model, name):
-        raise UserError(found.code, found.setting or setting, **found.values)
+    if refusal := verdict(facts, model, name):
+        raise UserError(refusal.code, refusal.setting or setting, **refusal.values)

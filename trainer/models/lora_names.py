@@ -23,11 +23,13 @@ def diffusers_path(module: str, family: Family) -> tuple[str, str] | None:
         path = _unet_paths(family.key).get(module)
         return ("unet", path) if path else None
     # The longest beginning first: lora_te is one of lora_te2, too.
-    for told in sorted(family.text_encoders, key=lambda told: -len(told.lora)):
-        if module.startswith(f"{told.lora}_"):
-            found = TEXT_MODULE.fullmatch(module.removeprefix(f"{told.lora}_"))
+    for encoder in sorted(family.text_encoders, key=lambda encoder: -len(encoder.lora)):
+        if module.startswith(f"{encoder.lora}_"):
+            match = TEXT_MODULE.fullmatch(module.removeprefix(f"{encoder.lora}_"))
             return (
-                (told.part, f"text_model.encoder.layers.{found[1]}.{found[2]}.{found[3]}") if found else None
+                (encoder.part, f"text_model.encoder.layers.{match[1]}.{match[2]}.{match[3]}")
+                if match
+                else None
             )
     return None
 
@@ -36,7 +38,7 @@ def kohya_module(part: str, path: str, family: Family) -> str | None:
     """The way back; None for a part that the family does not have."""
     if part == "unet":
         return family.lora_key(path)
-    index = next((i for i, told in enumerate(family.text_encoders) if told.part == part), None)
+    index = next((i for i, encoder in enumerate(family.text_encoders) if encoder.part == part), None)
     return None if index is None else family.text_key(index, path)
 
 

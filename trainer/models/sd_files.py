@@ -209,7 +209,7 @@ def prediction_notices(path: Path, *, v_parameterization: bool) -> tuple[Message
     """A diffusers folder says what its UNet predicts; a one-file checkpoint does not."""
     config = path / "scheduler" / "scheduler_config.json"
     # A note and no refusal: fine-tuned models are known to be mislabelled.
-    told = read_json(config).get("prediction_type", "epsilon") if config.is_file() else None
-    if told is None or (told == "v_prediction") == v_parameterization:
+    prediction = read_json(config).get("prediction_type", "epsilon") if config.is_file() else None
+    if prediction is None or (prediction == "v_prediction") == v_parameterization:
         return ()
-    return (Message("core.prediction_differs", {"name": path.name, "told": told}),)
+    return (Message("core.prediction_differs", {"name": path.name, "told": prediction}),)

@@ -35,9 +35,9 @@ class StableDiffusionXL(StableDiffusion):
         self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, framing: Framing
     ) -> Tensor:
         """See BaseModel."""
-        told = {"text_embeds": conditioning.pooled, "time_ids": time_ids(framing).to(noisy.device)}
+        added = {"text_embeds": conditioning.pooled, "time_ids": time_ids(framing).to(noisy.device)}
         noisy = noisy.to(self.dtype)
-        return self.denoiser(noisy, timesteps, conditioning.embeds, added_cond_kwargs=told).sample
+        return self.denoiser(noisy, timesteps, conditioning.embeds, added_cond_kwargs=added).sample
 
     def prompt(self, prompt: Conditioning, negative: Conditioning) -> dict[str, Any]:
         """See BaseModel."""

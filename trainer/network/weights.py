@@ -325,9 +325,13 @@ def resized(
     scale = (scale_of(entries) if factors else 1.0) or 1.0
     largest = conv_rank if len(shape) > 2 else rank
     # Rules look at the values without alpha, as the reference does.
-    chosen = choose_rank(spectrum.values / scale, rule, target, spectrum.most, largest)
-    was = factors.down.shape[0] if factors else 0
-    return entries_of(spectrum.cut(chosen), shape, scale * chosen), (was, chosen, spectrum.kept(chosen))
+    new_rank = choose_rank(spectrum.values / scale, rule, target, spectrum.most, largest)
+    old_rank = factors.down.shape[0] if factors else 0
+    return entries_of(spectrum.cut(new_rank), shape, scale * new_rank), (
+        old_rank,
+        new_rank,
+        spectrum.kept(new_rank),
+    )
 
 
 def without_ones(shape: Shape) -> Shape:

@@ -36,10 +36,10 @@ def _nvidia() -> list[int]:
         return []
     words = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    return [int(line) * MEGABYTE for line in told.split() if line.isdigit()]
+    return [int(line) * MEGABYTE for line in answer.split() if line.isdigit()]
 
 
 def _amd() -> list[int]:

@@ -30,12 +30,12 @@ def text_rates(optimizer: Optimizer) -> TextRates:
 def written_rates(optimizer: Optimizer) -> dict[str, tuple[float, ...]]:
     """Setting -> the rates that stand in it, without zeros."""
     text = optimizer.text_encoder_lr
-    told = {
+    settings = {
         "learning_rate": (optimizer.learning_rate,),
         "unet_lr": (optimizer.unet_lr,),
         "text_encoder_lr": text if isinstance(text, tuple) else (text,),
     }
-    return {key: tuple(one for one in rates if one) for key, rates in told.items()}
+    return {key: tuple(one for one in rates if one) for key, rates in settings.items()}
 
 
 def trains_denoiser(optimizer: Optimizer) -> bool:

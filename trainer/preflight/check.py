@@ -187,8 +187,8 @@ def _plan(inputs: Inputs, state: StateAbout | None) -> Plan | None:
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
     """Each problem once, those that stop the run first; of very many the first."""
     once = {f"{problem.setting} {problem.code} {problem.values}": problem for problem in problems}
-    found = sorted(once.values(), key=lambda problem: not problem.blocks)
-    if len(found) <= MOST_PROBLEMS:
-        return tuple(found)
-    more = [problem for problem in found[MOST_PROBLEMS:] if problem.code != "preflight.more"]
-    return (*found[:MOST_PROBLEMS], hint("", "preflight.more", count=f"{len(more):,}"))
+    ordered = sorted(once.values(), key=lambda problem: not problem.blocks)
+    if len(ordered) <= MOST_PROBLEMS:
+        return tuple(ordered)
+    more = [problem for problem in ordered[MOST_PROBLEMS:] if problem.code != "preflight.more"]
+    return (*ordered[:MOST_PROBLEMS], hint("", "preflight.more", count=f"{len(more):,}"))

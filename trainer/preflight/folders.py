@@ -48,10 +48,10 @@ def _check_layout(key: str, folder: str, scan: FolderScan) -> Iterator[Problem]:
 def check_broken(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
     """Pictures that cannot be read, by the reasons why."""
     for code, reasons in BROKEN.items():
-        found = [broken.path for broken in scan.broken if broken.reason in reasons]
-        if found:
-            listed = names([f"{path.parent.name}/{path.name}" for path in found])
-            yield hint(key, code, None, count=f"{len(found):,}", names=listed, label=label)
+        paths = [broken.path for broken in scan.broken if broken.reason in reasons]
+        if paths:
+            listed = names([f"{path.parent.name}/{path.name}" for path in paths])
+            yield hint(key, code, None, count=f"{len(paths):,}", names=listed, label=label)
 
 
 def _no_pictures(key: str, path: Path, scan: FolderScan) -> Problem:
@@ -68,18 +68,18 @@ def _no_pictures(key: str, path: Path, scan: FolderScan) -> Problem:
         example = f"10_{path.name}"
         return block(key, "preflight.folder_loose", None, **values, count=f"{scan.loose:,}", example=example)
     if unnumbered:
-        found = names([ignored.name for ignored in unnumbered])
+        unread = names([ignored.name for ignored in unnumbered])
         example = f"10_{unnumbered[0].name}"
-        return block(key, "preflight.folder_unnumbered", None, **values, found=found, example=example)
+        return block(key, "preflight.folder_unnumbered", None, **values, found=unread, example=example)
     if dates := [ignored.name for ignored in scan.ignored if ignored.reason == "many_repeats"]:
         example = f"10_{dates[0].partition('_')[2] or dates[0]}"
         return block(key, "preflight.folder_repeats", None, **values, found=names(dates), example=example)
     if zeros := [
         ignored for ignored in scan.ignored if ignored.reason == "zero_repeats" and ignored.pictures
     ]:
-        found = names([ignored.name for ignored in zeros])
+        unread = names([ignored.name for ignored in zeros])
         example = f"10_{zeros[0].name.partition('_')[2]}"
-        return block(key, "preflight.folder_zero", None, **values, found=found, example=example)
+        return block(key, "preflight.folder_zero", None, **values, found=unread, example=example)
     if scan.not_read:
         return block(key, "preflight.folder_kinds", None, **values, kinds=", ".join(scan.not_read))
     if nested := [ignored for ignored in scan.ignored if ignored.reason == "nested"]:
@@ -113,8 +113,8 @@ def _left_out(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
             count = f"{sum(item.pictures for item in there):,}"
             listed = names([item.name for item in there])
             example = f"10_{there[0].name}"
-            told = block if reason == "many_repeats" else hint
-            yield told(
+            severity = block if reason == "many_repeats" else hint
+            yield severity(
                 key, f"preflight.left_{reason}", None, label=label, names=listed, count=count, example=example
             )
     if scan.not_read:
@@ -130,20 +130,21 @@ def check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
     """Pictures without captions, and captions that are empty or no UTF-8."""
     if not scan.images:
         return
-    ending, total, found = caption_ending(captions.caption_extension), len(scan.images), scan.captions_found
+    ending, total = caption_ending(captions.caption_extension), len(scan.images)
+    captioned = scan.captions_found
     others = scan.extensions.copy()
     others.pop(ending, None)
-    values = {"ending": ending, "total": f"{total:,}", "missing": f"{total - found:,}"}
-    if not found and others:
+    values = {"ending": ending, "total": f"{total:,}", "missing": f"{total - captioned:,}"}
+    if not captioned and others:
         other, count = others.most_common(1)[0]
         fix = {"caption_extension": other}
         values |= {"other": other, "count": f"{count:,}"}
         yield hint("caption_extension", "preflight.captions_elsewhere", fix, **values)
-    elif not found:
+    elif not captioned:
         words = names(sorted({image.class_tokens for image in scan.images if image.class_tokens}))
         code = "preflight.captions_none" if words else "preflight.captions_no_words"
         yield hint("caption_extension", code, None, **values, words=words)
-    elif found < total:
+    elif captioned < total:
         without = [f"{image.folder}/{image.path.name}" for image in scan.images if not image.caption_found]
         yield hint("caption_extension", "preflight.captions_some", None, **values, names=names(without))
     if scan.blank_captions:

@@ -47,15 +47,15 @@ class Mask:
 def check(datasets: Sequence[Dataset], images: Sequence[TrainImage], most: int | None) -> Iterator[Problem]:
     """Problems of masks. `most`: how many of them are looked at anew (None: all)."""
     masks = _masks(datasets, images)
-    found: dict[MaskFault, list[Mask]] = {}
+    faults: dict[MaskFault, list[Mask]] = {}
     for mask in some(masks, most, _known.__contains__):
-        found.setdefault(_verdict(mask), []).append(mask)
-    if bad := found.get("unreadable"):
+        faults.setdefault(_verdict(mask), []).append(mask)
+    if bad := faults.get("unreadable"):
         yield block("masked_loss", "preflight.masks_unreadable", {"masked_loss": False}, **_told(bad))
-    if empty := found.get("empty"):
+    if empty := faults.get("empty"):
         tell = block if len(empty) == len(images) else hint
         yield tell("masked_loss", "preflight.masks_empty", {"masked_loss": False}, **_told(empty))
-    if other := found.get("shape"):
+    if other := faults.get("shape"):
         yield hint("masked_loss", "preflight.masks_shape", None, **_told(other))
 
 

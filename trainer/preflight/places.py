@@ -49,15 +49,15 @@ def check(settings: Settings, roots: Roots | None) -> tuple[Problem, ...]:
         return ()
     typed = additional.read(settings, may_read(roots))
     counted = additional.applied(settings, may_read(roots))
-    found = [
+    problems = [
         *_options(typed, roots),
         *_settings(cleaned(settings), additional.Typed(), roots),
         *_settings(counted, typed, roots),
     ]
     # What lies outside is not looked at, so what it names or holds is no question.
-    found = found or [*_dataset(counted, roots), *_tracker(counted, roots)]
-    found = found or [*_links(counted, roots)]
-    return tuple({(problem.setting, problem.values["path"]): problem for problem in found}.values())
+    problems = problems or [*_dataset(counted, roots), *_tracker(counted, roots)]
+    problems = problems or [*_links(counted, roots)]
+    return tuple({(problem.setting, problem.values["path"]): problem for problem in problems}.values())
 
 
 def impossible(settings: Settings) -> tuple[Problem, ...]:

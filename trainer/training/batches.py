@@ -236,10 +236,10 @@ def told_corner(fit: Fit, size: Size, *, flip: bool, by_bars: bool) -> Size:
     return (fit.bucket[0] if flip else 0), 0  # as the reference, which leaves the crop at 0 there
 
 
-def _readable(found: Batch | Unreadable) -> Batch:
-    if isinstance(found, Unreadable):
-        raise UserError(found.code, found.setting, **found.values)
-    return found
+def _readable(batch: Batch | Unreadable) -> Batch:
+    if isinstance(batch, Unreadable):
+        raise UserError(batch.code, batch.setting, **batch.values)
+    return batch
 
 
 def _by_epoch(groups: Iterable[Group]) -> Iterator[list[Group]]:

@@ -92,19 +92,19 @@ class Store:
                 if self.check_content and notes["content"] != content_hash(picture):
                     return "stale"
                 # A file without the mirrored ones is from before "Flip augmentation": made again with both.
-                found = [file.get_tensor(name) for name in names if name in file.keys()]  # noqa: SIM118  # no mapping
+                latents = [file.get_tensor(name) for name in names if name in file.keys()]  # noqa: SIM118  # no mapping
         except FileNotFoundError:
             return "missing"
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return "damaged"
-        if len(found) < len(names):
+        if len(latents) < len(names):
             return "missing"
         # A header may be whole and the numbers behind it not: a power cut leaves zeros.
         sums = [notes.get(f"hash_{name}") for name in names]
         if None in sums:  # of a version that wrote none: they may be right, but nobody can tell
             return "missing"
-        sound = all(tensor.shape == shape for tensor in found) and sums == [*map(numbers_hash, found)]
-        return found if sound else "damaged"
+        sound = all(tensor.shape == shape for tensor in latents) and sums == [*map(numbers_hash, latents)]
+        return latents if sound else "damaged"
 
     def save(self, picture: Path, fit: Fit, latents: Sequence[Tensor]) -> bool:
         """Write a picture's latents (C, h, w), whole or not at all, and say whether that worked.
@@ -143,11 +143,11 @@ def cache_latents(
     unkept = 0
     for index, (path, fit) in enumerate(pictures if store else ()):
         shape = model.latent_shape(fit.bucket)
-        found = store.load(path, fit, shape, flip=flips[index]) if store else "missing"
-        if isinstance(found, list):
-            done[index] = found
+        stored = store.load(path, fit, shape, flip=flips[index]) if store else "missing"
+        if isinstance(stored, list):
+            done[index] = stored
         else:
-            lacks[found] += 1
+            lacks[stored] += 1
     reused = len(done)
     progress(reused, len(pictures))
     # Encoded together are pictures of one bucket, all mirrored or none: one stack, one pass.

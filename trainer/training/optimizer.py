@@ -159,9 +159,9 @@ def class_name(optimizer: Optimizer) -> str:
     return f"{kind.__module__}.{kind.__name__}"
 
 
-def name_with_arguments(optimizer: Optimizer, chosen: schema.Optimizer) -> str:
+def name_with_arguments(optimizer: Optimizer, settings: schema.Optimizer) -> str:
     """Class and extra arguments, as LoRA files name them: `torch.optim.adamw.AdamW(weight_decay=0.1)`."""
-    arguments = {**MAKERS[chosen.optimizer].fixed, **extra_arguments(chosen)}
+    arguments = {**MAKERS[settings.optimizer].fixed, **extra_arguments(settings)}
     # The reference names the momentum alone.
     arguments.pop("nesterov", None)
     text = ",".join(f"{key}={value}" for key, value in arguments.items())

@@ -65,7 +65,7 @@ def by_dataset_file(datasets: Sequence[Dataset], accumulation: int) -> tuple[dic
         if dataset.name
     ]
     values = {key: [table[key] for table in tables] for key in tables[0]} if tables else {}
-    same = {key: found[0] for key, found in values.items() if all(one == found[0] for one in found)}
+    same = {key: own[0] for key, own in values.items() if all(one == own[0] for one in own)}
     different = set(values) - set(same)
     return same, different | ({"ss_bucket_info"} if len(datasets) > 1 else set())
 
@@ -151,14 +151,14 @@ def _subset(subset: Subset, images: Sequence[TrainImage]) -> dict[str, Any]:
 def _folders(images: Sequence[TrainImage]) -> dict[str, dict[str, int]]:
     """Folder -> repeats and pictures; one of several of a name gets a number, as in sd-scripts."""
     counts = Counter((image.subset, image.folder, image.repeats) for image in images)
-    found: dict[str, dict[str, int]] = {}
+    folders: dict[str, dict[str, int]] = {}
     for (_, folder, repeats), count in counts.items():
         name, number = folder, 2
         # Two folders of one name in different places.
-        while name in found:
+        while name in folders:
             name, number = f"{folder} ({number})", number + 1
-        found[name] = {"n_repeats": repeats, "img_count": count}
-    return found
+        folders[name] = {"n_repeats": repeats, "img_count": count}
+    return folders
 
 
 def _tag_frequency(images: Sequence[TrainImage]) -> dict[str, dict[str, int]]:

@@ -53,18 +53,21 @@ class TextStore:
         """What was kept of a text; None where there is none, or what is there is damaged."""
         try:
             with safe_open(self.path(text), framework="pt") as file:
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-                told, noted = Conditioning(found["embeds"], found.get("pooled")), file.metadata()["hash"]
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+                conditioning, noted = (
+                    Conditioning(tensors["embeds"], tensors.get("pooled")),
+                    file.metadata()["hash"],
+                )
         # A damaged text is simply encoded again and written over.
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
-        return told if _hash(found) == noted else None
+        return conditioning if _hash(tensors) == noted else None
 
-    def save(self, text: str, told: Conditioning) -> bool:
+    def save(self, text: str, conditioning: Conditioning) -> bool:
         """Keep a text, whole or not at all. Says whether it worked: a full disk ends no run."""
-        tensors: dict[str, Tensor] = {"embeds": told.embeds.contiguous()}
-        if told.pooled is not None:
-            tensors["pooled"] = told.pooled.contiguous()
+        tensors: dict[str, Tensor] = {"embeds": conditioning.embeds.contiguous()}
+        if conditioning.pooled is not None:
+            tensors["pooled"] = conditioning.pooled.contiguous()
         return keep(self.path(text), save(tensors, {"hash": _hash(tensors)}))
 
     def room(self) -> int:
@@ -119,9 +122,9 @@ class CaptionEncoder:
         if self.learning or not self.pad:
             with torch.set_grad_enabled(self.learning):
                 return self.encode(captions)
-        told = [self._told(caption) for caption in captions]
+        parts = [self._told(caption) for caption in captions]
         # float32 as the model gives it: cached or not, the denoiser is told the same.
-        return Conditioning.joined(told).to(self.device, torch.float32)
+        return Conditioning.joined(parts).to(self.device, torch.float32)
 
     def encode(self, captions: Sequence[str]) -> Conditioning:
         """Encode now, as the model stands."""
@@ -137,10 +140,10 @@ class CaptionEncoder:
         return self.as_it_stands([text])
 
     def _told(self, text: str) -> Conditioning:
-        found = self.remembered.get(text)
-        if found is None and self.store:
-            found = self.store.load(text)
-        return self._made(text) if found is None else found
+        conditioning = self.remembered.get(text)
+        if conditioning is None and self.store:
+            conditioning = self.store.load(text)
+        return self._made(text) if conditioning is None else conditioning
 
     @torch.no_grad()
     def _made(self, text: str) -> Conditioning:
@@ -151,11 +154,11 @@ class CaptionEncoder:
         self._remember(text, made)
         return made
 
-    def _remember(self, text: str, told: Conditioning) -> None:
+    def _remember(self, text: str, conditioning: Conditioning) -> None:
         # Beyond that the disk has it, or it is read again: no run ends for its captions.
-        if self._bytes + told.bytes <= self.limit:
-            self.remembered[text] = told
-            self._bytes += told.bytes
+        if self._bytes + conditioning.bytes <= self.limit:
+            self.remembered[text] = conditioning
+            self._bytes += conditioning.bytes
 
     def prepare(
         self,

@@ -53,70 +53,72 @@ def whole(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def taken(flat: Flat) -> Taken:
     """Its settings in sd-scripts' words."""
-    found = Taken(flat)
-    found.take_all(NAMES, START)
-    found.take("output_name", "config.name", flat.get("config.name"))
-    _model(found)
-    _network(found)
-    _dataset(found)
-    found.optimizer(f"{START}train.optimizer")
-    found.schedule(f"{START}train.lr_scheduler")
+    reading = Taken(flat)
+    reading.take_all(NAMES, START)
+    reading.take("output_name", "config.name", flat.get("config.name"))
+    _model(reading)
+    _network(reading)
+    _dataset(reading)
+    reading.optimizer(f"{START}train.optimizer")
+    reading.schedule(f"{START}train.lr_scheduler")
     for name in ("weight_decay", "betas", "eps", "d_coef", "momentum"):
         key = f"{START}train.optimizer_params.{name}"
-        found.argument("optimizer_args", key, name, flat.get(key))
-    found.precision(f"{START}train.dtype", "mixed_precision")
-    found.precision(f"{START}save.dtype", "save_precision")
+        reading.argument("optimizer_args", key, name, flat.get(key))
+    reading.precision(f"{START}train.dtype", "mixed_precision")
+    reading.precision(f"{START}save.dtype", "save_precision")
     if flat.get(f"{START}train.train_text_encoder") is not True:
-        found.take("network_train_unet_only", f"{START}train.train_text_encoder", True)
+        reading.take("network_train_unet_only", f"{START}train.train_text_encoder", True)
     if flat.get(f"{START}train.train_unet") is False:
-        found.take("network_train_text_encoder_only", f"{START}train.train_unet", True)
-    _samples(found)
-    found.used |= {"job", f"{START}type", f"{START}device", "meta.name", "meta.version"}
-    return found
+        reading.take("network_train_text_encoder_only", f"{START}train.train_unet", True)
+    _samples(reading)
+    reading.used |= {"job", f"{START}type", f"{START}device", "meta.name", "meta.version"}
+    return reading
 
 
-def _model(found: Taken) -> None:
+def _model(reading: Taken) -> None:
     arch = f"{START}model.arch"
-    found.known_family(arch, ("sd1", "sd2", "sdxl"))
+    reading.known_family(arch, ("sd1", "sd2", "sdxl"))
     for name in OTHERS:
-        if is_on(found.flat.get(f"{START}model.{name}", False)):
-            found.family = f"{START}model.{name}", name.removeprefix("is_")
-    found.sdxl = is_on(found.flat.get(f"{START}model.is_xl", False)) or found.word(arch) == "sdxl"
-    if found.word(arch) == "sd2":
-        found.take("v2", arch, True)
-    found.used.add(f"{START}model.is_xl")
+        if is_on(reading.flat.get(f"{START}model.{name}", False)):
+            reading.family = f"{START}model.{name}", name.removeprefix("is_")
+    reading.sdxl = is_on(reading.flat.get(f"{START}model.is_xl", False)) or reading.word(arch) == "sdxl"
+    if reading.word(arch) == "sd2":
+        reading.take("v2", arch, True)
+    reading.used.add(f"{START}model.is_xl")
 
 
-def _network(found: Taken) -> None:
-    kind = found.word(f"{START}network.type")
+def _network(reading: Taken) -> None:
+    kind = reading.word(f"{START}network.type")
     for key, name in (("conv", "conv_dim"), ("conv_alpha", "conv_alpha")):
-        found.argument("network_args", f"{START}network.{key}", name, found.flat.get(f"{START}network.{key}"))
+        reading.argument(
+            "network_args", f"{START}network.{key}", name, reading.flat.get(f"{START}network.{key}")
+        )
     if kind in ("lokr", "loha"):
-        found.take("network_module", f"{START}network.type", "lycoris.kohya")
-        found.argument("network_args", f"{START}network.type", "algo", kind)
+        reading.take("network_module", f"{START}network.type", "lycoris.kohya")
+        reading.argument("network_args", f"{START}network.type", "algo", kind)
         factor = f"{START}network.lokr_factor"
-        found.argument("network_args", factor, "factor", found.flat.get(factor))
+        reading.argument("network_args", factor, "factor", reading.flat.get(factor))
     elif kind in ("lora", "locon", "lierla"):
-        found.used.add(f"{START}network.type")
+        reading.used.add(f"{START}network.type")
 
 
-def _dataset(found: Taken) -> None:
-    found.sizes(f"{START}datasets[0].resolution")
-    ending = str(found.flat.get(f"{START}datasets[0].caption_ext") or "")
+def _dataset(reading: Taken) -> None:
+    reading.sizes(f"{START}datasets[0].resolution")
+    ending = str(reading.flat.get(f"{START}datasets[0].caption_ext") or "")
     key = f"{START}datasets[0].caption_ext"
-    found.take("caption_extension", key, f".{ending.lstrip('.')}" if ending else None)
+    reading.take("caption_extension", key, f".{ending.lstrip('.')}" if ending else None)
 
 
-def _samples(found: Taken) -> None:
+def _samples(reading: Taken) -> None:
     """Its prompts with one size, seed and strength for all, as options behind each."""
     start = f"{START}sample."
-    prompts: Any = found.flat.get(f"{start}prompts")
+    prompts: Any = reading.flat.get(f"{start}prompts")
     if not isinstance(prompts, list) or not prompts:
         return
-    word = str(found.flat.get(f"{START}trigger_word") or "")
-    values = {letter: found.flat.get(start + key) for key, letter in PROMPT_OPTIONS.items()}
+    word = str(reading.flat.get(f"{START}trigger_word") or "")
+    values = {letter: reading.flat.get(start + key) for key, letter in PROMPT_OPTIONS.items()}
     options = "".join(f" --{letter} {value}" for letter, value in values.items() if value not in (None, ""))
     lines = [" ".join(str(prompt).replace("[trigger]", word).split()) + options for prompt in prompts]
-    found.prompts = f"{start}prompts", lines
-    found.used |= {f"{start}prompts", *(start + key for key in PROMPT_OPTIONS)}
-    found.take("sample_every_n_steps", f"{start}sample_every", found.flat.get(f"{start}sample_every"))
+    reading.prompts = f"{start}prompts", lines
+    reading.used |= {f"{start}prompts", *(start + key for key in PROMPT_OPTIONS)}
+    reading.take("sample_every_n_steps", f"{start}sample_every", reading.flat.get(f"{start}sample_every"))

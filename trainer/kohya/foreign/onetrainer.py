@@ -30,98 +30,98 @@ HARMLESS = {
 
 def taken(flat: Flat) -> Taken:
     """Its settings in sd-scripts' words."""
-    found = Taken(flat)
-    found.take_all(NAMES)
-    _model(found)
-    found.sizes("resolution")
-    _output(found)
-    found.precision("train_dtype", "mixed_precision")
-    found.precision("output_dtype", "save_precision")
-    found.switch("gradient_checkpointing", "gradient_checkpointing")
-    _optimizer(found)
-    _text_encoder(found)
-    _loss(found)
-    _saves(found)
-    found.used |= HARMLESS & set(flat)
-    return found
+    reading = Taken(flat)
+    reading.take_all(NAMES)
+    _model(reading)
+    reading.sizes("resolution")
+    _output(reading)
+    reading.precision("train_dtype", "mixed_precision")
+    reading.precision("output_dtype", "save_precision")
+    reading.switch("gradient_checkpointing", "gradient_checkpointing")
+    _optimizer(reading)
+    _text_encoder(reading)
+    _loss(reading)
+    _saves(reading)
+    reading.used |= HARMLESS & set(flat)
+    return reading
 
 
-def _model(found: Taken) -> None:
-    kind = found.word("model_type")
-    found.known_family("model_type", FAMILIES)
+def _model(reading: Taken) -> None:
+    kind = reading.word("model_type")
+    reading.known_family("model_type", FAMILIES)
     if "inpainting" in kind or "depth" in kind:
-        found.family = "model_type", str(found.flat["model_type"])
-    found.sdxl = "_xl_" in kind
-    found.take("v2", "model_type", kind.startswith(FAMILIES[1:3]) or None)
-    if found.word("peft_type") == "loha":
-        found.take("network_module", "peft_type", "lycoris.kohya")
-        found.argument("network_args", "peft_type", "algo", "loha")
-    elif found.word("peft_type") == "lora":
-        found.used.add("peft_type")
-    if found.word("training_method") == "lora":
-        found.used.add("training_method")
+        reading.family = "model_type", str(reading.flat["model_type"])
+    reading.sdxl = "_xl_" in kind
+    reading.take("v2", "model_type", kind.startswith(FAMILIES[1:3]) or None)
+    if reading.word("peft_type") == "loha":
+        reading.take("network_module", "peft_type", "lycoris.kohya")
+        reading.argument("network_args", "peft_type", "algo", "loha")
+    elif reading.word("peft_type") == "lora":
+        reading.used.add("peft_type")
+    if reading.word("training_method") == "lora":
+        reading.used.add("training_method")
 
 
-def _output(found: Taken) -> None:
+def _output(reading: Taken) -> None:
     """ "out/momo.safetensors" as a folder and a name."""
     key = "output_model_destination"
-    folder, _, name = str(found.flat.get(key) or "").replace("\\", "/").rpartition("/")
-    found.take("output_dir", key, folder)
-    found.take("output_name", key, name.removesuffix(".safetensors"))
+    folder, _, name = str(reading.flat.get(key) or "").replace("\\", "/").rpartition("/")
+    reading.take("output_dir", key, folder)
+    reading.take("output_name", key, name.removesuffix(".safetensors"))
 
 
-def _optimizer(found: Taken) -> None:
-    old = "optimizer" in found.flat
-    found.optimizer("optimizer" if old else "optimizer.optimizer")
-    found.schedule("learning_rate_scheduler")
+def _optimizer(reading: Taken) -> None:
+    old = "optimizer" in reading.flat
+    reading.optimizer("optimizer" if old else "optimizer.optimizer")
+    reading.schedule("learning_rate_scheduler")
     start = "" if old else "optimizer."
     for name in ARGUMENTS:
-        found.argument("optimizer_args", start + name, name, found.flat.get(start + name))
+        reading.argument("optimizer_args", start + name, name, reading.flat.get(start + name))
     betas = [f"{start}beta1", f"{start}beta2"]
-    if all(found.flat.get(key) is not None for key in betas):
-        found.argument("optimizer_args", betas[0], "betas", [found.flat[key] for key in betas])
-        found.used.add(betas[1])
-    warmup, cycles = (number(found.flat.get(f"learning_rate_{key}")) for key in ("warmup_steps", "cycles"))
+    if all(reading.flat.get(key) is not None for key in betas):
+        reading.argument("optimizer_args", betas[0], "betas", [reading.flat[key] for key in betas])
+        reading.used.add(betas[1])
+    warmup, cycles = (number(reading.flat.get(f"learning_rate_{key}")) for key in ("warmup_steps", "cycles"))
     if warmup is not None:  # up to 1 it is a share of the run
-        found.take(
+        reading.take(
             "lr_warmup_steps", "learning_rate_warmup_steps", int(warmup) if warmup > 1 else float(warmup)
         )
-    if cycles is not None and found.options.get("lr_scheduler") == "cosine_with_restarts":
-        found.take("lr_scheduler_num_cycles", "learning_rate_cycles", int(cycles))
+    if cycles is not None and reading.options.get("lr_scheduler") == "cosine_with_restarts":
+        reading.take("lr_scheduler_num_cycles", "learning_rate_cycles", int(cycles))
 
 
-def _text_encoder(found: Taken) -> None:
+def _text_encoder(reading: Taken) -> None:
     for key in ("text_encoder.train", "train_text_encoder"):
-        if found.flat.get(key) is False:
-            found.take("network_train_unet_only", key, True)
+        if reading.flat.get(key) is False:
+            reading.take("network_train_unet_only", key, True)
     for key in ("unet.train", "train_unet"):
-        if found.flat.get(key) is False:
-            found.take("network_train_text_encoder_only", key, True)
-    skip = number(found.flat.get("text_encoder_layer_skip"))
-    if skip is not None and not found.sdxl:
-        found.take("clip_skip", "text_encoder_layer_skip", int(skip) + 1)
+        if reading.flat.get(key) is False:
+            reading.take("network_train_text_encoder_only", key, True)
+    skip = number(reading.flat.get("text_encoder_layer_skip"))
+    if skip is not None and not reading.sdxl:
+        reading.take("clip_skip", "text_encoder_layer_skip", int(skip) + 1)
 
 
-def _loss(found: Taken) -> None:
-    kind = found.word("loss_weight_fn")
+def _loss(reading: Taken) -> None:
+    kind = reading.word("loss_weight_fn")
     if kind == "min_snr_gamma":
-        found.take("min_snr_gamma", "loss_weight_strength", found.flat.get("loss_weight_strength"))
+        reading.take("min_snr_gamma", "loss_weight_strength", reading.flat.get("loss_weight_strength"))
     elif kind == "debiased_estimation":
-        found.take("debiased_estimation_loss", "loss_weight_fn", True)
+        reading.take("debiased_estimation_loss", "loss_weight_fn", True)
     if kind in ("", "constant", "min_snr_gamma"):
-        found.used |= {"loss_weight_fn", "loss_weight_strength"}
+        reading.used |= {"loss_weight_fn", "loss_weight_strength"}
     for key, option in (("min_noising_strength", "min_timestep"), ("max_noising_strength", "max_timestep")):
-        share = number(found.flat.get(key))
+        share = number(reading.flat.get(key))
         if share is not None and 0 <= share <= 1:
-            found.take(option, key, round(share * 1000))
+            reading.take(option, key, round(share * 1000))
 
 
-def _saves(found: Taken) -> None:
+def _saves(reading: Taken) -> None:
     for key in ("save_every", "save_after"):
-        unit, every = found.word(f"{key}_unit"), number(found.flat.get(key))
+        unit, every = reading.word(f"{key}_unit"), number(reading.flat.get(key))
         option = {"epoch": "save_every_n_epochs", "step": "save_every_n_steps"}.get(unit)
         if option and every is not None:
-            found.take(option, key, int(every))
-            found.used.add(f"{key}_unit")
+            reading.take(option, key, int(every))
+            reading.used.add(f"{key}_unit")
         elif unit == "never":
-            found.used |= {key, f"{key}_unit"}
+            reading.used |= {key, f"{key}_unit"}

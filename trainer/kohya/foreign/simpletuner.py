@@ -25,47 +25,47 @@ NEGATIVE = "validation_negative_prompt"
 
 def taken(flat: Flat) -> Taken:
     """Its settings in sd-scripts' words."""
-    found = Taken(flat)
-    found.take_all(NAMES)
-    family = found.word("model_family")
-    found.known_family("model_family", FAMILIES)
-    found.sdxl = "xl" in family
-    found.take("v2", "model_family", family.startswith("sd2") or None)
+    reading = Taken(flat)
+    reading.take_all(NAMES)
+    family = reading.word("model_family")
+    reading.known_family("model_family", FAMILIES)
+    reading.sdxl = "xl" in family
+    reading.take("v2", "model_family", family.startswith("sd2") or None)
     if number(flat.get("num_train_epochs") or 0):
-        found.take("max_train_epochs", "num_train_epochs", flat["num_train_epochs"])
-        found.options.pop("max_train_steps", None)
-    found.optimizer("optimizer")
-    found.schedule("lr_scheduler")
-    found.precision("mixed_precision", "mixed_precision")
+        reading.take("max_train_epochs", "num_train_epochs", flat["num_train_epochs"])
+        reading.options.pop("max_train_steps", None)
+    reading.optimizer("optimizer")
+    reading.schedule("lr_scheduler")
+    reading.precision("mixed_precision", "mixed_precision")
     size = number(flat.get("resolution") or "")
-    if size and (size >= 64 or found.word("resolution_type").startswith("pixel")):
-        found.sizes("resolution")
-        found.used.add("resolution_type")
-    found.switch("gradient_checkpointing", "gradient_checkpointing")
-    found.switch("zero_terminal_snr", "rescale_betas_zero_snr")
-    if found.word("prediction_type"):
-        found.take("v_parameterization", "prediction_type", found.word("prediction_type").startswith("v"))
+    if size and (size >= 64 or reading.word("resolution_type").startswith("pixel")):
+        reading.sizes("resolution")
+        reading.used.add("resolution_type")
+    reading.switch("gradient_checkpointing", "gradient_checkpointing")
+    reading.switch("zero_terminal_snr", "rescale_betas_zero_snr")
+    if reading.word("prediction_type"):
+        reading.take("v_parameterization", "prediction_type", reading.word("prediction_type").startswith("v"))
     if is_on(flat.get("offset_noise")):  # a switch; the other says how much
-        found.take("noise_offset", "noise_offset", flat.get("noise_offset", 0.1))
-        found.used.add("offset_noise")
+        reading.take("noise_offset", "noise_offset", flat.get("noise_offset", 0.1))
+        reading.used.add("offset_noise")
     if not is_on(flat.get("train_text_encoder")):
-        found.take("network_train_unet_only", "train_text_encoder", True)
-    if found.word("model_type") == "lora":
-        found.used.add("model_type")
-    if found.word("lora_type") == "standard":
-        found.used.add("lora_type")
-    _samples(found)
-    return found
+        reading.take("network_train_unet_only", "train_text_encoder", True)
+    if reading.word("model_type") == "lora":
+        reading.used.add("model_type")
+    if reading.word("lora_type") == "standard":
+        reading.used.add("lora_type")
+    _samples(reading)
+    return reading
 
 
-def _samples(found: Taken) -> None:
-    prompt = str(found.flat.get("validation_prompt") or "").strip()
+def _samples(reading: Taken) -> None:
+    prompt = str(reading.flat.get("validation_prompt") or "").strip()
     if not prompt:
         return
-    width, _, height = found.word("validation_resolution").split(",")[0].partition("x")
+    width, _, height = reading.word("validation_resolution").split(",")[0].partition("x")
     sizes = {"w": width, "h": height or width}
-    values = {**sizes, **{letter: found.flat.get(key) for key, letter in SAMPLE.items()}}
-    values["n"] = found.flat.get(NEGATIVE)
+    values = {**sizes, **{letter: reading.flat.get(key) for key, letter in SAMPLE.items()}}
+    values["n"] = reading.flat.get(NEGATIVE)
     options = "".join(f" --{letter} {value}" for letter, value in values.items() if value not in (None, ""))
-    found.prompts = "validation_prompt", [" ".join(prompt.split()) + options]
-    found.used |= {"validation_prompt", "validation_resolution", NEGATIVE, *SAMPLE}
+    reading.prompts = "validation_prompt", [" ".join(prompt.split()) + options]
+    reading.used |= {"validation_prompt", "validation_resolution", NEGATIVE, *SAMPLE}

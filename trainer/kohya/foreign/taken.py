@@ -92,10 +92,10 @@ class Taken:
         """The first of several sizes, as the trainer's own number or W,H."""
         value = self.flat.get(key)
         texts = value if isinstance(value, list) else str(value or "").split(",")
-        found = list(dict.fromkeys(_size(text) for text in texts if str(text).strip()))
-        if found:
-            self.take("resolution", key, found[0])
-        if len(found) > 1:
+        sizes = list(dict.fromkeys(_size(text) for text in texts if str(text).strip()))
+        if sizes:
+            self.take("resolution", key, sizes[0])
+        if len(sizes) > 1:
             self.several.add("resolution")
 
     def switch(self, option: str, key: str) -> None:

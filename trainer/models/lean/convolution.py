@@ -82,8 +82,8 @@ class _Frozen(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # see above
         (weight,) = ctx.saved_tensors
         # The input's gradient needs its shape alone, not its numbers.
-        found = conv2d_input(ctx.shape, weight, gradient, ctx.stride, ctx.padding)
-        return found, None, None, None, None
+        by_x = conv2d_input(ctx.shape, weight, gradient, ctx.stride, ctx.padding)
+        return by_x, None, None, None, None
 
 
 class _Unfolded(torch.autograd.Function):
@@ -101,10 +101,10 @@ class _Unfolded(torch.autograd.Function):
         columns = F.unfold(x, 3, padding=padding, stride=stride)  # (B, in·9, places)
         # All maps of the batch side by side: one product reads the weight once.
         together = columns.transpose(0, 1).flatten(1)
-        found = weight.flatten(1) @ together
-        found = found if bias is None else found.add_(bias[:, None])
-        found = found.view(len(weight), len(x), -1).transpose(0, 1)  # (B, out, places)
-        return found.reshape(len(x), len(weight), (x.shape[2] - 1) // stride[0] + 1, -1)
+        product = weight.flatten(1) @ together
+        product = product if bias is None else product.add_(bias[:, None])
+        product = product.view(len(weight), len(x), -1).transpose(0, 1)  # (B, out, places)
+        return product.reshape(len(x), len(weight), (x.shape[2] - 1) // stride[0] + 1, -1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # see above
@@ -113,5 +113,5 @@ class _Unfolded(torch.autograd.Function):
         columns = weight.flatten(1).T @ together
         columns = columns.view(columns.shape[0], len(gradient), -1).transpose(0, 1)
         wide = columns.float()  # nine numbers are added up for each place
-        found = F.fold(wide, ctx.shape[2:], 3, padding=ctx.padding, stride=ctx.stride)
-        return found.to(gradient.dtype), None, None, None, None
+        folded = F.fold(wide, ctx.shape[2:], 3, padding=ctx.padding, stride=ctx.stride)
+        return folded.to(gradient.dtype), None, None, None, None
