@@ -32,7 +32,7 @@ from trainer.plan.sample_prompts import LARGEST, MOST_DENOISING_STEPS, SMALLEST,
 from trainer.preflight import places
 from trainer.settings import SamplerName, Settings
 
-Send = Callable[[Mapping[str, Any]], None]
+Tell = Callable[[Mapping[str, Any]], None]
 STRONGEST = 2.0
 LONGEST = 4000
 """Characters of a prompt."""
@@ -204,7 +204,7 @@ def _say_nothing(_event: Any) -> None:
     """What a run tells while it is built is told by the run itself."""
 
 
-def serve(folder: JobFolder, lines: TextIO, say: Send, *, idle: float) -> None:
+def serve(folder: JobFolder, lines: TextIO, say: Tell, *, idle: float) -> None:
     """Answer requests until they end, or none has come for `idle` seconds.
 
     Loading takes far longer than drawing: {"warm": true, "file"} asks for no picture, only to be ready.
@@ -242,7 +242,7 @@ def _settings(folder: JobFolder) -> Settings:
 
 
 def _answer(
-    folder: JobFolder, easel: Easel, wish: DrawRequest, outdated: Callable[[], bool], say: Send
+    folder: JobFolder, easel: Easel, wish: DrawRequest, outdated: Callable[[], bool], say: Tell
 ) -> None:
     """Draw both pictures, those that are not there yet."""
     began = time.monotonic()

@@ -25,7 +25,9 @@ def test_it_is_the_form_that_others_read():
 @pytest.mark.parametrize("name", ["plain", "a, b", "C: x", 'say "it"', "桃、猫", "back\\slash, too"])
 @pytest.mark.parametrize("words", ["a cat", "桃太郎, 1girl", "Steps: 3\nSteps: 4, Run: other", ""])
 def test_what_is_written_is_read_back_from_the_file(name: str, words: str):
-    text = written(SamplePrompt(words, words), 1, "dpmsolver", {"Lora": name, "Run": "20261130-owl"})
+    text = written(
+        SamplePrompt(words, words, 512, 512), 1, "dpmsolver", {"Lora": name, "Run": "20261130-owl"}
+    )
     picture = Image.open(io.BytesIO(as_png(Image.new("RGB", (8, 8)), text)))
     told = picture.info[KEY]
     assert told == text
