@@ -15,7 +15,7 @@ from tests.trainer.made import image_folder
 from tests.trainer.runs import events, run, short_settings
 from trainer.data.datasets import Dataset, datasets_of, subset_of
 from trainer.events import Started, Step
-from trainer.families.detect import read_header
+from trainer.files.safetensors_header import read_header
 from trainer.plan.inputs import read_inputs
 from trainer.settings import Settings
 from trainer.training.prepare import build_data
@@ -296,7 +296,7 @@ def test_a_run_with_two_resolutions(tmp_path):
     assert sum(isinstance(event, Step) for event in told) == 3 + 3
     plan = next(event.plan for event in told if isinstance(event, Started))
     assert [(one["width"], one["batch_size"]) for one in plan["datasets"]] == [(64, 2), (96, 1)]
-    metadata = read_header(tmp_path / "out" / "mascot.safetensors")[1]
+    metadata = read_header(tmp_path / "out" / "mascot.safetensors").metadata
     datasets = json.loads(metadata["ss_datasets"])
     assert [one["resolution"] for one in datasets] == [[64, 64], [96, 96]]
     assert [one["batch_size_per_device"] for one in datasets] == [2, 1]
