@@ -27,7 +27,7 @@ from trainer.network.network import build_network
 from trainer.network.weights import change_of
 from trainer.settings import LORA_TYPES, EightBitFormat, Network
 from trainer.tools.convert import convert
-from trainer.tools.merge import Share, merge
+from trainer.tools.merge import Portion, merge
 from trainer.tools.metadata import FIELDS, change_metadata, metadata_of
 from trainer.tools.resize import resize
 from trainer.training.encode import open_base_model
@@ -97,7 +97,7 @@ def test_it_goes_through_the_tools_of_lora_files(trained: JobFolder, tmp_path: P
     """Merged with itself, made smaller, to diffusers' names and back, renamed: still the same change."""
     path = file_of(trained)
     whole = tmp_path / "merged.safetensors"
-    merge([Share(path, 0.75), Share(path, 0.25)], whole)
+    merge([Portion(path, 0.75), Portion(path, 0.25)], whole)
     assert metadata_of(whole)["ss_base_model_version"] == SDXL.version
     resize(whole, tmp_path / "small.safetensors", 4)
     convert(tmp_path / "small.safetensors", tmp_path / "theirs.safetensors")
