@@ -89,7 +89,7 @@ class LoraWriter:
 
     def add(self, module: str, entries: Mapping[str, Tensor]) -> None:
         """Put a module in. Raises OSError, and UserError for inf or NaN: they would make grey pictures."""
-        from trainer.models.tensor_file import DTYPES, raw_bytes
+        from trainer.models.tensor_file import STORED_DTYPES, raw_bytes
 
         for entry, tensor in entries.items():
             name = f"{module}.{entry}"
@@ -97,7 +97,7 @@ class LoraWriter:
             self._planned[name] = Planned(kind, tuple(tensor.shape))
             self._begin[name] = self._done.tell()
             with _at(self.path):
-                self._done.write(raw_bytes(tensor.to(DTYPES[kind])))
+                self._done.write(raw_bytes(tensor.to(STORED_DTYPES[kind])))
             if entry == "alpha":
                 self.alphas.add(float(tensor))
 

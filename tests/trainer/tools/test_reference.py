@@ -17,11 +17,11 @@ from torch import Tensor
 
 from tests.trainer.tools.made import change
 from tests.trainer.tools.reference_inputs import MODULES, result, told, write_loras, write_models
-from trainer.network.weights import Factors, RankRule, Size, clamped
+from trainer.network.weights import Factors, RankLimits, RankRule, clamped
 from trainer.settings import FamilyKey
-from trainer.tools.difference import Options, extract_difference
+from trainer.tools.difference import ExtractOptions, extract_difference
 from trainer.tools.into_checkpoint import merge_into
-from trainer.tools.merge import Share, merge
+from trainer.tools.merge import Portion, merge
 from trainer.tools.resize import resize
 
 CLOSE = 2e-6
@@ -46,9 +46,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     return {key: write_models(folder, key) for key in keys}
 
 
-def shares(loras: Path, names: str) -> list[Share]:
+def shares(loras: Path, names: str) -> list[Portion]:
     strengths = (0.7, -0.5, 0.3)
-    return [Share(loras / f"{n}.safetensors", s) for n, s in zip(names, strengths, strict=True)]
+    return [Portion(loras / f"{n}.safetensors", s) for n, s in zip(names, strengths, strict=True)]
 
 
 def same(ours: Tensor, theirs: Tensor, close: float = CLOSE) -> None:
@@ -114,7 +114,7 @@ def test_side_by_side(name: str, loras: Path, tmp_path: Path) -> None:
 
 def test_closest_of_a_rank(loras: Path, tmp_path: Path) -> None:
     """svd_merge_lora."""
-    made = merge(shares(loras, "abc"), tmp_path / "m.safetensors", "svd", Size(6, 3))
+    made = merge(shares(loras, "abc"), tmp_path / "m.safetensors", "svd", RankLimits(6, 3))
     same_but_for_signs(load_file(made), result("svd"), CLOSE_VECTORS)
 
 
@@ -153,7 +153,7 @@ def test_resized_without_alpha_to_half_precision(loras: Path, tmp_path: Path) ->
 def test_into_a_checkpoint(family: FamilyKey, models: Models, tmp_path: Path) -> None:
     """merge_lora --sd_model; the reference's result: every 7th number of each weight that it changed."""
     base, _, lora = models[family]
-    merge_into(base, [Share(lora, 0.8), Share(lora, -0.3)], tmp_path / "m.safetensors")
+    merge_into(base, [Portion(lora, 0.8), Portion(lora, -0.3)], tmp_path / "m.safetensors")
     before, after, theirs = load_file(base), load_file(tmp_path / "m.safetensors"), result(f"into_{family}")
     assert {name for name in before if not torch.equal(before[name], after[name])} == theirs.keys()
     for name, numbers in theirs.items():
@@ -164,7 +164,7 @@ def test_into_a_checkpoint(family: FamilyKey, models: Models, tmp_path: Path) ->
 def test_out_of_two_checkpoints(family: FamilyKey, models: Models, tmp_path: Path) -> None:
     """extract_lora_from_models; kept of the reference's result: all names, and some modules."""
     base, tuned, _ = models[family]
-    options = Options(4, 2, clamp_quantile=1)
+    options = ExtractOptions(4, 2, clamp_quantile=1)
     ours = load_file(extract_difference(base, tuned, tmp_path / "x.safetensors", options, "float"))
     theirs = result(f"extract_{family}")
     modules = sorted({name.partition(".")[0] for name in ours})
