@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+
 from trainer import settings as schema
 from trainer.errors import UserError
 from trainer.families.detect import facts_of, read_model
