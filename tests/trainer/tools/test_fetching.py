@@ -110,7 +110,7 @@ def test_it_is_said_fetched_interrupted_and_gone_on_with(tmp_path: Path, folder:
         assert (told["problems"], told["end"][0]) == ([], "Finished")
 
 
-def test_stop_ends_a_fetch_in_the_middle_of_a_file(tmp_path: Path, folder: Path):
+def test_stop_ends_a_fetch_before_its_next_file(tmp_path: Path, folder: Path):
     place = tagger(tmp_path / "model")
     with hub(place, "") as server, Person(tmp_path, server.address, folder) as person:
         [[code, what, _]] = person.tag()["problems"]
