@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +17,10 @@ from trainer.lora.shapes import Shape, by_module
 from trainer.lora.types import ALGORITHMS, TYPES, Algorithm, algorithm_in, rank_of
 
 ONLY_LYCORIS = ("lora_mid.weight", "dora_scale", "w_norm", "hada_t1", "lokr_t2")
+OURS = re.compile(
+    r"lora_te|lora_unet_(?:(?:down|up|mid|input|output|middle)_block|conv_|time_emb|add_emb|label_emb|out_)"
+)
+"""Beginnings of modules' names in the models that can be trained here."""
 OUTSIDE_BLOCKS = re.compile(r"lora_unet_(conv_in|conv_out|time_embedding_linear_[12])$")
 
 
@@ -33,6 +38,8 @@ class StartFile:
     """Whether it changes convolutions beyond 1x1."""
     lycoris: bool
     """Whether it has parts that only LyCORIS types have."""
+    torn: str = ""
+    """A module whose parts do not belong together; "" for none."""
 
 
 def read_start_file(path: Path) -> StartFile | None:
@@ -43,7 +50,7 @@ def read_start_file(path: Path) -> StartFile | None:
 
 def shapes_by_module(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]:
     """{"lora_unet_x": {"alpha": (), "lora_down.weight": (4, 320)}}."""
-    return by_module({key: size for key, size in shapes.items() if key.startswith(("lora_unet_", "lora_te"))})
+    return by_module({key: size for key, size in shapes.items() if OURS.match(key)})
 
 
 def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> StartFile | None:
@@ -62,9 +69,17 @@ def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> S
     lycoris = main != "lora" or bool(entries & set(ONLY_LYCORIS))
     lycoris = lycoris or any(map(OUTSIDE_BLOCKS.match, modules))
     ranks = Counter(rank_of(module) for name, module in modules.items() if "attn" in name)
-    return StartFile(
-        main, _type(main, metadata, wide=wide, lycoris=lycoris), ranks, "dora_scale" in entries, wide, lycoris
-    )
+    type_ = _type(main, metadata, wide=wide, lycoris=lycoris)
+    torn = next((name for name, module in modules.items() if _is_torn(module)), "")
+    return StartFile(main, type_, ranks, "dora_scale" in entries, wide, lycoris, torn)
+
+
+def _is_torn(module: Mapping[str, Shape]) -> bool:
+    """Whether up and down are not of one rank, or alpha is no single number."""
+    down, up = module.get("lora_down.weight"), module.get("lora_up.weight")
+    if (down is None) != (up is None) or math.prod(module.get("alpha", ())) != 1:
+        return True
+    return down is not None and up is not None and (len(up) < 2 or not down[0] or down[0] != up[1])
 
 
 def _type(algorithm: Algorithm, metadata: Mapping[str, str], *, wide: bool, lycoris: bool) -> str:

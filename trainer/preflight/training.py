@@ -246,6 +246,7 @@ def _check_lora_file(path: Path, model: Model) -> Iterator[Problem]:
     try:
         facts = read_model(path)
         numbers = odd_numbers(path) if path.suffix.lower() == ".safetensors" else NOTHING_ODD
+        start = read_start_file(path)
     except (ModelUnreadableError, HeaderError, OSError):
         yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
         return
@@ -260,7 +261,11 @@ def _check_lora_file(path: Path, model: Model) -> Iterator[Problem]:
     elif numbers.not_finite:
         values = {"name": path.name, "tensor": numbers.not_finite[:80]}
         yield block(key, "core.weights_not_finite", {key: ""}, **values)
-    elif numbers.zero_alphas and (start := read_start_file(path)) and ALGORITHMS[start.algorithm].has_alpha:
+    elif start is None:
+        yield block(key, "core.weights_fit_nothing", {key: ""}, name=path.name)
+    elif start.torn:
+        yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
+    elif numbers.zero_alphas and ALGORITHMS[start.algorithm].has_alpha:
         yield hint(key, "preflight.weights_alpha_zero", name=path.name)
 
 

@@ -38,8 +38,8 @@ def load(answers: Answers, language: str = "en", **request):
 def lora_header(metadata: dict[str, str]) -> tuple[bytes, int, int]:
     """Start of a LoRA file of rank 4 without its tensors, its whole size, and where its alpha stands."""
     tensors = {
-        "lora_unet_x.lora_down.weight": {"dtype": "F32", "shape": [4, 8], "data_offsets": [4, 132]},
-        "lora_unet_x.alpha": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]},
+        "lora_unet_mid_block_x.lora_down.weight": {"dtype": "F32", "shape": [4, 8], "data_offsets": [4, 132]},
+        "lora_unet_mid_block_x.alpha": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]},
     }
     text = json.dumps({**({"__metadata__": metadata} if metadata else {}), **tensors}).encode()
     return len(text).to_bytes(8, "little") + text, 8 + len(text) + 132, 8 + len(text)

@@ -153,6 +153,52 @@ def test_a_lora_of_another_family_is_told_before_the_run(shapes: Any, found: str
     assert (problem.setting, problem.blocks, problem.values["found"]) == ("network_weights", True, found)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "diffusion_model.layers.0.attention.to_q.lora_A.weight",
+        "transformer.transformer_blocks.0.attn.to_q.lora_A.weight",
+        "lora_unet_transformer_blocks_0_attn_to_q.lora_down.weight",
+        "lora_unet_layers_3_attention_qkv.lora_down.weight",
+        "prior.blocks.0.lora_down.weight",
+    ],
+)
+def test_a_lora_for_no_layer_of_ours_is_told_before_the_run(name: str, tmp_path: Path) -> None:
+    up = name.replace("lora_A", "lora_B").replace("lora_down", "lora_up")
+    file = model_file(tmp_path / "lora.safetensors", {name: (4, 32), up: (32, 4)})
+    settings = sound_settings(tmp_path, network_weights=str(file), dim_from_weights=True)
+    problem = find(check(settings), "core.weights_fit_nothing")
+    assert (problem.setting, problem.blocks, problem.fix) == (
+        "network_weights",
+        True,
+        {"network_weights": ""},
+    )
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"lora_down.weight": (4, 32)},
+        {"lora_up.weight": (32, 4)},
+        {"lora_down.weight": (4, 32), "lora_up.weight": (32, 8)},
+        {"lora_down.weight": (0, 32), "lora_up.weight": (32, 0)},
+        {"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "alpha": (4,)},
+        {"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "alpha": (0,)},
+    ],
+)
+def test_a_lora_whose_parts_do_not_fit_each_other_is_told_before_the_run(
+    parts: dict[str, tuple[int, ...]], tmp_path: Path
+) -> None:
+    whole = {"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "alpha": ()}
+    other = KOHYA.replace("to_q", "to_k")
+    shapes = {f"{other}.{part}": size for part, size in whole.items()}
+    file = model_file(
+        tmp_path / "lora.safetensors", {**shapes, **{f"{KOHYA}.{part}": size for part, size in parts.items()}}
+    )
+    settings = sound_settings(tmp_path, network_weights=str(file), dim_from_weights=True)
+    assert find(check(settings), "preflight.weights_no_lora").blocks
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_file_with_nan_is_named(dtype: torch.dtype, value: float, tmp_path: Path) -> None:

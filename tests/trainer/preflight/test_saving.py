@@ -11,6 +11,8 @@ from tests.trainer.found import expect, find
 from tests.trainer.made import SDXL, model_file, sound_settings
 from trainer.preflight.check import check
 
+LORA = {"lora_unet_mid_block_x.lora_down.weight": (4, 8), "lora_unet_mid_block_x.lora_up.weight": (8, 4)}
+
 
 def test_an_existing_name_is_kept_and_the_new_one_told(tmp_path):
     settings = sound_settings(tmp_path)
@@ -68,12 +70,12 @@ def test_eight_bit_optimizers_without_their_package_get_a_stand_in(tmp_path, mon
 def test_network_weights_must_be_a_lora(tmp_path):
     settings = sound_settings(tmp_path, network_weights=str(tmp_path / "model.safetensors"))
     expect(settings, "preflight.weights_no_lora", setting="network_weights", blocks=True)
-    lora = model_file(tmp_path / "l.safetensors", {"lora_unet_x.lora_down.weight": (4, 8)})
+    lora = model_file(tmp_path / "l.safetensors", LORA)
     assert check(sound_settings(tmp_path, network_weights=str(lora))).problems == ()
 
 
 def test_alpha_does_not_count_where_the_file_gives_it(tmp_path):
-    lora = model_file(tmp_path / "l.safetensors", {"lora_unet_x.lora_down.weight": (4, 8)})
+    lora = model_file(tmp_path / "l.safetensors", LORA)
     values = {"network_weights": str(lora), "dim_from_weights": True, "network_alpha": 99}
     assert check(sound_settings(tmp_path, **values)).problems == ()
 
