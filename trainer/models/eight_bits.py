@@ -14,7 +14,9 @@ have to know.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -72,6 +74,22 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
+_outlined: ContextVar[bool] = ContextVar("outlined", default=False)
+
+
+@contextmanager
+def outlined() -> Iterator[None]:
+    """Inside, the weight of an 8-bit layer has its size, format and device, and no numbers.
+
+    PEFT asks each layer for it some twenty times, only for these.
+    """
+    before = _outlined.set(True)
+    try:
+        yield
+    finally:
+        _outlined.reset(before)
+
+
 class EightBits:
     """What both kinds of layer share."""
 
@@ -84,6 +102,8 @@ class EightBits:
     @property
     def weight(self) -> Tensor:
         """The ordinary weight, made anew; for those who look at it or build on it (DoRA, OFT, …)."""
+        if _outlined.get():
+            return torch.empty(1, dtype=self.plain, device=self.stored.device).expand(self.stored.shape)
         return restored(self.stored, self.factor, self.plain)
 
     @torch.no_grad()

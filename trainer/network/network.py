@@ -25,6 +25,7 @@ from trainer.lora.target import LoraTarget, Part
 from trainer.lora.types import algorithm_of, is_lycoris, rank_of
 from trainer.messages import Message
 from trainer.models.base import BaseModel
+from trainer.models.eight_bits import outlined
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.network.adapters.build import make_adapter
 from trainer.network.lean_linear import make_lora_lean
@@ -293,7 +294,8 @@ def _inject(
         own = [target for target in targets if (target.part, target.encoder) == place]
         if own:
             # On "meta" and without values: `initialise` draws them, in our order and not in PEFT's.
-            inject_adapter_in_model(_lora_config(own), home, ADAPTER, low_cpu_mem_usage=True)
+            with outlined():
+                inject_adapter_in_model(_lora_config(own), home, ADAPTER, low_cpu_mem_usage=True)
     return [
         LoraPair(
             target,

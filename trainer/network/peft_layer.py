@@ -11,6 +11,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from trainer.lora.target import LoraTarget
+from trainer.models.eight_bits import outlined
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 
 ADAPTER = "default"
@@ -46,9 +47,11 @@ class LoraPair(Adapter):
         LoRA-FA keeps lora_down as it is drawn, hence its own spread (arXiv 2308.03303).
         """
         base = cast("nn.Linear", self.layer.get_base_layer())
+        with outlined():
+            device = base.weight.device
         # PEFT made them on "meta": memory now, where the module is, in the format that learns.
         for side in (self.layer.lora_A, self.layer.lora_B):
-            side[ADAPTER].to_empty(device=base.weight.device).to(dtype)
+            side[ADAPTER].to_empty(device=device).to(dtype)
         if self.frozen:
             nn.init.normal_(self.down, std=math.sqrt(2 / (self.down.shape[1] + self.down.shape[0])))
         else:

@@ -12,6 +12,7 @@ from torch import nn
 from tests.checkpoints import random_model, write_checkpoint
 from tests.trainer.tiny import FRAMING
 from trainer import settings as schema
+from trainer.models import eight_bits
 from trainer.models.base import Conditioning
 from trainer.models.eight_bits import FORMATS, EightBits, squeeze
 from trainer.models.load import open_model
@@ -117,6 +118,17 @@ def test_gradients_are_those_of_the_restored_weights(kind: Any, eight_bits: Eigh
         gradients.append([weight.grad for weight in network.parameters()])
     for ours, theirs in zip(*gradients, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["Standard", "Kohya LoCon"])
+def test_a_lora_is_built_without_making_a_weight(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model("sd1")
+    squeeze(model.denoiser, "int8")
+    made: list[torch.Tensor] = []
+    monkeypatch.setattr(eight_bits, "restored", lambda stored, *_: made.append(stored))
+    network = build_network(model, schema.Network(LoRA_type=kind, conv_dim=2), train_text_encoder=False)
+    assert network.targets
+    assert made == []
 
 
 def _restore(module: nn.Module) -> None:
