@@ -161,7 +161,7 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path):
         assert (len(gone), alive) == (2, [])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_torchrun_starts_a_run_too(tmp_path):
     config = tmp_path / "config.json"
     config.write_text(json.dumps(short_settings(tmp_path, **VARIED).flat()), encoding="utf-8")
