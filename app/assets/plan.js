@@ -21,6 +21,9 @@ const DATA_KEYS = [
   "color_aug",
   "random_crop",
   "masked_loss",
+  "validation_split",
+  "validation_seed",
+  "seed",
   "additional_parameters",
 ];
 let dataAsked = "";

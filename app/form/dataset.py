@@ -19,6 +19,7 @@ from trainer.data.buckets import Size
 from trainer.data.dataset_file import scans
 from trainer.data.datasets import Dataset, Subset, datasets_of, fit_of
 from trainer.data.folders import TrainImage
+from trainer.data.held_out import split_of
 from trainer.errors import UserError
 from trainer.families.table import named_by
 from trainer.kohya import additional
@@ -47,27 +48,28 @@ def dataset(
     rules = datasets_of(settings)
     if not found.images or impossible(rules, named_by(settings.model)):
         return None
-    buckets = [buckets_of(rules, number, found.images) for number in range(len(rules))]
-    most = max(len(images) for order in buckets for _, images in order)
+    images, held_out = split_of(settings, found.images)
+    buckets = [buckets_of(rules, number, images) for number in range(len(rules))]
+    most = max(len(own) for order in buckets for _, own in order)
     shown = [
         {
-            "head": head(rules[number], number, found.images, language) if at == 0 else None,
+            "head": head(rules[number], number, images, language) if at == 0 else None,
             "size": f"{width} × {height}",
             "thumbs": [
-                thumb(image, roots) for image in images[:SHOWN]
+                thumb(image, roots) for image in own[:SHOWN]
             ],
-            "more": max(0, len(images) - SHOWN),
-            "share": len(images) / most,
-            "text": bucket_words(images, rules[number], settings, language),
+            "more": max(0, len(own) - SHOWN),
+            "share": len(own) / most,
+            "text": bucket_words(own, rules[number], settings, language),
         }
         for number, order in enumerate(buckets)
-        for at, ((width, height), images) in enumerate(order)
+        for at, ((width, height), own) in enumerate(order)
     ]  # fmt: skip
     return {
-        "stats": stats(found.images, len(shown), len(reg.images), language),
+        "stats": stats(images, len(shown), len(reg.images), len(held_out), language),
         "buckets": shown[:MOST_BUCKETS],
         "more": max(0, len(shown) - MOST_BUCKETS),
-        "without": without(found.images, language),
+        "without": without(images, language),
     }
 
 
@@ -113,7 +115,7 @@ def effects(subset: Subset, image: TrainImage) -> str:
 
 
 def stats(
-    images: tuple[TrainImage, ...] | list[TrainImage], sizes: int, reg: int, language: Language
+    images: Sequence[TrainImage], sizes: int, reg: int, held_out: int, language: Language
 ) -> list[tuple[str, str]]:
     """(figure, what it counts). A picture of several datasets counts once."""
     repeats = sorted({image.repeats for image in images})
@@ -130,6 +132,8 @@ def stats(
     ]
     if reg:
         figures.append((f"{reg:,}", word(language, "data.reg")))
+    if held_out:
+        figures.append((f"{held_out:,}", word(language, "data.held_out")))
     if not captions:
         figures.append((", ".join(tokens[:2]), word(language, "data.words")))
     return figures
@@ -144,7 +148,7 @@ def bucket_words(images: list[TrainImage], dataset: Dataset, settings: Settings,
     return word(language, "list").join([text, word(language, "data.bucket_steps", count=steps)])
 
 
-def without(images: tuple[TrainImage, ...] | list[TrainImage], language: Language) -> str:
+def without(images: Sequence[TrainImage], language: Language) -> str:
     """What pictures without a caption are learned as; "" where all have one."""
     bare = list({image.path: image for image in images if not image.caption_found}.values())
     if not bare:

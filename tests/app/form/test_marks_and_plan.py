@@ -7,6 +7,9 @@ import pytest
 from app.form import dataset
 from app.form import values as form
 from app.form.look import look
+from app.form.values import typed_values
+from trainer.plan.inputs import read_inputs
+from trainer.settings import Settings
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
@@ -67,3 +70,16 @@ def test_dataset_plan_counts_and_draws_pictures(values):
     )
     assert sum(not thumb["found"] for bucket in plan["buckets"] for thumb in bucket["thumbs"]) == 2
     assert "2 pictures" in plan["without"]
+
+
+def test_dataset_plan_counts_what_is_learned_and_tells_what_is_kept_back(values):
+    values = {**values, "validation_split": 0.2}
+    learned, kept_back = read_inputs(Settings.from_flat(typed_values(values))).split
+    plan = dataset.dataset(values, "en")
+    assert plan is not None
+    figures = {text: figure for figure, text in plan["stats"]}
+    assert len(kept_back) == 1
+    assert figures["kept back to judge the run"] == "1"
+    assert plan["stats"][0][0] == str(len(learned))
+    shown = {thumb["name"] for bucket in plan["buckets"] for thumb in bucket["thumbs"]}
+    assert shown == {image.path.name for image in learned}
