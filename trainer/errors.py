@@ -28,11 +28,20 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of an OSError."""
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 """How torch says so, on a graphics card and on the CPU."""
+NO_MEMORY_OF_ONEDNN = ("could not create a primitive", "could not create a memory object")
+"""How oneDNN does, whole messages: longer ones tell of what it cannot compute."""
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, whatever it is called."""
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY)
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, whatever the error is called, and whatever sentence was made of it since."""
+    while error:
+        text = "" if isinstance(error, UserError) else str(error).strip().lower()
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if text in NO_MEMORY_OF_ONEDNN or any(words in text for words in NO_MEMORY):
+            return True
+        error = error.__cause__
+    return False
 
 
 class StopRequested(Exception):  # noqa: N818  # not an error: the person pressed Stop

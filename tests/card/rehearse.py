@@ -85,12 +85,10 @@ def made(folder: Path, name: str, changes: dict[str, Any], checkpoint: Path) -> 
         changes = {**changes, "resume": str(state)}
     job, code = run(folder, **{"max_train_steps": 4 if "continued" in name else 3, **changes})
     assert code == 0, job.events_file.read_text()
-    if name == "tried":
-        try_out(job, folder / "out" / "mascot.safetensors")
-    pictures = [
-        torch.from_numpy(np.asarray(Image.open(path)) / 255) for path in sorted(job.samples.rglob("*.png"))
-    ]
-    return Made(load_file(folder / "out" / "mascot.safetensors"), pictures)
+    file = folder / "out" / "mascot.safetensors"
+    drawn = try_out(job, file) if name == "tried" else sorted(job.samples.rglob("*.png"))
+    pictures = [torch.from_numpy(np.asarray(Image.open(path)) / 255) for path in drawn]
+    return Made(load_file(file), pictures)
 
 
 def half(folder: Path, changes: dict[str, Any]) -> Path:
@@ -102,8 +100,8 @@ def half(folder: Path, changes: dict[str, Any]) -> Path:
     return state
 
 
-def try_out(job: JobFolder, file: Path) -> None:
-    """Have *Try it* draw two pictures."""
+def try_out(job: JobFolder, file: Path) -> list[Path]:
+    """Have *Try it* draw two pictures, in the order in which they were drawn (their names are of their file)."""
     wish = {"id": 1, "file": str(file), "strength": 1.0, "seed": 3, "prompt": "sks mascot", "steps": 2}
     reading, writing = os.pipe()
     told: list[Mapping[str, Any]] = []
@@ -117,6 +115,7 @@ def try_out(job: JobFolder, file: Path) -> None:
         os.write(writing, (json.dumps({**wish, "width": 64, "height": 64}) + "\n").encode())
         serve(job, lines, say, idle=3600)
     assert told[-1]["event"] == "done", told
+    return [job.samples / "try" / str(event["name"]) for event in told if event["event"] == "drawn"]
 
 
 def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:

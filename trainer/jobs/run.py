@@ -119,12 +119,10 @@ def _run(folder: JobFolder, rank: processes.Rank, *, resume: bool, own_process: 
         last, code = _train(folder, emit, resume, early)
     except (StopRequested, KeyboardInterrupt):
         last, code = _stopped_early(folder), STOPPED
-    except UserError as error:
-        last, code = Failed(error.message.code, error.message.values, error.setting), USER
-        if error.message.code == "training.process_lost" and folder.stop_requested():
-            last, code = _stopped_early(folder), STOPPED  # another process saw Stop first
     except Exception as error:  # noqa: BLE001  # the last line of defence: the page must learn of every end
         last, code = explain(error)
+        if last.code == "training.process_lost" and folder.stop_requested():
+            last, code = _stopped_early(folder), STOPPED  # another process saw Stop first
     early.over()
     emit.last(last)
     return code
@@ -262,13 +260,15 @@ def _state_to_begin_in(folder: JobFolder, settings: Settings, checked: check.Che
 def explain(error: Exception) -> tuple[Failed, int]:
     """The known ways to fail, in words; anything else is our bug and keeps its traceback."""
     trace = "".join(traceback.format_exception(error))
+    if is_out_of_memory(error):
+        return Failed("training.out_of_memory", {}, "train_batch_size", trace), USER
+    if isinstance(error, UserError):
+        return Failed(error.message.code, error.message.values, error.setting), USER
     if type(error).__module__ == "torch._dynamo.exc":
         reason = str(error).strip().splitlines()[0][:200]
         return Failed("training.compile_failed", {"reason": reason}, "dynamo_use_fullgraph"), USER
     if isinstance(error, OSError) and (found := _disk_trouble(error)):
         return found, USER
-    if is_out_of_memory(error):
-        return Failed("training.out_of_memory", {}, "train_batch_size", trace), USER
     return Failed("training.bug", {"error": f"{type(error).__name__}: {error}"}, trace=trace), BUG
 
 

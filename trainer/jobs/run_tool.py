@@ -56,8 +56,6 @@ def _run(folder: JobFolder, resume: bool, listen: console.Listener | None) -> in
         last, code = _worked(folder, emit, resume), DONE
     except (StopRequested, KeyboardInterrupt):
         last, code = Stopped(0), STOPPED
-    except UserError as error:
-        last, code = Failed(error.message.code, error.message.values, error.setting), USER
     except Exception as error:  # noqa: BLE001  # the last line of defence: the page must learn of every end
         last, code = _explained(error)
     emit.last(last)
@@ -69,6 +67,8 @@ def _explained(error: Exception) -> tuple[Failed, int]:
     failed, code = explain(error)
     if is_out_of_memory(error):
         return Failed("tools.out_of_memory", trace=failed.trace), USER
+    if isinstance(error, UserError):
+        return failed, code
     return replace(failed, setting=""), code
 
 

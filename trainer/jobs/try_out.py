@@ -227,9 +227,6 @@ def serve(folder: JobFolder, lines: TextIO, say: Tell, *, idle: float) -> None:
             _answer(folder, easel, wish, inbox.outdated, say)
         except InterruptedError:
             say({"event": "cancelled", "id": number})
-        except UserError as error:
-            message = error.message
-            say({"event": "failed", "id": number, "code": message.code, "values": dict(message.values)})
         except Exception as error:  # noqa: BLE001  # the page must learn of every end
             say({"event": "failed", "id": number, **_explain(error)})
 
@@ -279,6 +276,8 @@ def _explain(error: Exception) -> dict[str, Any]:
     text = f"{type(error).__name__}: {error}"
     if is_out_of_memory(error):
         return {"code": "try.out_of_memory", "values": {}}
+    if isinstance(error, UserError):
+        return {"code": error.message.code, "values": dict(error.message.values)}
     return {"code": "try.bug", "values": {"error": re.sub(r"\s+", " ", text)[:400]}}
 
 

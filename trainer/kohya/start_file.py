@@ -50,12 +50,12 @@ def read_start_file(path: Path) -> StartFile | None:
 
 def shapes_by_module(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]:
     """{"lora_unet_x": {"alpha": (), "lora_down.weight": (4, 320)}}."""
-    return by_module({key: size for key, size in shapes.items() if OURS.match(key)})
+    return by_module({key: size for key, size in shapes.items() if key.startswith(("lora_unet_", "lora_te"))})
 
 
 def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> StartFile | None:
     """What a file with these tensors holds; None where it is no LoRA in kohya's or LyCORIS' format."""
-    modules = shapes_by_module(shapes)
+    modules = {name: module for name, module in shapes_by_module(shapes).items() if OURS.match(name)}
     algorithms: list[Algorithm] = [
         algorithm for module in modules.values() if (algorithm := algorithm_in(module)) is not None
     ]
