@@ -12,7 +12,7 @@ import pytest
 
 from tests.card.cases import CASES
 
-QUICK = ("bf16", "checkpointed", "continued", "tried")
+QUICK = ("bf16", "continued", "tried")
 BOUND = {"bf16": 0.05, "fp16": 5e-3, "fp16 continued": 0.05, "SDXL fp8": 0.05}
 """In half precision a card's norms are float32, the CPU's are not; float16 is compared with float32."""
 PICTURES = 0.01

@@ -119,6 +119,7 @@ def test_dynamo_settings_reach_torch_compile(tmp_path, monkeypatch):
     assert asked == [{"backend": "inductor", "mode": "max-autotune", "fullgraph": True, "dynamic": True}]
 
 
+@pytest.mark.long
 def test_a_compiled_denoiser_answers_the_same(tmp_path):
     model = base_model(short_settings(tmp_path))
     inputs = (

@@ -213,7 +213,11 @@ TYPES = [
 ]
 
 
-@pytest.mark.parametrize("values", TYPES, ids=lambda values: values["LoRA_type"])
+@pytest.mark.parametrize(
+    "values",
+    [*TYPES[:2], *(pytest.param(values, marks=pytest.mark.long) for values in TYPES[2:])],
+    ids=lambda values: values["LoRA_type"],
+)
 def test_stopped_after_two_steps_it_continues_as_if_never_stopped(tmp_path, values):
     from trainer.training.build import build_parts
     from trainer.training.loop import train

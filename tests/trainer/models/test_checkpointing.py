@@ -74,7 +74,12 @@ def step(kept: Kept, kind: str, dtype: torch.dtype | None) -> tuple[int, int, li
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype"), [("Standard", None), ("Kohya LoCon", torch.bfloat16), ("LyCORIS/LoHa", None)]
+    ("kind", "dtype"),
+    [
+        ("Standard", None),
+        pytest.param("Kohya LoCon", torch.bfloat16, marks=pytest.mark.long),
+        pytest.param("LyCORIS/LoHa", None, marks=pytest.mark.long),
+    ],
 )
 def test_keeping_attention_costs_some_memory_and_saves_its_second_pass(
     kind: str, dtype: torch.dtype | None
@@ -88,7 +93,7 @@ def test_keeping_attention_costs_some_memory_and_saves_its_second_pass(
         assert all(torch.allclose(plain, other, rtol=1e-4, atol=1e-7) for other in others)
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_run_is_built_so_that_attention_is_kept(tmp_path: Path, keep: bool) -> None:
     settings = short_settings(
         tmp_path, gradient_checkpointing=True, checkpointing_keeps_attention=keep, text_encoder_lr=0
