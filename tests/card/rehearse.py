@@ -101,7 +101,7 @@ def half(folder: Path, changes: dict[str, Any]) -> Path:
 
 
 def try_out(job: JobFolder, file: Path) -> list[Path]:
-    """Have *Try it* draw two pictures, in the order in which they were drawn (their names are of their file)."""
+    """Have *Try it* draw two pictures; in the order in which they were drawn, as no name tells."""
     wish = {"id": 1, "file": str(file), "strength": 1.0, "seed": 3, "prompt": "sks mascot", "steps": 2}
     reading, writing = os.pipe()
     told: list[Mapping[str, Any]] = []
