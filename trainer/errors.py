@@ -26,8 +26,11 @@ class UserError(Exception):
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of an OSError."""
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-"""How torch says so, on a graphics card and on the CPU."""
+NO_MEMORY = (
+    "out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory",
+    "can't start new thread",
+)  # fmt: skip
+"""How torch says so, on a graphics card and on the CPU, and Python where a thread's stack does not fit."""
 NO_MEMORY_OF_ONEDNN = ("could not create a primitive", "could not create a memory object")
 """How oneDNN does, whole messages: longer ones tell of what it cannot compute."""
 
