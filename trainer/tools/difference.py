@@ -55,9 +55,9 @@ def extract_difference(
     options, family = options or ExtractOptions(), _common_family(base, tuned)
     files = open_tensor_file(base, "base"), open_tensor_file(tuned, "tuned")
     places = _places(family, *files)
-    if _same_text(places, files, options.least):
+    if _same_text(places, files, options.least, report):
         places = {name: place for name, place in places.items() if name.startswith("lora_unet_")}
-    with LoraWriter(output, precision) as made:
+    with LoraWriter(output, precision, report) as made:
         for done, (name, place) in enumerate(places.items()):
             report(done, len(places))
             change = _change(place, files)
@@ -120,9 +120,14 @@ def _change(place: WeightPlace, files: tuple[TensorFile, TensorFile]) -> Tensor:
     return after[rows] - before[rows]
 
 
-def _same_text(places: dict[str, WeightPlace], files: tuple[TensorFile, TensorFile], least: float) -> bool:
-    text = (place for name, place in places.items() if name.startswith("lora_te"))
-    return all(float(_change(place, files).abs().max()) <= least for place in text)
+def _same_text(
+    places: dict[str, WeightPlace], files: tuple[TensorFile, TensorFile], least: float, report: Progress
+) -> bool:
+    for name, place in places.items():
+        report(0, len(places))
+        if name.startswith("lora_te") and float(_change(place, files).abs().max()) > least:
+            return False
+    return True
 
 
 def _metadata(family: Family, options: ExtractOptions, base: Path, tuned: Path) -> dict[str, str]:

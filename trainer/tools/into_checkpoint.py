@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
 """Folders of a diffusers model that a LoRA changes."""
+COPIED = 1 << 24
+"""Bytes that are copied at a time."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,13 @@ class _Work:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _copy(self, source: str, target: str) -> None:
-        """One file of the folder, between two looks for Stop."""
-        self.report(0, 1)
-        shutil.copy2(source, target)
+        """One file of the folder, which may be large: with a look for Stop between two blocks."""
+        with Path(source).open("rb") as old, Path(target).open("wb") as new:
+            self.report(0, 1)
+            while block := old.read(COPIED):
+                new.write(block)
+                self.report(0, 1)
+        shutil.copystat(source, target)
 
     def _folder_places(self, weights: Path) -> dict[str, WeightPlace]:
         """LoRA module -> tensor, for one file of a diffusers folder."""

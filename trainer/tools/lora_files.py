@@ -70,11 +70,12 @@ class LoraWriter:
     cannot hold is written in float32, which every reader takes.
     """
 
-    def __init__(self, path: Path, precision: SavePrecision) -> None:
-        """Raises OSError."""
+    def __init__(self, path: Path, precision: SavePrecision, report: Progress = silent) -> None:
+        """`report` is asked between two tensors whether to stop. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.precision: SavePrecision = precision
+        self._report = report
         self.alphas: set[float] = set()
         self._planned: dict[str, Planned] = {}
         self._begin: dict[str, int] = {}
@@ -107,11 +108,12 @@ class LoraWriter:
         return {one.shape[0] for name, one in self._planned.items() if name.endswith(".lora_down.weight")}
 
     def write(self, metadata: Mapping[str, str]) -> None:
-        """Write the file, with its hashes. Raises OSError."""
+        """Write the file, with its hashes. Raises OSError, StopRequested."""
         with _at(self.path):
             write_safetensors(self.path, self._planned, self._read, metadata, hashes=True)
 
     def _read(self, name: str) -> bytes:
+        self._report(len(self._planned), len(self._planned))
         self._done.seek(self._begin[name])
         return self._done.read(self._planned[name].size)
 

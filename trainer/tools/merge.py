@@ -45,7 +45,7 @@ def merge(
     files = [LoraFile(share.path, "loras") for share in shares]
     strengths = [share.strength for share in shares]
     names = dict.fromkeys(name for file in files for name in file.modules)
-    with LoraWriter(output, precision) as made:
+    with LoraWriter(output, precision, report) as made:
         for name in counted(names, report):
             parts = [
                 (file.entries(name), strength)

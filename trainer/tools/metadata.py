@@ -10,6 +10,7 @@ from pathlib import Path
 from trainer.errors import UserError
 from trainer.files.safetensors_header import HeaderError, read_header
 from trainer.files.safetensors_writer import Planned, write_safetensors
+from trainer.tools.lora_files import Progress, silent
 
 FIELDS = {
     "title": "modelspec.title", "author": "modelspec.author", "description": "modelspec.description",
@@ -45,19 +46,28 @@ def result(
 
 
 def change_metadata(
-    path: Path, output: Path, changes: Mapping[str, str], *, without_history: bool = False
+    path: Path,
+    output: Path,
+    changes: Mapping[str, str],
+    *,
+    without_history: bool = False,
+    report: Progress = silent,
 ) -> Path:
     """Write a copy of a LoRA file with other metadata and right hashes; returns its path.
 
     `changes`: full key -> text; a blank text removes the key. `without_history` keeps only what a program
-    needs to load the file (no captions, folders, settings, dates). Raises UserError, OSError.
+    needs to load the file (no captions, folders, settings, dates). Raises UserError, StopRequested, OSError.
     """
     told = result(metadata_of(path), changes, without_history=without_history)
     header = read_header(path)
     planned = {name: Planned(entry.dtype, entry.shape) for name, entry in header.entries.items()}
+    done = 0
     with path.open("rb") as file:
 
         def read(name: str) -> bytes:
+            nonlocal done
+            report(done, len(planned))
+            done += 1
             entry = header.entries[name]
             file.seek(header.start + entry.begin)
             return file.read(entry.end - entry.begin)

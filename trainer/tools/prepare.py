@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -166,11 +167,9 @@ def carry_out(preparation: Preparation, report: Progress = silent) -> int:
 def _make(step: Step, options: CopyOptions) -> None:
     """One file, whole or not at all; nothing is replaced."""
     if options.how == "link" and not step.drawn and is_picture(step.target.name):  # captions may be edited
-        try:
+        with suppress(OSError):  # another disk, or a file system without links: a copy then
             step.target.hardlink_to(step.source)
-        except OSError:  # another disk, or a file system without links
-            shutil.copy2(step.source, step.target)
-        return
+            return
     partial = partial_of(step.target)
     try:
         if step.drawn:

@@ -46,7 +46,7 @@ def resize(
     from trainer.network.weights import resized
 
     file = LoraFile(path, "lora")
-    with LoraWriter(output, precision) as made:
+    with LoraWriter(output, precision, report) as made:
         told: list[Resized] = []
         for name in counted(file.modules, report):
             entries, outcome = resized(file.entries(name), rank, conv_rank or rank, rule, target)

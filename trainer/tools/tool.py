@@ -30,14 +30,16 @@ class Work:
     resume: bool = False
     """It goes on with what an earlier start has left in the folder."""
     _told: float = field(default=0.0, init=False)
+    _at: tuple[int, int] = field(default=(0, 0), init=False)
 
     def report(self, done: int, total: int) -> None:
         """Say how far it is. Raises StopRequested where it is to stop."""
         if self.stop_requested():
             raise StopRequested
         now = time.monotonic()
-        if done >= total or now - self._told >= EVERY:
-            self._told = now
+        at_end = done >= total and self._at != (done, total)
+        if at_end or now - self._told >= EVERY:
+            self._told, self._at = now, (done, total)
             self.emit(Phase("work", done, total))
 
     def tell(self, code: str, level: Level = "info", **values: Any) -> None:

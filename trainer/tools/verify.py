@@ -62,7 +62,7 @@ def verify(path: Path, report: Progress = silent) -> list[Finding]:
     file, seen = LoraFile(path, "lora"), _Seen()
     for name in counted(file.modules, report):
         _look(name, file.entries(name), seen)
-    return [*_told(seen, len(file.modules)), *_hash(path, file.metadata)]
+    return [*_told(seen, len(file.modules)), *_hash(path, file.metadata, report)]
 
 
 def _look(name: str, entries: Mapping[str, Tensor], seen: _Seen) -> None:
@@ -115,7 +115,7 @@ def _some(names: list[str]) -> dict[str, Any]:
     return {"count": len(names), "names": shown + (" …" if len(names) > MOST_NAMES else "")}
 
 
-def _hash(path: Path, metadata: Mapping[str, str]) -> Iterator[Finding]:
+def _hash(path: Path, metadata: Mapping[str, str], report: Progress) -> Iterator[Finding]:
     """The fingerprint in the file against its content."""
     told = metadata.get("sshs_model_hash")
     if told and path.suffix == ".safetensors":
@@ -123,6 +123,7 @@ def _hash(path: Path, metadata: Mapping[str, str]) -> Iterator[Finding]:
             content.seek(read_header(path).start)
             digest = hashlib.sha256()
             while chunk := content.read(1 << 20):
+                report(1, 1)
                 digest.update(chunk)
         if digest.hexdigest() != told:
             yield Finding("hint", "tools.verify_hash")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -11,17 +15,25 @@ from PIL import Image
 
 from tests.checkpoints import random_model, write_checkpoint
 from tests.trainer.tools.lookers import captioner, tagger
-from trainer.events import Finished, Notice, Stopped, read_events
+from tests.trainer.tools.made import lora, tensors
+from trainer.errors import StopRequested
+from trainer.events import Event, Finished, Notice, Phase, Stopped, read_events
 from trainer.files.job_folder import JobFolder
+from trainer.files.safetensors_header import read_header
 from trainer.jobs.run_tool import run_tool
+from trainer.jobs.tool_command import command
 from trainer.messages import LANGUAGES, Message, say
 from trainer.network.lora_file import save_lora
 from trainer.network.network import build_network
 from trainer.settings import Network
+from trainer.tools import into_checkpoint
 from trainer.tools.places import NEW
 from trainer.tools.table import TOOLS
+from trainer.tools.tool import Work
 
 tools = pytest.mark.parametrize("name", TOOLS)
+ONE_FILE = ("merge", "merge_into", "resize", "extract", "convert", "metadata")
+"""Tools that make one file, which can be large."""
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +135,154 @@ def test_stopped_it_leaves_nothing_half(name: str, made: Path, root: Path, tmp_p
     assert isinstance(last, Stopped), last
     assert content(made) == before
     assert content(out) == {}
+
+
+def silent(_event: Event) -> None:
+    """Nobody listens."""
+
+
+class Asked:
+    """Says Stop at the so-many-th question."""
+
+    def __init__(self, last: int = 0) -> None:
+        self.count, self.last = 0, last
+
+    def __call__(self) -> bool:
+        self.count += 1
+        return self.count == self.last
+
+
+@pytest.mark.parametrize("name", ONE_FILE)
+def test_stop_is_heard_within_a_file_and_while_it_is_written(
+    name: str, made: Path, root: Path, tmp_path: Path
+):
+    tool, before = TOOLS[name], content(made)
+
+    def work(place: str, asked: Asked) -> Path:
+        out = tmp_path / place
+        out.mkdir()
+        form = tool.schema.read(values_of(name, made, root, out))
+        tool.run(form, Work(silent, asked, tmp_path))
+        return out / "new.safetensors"
+
+    whole = Asked()
+    tensors_written = len(read_header(work("whole", whole)).entries)
+    assert whole.count >= tensors_written
+    for number in (whole.count // 2, whole.count - 1):
+        with pytest.raises(StopRequested):
+            work(str(number), Asked(number))
+        assert content(tmp_path / str(number)) == {}
+    assert content(made) == before
+
+
+def test_stop_is_heard_within_a_large_file_that_is_copied(root: Path, tmp_path: Path, monkeypatch):
+    model, tool = tmp_path / "model", TOOLS["merge_into"]
+    copytree(root / "presets" / "demo" / "model", model)
+    (model / "safety_checker").mkdir()
+    (model / "safety_checker" / "model.bin").write_bytes(bytes(range(256)) * 40)
+    one = {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q": (64, 64, 0)}
+    values = {"model": str(model), "loras": str(lora(tmp_path / "a.safetensors", tensors(2, 1, modules=one)))}
+    monkeypatch.setattr(into_checkpoint, "COPIED", 1000)
+    asked = Asked()
+    tool.run(tool.schema.read({**values, "output": f"{tmp_path}/new"}), Work(silent, asked, tmp_path))
+    assert content(tmp_path / "new" / "safety_checker") == {
+        f"{tmp_path}/new/safety_checker/model.bin": bytes(range(256)) * 40
+    }
+    assert asked.count > 10
+    for number in (2, 6, 11, asked.count):
+        with pytest.raises(StopRequested):
+            tool.run(
+                tool.schema.read({**values, "output": f"{tmp_path}/next"}),
+                Work(silent, Asked(number), tmp_path),
+            )
+        assert {path.name for path in tmp_path.iterdir()} == {"model", "a.safetensors", "new"}
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from trainer.events import Phase
+from trainer.files.job_folder import JobFolder
+from trainer.files.safetensors_header import read_header
+from trainer.jobs.run_tool import run_tool
+from trainer.jobs.tool_command import command
+from trainer.tools import tool
+
+def listen(event):
+    if isinstance(event, Phase) and event.name == "work" and event.done == max(1, event.total // 3):
+        print(event.done, event.total, flush=True)
+        sys.stdin.readline()
+
+tool.EVERY = 0
+for path in sys.argv[1:]:
+    run_tool(JobFolder(Path(path)), listen=listen)
+"""
+"""Runs jobs; in the middle of each it waits for a line, so that no test hangs on who is quicker."""
+
+
+def test_a_process_in_the_middle_of_a_file_stops_and_leaves_nothing(made: Path, root: Path, tmp_path: Path):
+    out, before = tmp_path / "out", content(made)
+    out.mkdir()
+    jobs = [
+        JobFolder.create(
+            tmp_path / "workspace", TOOLS[name].schema.read(values_of(name, made, root, out)), name, name
+        )
+        for name in ONE_FILE
+    ]
+    child = [sys.executable, "-c", CHILD, *(str(job.path) for job in jobs)]
+    with subprocess.Popen(
+        child, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        for job in jobs:
+            done, total = map(int, process.stdout.readline().split())
+            assert 0 < done < total
+            job.request_stop()
+            process.stdin.write("\n")
+            process.stdin.flush()
+    for job in jobs:
+        events = [event for _, _, event in read_events(job.events_file)]
+        assert isinstance(events[-1], Stopped), events[-1]
+        last = max(event.done for event in events if isinstance(event, Phase))
+        assert last < max(event.total for event in events if isinstance(event, Phase))
+    assert content(out) == {}
+    assert content(made) == before
+
+
+@pytest.fixture(scope="module")
+def reader(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the commands of docs/tools.md can be given, under their names."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name, source in {"model": "base", "tuned": "tuned", "style": "a"}.items():
+        (folder / f"{name}.safetensors").symlink_to(made / f"{source}.safetensors")
+    (folder / "pictures").symlink_to(made / "pictures")
+    nested = {"ss_network_module": "networks.dylora", "ss_base_model_version": "sd_v1"}
+    lora(folder / "momo.safetensors", tensors(16, 8), **nested)
+    return folder
+
+
+def commands(page: str) -> list[list[str]]:
+    return [shlex.split(line)[2:] for line in page.splitlines() if line.startswith("./launch.sh tool ")]
+
+
+@pytest.mark.parametrize("page", ["tools.md", "tools.ja.md"])
+def test_the_commands_of_the_docs_are_taken(page: str, made: Path, root: Path, reader: Path, monkeypatch):
+    """By the command line itself up to the job, which is not run; what it would fetch is here."""
+    monkeypatch.chdir(reader)
+    monkeypatch.setenv("LORA_ATELIER_WORKSPACE", str(reader / "workspace"))
+    here = {"tag": ["--model", str(made / "tagger")], "caption": ["--model", str(made / "captioner")]}
+    jobs: list[JobFolder] = []
+
+    def run_job(folder: JobFolder, *, quiet: bool) -> int:
+        jobs.append(folder)
+        return int(quiet)
+
+    given = commands((root / "docs" / page).read_text(encoding="utf-8"))
+    assert [words[0] for words in given] == list(TOOLS)
+    for words in given:
+        assert command([*words, *here.get(words[0], [])], "en", run_job) == 0, words
+    for job, (name, *words) in zip(jobs, given, strict=True):
+        form = job.form(TOOLS[name].schema)
+        for option, value in zip(words[::2], words[1::2], strict=True):
+            assert value in str(form.get(option.removeprefix("--"))) or name in here, option

@@ -94,7 +94,9 @@ def _run(form: Metadata, work: Work) -> Path:
     work.report(0, 1)
     before = metadata_of(path)
     output.parent.mkdir(parents=True, exist_ok=True)
-    change_metadata(path, output, _changes(form), without_history=form.about.without_history)
+    change_metadata(
+        path, output, _changes(form), without_history=form.about.without_history, report=work.report
+    )
     after = metadata_of(output)
     gone = [key for key in before if key not in after]
     changed = [key for key, text in after.items() if before.get(key) != text and not key.startswith("sshs_")]
