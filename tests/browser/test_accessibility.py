@@ -151,7 +151,7 @@ def test_a_run_is_set_up_and_started_with_the_keyboard_alone(open_page, root, tm
     assert list((tmp_path / "out").glob("keys-*"))
 
 
-@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
+@pytest.mark.parametrize("language", [pytest.param("en-US", marks=pytest.mark.long), "ja-JP"])
 def test_a_phone_shows_everything_without_sideways_scroll(open_page, root, tmp_path, language):
     page = open_page(phone=True, language=language)
     for tab in filled_tabs(page, root, tmp_path / "out"):

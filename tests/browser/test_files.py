@@ -34,7 +34,7 @@ def choose_file(page: Page, path: Path) -> None:
     chooser.value.set_files(path)
 
 
-@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
+@pytest.mark.parametrize("language", [pytest.param("en-US", marks=pytest.mark.long), "ja-JP"])
 def test_a_kohya_file_is_opened_told_key_by_key_and_undone(open_page, tmp_path, language):
     page = open_page(language=language)
     page.evaluate("atelier.write({epoch: 9})")
@@ -149,7 +149,7 @@ def test_a_lora_file_dropped_on_the_page_is_trained_again(open_page):
     expect(page.locator("#la-panel .report")).to_be_visible()
 
 
-@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
+@pytest.mark.parametrize("language", [pytest.param("en-US", marks=pytest.mark.long), "ja-JP"])
 def test_a_preset_shows_what_it_changes_is_applied_and_undone(open_page, root, tmp_path, language):
     page = open_page(language=language)
     fill_demo(page, root, tmp_path / "out", max_train_steps=77)

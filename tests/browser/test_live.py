@@ -329,7 +329,7 @@ def test_a_remedy_continues_the_run_or_goes_into_the_form(served: Served, page: 
     assert job.settings()["gradient_checkpointing"] is True
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("width", [pytest.param(1440, marks=pytest.mark.long), 390])
 def test_long_paths_stay_in_their_place(served: Served, browser: Browser, settings: MakeSettings, width: int):
     path = "/home/someone/" + "very_long_folder_name_without_any_break" * 6
     wait_until(served.store.start(settings("quiet", train_data_dir=path, output_name="x" * 90)), "finished")

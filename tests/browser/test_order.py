@@ -50,8 +50,8 @@ def settled(page: Page) -> None:
     "plan",
     [
         pytest.param([3000, 0], id="late", marks=pytest.mark.long),
-        pytest.param([0, 3000, 0], id="out of order"),
-        pytest.param(["lost"], id="lost"),
+        pytest.param([0, 3000, 0], id="out of order", marks=pytest.mark.long),
+        pytest.param(["lost"], id="lost", marks=pytest.mark.long),
         pytest.param(["refused", "refused", 2000], id="refused", marks=pytest.mark.long),
         pytest.param(["lost", "refused", 4000, 0], id="all of it"),
     ],

@@ -93,7 +93,7 @@ def test_field_is_idle_until_its_condition_holds(open_page):
     expect(note).to_be_hidden()
 
 
-@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
+@pytest.mark.parametrize("language", ["en-US", pytest.param("ja-JP", marks=pytest.mark.long)])
 def test_train_goes_to_the_first_problem_even_in_a_tab_never_opened(open_page, root, tmp_path, language):
     page = open_page(language=language)
     fill_demo(page, root, tmp_path / "out")

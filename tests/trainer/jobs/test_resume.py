@@ -141,7 +141,9 @@ def test_continue_replaces_only_what_the_job_itself_has_written(tmp_path: Path):
     assert taken == [*theirs, "mascot-state"]
 
 
-@pytest.mark.parametrize("lacks", ["all", "lora", "state"])
+@pytest.mark.parametrize(
+    "lacks", ["all", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("lora", "state"))]
+)
 def test_a_planned_file_that_could_not_be_written_is_written_by_continue(tmp_path: Path, lacks: str):
     """The disk was full at the save of step 2, and the job's own state of that step was kept elsewhere."""
     values = {"max_train_steps": 3, "save_every_n_steps": 1, "save_last_n_steps": 5, "save_state": True}

@@ -101,7 +101,12 @@ def test_the_process_speaks_json_only_shares_the_processor_and_ends_with_its_inp
 
 
 @pytest.mark.parametrize(
-    "kind", ["LyCORIS/LoHa", "LyCORIS/Diag-OFT", pytest.param("Kohya DyLoRA", marks=pytest.mark.long)]
+    "kind",
+    [
+        "LyCORIS/LoHa",
+        pytest.param("LyCORIS/Diag-OFT", marks=pytest.mark.long),
+        pytest.param("Kohya DyLoRA", marks=pytest.mark.long),
+    ],
 )
 def test_other_types_count_by_their_strength_too(tmp_path: Path, kind: str):
     trained, code = run(tmp_path, LoRA_type=kind, unet_lr=0.01, text_encoder_lr=0, network_dim=4, conv_dim=4)

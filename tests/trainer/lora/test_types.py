@@ -31,34 +31,37 @@ from trainer.settings import Network as Settings
 SIZES = {"network_dim": 4, "network_alpha": 2, "conv_dim": 2, "conv_alpha": 1}
 OFT_SIZES = {"network_dim": 8, "conv_dim": 4}
 READ_BY_LYCORIS: list[dict[str, Any]] = [
-    {"LoRA_type": "LyCORIS/LoCon"},
-    {"LoRA_type": "LyCORIS/LoCon", "use_tucker": True},
     {"LoRA_type": "LyCORIS/LoCon", "dora_wd": True, "use_tucker": True},
-    {"LoRA_type": "LyCORIS/LoCon", "use_scalar": True},
-    {"LoRA_type": "LyCORIS/LoHa"},
     {"LoRA_type": "LyCORIS/LoHa", "use_tucker": True, "use_scalar": True},
-    {"LoRA_type": "LyCORIS/LoHa", "dora_wd": True},
-    {"LoRA_type": "LyCORIS/LoKr", "LyCORIS_preset": "full-lin"},
     {"LoRA_type": "LyCORIS/LoKr", "factor": 16, "decompose_both": True, "LyCORIS_preset": "full-lin"},
-    {"LoRA_type": "LyCORIS/LoKr", "network_dim": 100, "conv_dim": 100},
-    {"LoRA_type": "LyCORIS/LoKr", "dora_wd": True, "use_scalar": True, "LyCORIS_preset": "attn-mlp"},
     {"LoRA_type": "LyCORIS/DyLoRA", "unit": 2},
     {"LoRA_type": "LyCORIS/GLoRA"},
     {"LoRA_type": "LyCORIS/BOFT", **OFT_SIZES},
-    {"LoRA_type": "LyCORIS/Diag-OFT", **OFT_SIZES},
     {"LoRA_type": "LyCORIS/Diag-OFT", **OFT_SIZES, "rescaled": True, "constrain": 0.01},
     {"LoRA_type": "LyCORIS/Native Fine-Tuning"},
     {"LoRA_type": "LyCORIS/LoHa", "train_norm": True},
-    {"LoRA_type": "Kohya LoHa"},
-    {"LoRA_type": "Kohya LoKr", "conv_dim": 0},
     {"LoRA_type": "Kohya DyLoRA", "conv_dim": 4, "unit": 2},
     {"LoRA_type": "LoRA-FA"},
 ]
-ALL = [
-    *READ_BY_LYCORIS,
-    {"LoRA_type": "LyCORIS/LoKr", "factor": 4},
+OTHER_OPTIONS: list[dict[str, Any]] = [
+    {"LoRA_type": "LyCORIS/LoCon"},
+    {"LoRA_type": "LyCORIS/LoCon", "use_tucker": True},
+    {"LoRA_type": "LyCORIS/LoCon", "use_scalar": True},
+    {"LoRA_type": "LyCORIS/LoHa"},
+    {"LoRA_type": "LyCORIS/LoHa", "dora_wd": True},
+    {"LoRA_type": "LyCORIS/LoKr", "LyCORIS_preset": "full-lin"},
+    {"LoRA_type": "LyCORIS/LoKr", "network_dim": 100, "conv_dim": 100},
+    {"LoRA_type": "LyCORIS/LoKr", "dora_wd": True, "use_scalar": True, "LyCORIS_preset": "attn-mlp"},
+    {"LoRA_type": "LyCORIS/Diag-OFT", **OFT_SIZES},
+    {"LoRA_type": "Kohya LoHa"},
+    {"LoRA_type": "Kohya LoKr", "conv_dim": 0},
+]
+NOT_READ_BY_LYCORIS: list[dict[str, Any]] = [
     {"LoRA_type": "LyCORIS/LoKr", "factor": 4, "use_cp": True},
     {"LoRA_type": "LyCORIS/iA3"},
+]
+MORE_OF_THEM: list[dict[str, Any]] = [
+    {"LoRA_type": "LyCORIS/LoKr", "factor": 4},
     {"LoRA_type": "LyCORIS/iA3", "train_on_input": False},
 ]
 
@@ -69,6 +72,18 @@ def named(values: dict[str, Any]) -> str:
         + " "
         + (",".join(key for key in values if key != "LoRA_type"))
     )
+
+
+def also(values: list[dict[str, Any]]) -> list[Any]:
+    """Further options of the same types: with the long tests."""
+    return [pytest.param(one, marks=pytest.mark.long) for one in values]
+
+
+ALL = [
+    *READ_BY_LYCORIS,
+    *NOT_READ_BY_LYCORIS,
+    *also([*OTHER_OPTIONS, *MORE_OF_THEM]),
+]
 
 
 def settings(**values: Any) -> Settings:
@@ -82,7 +97,7 @@ def shake(network: Network, size: float = 0.05) -> None:
         weight.data += torch.randn(weight.shape, generator=generator) * size
 
 
-@pytest.mark.parametrize("values", READ_BY_LYCORIS, ids=named)
+@pytest.mark.parametrize("values", [*READ_BY_LYCORIS, *also(OTHER_OPTIONS)], ids=named)
 def test_lycoris_reads_the_file_with_the_same_effect(values: dict[str, Any], tmp_path: Path) -> None:
     model, plain = fresh_model(), answer(base_model())
     network = build_network(model, settings(**values))
