@@ -22,8 +22,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of many minutes run only where they are asked for: pytest -m long."""
-    if "long" in (config.option.markexpr or ""):
+    """What takes many minutes runs only where it is asked for: -m long, or -m parity for every recording."""
+    if any(mark in (config.option.markexpr or "") for mark in ("long", "parity")):
         return
     kept = [item for item in items if "long" not in item.keywords]
     config.hook.pytest_deselected(items=[item for item in items if "long" in item.keywords])

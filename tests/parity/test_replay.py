@@ -20,7 +20,14 @@ ROOT = Path(os.environ.get("LORA_ATELIER_PARITY", "../shared/parity"))
 TRACES = sorted(path.name for path in (ROOT / "traces").glob("*")) if ROOT.is_dir() else []
 QUICK = {
     *("baseline", "conv_dim", "clip_skip2", "rank_dropout", "multires_noise", "opt_prodigy", "v2_vparam"),
-    *("dylora_unit1", "lycoris_lokr"),
+    *("dylora_unit1", "lycoris_lokr", "weighted_captions", "network_weights_dim_from", "random_crop"),
+    *("min_snr_gamma5", "huber_snr", "block_lr_explicit", "grad_accum2", "shuffle_caption"),
+    *("sched_cosine_restarts", "scale_weight_norms"),
+}
+"""At least one of each kind; all of them with -m parity."""
+QUICK_XL = {
+    *("baseline", "vpred_zsnr_minsnr", "te_lr_two_values", "unet_only_cache_te", "weighted_225"),
+    *("flip_random_crop", "lycoris_dora", "reg_b2", "bf16"),
 }
 
 
@@ -28,7 +35,7 @@ QUICK = {
 @pytest.mark.filterwarnings("ignore")  # the libraries' own
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in TRACES],
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in TRACES],
 )
 def test_our_arithmetic_agrees_with_the_reference(name: str) -> None:
     line = replay(Recording((ROOT / "traces" / name).resolve(), ROOT.resolve()), draw=True)
@@ -50,7 +57,7 @@ def recording_xl(name: str) -> Recording:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name == "baseline" else pytest.mark.slow)
+        pytest.param(name, marks=() if name in QUICK_XL else pytest.mark.long)
         for name in XL_TRACES
         if name != FAULT
     ],

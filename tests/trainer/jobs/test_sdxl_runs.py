@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.checkpoints import load_model, random_model, write_checkpoint
+from tests.second import also
 from tests.trainer.jobs.trial import WISH, answers, picture
 from tests.trainer.runs import events, run, short_settings
 from trainer.events import Judged, Notice, Sampled, Step
@@ -35,6 +36,7 @@ from trainer.training.precision import pick_device, pick_precision
 from trainer.training.prepare import Computing
 
 LORA = {"network_dim": 4, "network_alpha": 2}
+QUICK_TYPES = ("Kohya LoCon", "LyCORIS/LoHa", "LyCORIS/LoKr")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +143,8 @@ def _same_in_diffusers(path: Path, model: StableDiffusion) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rates", "learning"), [((0, 1e-3), {"lora_te2"}), ((1e-3, 0), {"lora_te1"}), (0, set())]
+    ("rates", "learning"),
+    [((0, 1e-3), {"lora_te2"}), *also([((1e-3, 0), {"lora_te1"}), (0, set())])],
 )
 def test_each_text_encoder_learns_by_its_own_rate(checkpoint, tmp_path, rates, learning):
     job, code = run(tmp_path, **changes(checkpoint, text_encoder_lr=rates, max_train_steps=1, unet_lr=1e-3))
@@ -150,7 +153,9 @@ def test_each_text_encoder_learns_by_its_own_rate(checkpoint, tmp_path, rates, l
     assert {name for name in names if name.startswith("lora_te")} == learning
 
 
-@pytest.mark.parametrize("kind", LORA_TYPES)
+@pytest.mark.parametrize(
+    "kind", [*QUICK_TYPES, *also(kind for kind in LORA_TYPES if kind not in QUICK_TYPES)]
+)
 def test_every_lora_type_fits_sdxl(checkpoint: Path, tmp_path: Path, kind: Any) -> None:
     """Named as the family names them, starting from the unchanged model, and read back."""
     model = load_model(str(checkpoint), sdxl=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.checkpoints import random_model
+from tests.second import also
 from tests.trainer.foreign import apply_with_lycoris
 from tests.trainer.full_size import full_size
 from tests.trainer.references import reference
@@ -72,11 +73,6 @@ def named(values: dict[str, Any]) -> str:
         + " "
         + (",".join(key for key in values if key != "LoRA_type"))
     )
-
-
-def also(values: list[dict[str, Any]]) -> list[Any]:
-    """Further options of the same types: with the long tests."""
-    return [pytest.param(one, marks=pytest.mark.long) for one in values]
 
 
 ALL = [
