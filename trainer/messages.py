@@ -63,9 +63,11 @@ def texts(language: Language, folder: Path = Path(__file__).parent / "texts") ->
 
 
 ONE = re.compile(
-    r"(?<![\d.,/×-])1 (caption files|captions|pictures|files|folders|options|remarks|caches)\b"
+    r"(?<![\d.,/×-])1 "
+    r"(caption files|captions|pictures|files|folders|options|remarks|caches|epochs|steps|times)\b"
     r"(?: (are|have|become|lose|belong|do)\b)?"
 )
+ONE_OF = re.compile(r"(?<![\d.,/×-])(1 of [\d,]+ pictures) are\b")
 VERBS = {"are": "is", "have": "has", "become": "becomes", "lose": "loses", "belong": "belongs", "do": "does"}
 
 
@@ -83,7 +85,7 @@ def say(message: Message, language: Language = "en") -> Said:
     values = {name: _in_words(value, language) for name, value in message.values.items()}
     filled = {name: str(text).format_map(values) for name, text in parts.items()}
     if language == "en":
-        filled = {name: ONE.sub(_singular, text) for name, text in filled.items()}
+        filled = {name: ONE_OF.sub(r"\1 is", ONE.sub(_singular, text)) for name, text in filled.items()}
     return Said(**filled, stop="。" if language == "ja" else ".")
 
 

@@ -126,6 +126,7 @@ function showJobs(element) {
     if (key === listKey) return;
     listKey = key;
     compare.hidden = jobs.length < 2;
+    find.hidden = !jobs.length;
     set(hint, comparing ? w("jobs_pick", { count: LETTERS.length }) : "");
     const focused = document.activeElement?.dataset?.job;
     list.replaceChildren(

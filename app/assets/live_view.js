@@ -56,7 +56,11 @@ function showRun(element) {
       cursor.version = parts.version;
     }
     const kind = parts.outcome ? parts.outcome.kind : "run";
-    if (!view || view.kind !== kind) build(kind);
+    if (!view || view.kind !== kind) {
+      const ends = view?.kind === "run" && root.offsetParent;
+      build(kind);
+      if (ends) scrollTo({ top: 0, behavior: "instant" }); // what came of the run stands at the top
+    }
     view.notice.hidden = true;
     top();
     if (answer.log) {
@@ -567,7 +571,8 @@ function showRun(element) {
     );
     if (!before.some(([name]) => name === busyNow) || now.step)
       rows.push(now.step || busyNow === "train" ? ["c", "play", w("short.train")] : null);
-    rows.push(now.total && now.step >= now.total ? ["c", "play", w("short.save")] : ["n", "clock", w("short.save")]);
+    if (rows.some(Boolean))
+      rows.push(now.total && now.step >= now.total ? ["c", "play", w("short.save")] : ["n", "clock", w("short.save")]);
     const key = JSON.stringify(rows);
     if (key === v.phaseKey) return;
     v.phaseKey = key;

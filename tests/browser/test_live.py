@@ -111,8 +111,10 @@ def test_a_run_from_start_to_file(served: Served, page: Page, settings: MakeSett
     expect(page.locator(".la-live .log")).to_contain_text("100 steps on cpu", timeout=SECONDS)
     expect(page.get_by_role("heading", name="Log", exact=True)).to_be_visible()
     expect(page.locator(".la-live [aria-current=step]")).to_have_text("Train")
+    page.evaluate("scrollTo(0, 9999)")
     wait_until(job, "finished")
     expect(title(page)).to_have_text("Your LoRA is ready", timeout=SECONDS)
+    expect(title(page)).to_be_in_viewport(timeout=SECONDS)
     expect(page.locator(".la-live .copy").nth(1)).to_have_text("<lora:mascot:0.8> sks mascot")
     page.wait_for_function("[...document.querySelectorAll('.pb img')].every(one => one.naturalWidth === 128)")
     assert page.locator(".la-live .pb img").count() == 10

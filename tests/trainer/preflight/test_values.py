@@ -97,4 +97,9 @@ def test_zero_terminal_snr_without_v_parameterization_is_a_hint(tmp_path):
 def test_one_is_one(count, said):
     values = {"label": "Image folder", "count": count, "names": "a", "example": "10_a"}
     assert said in str(say(Message("preflight.left_no_number", values)))
+    judged = {"held": count, "total": "21", "points": count, "cost": "1 %"}
+    noun, times = ("picture is", "1 time;") if count == "1" else ("pictures are", f"{count} times;")
+    told = str(say(Message("judge.plan", judged)))
+    assert told.startswith(f"{count} of 21 {noun.replace('picture ', 'pictures ')}")
+    assert times in told
     assert "1,001 pictures" in str(say(Message("preflight.left_no_number", {**values, "count": "1,001"})))
