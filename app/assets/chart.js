@@ -7,7 +7,8 @@ const labels = (box, texts) => {
 const colour = (element, name, fallback) => getComputedStyle(element).getPropertyValue(name).trim() || fallback;
 const tidy = (value) =>
   Math.abs(value) >= 0.01 || value === 0 ? String(+value.toPrecision(2)) : rate(+value.toPrecision(2));
-// A canvas with the labels outside. `draw({lines: [{x, y, colour, width, dotted}], from, to, marks})`.
+// A canvas with the labels outside. `draw({lines: [{x, y, colour, width, dotted}], from, to, marks})`; with
+// `range: [low, high]` it shows that, whatever the lines; `write` makes the text of a value.
 const chart = (height, label) => {
   const canvas = el("canvas", { role: "img", "aria-label": label });
   const ys = el("div", { class: "yl", "aria-hidden": "true" }),
@@ -34,6 +35,7 @@ const chart = (height, label) => {
         if (y > high) high = y;
       }
     if (data.zero) low = 0;
+    if (data.range) [low, high] = data.range;
     if (data.most !== undefined && high > data.most) high = data.most;
     if (!(high > low)) {
       high = (high > -Infinity ? high : 1) || 1;
@@ -74,7 +76,7 @@ const chart = (height, label) => {
       g.stroke();
       g.setLineDash([]);
     }
-    labels(ys, [high, (high + low) / 2, low].map(tidy));
+    labels(ys, [high, (high + low) / 2, low].map(data.write ?? tidy));
     const steps = width < 260 ? 2 : 4;
     labels(
       xs,

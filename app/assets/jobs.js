@@ -248,6 +248,7 @@ function showJobs(element) {
     if (runs.length > 1) return paintSeveral(runs);
     const [run] = runs;
     const loss = lossOf(runs);
+    const verdict = judgeCard(run.judged, run.total, run.files);
     right.replaceChildren(
       el(
         "div",
@@ -263,6 +264,7 @@ function showJobs(element) {
           "div",
           { class: "stack" },
           run.tool ? null : viewCard(w("samples"), w("by_step"), samples(run)),
+          verdict?.card,
           findingsCard(run.outcome),
           loss?.card,
           run.outcome?.try ? tryIt(run) : null,
@@ -273,6 +275,7 @@ function showJobs(element) {
       ),
     );
     loss?.draw();
+    verdict?.draw();
   }
   /** Samples by prompt, run and step; loss overlaid; settings that differ. */
   function paintSeveral(runs) {
@@ -300,6 +303,13 @@ function showJobs(element) {
     loss?.draw();
   }
   const buttonsOf = (run) => [
+    run.outcome?.extend
+      ? el(
+          "button",
+          { class: "btn", type: "button", onclick: () => askMore(run.id, run.outcome.extend) },
+          w("extend.button"),
+        )
+      : null,
     el("button", { class: "btn", type: "button", onclick: () => useJob(run.id) }, w("jobs_use")),
     ["running", "queued"].includes(run.state) ? null : iconButton("trash", w("jobs_remove"), () => removal(run)),
   ];
@@ -479,7 +489,7 @@ function showJobs(element) {
           {},
           icon("file"),
           tail(file.name, file.final),
-          el("span", { class: "sub" }, file.size),
+          el("span", { class: "sub" }, takeMark(run.judged, file), file.size),
           el(
             "button",
             {

@@ -2,9 +2,10 @@
 
 const JUDGED = ["held_out", "learned", "drift"];
 
-/** The card of a judged run; null where it is not judged. */
-function judgeCard(judged, total) {
+/** The card of a judged run, with the file to take among its `files`; null where it is not judged. */
+function judgeCard(judged, total, files) {
   if (!judged) return null;
+  const best = files.find((file) => file.name === judged.file);
   const curves = JUDGED.map((name) => judgeCurve(name, judged, total));
   const verdict = judged.what
     ? el(
@@ -14,6 +15,19 @@ function judgeCard(judged, total) {
         judged.why ? el("p", {}, rich(judged.why)) : null,
         judged.fix ? el("p", {}, rich(judged.fix)) : null,
         judged.unsure ? el("p", { class: "unsure" }, rich(judged.unsure)) : null,
+        best && judged.kind !== "nothing"
+          ? el(
+              "a",
+              {
+                class: "btn s",
+                href: best.url,
+                download: best.name,
+                title: best.name,
+              },
+              icon("down", true),
+              w("judge.take"),
+            )
+          : null,
       )
     : el("p", {}, w("judge.soon"));
   const card = viewCard(
@@ -34,16 +48,29 @@ function judgeCard(judged, total) {
   return { card, draw };
 }
 
+/** The mark of the file to take, in a list of files; null at the others. */
+const takeMark = (judged, file) =>
+  judged?.file === file.name && judged.kind !== "nothing" ? el("b", { class: "take" }, w("remedy.recommended")) : null;
+
+const percent = (share) => `${Math.round(share * 100)} %`;
+
 function judgeCurve(name, judged, total) {
   const title = w(`judge.${name}`);
-  const last = judged[name].at(-1);
-  const share = w("judge.share", { share: `${Math.round(last * 100)} %` });
+  const share = w("judge.share", { share: percent(judged[name].at(-1)) });
   const curve = chart(68, `${title}: ${share}`);
   const colour = name === "drift" ? ["--la-second", "#b0602a"] : ["--color-accent", "#0b6b62"];
-  const line = { x: judged.step, y: judged[name], colour, width: 2 };
+  const values = JUDGED.flatMap((one) => judged[one]);
+  const range = [Math.min(0, ...values), Math.max(0.1, ...values)]; // one for all three: they can be compared
   return {
     box: el("div", {}, el("h4", {}, title, " ", el("span", { class: "num" }, share)), curve.box),
     draw: () =>
-      curve.draw({ lines: [line], from: 0, to: total || judged.step.at(-1), marks: judged.best ? [judged.best] : [] }),
+      curve.draw({
+        lines: [{ x: judged.step, y: judged[name], colour, width: 2 }],
+        from: 0,
+        to: total || judged.step.at(-1),
+        marks: judged.best && judged.kind !== "nothing" ? [judged.best] : [],
+        range,
+        write: percent,
+      }),
   };
 }

@@ -76,7 +76,7 @@ function showRun(element) {
     line(answer.queue || []);
   }
   function judge() {
-    const made = judgeCard(parts.judged, now.total);
+    const made = judgeCard(parts.judged, now.total, parts.files);
     view.judge.hidden = !made;
     view.judge.replaceChildren(...(made ? [made.card] : []));
     made?.draw();
@@ -735,7 +735,7 @@ function showRun(element) {
         {},
         icon("file"),
         tail(file.name, file.final),
-        el("span", { class: "sub" }, [file.size, point].filter(Boolean).join(", ")),
+        el("span", { class: "sub" }, takeMark(parts.judged, file), [file.size, point].filter(Boolean).join(comma())),
         iconButton("info", w("inside.of", { name: file.name }), () => inside().sheet(file.name)),
         el(
           "a",

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.form import presets
+from app.jobs.judged import ENDS, judged
 from app.jobs.live import sample_prompts, sample_row, short
-from app.jobs.outcome import files_of, outcome
+from app.jobs.outcome import files_of, outcome, words_of_run
 from app.jobs.store import Job, JobStore
 from app.jobs.tool_outcome import title_of
 from app.texts import word
@@ -82,6 +83,7 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
         "samples": [sample_row(job, sample) for sample in record.samples.values()],
         "files": files_of(job, record),
         "outcome": outcome(job, record, state, language),
+        "judged": judged(record, words_of_run(record), language, ended=state in ENDS),
     }
 
 

@@ -9,9 +9,11 @@ from app.jobs.record import JobRecord
 from app.texts import base_name, number, word
 from trainer.events import Judged
 from trainer.judge.copying import TOO_NEAR
-from trainer.judge.verdict import Point, Verdict, judge
+from trainer.judge.verdict import FEWEST_POINTS, Point, Verdict, judge
 from trainer.messages import Language, Message, say
 
+ENDS = ("finished", "stopped")
+"""The states in which a run is judged."""
 CODES = {"well": "judge.well", "too_little": "judge.too_little", "nothing": "judge.nothing"}
 
 
@@ -19,8 +21,8 @@ def judged(record: JobRecord, words: str, language: Language, *, ended: bool) ->
     """Curves and verdict of a run as plain data; None where it is not judged.
 
     Keys: step, held_out, learned, drift (lists of equal length; shares), copies (a warning, or absent);
-    once it has ended: best (step), file, kind, what, why, fix, unsure. `words`: what the run has learned, as
-    "momo cat".
+    once it has ended: kind, what, why, fix, unsure and, where a file is named, best (its step) and file.
+    `words`: what the run has learned, as "momo cat".
     """
     points = [point_of(event) for event in record.judged.values()]
     if not points:
@@ -35,14 +37,15 @@ def judged(record: JobRecord, words: str, language: Language, *, ended: bool) ->
         answer["copies"] = copied
     files = {file.step: file for file in record.lora_files()}
     held = (record.plan.get("judging") or {}).get("held_out") or ()
-    verdict = judge(points, files.keys(), len(held)) if ended else None
-    if verdict is None:
+    if not ended:
         return answer
+    verdict = judge(points, files.keys(), len(held))
+    if verdict is None:
+        few = say(Message("judge.too_few", {"least": FEWEST_POINTS}), language)
+        return {**answer, "kind": "too_few", "what": few.what, "why": few.why, "fix": few.fix, "unsure": ""}
     file = base_name(files[verdict.best.step].path)
-    return {
-        **answer,
-        **in_words(verdict, file, words or word(language, "judge.subject"), len(held), language),
-    }
+    subject = word(language, "quoted", text=words) if words else word(language, "judge.subject")
+    return {**answer, **in_words(verdict, file, subject, len(held), language)}
 
 
 def copies(record: JobRecord, words: str, language: Language) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from app.form.look import curve as curve_of
-from app.jobs.judged import judged
+from app.jobs.judged import ENDS, judged
 from app.jobs.outcome import files_of, outcome, words_of_run
 from app.jobs.record import JobRecord
 from app.jobs.store import Job, JobStore
@@ -176,7 +176,7 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
     """What changes now and then: sample grid, files, outcome."""
     plan = record.plan
     ended = outcome(job, record, state, language)
-    verdict = judged(record, words_of_run(record), language, ended=state == "finished")
+    verdict = judged(record, words_of_run(record), language, ended=state in ENDS)
     if ended and ended.get("try") and verdict and verdict.get("file") in ended["try"]["files"]:
         ended["try"]["file"] = verdict["file"]  # the one to take is the one to try first
     return {

@@ -90,6 +90,22 @@ def test_few_pictures_make_it_a_guess(tmp_path: Path):
     assert "guess" in told["unsure"]
 
 
+def test_a_run_with_too_few_points_says_so_instead_of_naming_a_file(tmp_path: Path):
+    told = judged(record(tmp_path, BURNT[:2], [0.0] * 2), "", "en", ended=True)
+    assert told is not None
+    assert told["kind"] == "too_few"
+    assert "Save every N epochs" in told["fix"]
+    assert "file" not in told
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(1, "1 epoch is enough"), (3, "3 epochs are enough")])
+def test_one_epoch_is_enough(tmp_path: Path, epochs: int, said: str):
+    gains = [0.5 if number == epochs else 0.1 for number in range(1, 7)]
+    told = judged(record(tmp_path, gains, [0.0] * 6), "", "en", ended=True)
+    assert told is not None
+    assert said in told["fix"]
+
+
 def test_a_run_that_is_not_judged_says_nothing(tmp_path: Path):
     assert judged(record(tmp_path, [], []), "", "en", ended=True) is None
 
