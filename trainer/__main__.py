@@ -28,7 +28,7 @@ from trainer.messages import Language, Message, say
 from trainer.plan.run import DatasetPlan, Plan
 from trainer.preflight import check as preflight
 from trainer.preflight.values import typed as typed_values
-from trainer.problems import Problem, from_error, names
+from trainer.problems import Problem, from_error, some_names
 from trainer.schema import Schema
 from trainer.settings import TRAINING, Settings
 
@@ -191,7 +191,7 @@ def plan_lines(plan: Plan) -> list[str]:
         *datasets,
         f"buckets {buckets}",
         f"{length} (decided by {plan.decided_by}), warm-up {plan.warmup_steps}",
-        f"files {names([save.name for save in plan.saves], 20)}",
+        f"files {some_names([save.name for save in plan.saves], 20)}",
         f"memory about {plan.memory_bytes / 1e9:.1f} GB, disk {plan.disk_bytes / 1e6:.0f} MB",
     ]
 

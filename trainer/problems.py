@@ -62,7 +62,7 @@ def block(setting: str, code: str, fix: Mapping[str, Any] | None = None, **value
     return Problem(setting, code, values, blocks=True, fix=fix)
 
 
-def names(items: Sequence[str], most: int = MOST_NAMES) -> str:
+def some_names(items: Sequence[str], most: int = MOST_NAMES) -> str:
     """The first few of some names, and how many more there are: "a.png, b.png (+5)"."""
     rest = len(items) - most
     shown = (item if len(item) <= LONGEST_NAME else f"{item[: LONGEST_NAME - 1]}…" for item in items[:most])

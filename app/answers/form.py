@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app import paths
-from app.answers.question import Answer, Request, in_words, question, sent
+from app.answers.question import Answer, Request, error_in_words, question, sent
 from app.form import dataset as data_plan
 from app.form import help_texts, imports, own_pictures, preset_files, presets
 from app.form import values as form
@@ -115,7 +115,7 @@ class FormAnswers:
     def list_pictures(self, request: Request) -> Answer:
         """Learn the pictures of `folder` as they lie: the settings that change."""
         folder = Path(clean_path(str(request.get("folder") or "")))
-        places.require(Settings.from_flat({"train_data_dir": str(folder)}), self.roots)
+        places.require_within(Settings.from_flat({"train_data_dir": str(folder)}), self.roots)
         path = own_pictures.listed(folder, self.configs)
         return {"changes": {"dataset_config": str(path)}}
 
@@ -130,7 +130,7 @@ class FormAnswers:
                 return {"tool": job.kind, "values": form.shown_values(job.settings(), job.tool.schema)}
             values = form.shown_values(job.settings())
             return {"values": values, "path": "", "name": job.name, "carried": {}, "report": None}
-        may_read = preset_files.may_read(self.roots)
+        may_read = preset_files.settings_file_may_read(self.roots)
         if {"text", "bytes", "pieces"} & set(request):
             path, given = "", imports.read_given(request, may_read)
             imported = imports.with_dataset_file(given, self.configs, str(request.get("name") or ""))
@@ -173,10 +173,10 @@ class FormAnswers:
     def preset(self, request: Request) -> Answer:
         """What a preset would change, and the content of the form with it."""
         values = _values(request)
-        new = presets.applied(presets.read(str(request.get("name"))).settings.flat(), values)
+        new = presets.with_preset(presets.read(str(request.get("name"))).settings.flat(), values)
         return {
             "values": new,
-            "difference": presets.difference(values, new, language_of(request.get("lang"))),
+            "difference": presets.preset_changes(values, new, language_of(request.get("lang"))),
         }
 
     @question
@@ -235,7 +235,7 @@ class FormAnswers:
         except UserError as error:
             if not error.message.code.startswith("page.same_"):
                 raise
-            return {"same": in_words(error, language_of(request.get("lang")))["what"]}
+            return {"same": error_in_words(error, language_of(request.get("lang")))["what"]}
         return {"job": {"id": job.id, "state": job.state}}
 
     @question

@@ -30,7 +30,7 @@ def question(method: Callable[[Questions, Request], Answer]) -> Callable[[Questi
         try:
             return method(self, request)
         except Exception as error:  # noqa: BLE001  # here it is said to the person
-            return {"error": in_words(error, language_of(request.get("lang")))}
+            return {"error": error_in_words(error, language_of(request.get("lang")))}
 
     safe.__dict__["is_question"] = True
     return safe
@@ -64,7 +64,7 @@ def sent(request: Request, key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def in_words(error: Exception, language: Language) -> dict[str, str]:
+def error_in_words(error: Exception, language: Language) -> dict[str, str]:
     """{"what"} and, where there is more to say, {"why", "fix"}."""
     if isinstance(error, UserError):
         sentence = said(error.message.code, error.message.values, language)

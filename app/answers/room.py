@@ -100,19 +100,23 @@ class RoomAnswers:
         room = self._room(request)
         config = str(settings_of(sent(request, "values"), self.roots).folders.dataset_config)
         wanted = (str(request.get("folder")), request.get("repeats"), request.get("words"))
-        path = folder_values.changed(room, *wanted, config, self.workspace / "configs")
+        path = folder_values.changed_dataset(room, *wanted, config, self.workspace / "configs")
         return {"changes": {"dataset_config": str(path)}}
 
     @question
     def browse(self, request: Request) -> Answer:
         """What lies in a folder: {"path", "kind"}."""
-        return browse.listing(str(request.get("path") or ""), str(request.get("kind") or ""), self.roots)
+        return browse.folder_listing(
+            str(request.get("path") or ""), str(request.get("kind") or ""), self.roots
+        )
 
     @question
     def browse_tell(self, request: Request) -> Answer:
         """What some of it is: {"path", "names"}."""
         names = [str(name) for name in _list(request.get("names"))[:50]]
-        return browse.told(str(request.get("path")), names, self.roots, language_of(request.get("lang")))
+        return browse.told_of_entries(
+            str(request.get("path")), names, self.roots, language_of(request.get("lang"))
+        )
 
     @question
     def upload_folder(self, request: Request) -> Answer:
@@ -133,7 +137,7 @@ class RoomAnswers:
 
     def _copies(self, room: Room) -> list[dict[str, Any]]:
         places = {folder.path.resolve() for folder in room.folders}
-        return captions.copies(self.copies, lambda path: path.parent in places)
+        return captions.kept_copies(self.copies, lambda path: path.parent in places)
 
 
 def _list(value: Any) -> list[Any]:

@@ -95,7 +95,7 @@ class RunAnswers:
         job = self._job(request)
         removal.check(job)
         if request.get("sure") != job.id:
-            return {"ask": removal.question(job, language_of(request.get("lang")))}
+            return {"ask": removal.removal_question(job, language_of(request.get("lang")))}
         self.store.remove(job)
         return {"done": True}
 
@@ -113,7 +113,7 @@ class RunAnswers:
         has no step.
         """
         text = str(request.get("text") or "")
-        told = sample_text.entries_of(text)
+        told = sample_text.text_entries(text)
         job = self.store.get(told.get(sample_text.RUN, "")) if told else None
         if job is None:
             return {"job": "", "made": text if told else ""}
@@ -131,7 +131,7 @@ class RunAnswers:
         if not isinstance(rank, int):
             raise UserError("page.no_file")
         try:
-            return smaller.make(self._job(request), path, rank)
+            return smaller.make_smaller(self._job(request), path, rank)
         except OSError as error:
             reason = error.strerror or str(error)
             raise UserError("page.file_not_written", reason=reason) from error

@@ -29,7 +29,7 @@ MODELS = (".safetensors", ".ckpt", ".pt")
 """Files of which it is told what they are."""
 
 
-def listing(text: str, kind: str, roots: Roots) -> dict[str, Any]:
+def folder_listing(text: str, kind: str, roots: Roots) -> dict[str, Any]:
     """A folder for the page: {"path", "parent", "places", "entries", "more", "asked"}.
 
     Of a file it is the folder that it lies in; of a place that is not there or not to be seen the nearest
@@ -107,7 +107,7 @@ def _scan(folder: Path | str, most: int) -> list[os.DirEntry[str]]:
         return []
 
 
-def told(text: str, names: Iterable[str], roots: Roots, language: Language) -> dict[str, Any]:
+def told_of_entries(text: str, names: Iterable[str], roots: Roots, language: Language) -> dict[str, Any]:
     """What entries of a folder are: {"told": {name: the family of a model, or how many pictures},
     "models": the names of folders that are a model}.
     """

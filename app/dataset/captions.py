@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.dataset.room import NEVER_WRITTEN, Picture, Room
-from trainer.data.captions import LONGEST_FILE, decode, first_line, lines_of
+from trainer.data.captions import LONGEST_FILE, decode_caption, first_line, lines_of
 from trainer.errors import UserError
 from trainer.files.roots import Roots
 from trainer.files.whole_file import write_whole
@@ -49,7 +49,7 @@ def others(room: Room, ending: str, roots: Roots) -> dict[str, str]:
             place = roots.allowed(str(picture.path.with_name(name).absolute()))
             data = _content(place) if place else None
             if data is not None:
-                found[str(picture.path)] = first_line(decode(data)[0])
+                found[str(picture.path)] = first_line(decode_caption(data)[0])
     return found
 
 
@@ -83,7 +83,7 @@ def _change(picture: Picture, before: str, after: str, roots: Roots) -> CaptionC
     if len(after) > LONGEST:
         raise UserError("page.room_long", name=picture.path.name, most=f"{LONGEST:,}")
     data = _content(place)
-    text = decode(data)[0] if data is not None else ""
+    text = decode_caption(data)[0] if data is not None else ""
     there = lines_of(text) if picture.all_lines else first_line(text)
     if there != before:
         raise UserError("page.room_changed", name=name)
@@ -198,7 +198,7 @@ def _forget(folder: Path) -> None:
     folder.rmdir()
 
 
-def copies(kept: Path, within: Callable[[Path], bool]) -> list[dict[str, Any]]:
+def kept_copies(kept: Path, within: Callable[[Path], bool]) -> list[dict[str, Any]]:
     """What can be brought back, newest first: [{"copy", "time", "about", "count", "finished"}].
 
     `within` says which caption files are of the dataset that is looked at.
@@ -236,7 +236,7 @@ def restored(copy: str, kept: Path, roots: Roots) -> list[CaptionChange]:
             raise UserError("page.outside", path=str(file["path"])[:300], folders=roots.names())
         old = (folder / file["before"]).read_bytes() if file["before"] else None
         now = _content(place)
-        if old is None and now is not None and file["after"] != decode(now)[0]:
+        if old is None and now is not None and file["after"] != decode_caption(now)[0]:
             continue  # made by us, then written by another: theirs to keep
         changes.append(CaptionChange(place, old, now))
     return [change for change in changes if change.content != change.before]

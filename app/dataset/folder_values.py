@@ -21,7 +21,9 @@ from trainer.kohya.toml_text import can_say, toml_text
 LONGEST_WORDS = 300
 
 
-def changed(room: Room, folder: str, repeats: Any, words: Any, dataset_config: str, configs: Path) -> Path:
+def changed_dataset(
+    room: Room, folder: str, repeats: Any, words: Any, dataset_config: str, configs: Path
+) -> Path:
     """The dataset file that says it. Raises UserError for values or a file that cannot be used."""
     if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats <= MOST_REPEATS:
         raise UserError("page.room_repeats", most=f"{MOST_REPEATS:,}")

@@ -24,7 +24,7 @@ from trainer.files.paths import clean_paths
 from trainer.files.roots import Roots, is_link
 from trainer.kohya import additional
 from trainer.preflight import places
-from trainer.preflight.pictures import impossible
+from trainer.preflight.pictures import no_buckets_possible
 from trainer.settings import Settings
 
 SMALL = 1.1
@@ -96,7 +96,7 @@ def settings_of(values: Mapping[str, Any], roots: Roots) -> Settings:
     """The form's content as it counts for pictures. Raises UserError for places that the page may not see."""
     preset_files.pictures_within(values, roots)
     typed = Settings.from_flat(typed_values(clean_paths(values)))
-    places.require(typed, roots)
+    places.require_within(typed, roots)
     return additional.applied(typed)
 
 
@@ -122,7 +122,7 @@ class _Gathering:
     def __init__(self, settings: Settings, rules: tuple[Dataset, ...], roots: Roots) -> None:
         self.settings, self.rules, self.roots = settings, rules, roots
         self.ending = extension(settings.captions.caption_extension)
-        self.sizes = not impossible(rules, named_by(settings.model))
+        self.sizes = not no_buckets_possible(rules, named_by(settings.model))
         self.folders: dict[Path, Folder] = {}
         self.fits: dict[Fit, int] = {}
         self.beside: dict[Path, _Beside] = {}

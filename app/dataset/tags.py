@@ -7,15 +7,15 @@ from typing import Any
 
 from trainer.errors import UserError
 
-Tags = list[str]
+TagList = list[str]
 
 
-def split(caption: str, separator: str) -> Tags:
+def split_tags(caption: str, separator: str) -> TagList:
     """The parts between separators, without blank ones."""
     return [part for part in (part.strip() for part in caption.split(separator)) if part]
 
 
-def joined(tags: Iterable[str], separator: str) -> str:
+def join_tags(tags: Iterable[str], separator: str) -> str:
     """Tags as a caption: "1girl, red hair"."""
     return f"{separator} ".join(tags) if separator.strip() else separator.join(tags)
 
@@ -34,20 +34,20 @@ def _among(wanted: Sequence[str]) -> Callable[[str], bool]:
     return lambda tag: _plain(tag) in plain
 
 
-def add(tags: Tags, new: Tags, *, front: bool) -> Tags:
+def add(tags: TagList, new: TagList, *, front: bool) -> TagList:
     """With tags that it lacks."""
     has = _among(tags)
     fresh = [tag for tag in new if not has(tag)]
     return [*fresh, *tags] if front else [*tags, *fresh]
 
 
-def remove(tags: Tags, old: Tags) -> Tags:
+def remove(tags: TagList, old: TagList) -> TagList:
     """Without some."""
     is_old = _among(old)
     return [tag for tag in tags if not is_old(tag)]
 
 
-def replace(tags: Tags, old: Tags, new: Tags) -> Tags:
+def replace(tags: TagList, old: TagList, new: TagList) -> TagList:
     """With others in the place of some (of several only once)."""
     is_old = _among(old)
     at = next((place for place, tag in enumerate(tags) if is_old(tag)), None)
@@ -59,14 +59,14 @@ def replace(tags: Tags, old: Tags, new: Tags) -> Tags:
     return [*rest[:place], *(tag for tag in new if not has(tag)), *rest[place:]]
 
 
-def front(tags: Tags, wanted: Tags) -> Tags:
+def front(tags: TagList, wanted: TagList) -> TagList:
     """Some of them first, in the order in which they are named."""
     is_wanted = _among(wanted)
     first = [tag for name in wanted for tag in tags if same(tag, name)]
     return [*first, *(tag for tag in tags if not is_wanted(tag))]
 
 
-def once(tags: Tags) -> Tags:
+def once(tags: TagList) -> TagList:
     """Each tag the first time only."""
     found: dict[str, str] = {}
     for tag in tags:
@@ -74,7 +74,7 @@ def once(tags: Tags) -> Tags:
     return list(found.values())
 
 
-def sort(tags: Tags, keep: int) -> Tags:
+def sort(tags: TagList, keep: int) -> TagList:
     """By the alphabet; the first `keep` stay first ("Keep n tokens")."""
     return [*tags[:keep], *sorted(tags[keep:], key=str.casefold)]
 
@@ -90,12 +90,12 @@ def _edited(line: str, wish: Mapping[str, Any], separator: str) -> str:
     do, named, by = str(wish.get("do")), str(wish.get("tags") or ""), str(wish.get("by") or "")
     if do == "text":
         return line.replace(named, by) if named else line
-    tags, wanted = split(line, separator), split(named, separator)
+    tags, wanted = split_tags(line, separator), split_tags(named, separator)
     keep = wish.get("keep")
-    ways: dict[str, Callable[[], Tags]] = {
+    ways: dict[str, Callable[[], TagList]] = {
         "add": lambda: add(tags, wanted, front=bool(wish.get("front"))),
         "remove": lambda: remove(tags, wanted),
-        "replace": lambda: replace(tags, wanted, split(by, separator)),
+        "replace": lambda: replace(tags, wanted, split_tags(by, separator)),
         "front": lambda: front(tags, wanted),
         "sort": lambda: sort(tags, keep if isinstance(keep, int) and keep > 0 else 0),
         "once": lambda: once(tags),
@@ -103,4 +103,4 @@ def _edited(line: str, wish: Mapping[str, Any], separator: str) -> str:
     if do not in ways:
         raise UserError("page.room_no_edit")
     new = ways[do]()
-    return line if new == tags else joined(new, separator)
+    return line if new == tags else join_tags(new, separator)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.captions import LONGEST_FILE
-from trainer.data.folders import MOST_REPEATS, folder_name
+from trainer.data.folders import MOST_REPEATS, repeats_and_words
 from trainer.data.picture_files import UnreadableError, is_picture, read_picture_header
 from trainer.errors import UserError
 from trainer.files.whole_file import PARTIAL, partial_of
@@ -68,7 +68,7 @@ def folder_of(datasets: Path, text: str) -> Path:
     """A folder that `new_folder` made. Raises UserError for every other place."""
     try:
         folder = Path(text).resolve()
-        if folder.parent.parent == datasets.resolve() and folder.is_dir() and folder_name(folder.name):
+        if folder.parent.parent == datasets.resolve() and folder.is_dir() and repeats_and_words(folder.name):
             return folder
     except (OSError, ValueError, RuntimeError):  # no name that a folder can have
         pass

@@ -24,7 +24,7 @@ from trainer.errors import UserError
 from trainer.families.table import named_by
 from trainer.kohya import additional
 from trainer.messages import Language
-from trainer.preflight.pictures import impossible
+from trainer.preflight.pictures import no_buckets_possible
 from trainer.settings import Settings
 
 SHOWN = 10
@@ -46,7 +46,7 @@ def dataset(
     except (UserError, ValueError, OSError):
         return None
     rules = datasets_of(settings)
-    if not found.images or impossible(rules, named_by(settings.model)):
+    if not found.images or no_buckets_possible(rules, named_by(settings.model)):
         return None
     images, held_out = split_of(settings, found.images)
     buckets = [buckets_of(rules, number, images) for number in range(len(rules))]

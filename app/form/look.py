@@ -55,7 +55,7 @@ def look(
     stopping = [problem for problem in problems if problem["blocks"]]
     nearest = Settings.from_flat(form.typed_values(values))
     known = seconds(nearest, checked.plan) if seconds and checked.plan else None
-    time = "" if known is None else takes(known, language)
+    time = "" if known is None else about_time(known, language)
     model = None if checked.outside else told(values, nearest, language)
     shared = not checked.outside and is_listed(nearest.folders)
     listed = {"train_data_dir": word(language, "note.listed")} if shared else {}
@@ -74,7 +74,7 @@ def look(
         "model": model,
         "blocks": blocks(named_by(nearest.model)),
         "prompts": prompt_table(nearest),
-        "bar": bar(checked, stopping, language, time),
+        "bar": bar_lines(checked, stopping, language, time),
         "total": len(SETTINGS),
         "legal": settings is not None,
     }
@@ -136,7 +136,7 @@ def plan_json(checked: Checked, settings: Settings, language: Language) -> dict[
         "sum": str(say(plan.said_length(), language)),
         "rule": say(plan.said_rule(), language).what,
         "judging": judging(plan, language),
-        "curve": curve(settings, plan.total_steps, plan.warmup_steps),
+        "curve": rate_curves(settings, plan.total_steps, plan.warmup_steps),
     }
 
 
@@ -179,7 +179,7 @@ def summary(plan: Plan, language: Language) -> str:
     return word(language, "list").join(parts)
 
 
-def curve(settings: Settings, total: int, warmup: int) -> dict[str, Any] | None:
+def rate_curves(settings: Settings, total: int, warmup: int) -> dict[str, Any] | None:
     """Learning rates over the run, at most CURVE_POINTS points per line: [[step, rate], …]."""
     try:
         factor = lr_schedule.schedule(settings.optimizer, total, warmup)
@@ -230,13 +230,13 @@ def prompt_table(settings: Settings) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def takes(seconds: float, language: Language) -> str:
+def about_time(seconds: float, language: Language) -> str:
     """ "about 18 min"."""
     rounded = round(seconds) if seconds < 50 else 60 * max(1, round(seconds / 60))
     return word(language, "about", text=duration(rounded, language))
 
 
-def bar(
+def bar_lines(
     checked: Checked, stopping: list[dict[str, Any]], language: Language, time: str = ""
 ) -> dict[str, str]:
     """The action bar's two lines, and where its link leads. `time`: how long it will take, in words."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.errors import UserError
 from trainer.files.paths import clean_path
-from trainer.files.reading import decode, parse_json, parse_toml, read_bytes
+from trainer.files.reading import decoded, parse_json, parse_toml, read_bytes
 from trainer.files.roots import MayRead, Roots
 from trainer.files.whole_file import write_whole
 from trainer.kohya.ages import KNOWN_KEYS
@@ -76,7 +76,7 @@ def to_read(path: Path, roots: Roots) -> Path:
     return real
 
 
-def may_read(roots: Roots) -> MayRead:
+def settings_file_may_read(roots: Roots) -> MayRead:
     """For `kohya.read`: which files that a file of settings names are read with it."""
 
     def allowed(path: Path) -> bool:
@@ -104,7 +104,7 @@ def is_preset(path: Path) -> bool:
     if any((path.parent / name).exists() for name in ("process.json", "queue.json", "events.jsonl")):
         return False
     try:
-        text = decode(read_bytes(path), path.name)
+        text = decoded(read_bytes(path), path.name)
         is_toml = path.suffix.lower() == ".toml"
         content = flatten(parse_toml(text, path.name)) if is_toml else parse_json(text, path.name)
     except UserError:

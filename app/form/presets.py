@@ -14,7 +14,7 @@ from trainer.families.known import known_facts, source
 from trainer.families.table import named_by
 from trainer.families.verdict import asked_for
 from trainer.files.job_folder import PROJECT
-from trainer.files.paths import cleaned
+from trainer.files.paths import with_clean_paths
 from trainer.kohya import Imported
 from trainer.messages import Language
 from trainer.schema import Setting
@@ -32,7 +32,7 @@ MINE = (
 """Settings about one's own files: a preset that leaves them blank does not clear them."""
 
 
-def names(folder: Path = FOLDER) -> list[str]:
+def preset_names(folder: Path = FOLDER) -> list[str]:
     """All presets, the demo first."""
     place = {name: at for at, name in enumerate(FIRST)}
     return sorted((path.stem for path in folder.glob("*.json")), key=lambda name: (place.get(name, 99), name))
@@ -40,7 +40,7 @@ def names(folder: Path = FOLDER) -> list[str]:
 
 def read(name: str, folder: Path = FOLDER) -> Imported:
     """A preset by its name. Raises UserError."""
-    if name not in names(folder):
+    if name not in preset_names(folder):
         raise UserError("page.no_preset", name=name)
     return kohya.read(folder / f"{name}.json")
 
@@ -48,7 +48,7 @@ def read(name: str, folder: Path = FOLDER) -> Imported:
 def cards(language: Language, folder: Path = FOLDER) -> list[dict[str, str]]:
     """Name, title and the card's sentences of every preset."""
     found = []
-    for name in names(folder):
+    for name in preset_names(folder):
         try:
             card = read(name, folder).card
         except UserError:
@@ -65,7 +65,7 @@ def _in(text: Any, language: Language) -> str:
     return str(text or "")
 
 
-def applied(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def with_preset(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The form's content with a preset applied: complete, but what is one's own stays.
 
     A model of the preset's family keeps its own kind of prediction.
@@ -74,14 +74,16 @@ def applied(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     for key in MINE:
         if key in values and preset.get(key, SETTINGS[key].default) == SETTINGS[key].default:
             result[key] = values[key]
-    model = cleaned(Settings.from_flat(typed_values(result))).model
+    model = with_clean_paths(Settings.from_flat(typed_values(result))).model
     facts = known_facts(model)
     if facts and facts.family == named_by(model).key:
         result |= asked_for(facts, Path(source(model)[0]).name)
     return {**{key: value for key, value in values.items() if key not in result}, **result}
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any], language: Language) -> list[dict[str, str]]:
+def preset_changes(
+    old: Mapping[str, Any], new: Mapping[str, Any], language: Language
+) -> list[dict[str, str]]:
     """Settings that would change: key, label, old and new in words."""
 
     def words(setting: Setting, raw: Any) -> str:

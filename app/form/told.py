@@ -14,7 +14,7 @@ from trainer.families.family import Family
 from trainer.families.known import known_facts, source
 from trainer.families.table import FAMILIES
 from trainer.families.verdict import asked_for
-from trainer.files.paths import cleaned
+from trainer.files.paths import with_clean_paths
 from trainer.messages import Language
 from trainer.settings import SETTINGS, Settings
 
@@ -24,7 +24,7 @@ def told(values: Mapping[str, Any], settings: Settings, language: Language) -> d
 
     None where nothing can be told of it.
     """
-    facts = known_facts(cleaned(settings).model)
+    facts = known_facts(with_clean_paths(settings).model)
     if facts is None or facts.kind != "base" or facts.family is None:
         return None
     name, _ = source(settings.model)

@@ -54,7 +54,7 @@ def _defaults(schema: Schema[Any]) -> dict[str, Any]:
 def base_settings(preset: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """What a run is compared with: the defaults, or a preset with the run's own paths and names."""
     defaults = _defaults(TRAINING)
-    if preset not in presets.names():
+    if preset not in presets.preset_names():
         return defaults
     values = presets.read(preset).settings.flat()
     return {**values, **{key: own.get(key) for key in presets.MINE if values.get(key) == defaults[key]}}

@@ -16,7 +16,7 @@ from trainer.plan.saves import epoch_name, step_name
 MOST = 1_000_000
 
 
-def offer(job: Job, record: JobRecord) -> dict[str, Any] | None:
+def offer_to_extend(job: Job, record: JobRecord) -> dict[str, Any] | None:
     """{"unit": "epochs" or "steps", "done", "more": a first guess}; None where the job cannot go on."""
     key = record.plan.get("decided_by")
     done = job.settings().get(key) if isinstance(key, str) else None
@@ -29,7 +29,7 @@ def offer(job: Job, record: JobRecord) -> dict[str, Any] | None:
 def extend(job: Job, more: Any) -> None:
     """Put a finished job in line again, for so many epochs or steps more. Raises UserError, OSError."""
     record = job.record()
-    offered = offer(job, record)
+    offered = offer_to_extend(job, record)
     if offered is None:
         raise UserError("page.cannot_extend")
     if not isinstance(more, int) or isinstance(more, bool) or not 1 <= more <= MOST:

@@ -33,7 +33,7 @@ def judged(record: JobRecord, words: str, language: Language, *, ended: bool) ->
         "learned": [round(point.learned_gain, 4) for point in points],
         "drift": [round(point.drift, 4) for point in points],
     }
-    if copied := copies(record, words, language):
+    if copied := copying_warning(record, words, language):
         answer["copies"] = copied
     files = {file.step: file for file in record.lora_files()}
     held = (record.plan.get("judging") or {}).get("held_out") or ()
@@ -45,10 +45,10 @@ def judged(record: JobRecord, words: str, language: Language, *, ended: bool) ->
         return {**answer, "kind": "too_few", "what": few.what, "why": few.why, "fix": few.fix, "unsure": ""}
     file = base_name(files[verdict.best.step].path)
     subject = word(language, "quoted", text=words) if words else word(language, "judge.subject")
-    return {**answer, **in_words(verdict, file, subject, len(held), language)}
+    return {**answer, **verdict_in_words(verdict, file, subject, len(held), language)}
 
 
-def copies(record: JobRecord, words: str, language: Language) -> str:
+def copying_warning(record: JobRecord, words: str, language: Language) -> str:
     """A warning where the newest samples of the subject look like single training pictures; "" else."""
     subjects = [part.strip() for part in words.split(",") if part.strip()]
     near = {
@@ -72,7 +72,9 @@ def point_of(event: Judged) -> Point:
     return Point(event.step, event.epoch, tuple(event.held_out), tuple(event.learned), event.drift)
 
 
-def in_words(verdict: Verdict, file: str, subject: str, held: int, language: Language) -> dict[str, Any]:
+def verdict_in_words(
+    verdict: Verdict, file: str, subject: str, held: int, language: Language
+) -> dict[str, Any]:
     """The verdict in sentences."""
     code = CODES.get(verdict.kind) or f"judge.too_much_{'drift' if verdict.by_drift else 'subject'}"
     best = verdict.best

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from app.form.look import curve as curve_of
+from app.form.look import rate_curves
 from app.jobs.judged import ENDS, judged
 from app.jobs.outcome import files_of, outcome, words_of_run
 from app.jobs.record import JobRecord
@@ -78,7 +78,7 @@ def summary(job: Job, cursor: Mapping[str, Any]) -> dict[str, Any]:
     view: dict[str, Any] = {"boot": BOOT, "key": key, "job": job.id, "state": state, "fresh": fresh}
     view["now"] = progress(job, record, state)
     if len(record.curves.steps) != point:
-        view["curve"] = curve(record, point, FIRST_POINTS if point == 0 else NEXT_POINTS)
+        view["curve"] = run_curves(record, point, FIRST_POINTS if point == 0 else NEXT_POINTS)
     if record.log_count != line:
         view["log"] = log(record, line, FIRST_LINES if fresh else NEXT_LINES, language)
     signature = hash((record.version, state)) & 0xFFFFFFFF
@@ -138,7 +138,7 @@ def short(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def curve(record: JobRecord, begin: int, most: int) -> dict[str, Any]:
+def run_curves(record: JobRecord, begin: int, most: int) -> dict[str, Any]:
     """Points of the curves from index `begin` on, thinned to `most`."""
     curves = record.curves
     again = begin > len(curves.steps)  # a run that continues from an earlier step
@@ -200,7 +200,7 @@ def planned_rates(job: Job, record: JobRecord) -> dict[str, list[list[float]]]:
     except UserError:
         return {}
     planned = (
-        curve_of(settings, record.total, int(record.plan.get("warmup_steps") or 0)) if record.total else None
+        rate_curves(settings, record.total, int(record.plan.get("warmup_steps") or 0)) if record.total else None
     )
     lines = planned["lines"] if planned else {}
     return {

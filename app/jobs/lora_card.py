@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.jobs.smaller import choices
+from app.jobs.smaller import smaller_ranks
 from app.texts import base_name, number, size, word
 from trainer.lora.info import LoraInfo, describe
 from trainer.lora.readers import Reader, is_pickle, learned_words, pickle_readers, readers
@@ -32,7 +32,7 @@ def card(path: Path, language: Language) -> dict[str, Any]:
         "readers": verdicts(readers(info), language),
         "classes": list(words.classes),
         "captions": [[text, count] for text, count in words.captions],
-        "smaller": choices(path),
+        "smaller": smaller_ranks(path),
         "metadata": [[key, info.metadata[key][:LONGEST_VALUE]] for key in sorted(info.metadata)],
     }
 

@@ -22,7 +22,7 @@ def can(roots: Roots | None) -> bool:
     return bool(has_screen and shutil.which("xdg-open"))
 
 
-def command(path: Path) -> list[str]:
+def opening_command(path: Path) -> list[str]:
     """What shows a file where it lies."""
     if sys.platform == "win32":
         return ["explorer", f"/select,{path}"]
@@ -36,6 +36,6 @@ def show(path: Path, roots: Roots | None) -> None:
     if not can(roots):
         raise UserError("page.no_file_manager", path=str(path.parent))
     try:
-        subprocess.Popen(command(path), stdin=subprocess.DEVNULL, start_new_session=True)
+        subprocess.Popen(opening_command(path), stdin=subprocess.DEVNULL, start_new_session=True)
     except OSError as error:
         raise UserError("page.no_file_manager", path=str(path.parent)) from error

@@ -59,7 +59,7 @@ def _finished(job: Job, record: JobRecord, end: Finished, language: Language) ->
     return {
         "title": word(language, "outcome.finished"),
         "facts": word(language, "outcome.finished_facts", **values),
-        "extend": extend.offer(job, record),
+        "extend": extend.offer_to_extend(job, record),
         **_result(job, record, end.path, size(bytes_), language),
     }
 
@@ -76,7 +76,7 @@ def _result(job: Job, record: JobRecord, path: str, size_: str, language: Langua
         },
         "use": how_to_use(job, record, path, language),
         "lora": inside_of(path, language) if _is_there(job, path) else None,
-        "try": offer(job, record, path),
+        "try": offer_to_try(job, record, path),
     }
 
 
@@ -91,7 +91,7 @@ def inside_of(path: str, language: Language) -> dict[str, Any] | None:
     return {key: value for key, value in card.items() if key != "metadata"}
 
 
-def offer(job: Job, record: JobRecord, path: str) -> dict[str, Any] | None:
+def offer_to_try(job: Job, record: JobRecord, path: str) -> dict[str, Any] | None:
     """What "Try it" begins with: the run's own words, size and steps; None where there is no file."""
     files = [base_name(file.path) for file in reversed(record.lora_files()) if _is_there(job, file.path)]
     if base_name(path) not in files:
@@ -163,7 +163,7 @@ def _failed(job: Job, record: JobRecord, end: Failed, language: Language) -> dic
 
 def _ways_out(job: Job, record: JobRecord, code: str, setting: str, language: Language) -> dict[str, Any]:
     """Remedies to choose from; where memory ran out, what is needed and what there is."""
-    ways: dict[str, Any] = {"remedies": remedies.choices(job, code, setting, language)}
+    ways: dict[str, Any] = {"remedies": remedies.remedy_rows(job, code, setting, language)}
     total = record.started.memory_total if record.started else 0
     if not (ways["remedies"] and total and code == remedies.MEMORY):
         return ways

@@ -103,7 +103,7 @@ def _problems(settings: Settings, code: str, setting: str, roots: Roots | None) 
     return [one for one in found if one.blocks and one.fix and (one.code == code or one.setting == setting)]
 
 
-def choices(job: Job, code: str, setting: str, language: Language) -> list[dict[str, Any]]:
+def remedy_rows(job: Job, code: str, setting: str, language: Language) -> list[dict[str, Any]]:
     """The remedies as the page shows them: title, price, changes of the form, memory needed."""
     try:
         settings = job.folder.settings()

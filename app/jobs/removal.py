@@ -18,7 +18,7 @@ from trainer.settings import SETTINGS
 from trainer.tools.places import NEW, READ
 
 
-def question(job: Job, language: Language) -> str:
+def removal_question(job: Job, language: Language) -> str:
     """What is asked before a run is removed."""
     return word(language, "remove.ask", name=job.name, size=size(folder_size(job.folder.path)))
 

@@ -12,7 +12,7 @@ from trainer.errors import UserError
 from trainer.tools.extract import extract, ranks_in
 
 
-def choices(path: Path) -> list[int]:
+def smaller_ranks(path: Path) -> list[int]:
     """Ranks that a file holds beside its own; [] for a file that is no DyLoRA."""
     try:
         return list(ranks_in(path).smaller)
@@ -20,7 +20,7 @@ def choices(path: Path) -> list[int]:
         return []
 
 
-def make(job: Job, path: Path, rank: int) -> dict[str, Any]:
+def make_smaller(job: Job, path: Path, rank: int) -> dict[str, Any]:
     """Write a smaller file beside a run's own: {"name", "size", "url"}. Raises UserError, OSError."""
     new = extract(path, rank)
     return {"name": new.name, "size": size(new.stat().st_size), "url": result_url(job.id, new.name)}

@@ -16,8 +16,8 @@ from typing import TextIO
 
 from app.launch import venv
 from app.launch.pins import FILE
-from app.launch.pip import Narrator, PipError, Progress, run_pip
-from app.launch.torch_build import Machine, TorchBuild, default_build, reachable
+from app.launch.pip import Narrator, PipError, ProgressLine, run_pip
+from app.launch.torch_build import Computer, TorchBuild, default_build, reachable
 from app.launch.venv import VenvStamp, child_environment, venv_python
 from app.launch.words import SetupError, say
 
@@ -35,9 +35,9 @@ print(json.dumps({"version": torch.__version__, "device": device, "detail": deta
 """
 
 
-def set_up(root: Path, extras: tuple[str, ...], wanted: TorchBuild, machine: Machine) -> VenvStamp:
+def set_up(root: Path, extras: tuple[str, ...], wanted: TorchBuild, machine: Computer) -> VenvStamp:
     """Install what is missing; returns the stamp of the complete .venv. Raises SetupError."""
-    progress = Progress()
+    progress = ProgressLine()
     with open_log(root) as log, only_one(root, progress) as lock:
         known = venv.read_stamp(root)
         if known and known.as_wanted and known.build == wanted.name and known.has(extras):
@@ -54,7 +54,7 @@ def set_up(root: Path, extras: tuple[str, ...], wanted: TorchBuild, machine: Mac
         chosen = {*(before.extras if before else ()), *extras, *gpu}
         installer.install_project(sorted(chosen))
         as_wanted = taken is wanted or build == wanted.name
-        stamp = VenvStamp(venv.fingerprint(root), wanted.name, tuple(sorted(chosen)), as_wanted)
+        stamp = VenvStamp(venv.venv_fingerprint(root), wanted.name, tuple(sorted(chosen)), as_wanted)
         venv.write_stamp(root, stamp)
         return stamp
 
@@ -64,7 +64,7 @@ class Installer:
     """The three steps and what they share."""
 
     root: Path
-    progress: Progress
+    progress: ProgressLine
     log: TextIO
     lock: TextIO
 
@@ -84,7 +84,7 @@ class Installer:
         with contextlib.suppress(SetupError):
             self.pip("install", "--upgrade", "pip>=25.1")
 
-    def install_torch(self, wanted: TorchBuild, machine: Machine) -> TorchBuild:
+    def install_torch(self, wanted: TorchBuild, machine: Computer) -> TorchBuild:
         """Install PyTorch; returns the build that was asked for in the end."""
         build = wanted
         if wanted.index and not reachable(wanted.index):
@@ -106,7 +106,7 @@ class Installer:
                 "launcher.little_disk", free=f"{free:.1f}", needed=f"{gigabytes:g}", folder=self.root
             )
 
-    def ask_torch(self, taken: TorchBuild, machine: Machine) -> str:
+    def ask_torch(self, taken: TorchBuild, machine: Computer) -> str:
         """Load PyTorch once, tell what it will compute on; returns the build it says it is."""
         command = [venv_python(self.root), "-c", ASK_TORCH]
         done = subprocess.run(
@@ -176,7 +176,7 @@ def open_log(root: Path) -> Iterator[TextIO]:
 
 
 @contextlib.contextmanager
-def only_one(root: Path, progress: Progress) -> Iterator[TextIO]:
+def only_one(root: Path, progress: ProgressLine) -> Iterator[TextIO]:
     """Wait until no other set-up of this folder is running (a launcher double-clicked twice).
 
     The system drops the lock when its holder dies. pip inherits it: an orphaned pip still holds it.

@@ -42,7 +42,7 @@ class PipError(Exception):
         self.code, self.detail = code, detail
 
 
-class Progress:
+class ProgressLine:
     """One line that is rewritten on a terminal; whole lines, and fewer of them, in a pipe."""
 
     def __init__(self, out: TextIO = sys.stdout) -> None:
@@ -93,7 +93,7 @@ def shortened(text: str, columns: int) -> str:
 class Narrator:
     """Turns pip's lines into what a person wants to know."""
 
-    def __init__(self, say: Say, progress: Progress) -> None:
+    def __init__(self, say: Say, progress: ProgressLine) -> None:
         self.say, self.progress = say, progress
         self.package, self.began = "", time.monotonic()
 
@@ -174,16 +174,16 @@ def run_pip(
             clock.join()
             narrator.progress.clear()
     if pip.returncode:
-        raise explain(last)
+        raise pip_error(last)
 
 
-def tick(progress: Progress, stop: threading.Event) -> None:
+def tick(progress: ProgressLine, stop: threading.Event) -> None:
     """Keep the clock on the line going while pip is silent."""
     while not stop.wait(1.0):
         progress.draw()
 
 
-def explain(lines: Sequence[str]) -> PipError:
+def pip_error(lines: Sequence[str]) -> PipError:
     """Why pip failed, read from what it printed."""
     text = "\n".join(lines)
     code = next((code for code, pattern in CAUSES if re.search(pattern, text)), "launcher.pip_failed")

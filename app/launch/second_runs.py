@@ -68,7 +68,7 @@ def run(
         second = way(root, python)
         if second is None:
             return 0
-        folder = make(root, python, second)
+        folder = make_folder(root, python, second)
     except (OSError, subprocess.CalledProcessError) as error:
         print(error, flush=True)
         return 1
@@ -125,7 +125,7 @@ def version_of(python: Path) -> str:
     return done.stdout.strip()
 
 
-def make(root: Path, python: Path, second: SecondRun) -> Path:
+def make_folder(root: Path, python: Path, second: SecondRun) -> Path:
     """The folder of a run with its packages. Raises subprocess.CalledProcessError, OSError."""
     folder = root / ".venv" / second.name
     wanted = "\n".join([str(second.python), *second.packages])

@@ -38,7 +38,7 @@ SIZES = {"cpu": (0.3, 3.0), "mps": (0.2, 3.0), "cuda": (3.0, 9.0), "rocm": (5.0,
 
 
 @dataclass(frozen=True)
-class Machine:
+class Computer:
     """What matters for the choice. `compute_capability` is that of the best card."""
 
     system: str  # "linux", "windows", "darwin"
@@ -73,7 +73,7 @@ class TorchBuild:
         return {"cu": "cuda", "ro": "rocm", "mp": "mps"}.get(self.name[:2], "cpu")
 
 
-def choose_build(machine: Machine, wanted: str = "") -> TorchBuild:
+def choose_build(machine: Computer, wanted: str = "") -> TorchBuild:
     """The build that fits; `wanted` ("cpu", "cu126", …) overrides what was detected. Raises SetupError."""
     if machine.system == "darwin":
         if machine.arch != "arm64":
@@ -90,7 +90,7 @@ def choose_build(machine: Machine, wanted: str = "") -> TorchBuild:
     return replace(build("cpu", machine), notices=("launcher.no_gpu",))
 
 
-def cuda_build(machine: Machine) -> TorchBuild:
+def cuda_build(machine: Computer) -> TorchBuild:
     """CUDA 13.0 where card and driver allow it, CUDA 12.6 for older ones."""
     card, driver = machine.compute_capability, machine.nvidia_driver
     if (0, 0) < card < OLDEST_CARD:
@@ -106,7 +106,7 @@ def cuda_build(machine: Machine) -> TorchBuild:
     return replace(build("cu130", machine), notices=("launcher.driver_too_old",))
 
 
-def build(name: str, machine: Machine) -> TorchBuild:
+def build(name: str, machine: Computer) -> TorchBuild:
     """The named build as this system gets it."""
     on_pypi = "cu130" if (machine.system, machine.arch) == ("linux", "x86_64") else ""
     if machine.system == "windows":
@@ -117,7 +117,7 @@ def build(name: str, machine: Machine) -> TorchBuild:
     return TorchBuild(name, f"torch=={TORCH}+{name}", f"{WHEELS}/{name}")
 
 
-def default_build(machine: Machine, instead_of: TorchBuild) -> TorchBuild:
+def default_build(machine: Computer, instead_of: TorchBuild) -> TorchBuild:
     """What the default index has, for when PyTorch's index cannot be reached."""
     name = "cu130" if (machine.system, machine.arch) == ("linux", "x86_64") else "cpu"
     notices = () if instead_of.name == "cpu" else ("launcher.build_unreachable",)
@@ -136,10 +136,10 @@ def reachable(index: str) -> bool:
         return "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
-def look_at_machine() -> Machine:
+def look_at_machine() -> Computer:
     """The facts of the machine we run on."""
     driver, capability = nvidia_facts()
-    return Machine(platform.system().lower(), arch(), driver, capability, amd_card())
+    return Computer(platform.system().lower(), arch(), driver, capability, amd_card())
 
 
 def arch() -> str:

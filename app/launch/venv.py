@@ -27,7 +27,7 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
 class VenvStamp:
     """What a complete .venv holds."""
 
-    fingerprint: str
+    venv_fingerprint: str
     build: str  # of PyTorch, as chosen for the machine: "cpu", "cu130", …
     extras: tuple[str, ...]
     as_wanted: bool = True  # False: PyTorch's index could not be reached, another build stands in
@@ -42,7 +42,7 @@ def venv_python(root: Path) -> Path:
     return root / ".venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
-def fingerprint(root: Path) -> str:
+def venv_fingerprint(root: Path) -> str:
     """Changes when what is to be installed, the Python of .venv or the project's place changes."""
     parts = [(root / "pyproject.toml").read_bytes(), os.fsencode(root)]
     for path in (root / ".venv" / "pyvenv.cfg", root / "constraints.txt"):
@@ -54,7 +54,7 @@ def fingerprint(root: Path) -> str:
 def read_stamp(root: Path) -> VenvStamp | None:
     """The stamp, if .venv is complete and belongs to this project as it is now."""
     stamp = last_stamp(root)
-    current = stamp and stamp.fingerprint == fingerprint(root) and venv_python(root).exists()
+    current = stamp and stamp.fingerprint == venv_fingerprint(root) and venv_python(root).exists()
     return stamp if current else None
 
 

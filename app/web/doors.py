@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 
-from app.web.guard import App, Receive, Scope, Send, answer, headers_of, refuse
+from app.web.guard import App, Receive, Scope, Send, headers_of, refuse, send_answer
 
 READ = re.compile(
     r"/|/favicon\.ico|/robots\.txt|/theme\.css|/config|/(assets|static|live)/.+"
@@ -53,9 +53,9 @@ class Doors:
         try:
             body = await read_body(receive, MOST_BODY, LONGEST_WAIT)
         except TooLargeError:
-            await answer(send, 413, "Too large\n")
+            await send_answer(send, 413, "Too large\n")
         except asyncio.TimeoutError:
-            await answer(send, 408, "Too slow\n")
+            await send_answer(send, 408, "Too slow\n")
         else:
             await self.app(scope, given(body, receive), send)
 

@@ -146,10 +146,10 @@ async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
     else:
-        await answer(send, status, text)
+        await send_answer(send, status, text)
 
 
-async def answer(send: Send, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
+async def send_answer(send: Send, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
     """Send a short answer without reading the request."""
     body = text.encode()
     headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode()), *HEADERS]

@@ -32,10 +32,10 @@ from app.web.guard import (
     Receive,
     Scope,
     Send,
-    answer,
     cookie,
     headers_of,
     refuse,
+    send_answer,
     wanted_language,
 )
 from trainer.messages import Language
@@ -163,7 +163,7 @@ class Gate:
             elif scope["type"] == "lifespan" or self._is_in(scope):
                 await app(scope, receive, send)
             elif scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET":
-                await answer(send, 200, login_page(wanted_language(headers_of(scope))), HTML)
+                await send_answer(send, 200, login_page(wanted_language(headers_of(scope))), HTML)
             else:
                 await refuse(scope, send, 401, "Password needed\n")
 
@@ -177,9 +177,9 @@ class Gate:
         if scope["method"] == "GET" and self._is_in(scope):
             await _enter(send, b"/")
         elif scope["method"] == "GET":
-            await answer(send, 200, login_page(wanted_language(headers_of(scope))), HTML)
+            await send_answer(send, 200, login_page(wanted_language(headers_of(scope))), HTML)
         elif scope["method"] != "POST":
-            await answer(send, 405, "Not allowed\n")
+            await send_answer(send, 405, "Not allowed\n")
         else:
             await self._try(scope, receive, send)
 
@@ -190,7 +190,7 @@ class Gate:
         try:
             body = await read_body(receive, MOST_BODY, BODY_SECONDS)
         except (TooLargeError, asyncio.TimeoutError):
-            await answer(send, 408, "Too slow, or too large\n")
+            await send_answer(send, 408, "Too slow, or too large\n")
             return
         password = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
         async with tries.turn:
@@ -204,10 +204,10 @@ class Gate:
             kept = f"{COOKIE}={self.session(time.time())}; Path=/; HttpOnly; SameSite=Strict"
             await _enter(send, b"/", f"{kept}; Max-Age={SESSION_SECONDS}".encode())
         elif wait <= 0:
-            await answer(send, 401, login_page(language, word(language, "password_wrong")), HTML)
+            await send_answer(send, 401, login_page(language, word(language, "password_wrong")), HTML)
         else:
             words = word(language, "password_wait", seconds=math.ceil(wait))
-            await answer(send, 429, login_page(language, words), HTML)
+            await send_answer(send, 429, login_page(language, words), HTML)
 
     async def _judged(self, password: str) -> bool:
         """Whether it is the password; the page is served meanwhile."""

@@ -24,7 +24,7 @@ KEPT_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 NOT_KEPT = {"Cache-Control": "no-store"}
 
 
-def missing() -> Response:
+def not_found() -> Response:
     """The one answer for everything that is not served: it tells nothing about what exists."""
     return PlainTextResponse("Not found\n", status_code=404)
 
@@ -38,20 +38,20 @@ def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
     def sample(job_id: str, name: str) -> Response:
         job = store.get(job_id)
         path = sample_file(job, name) if job else None
-        return FileResponse(path, media_type="image/png", headers=KEPT_FOREVER) if path else missing()
+        return FileResponse(path, media_type="image/png", headers=KEPT_FOREVER) if path else not_found()
 
     @router.get("/{job_id}/try/{name}")
     def trial(job_id: str, name: str) -> Response:
         job = store.get(job_id)
         path = trial_file(job, name) if job else None
-        return FileResponse(path, media_type="image/png", headers=KEPT_FOREVER) if path else missing()
+        return FileResponse(path, media_type="image/png", headers=KEPT_FOREVER) if path else not_found()
 
     @router.get("/{job_id}/result/{name}")
     def result(job_id: str, name: str) -> Response:
         job = store.get(job_id)
         path = result_file(job, job.record(), name) if job else None
         if path is None:
-            return missing()
+            return not_found()
         return FileResponse(path, media_type="application/octet-stream", filename=name, headers=NOT_KEPT)
 
     @router.get("/{job_id}/log")
@@ -59,7 +59,7 @@ def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
         job = store.get(job_id)
         path = inside(job.folder.log_file, job.folder.path) if job else None
         if job is None or path is None:
-            return missing()
+            return not_found()
         return FileResponse(
             path,
             media_type="text/plain; charset=utf-8",
@@ -72,7 +72,7 @@ def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
     def samples(job_id: str) -> Response:
         job = store.get(job_id)
         if job is None or not job.record().samples:
-            return missing()
+            return not_found()
         headers = {"Content-Disposition": f'attachment; filename="{_ascii(job.id)}-samples.zip"', **NOT_KEPT}
         return StreamingResponse(zipped_samples(job), media_type="application/zip", headers=headers)
 
@@ -85,7 +85,7 @@ def routes(store: JobStore, roots: Roots | None = None) -> APIRouter:
         """`stamp`: changes with the picture, so that the browser need not ask again for the same one."""
         found = thumbs.get(path, side)
         if found is None:
-            return missing()
+            return not_found()
         data, tag = found
         headers = {
             "ETag": tag,

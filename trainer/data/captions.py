@@ -22,7 +22,7 @@ def extension(setting: str) -> str:
     return text if text.startswith(".") else f".{text}"
 
 
-def decode(data: bytes) -> tuple[str, bool]:
+def decode_caption(data: bytes) -> tuple[str, bool]:
     """Text of a caption file, and whether it was UTF-8.
 
     Editors on Japanese Windows still write Shift-JIS (cp932), and some write UTF-16 with its mark.
@@ -69,7 +69,7 @@ def caption_of(entry: os.DirEntry[str], *, all_lines: bool = False) -> tuple[str
         stamp = stamp_of(entry)
         known = _captions.get(entry.path)
         if known is None or known[0] != stamp:
-            text, is_utf8 = decode(_beginning(entry))
+            text, is_utf8 = decode_caption(_beginning(entry))
             known = _captions[entry.path] = stamp, (lines_of(text), is_utf8)
     except OSError:
         return "", True

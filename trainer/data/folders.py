@@ -110,7 +110,7 @@ class PictureFolder:
     """Captions are all lines that are not blank ("enable_wildcard"), not only the first."""
 
 
-def folder_name(name: str) -> tuple[int, str] | None:
+def repeats_and_words(name: str) -> tuple[int, str] | None:
     """Repeats and class tokens of a folder's name: "10_sks cat" is (10, "sks cat"). None: no number."""
     number, _, words = name.partition("_")
     try:
@@ -178,7 +178,7 @@ def _scan_subfolder(folder: os.DirEntry[str], ending: str, is_reg: bool) -> list
         for entry in entries
         if _is_folder(entry) and (count := _count_pictures(entry))
     )
-    named = folder_name(folder.name)
+    named = repeats_and_words(folder.name)
     if named is None or not 1 <= named[0] <= MOST_REPEATS:
         repeats = named[0] if named else 0
         reason = "no_number" if named is None else "zero_repeats" if repeats < 1 else "many_repeats"

@@ -56,7 +56,7 @@ def clean_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def cleaned(settings: Settings) -> Settings:
+def with_clean_paths(settings: Settings) -> Settings:
     """Settings with every path cleaned; the same object where nothing is to be done."""
     paths = {
         key: settings.get(key) for key, setting in SETTINGS.items() if setting.spec.widget in PATH_WIDGETS

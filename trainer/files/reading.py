@@ -70,7 +70,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         raise UserError("kohya.unreadable", path=str(path), reason=str(error)) from error
 
 
-def decode(data: bytes, name: str) -> str:
+def decoded(data: bytes, name: str) -> str:
     """Text in UTF-8, UTF-16 with its mark, or an encoding of Windows; raises UserError for anything else."""
     text = readings(data)[0][1] if readings(data) else "\x00"
     if "\x00" in text:
@@ -199,7 +199,7 @@ def _deepest_key(text: str) -> int:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file's table. Raises UserError."""
-    return parse_toml(decode(read_bytes(path), path.name), path.name)
+    return parse_toml(decoded(read_bytes(path), path.name), path.name)
 
 
 def parse_yaml(text: str, name: str) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
 
 def read_table(path: Path) -> dict[str, Any]:
     """The table in a TOML file, or in a JSON file by its ending. Raises UserError."""
-    return parse_table(decode(read_bytes(path), path.name), path)
+    return parse_table(decoded(read_bytes(path), path.name), path)
 
 
 def parse_table(text: str, path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from trainer.errors import UserError
 from trainer.files.paths import is_plain_name
-from trainer.files.reading import decode, parse_json, read_bytes
+from trainer.files.reading import decoded, parse_json, read_bytes
 from trainer.files.safetensors_header import read_header
 from trainer.files.torch_file import TensorNote, outline
 
@@ -59,7 +59,7 @@ def read_about(folder: Path) -> StateAbout:
     if not place.is_file():
         raise UserError("training.no_state", "resume", path=str(folder))
     try:
-        found = parse_json(decode(read_bytes(place, MOST_BYTES), place.name), place.name)
+        found = parse_json(decoded(read_bytes(place, MOST_BYTES), place.name), place.name)
     except UserError as error:
         raise damaged(folder) from error
     number = found.get("format")

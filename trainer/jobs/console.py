@@ -30,7 +30,7 @@ from trainer.messages import Message, say
 Listener = Callable[[Event], None]
 
 
-def in_words(event: Event) -> str:
+def event_line(event: Event) -> str:
     """One line about an event; "" for those that only move a bar."""
     match event:
         case Started():
@@ -96,7 +96,7 @@ class _Lines:
         if isinstance(event, Step) and (event.step == self.total or time.monotonic() - self.shown > 5):
             self.shown = time.monotonic()
             return f"step {event.step}/{self.total} epoch {event.epoch} loss {event.loss:.4f}"
-        return in_words(event)
+        return event_line(event)
 
 
 def _bar(stream: TextIO) -> Listener:
@@ -116,7 +116,7 @@ def _bar(stream: TextIO) -> Listener:
             progress.update(task, total=event.total_steps, completed=event.first_step)
         if isinstance(event, Step):
             progress.update(task, completed=event.step, description=f"loss {event.loss:.4f}")
-        if line := printable(in_words(event)):
+        if line := printable(event_line(event)):
             console.print(line, markup=False, highlight=False)
         if isinstance(event, (Failed, Stopped, Finished)):
             progress.stop()

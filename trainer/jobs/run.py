@@ -137,7 +137,7 @@ def refused(error: UserError) -> int:
 def cannot_begin(error: OSError) -> int:
     """The job's folder cannot be written: only the terminal can be told."""
     failed, code = explain(error)
-    print(console.in_words(failed), file=sys.stderr)
+    print(console.event_line(failed), file=sys.stderr)
     return code
 
 

@@ -14,7 +14,7 @@ from trainer.files.roots import Roots
 from trainer.jobs import console
 from trainer.jobs.quiet import quiet_libraries
 from trainer.jobs.run import DONE, STOPPED, USER, Teller, cannot_begin, explain, refused
-from trainer.tools.checks import require
+from trainer.tools.checks import require_form
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Tool, Work
 
@@ -75,7 +75,7 @@ def _explained(error: Exception) -> tuple[Failed, int]:
 def _worked(folder: JobFolder, emit: Teller, resume: bool) -> Event:
     emit(Phase("start"))
     tool = _tool(folder)
-    form = require(tool, folder.form(tool.schema), Roots.of_environment())
+    form = require_form(tool, folder.form(tool.schema), Roots.of_environment())
     quiet_libraries()
     result = tool.run(form, Work(emit, folder.stop_requested, folder.path, resume))
     return Finished(0, str(result) if result else "")

@@ -197,7 +197,7 @@ class Easel:
             )
         lora = f"<lora:{Path(self.file).stem}:{strength:g}>" if strength else ""
         shown = replace(prompt, prompt=f"{prompt.prompt} {lora}".strip())
-        return as_png(image, sample_text.written(shown, seed, sampler, self.about))
+        return as_png(image, sample_text.picture_text(shown, seed, sampler, self.about))
 
 
 def _say_nothing(_event: Any) -> None:
@@ -234,7 +234,7 @@ def serve(folder: JobFolder, lines: TextIO, say: Tell, *, idle: float) -> None:
 def _settings(folder: JobFolder) -> Settings:
     """The job's settings as they count. Raises UserError, also where they lead out of the folders."""
     settings, roots = folder.settings(), Roots.of_environment()
-    places.require(settings, roots)
+    places.require_within(settings, roots)
     return additional.applied(settings, places.may_read(roots))
 
 

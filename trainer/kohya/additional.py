@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.files.paths import clean_path, cleaned
-from trainer.files.reading import decode, read_bytes
+from trainer.files.paths import clean_path, with_clean_paths
+from trainer.files.reading import decoded, read_bytes
 from trainer.files.roots import MayRead
 from trainer.kohya import networks
 from trainer.kohya.command import options, split_command, text_of
@@ -22,9 +22,9 @@ from trainer.kohya.fitting import fit
 from trainer.kohya.launch_arguments import read_launch_arguments
 from trainer.kohya.read_sd_scripts import NO_EFFECT, draft_from_options
 from trainer.kohya.report import Entry, short
-from trainer.kohya.schedule_options import ARGUMENT_OF, joined, takes
+from trainer.kohya.schedule_options import ARGUMENT_OF, schedule_takes, with_argument
 from trainer.kohya.sd_defaults import DEFAULTS
-from trainer.problems import Problem, block, hint, names
+from trainer.problems import Problem, block, hint, some_names
 from trainer.settings import SETTINGS, Settings
 
 SETTING = "additional_parameters"
@@ -60,9 +60,9 @@ def applied(settings: Settings, may_read: MayRead | None = None) -> Settings:
 
     Their paths are cleaned. `may_read`: as for `read`.
     """
-    settings = cleaned(settings)
+    settings = with_clean_paths(settings)
     values = {**read_launch_arguments(settings.machine).values, **read(settings, may_read).values}
-    return cleaned(settings.replace(**values)) if values else settings
+    return with_clean_paths(settings.replace(**values)) if values else settings
 
 
 def read(settings: Settings, may_read: MayRead | None = None) -> Typed:
@@ -211,7 +211,7 @@ def _unknown(name: str, fix: Mapping[str, Any]) -> Problem:
 
 def _several_unknown(options: list[str], fix: Mapping[str, Any]) -> Problem:
     """One problem for all: a text that is none of options would else give one for each of its words."""
-    listed = names([f"--{option}" for option in options])
+    listed = some_names([f"--{option}" for option in options])
     return block(SETTING, "preflight.parameters_unknown", fix, count=f"{len(options):,}", names=listed)
 
 
@@ -219,8 +219,8 @@ def _schedule_option(
     settings: Settings, typed: Mapping[str, Any], name: str, value: Any
 ) -> Mapping[str, Any] | Problem:
     schedule = typed.get("lr_scheduler", settings.optimizer.lr_scheduler)
-    if takes(schedule, name):
-        return {"lr_scheduler_args": joined(settings.optimizer.lr_scheduler_args, name, value)}
+    if schedule_takes(schedule, name):
+        return {"lr_scheduler_args": with_argument(settings.optimizer.lr_scheduler_args, name, value)}
     return hint(SETTING, "preflight.parameter_idle", None, option=name)
 
 
@@ -229,7 +229,7 @@ def _prompt_file(path: str, fix: Mapping[str, Any], may_read: MayRead | None) ->
     file = Path(clean_path(path))
     try:
         if may_read is None or may_read(file):
-            return {"sample_prompts": decode(read_bytes(file), file.name)}
+            return {"sample_prompts": decoded(read_bytes(file), file.name)}
     except UserError:  # told below
         pass
     return block(SETTING, "preflight.parameter_value", fix, option="sample_prompts", value=short(path))

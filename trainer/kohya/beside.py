@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.files.reading import decode, is_utf, parse_table, read_bytes, readings
+from trainer.files.reading import decoded, is_utf, parse_table, read_bytes, readings
 from trainer.files.roots import MayRead
 from trainer.kohya.report import Entry, Reading
 
@@ -36,7 +36,7 @@ class Beside:
 
     def text(self, data: bytes, name: str) -> str:
         """A file's letters. Raises UserError for what is no text."""
-        likeliest = decode(data, name)
+        likeliest = decoded(data, name)
         if is_utf(data):
             return likeliest
         found = dict(readings(data))

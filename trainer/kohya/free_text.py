@@ -59,9 +59,9 @@ def _move(draft: Draft, found: Mapping[str, Any]) -> set[str]:
 def _move_schedule_options(draft: Draft, found: Mapping[str, Any]) -> set[str]:
     """Those that the chosen schedule listens to become its extra arguments."""
     mine = [name for name in schedule_options.ARGUMENT_OF if found.get(name) is not None]
-    mine = [name for name in mine if schedule_options.takes(draft.get("lr_scheduler"), name)]
+    mine = [name for name in mine if schedule_options.schedule_takes(draft.get("lr_scheduler"), name)]
     for name in mine:
-        text = schedule_options.joined(draft.get("lr_scheduler_args"), name, found[name])
+        text = schedule_options.with_argument(draft.get("lr_scheduler_args"), name, found[name])
         _set(draft, "lr_scheduler_args", text, name, found[name])
     return set(mine)
 

@@ -251,10 +251,10 @@ def _argument_texts(draft: Draft, data: dict[str, Any]) -> None:
                 draft.take(key, plain, was=raw, why="kohya.quotes_and_blanks")
     schedule = str(data.get("lr_scheduler", draft.get("lr_scheduler")))
     for option in schedule_options.ARGUMENT_OF:
-        if data.get(option) not in (None, "", 0) and schedule_options.takes(schedule, option):
+        if data.get(option) not in (None, "", 0) and schedule_options.schedule_takes(schedule, option):
             so_far = draft.get("lr_scheduler_args") or str(data.pop("lr_scheduler_args", ""))
             raw = data.pop(option)
-            text = schedule_options.joined(so_far, option, raw)
+            text = schedule_options.with_argument(so_far, option, raw)
             draft.take("lr_scheduler_args", text, key=option, was=raw, why="kohya.schedule_option")
 
 

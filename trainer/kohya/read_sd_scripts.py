@@ -221,12 +221,12 @@ def _optimizer(draft: Draft, values: Mapping[str, Any]) -> None:
 
 def _schedule_option(draft: Draft, option: str, value: Any) -> None:
     """`lr_decay_steps` is 0 where it is not given; the other two are None."""
-    if value is None or not schedule_options.takes(draft.get("lr_scheduler"), option):
+    if value is None or not schedule_options.schedule_takes(draft.get("lr_scheduler"), option):
         harmless = value == DEFAULTS[option]
         why = "kohya.at_default" if harmless else "kohya.no_effect"
         draft.add(option, "taken" if harmless else "unknown", value, now=value if harmless else None, why=why)
         return
-    text = schedule_options.joined(draft.get("lr_scheduler_args"), option, value)
+    text = schedule_options.with_argument(draft.get("lr_scheduler_args"), option, value)
     draft.take("lr_scheduler_args", text, key=option, was=value, why="kohya.schedule_option")
 
 

@@ -17,12 +17,12 @@ ARGUMENT_OF = {
 OPTION_OF = {argument: option for option, argument in ARGUMENT_OF.items()}
 
 
-def takes(schedule: str, option: str) -> bool:
+def schedule_takes(schedule: str, option: str) -> bool:
     """Whether a schedule listens to an option."""
     return ARGUMENT_OF[option] in EXTRA_ARGUMENTS.get(schedule, {})
 
 
-def joined(text: str, option: str, value: Any) -> str:
+def with_argument(text: str, option: str, value: Any) -> str:
     """Extra arguments with an option's value among them; "30%" of the steps becomes 0.3."""
     raw = str(value).strip()
     share = as_number(raw[:-1]) if raw.endswith("%") else None
@@ -39,7 +39,7 @@ def apart(schedule: str, pieces: list[str]) -> tuple[list[str], Mapping[str, Any
         name, _, value = piece.partition("=")
         option = OPTION_OF.get(name, "")
         number = as_number(value)
-        if option and number is not None and takes(schedule, option):
+        if option and number is not None and schedule_takes(schedule, option):
             options[option] = number
         else:
             rest.append(piece)

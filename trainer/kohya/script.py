@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from trainer.kohya.script_blocks import Blocks, holds_true
+from trainer.kohya.script_blocks import ScriptBlocks, holds_true
 from trainer.kohya.script_lines import NAME, statements
 
 TRAINS = re.compile(r"(?:^|[\s\"'/\\])(?:train_\w+|\w+_train\w*)\.py\b")
@@ -72,7 +72,7 @@ class _Reading:
 
     def __init__(self, *, in_notebook: bool) -> None:
         self.in_notebook = in_notebook
-        self.blocks = Blocks()
+        self.blocks = ScriptBlocks()
         self.known = {"true": "True", "false": ""}
         self.asked: dict[str, str] = {}
         """Of variables: what had to hold for their values."""

@@ -44,7 +44,7 @@ class _Block:
     """What was asked, where only the script knows the answer."""
 
 
-class Blocks:
+class ScriptBlocks:
     """Goes through the statements and gives those that count."""
 
     def __init__(self) -> None:

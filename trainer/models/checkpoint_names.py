@@ -34,7 +34,7 @@ class WeightPlace(NamedTuple):
         return slice(self.third * height // 3, (self.third + 1) * height // 3)
 
 
-def places(names: Iterable[str], family: Family) -> dict[str, WeightPlace]:
+def weight_places(names: Iterable[str], family: Family) -> dict[str, WeightPlace]:
     """LoRA module -> place, for a one-file checkpoint's tensor names.
 
     SDXL's UNet is found under both namings in use: the original layout's and diffusers'.

@@ -93,7 +93,7 @@ def weights_hash(*modules: Any) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(module: Any) -> str:
+def weights_fingerprint(module: Any) -> str:
     """Hash of a part's weights and number format: what one VAE encodes is worth nothing to another."""
     digest = hashlib.blake2b(str(module.dtype).encode(), digest_size=16)
     for name, tensor in sorted(module.state_dict().items()):

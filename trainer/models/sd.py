@@ -20,7 +20,7 @@ from trainer.messages import Message
 from trainer.models.base import Conditioning, Framing, Size
 from trainer.models.clip import Tokens, encode_text, tokenize
 from trainer.models.opening import ModelSource, Opening
-from trainer.models.parts import ModelParts, fingerprint, weights_hash
+from trainer.models.parts import ModelParts, weights_fingerprint, weights_hash
 from trainer.models.schedule import Ddpm, Prediction
 from trainer.models.sd_files import load_tokenizer, prediction_notices, readers_of
 
@@ -67,7 +67,7 @@ class StableDiffusion(ModelParts):
 
     def latent_space(self) -> str:
         """See BaseModel."""
-        return f"{self.family.latents.key} {fingerprint(self.vae)}"
+        return f"{self.family.latents.key} {weights_fingerprint(self.vae)}"
 
     def text_space(self) -> str:
         """See BaseModel."""

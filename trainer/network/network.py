@@ -43,7 +43,7 @@ class NormsScaled(NamedTuple):
     largest: float
 
 
-class Network:
+class LoraNetwork:
     """The LoRA of one run. `train()` and `eval()` switch the dropouts."""
 
     def __init__(
@@ -221,7 +221,7 @@ def build_network(
     train_denoiser: bool = True,
     train_text_encoder: bool | Sequence[bool] = True,
     dtype: torch.dtype = torch.float32,
-) -> Network:
+) -> LoraNetwork:
     """Put LoRA layers into the model. Draws from torch's global generator, in the reference's order.
 
     Starts from "LoRA network weights" where given, with "DIM from weights" in that file's sizes; the file
@@ -247,7 +247,7 @@ def build_network(
     blocks = blocks_of(model)
     # Other types leave what stands in the fields for blocks alone, as kohya_ss does.
     rates = block_rates(network, blocks) if network.LoRA_type in BLOCKWISE else None
-    built = Network(adapters, rates, reader_notices(model, targets, network), mode, blocks.names)
+    built = LoraNetwork(adapters, rates, reader_notices(model, targets, network), mode, blocks.names)
     if start is not None:
         built.load(start, name=path.name)
     return built

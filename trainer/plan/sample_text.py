@@ -24,7 +24,7 @@ NAMES = {
 ENTRY = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 
 
-def written(prompt: SamplePrompt, seed: int, sampler: str, more: Mapping[str, object]) -> str:
+def picture_text(prompt: SamplePrompt, seed: int, sampler: str, more: Mapping[str, object]) -> str:
     """The text of a picture. `sampler` as in "Sample sampler"; `more`: entries after the usual ones."""
     plain = sampler.removeprefix("k_")
     entries = {
@@ -45,7 +45,7 @@ def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if re.search(r'[,:\n"]', value) else value
 
 
-def entries_of(text: str) -> dict[str, str]:
+def text_entries(text: str) -> dict[str, str]:
     """The entries of a picture's last line; none where it is no such text."""
     *_, last = text.strip().splitlines() or [""]
     found = {name: _plain(value) for name, value in ENTRY.findall(last)}

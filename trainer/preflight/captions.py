@@ -10,7 +10,7 @@ from trainer.data.prompt_attention import parse_weights
 from trainer.families.table import named_by
 from trainer.plan.sample_prompts import SamplePrompt, prompts
 from trainer.preflight.looks import some
-from trainer.problems import Problem, block, hint, names
+from trainer.problems import Problem, block, hint, some_names
 from trainer.settings import SETTINGS, Captions, Settings
 
 LENGTHS: tuple[int, ...] = SETTINGS["max_token_length"].choices
@@ -67,4 +67,4 @@ def _check_prompts(captions: Captions, lines: Sequence[SamplePrompt]) -> Iterato
 
 
 def _names(images: Sequence[TrainImage]) -> str:
-    return names([f"{image.folder}/{image.path.name}" for image in images])
+    return some_names([f"{image.folder}/{image.path.name}" for image in images])

@@ -15,7 +15,7 @@ from trainer.data.datasets import Dataset, datasets_of
 from trainer.data.folders import FolderScan, TrainImage
 from trainer.families.family import Family
 from trainer.families.table import named_by
-from trainer.files.paths import clean_paths, cleaned
+from trainer.files.paths import clean_paths, with_clean_paths
 from trainer.files.roots import Roots
 from trainer.files.state_folder import StateAbout
 from trainer.kohya import additional
@@ -81,13 +81,13 @@ def check(
     `most`: how many captions and masks are looked into that were not before (None: all). `continues` is the
     own state of a job that is continued; a new run may begin in that of the settings.
     """
-    settings, unlike = _without(settings, places.impossible(settings))
+    settings, unlike = _without(settings, places.impossible_paths(settings))
     if outside := places.check(settings, roots):
         return Checked((*unlike, *outside), outside=True)
-    typed = additional.read(cleaned(settings))
+    typed = additional.read(with_clean_paths(settings))
     counted = additional.applied(settings)
-    counted, typed_unlike = _without(counted, places.impossible(counted))
-    settings, closed = _without(counted, places.closed(counted))
+    counted, typed_unlike = _without(counted, places.impossible_paths(counted))
+    settings, closed = _without(counted, places.closed_paths(counted))
     inputs, datasets = read_inputs(settings), datasets_of(settings)
     named = named_by(settings.model)
     model, pictures, reg = inputs.model, inputs.pictures, inputs.reg
@@ -141,7 +141,7 @@ def _check_mask_files(
     datasets: Sequence[Dataset], images: Sequence[TrainImage], family: Family, most: int | None
 ) -> Iterator[Problem]:
     """Masks under sizes that can be."""
-    if not checks_pictures.impossible(datasets, family):
+    if not checks_pictures.no_buckets_possible(datasets, family):
         yield from masks.check(datasets, images, most)
 
 
@@ -179,7 +179,9 @@ def _plan_after_fixes(
 def _plan(inputs: Inputs, state: StateAbout | None) -> Plan | None:
     """The plan, or None where there is nothing to plan with."""
     family = named_by(inputs.settings.model)
-    if not inputs.pictures.images or checks_pictures.impossible(datasets_of(inputs.settings), family):
+    if not inputs.pictures.images or checks_pictures.no_buckets_possible(
+        datasets_of(inputs.settings), family
+    ):
         return None
     return inputs.plan(first_step=state.step if state else 0)
 

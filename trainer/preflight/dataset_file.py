@@ -23,7 +23,7 @@ from trainer.kohya.report import short
 from trainer.kohya.source import flatten
 from trainer.messages import Message
 from trainer.preflight.folders import check_broken, check_captions, check_reg_fits
-from trainer.problems import LONGEST_NAME, Problem, block, hint, names
+from trainer.problems import LONGEST_NAME, Problem, block, hint, some_names
 from trainer.settings import SETTINGS, Captions, Settings
 
 KEY = "dataset_config"
@@ -83,7 +83,7 @@ def _folders(pictures: FolderScan, reg: FolderScan, values: Mapping[str, str]) -
         folders[LEFT_OUT[ignored.reason]].append(_end_of(ignored.name))
     for code, found in folders.items():
         problem = block if code in STOPPING else hint
-        yield problem(KEY, code, None, **values, folder=names(found))
+        yield problem(KEY, code, None, **values, folder=some_names(found))
     if not (pictures.images or pictures.broken or STOPPING & folders.keys()):
         yield block(KEY, "preflight.dataset_empty", {KEY: ""}, **values)
 
@@ -112,16 +112,16 @@ def _remarks(remarks: Iterable[Remark]) -> Iterator[Problem]:
         groups[remark.code].append(remark)
     for code, group in groups.items():
         said = [f"{remark.where} = {short(remark.value)}" for remark in group]
-        near = names(sorted({remark.near for remark in group if remark.near}))
+        near = some_names(sorted({remark.near for remark in group if remark.near}))
         problem = block if code in STOPPING else hint
-        yield problem(KEY, f"{code}_near" if near else code, None, values=names(said), near=near)
+        yield problem(KEY, f"{code}_near" if near else code, None, values=some_names(said), near=near)
 
 
 def _masks_without_masked_loss(file: DatasetFile, settings: Settings) -> Iterator[Problem]:
     subsets = [subset for dataset in file.datasets for subset in dataset.subsets]
     named = [subset.name for subset in subsets if subset.values.get("conditioning_data_dir")]
     if named and not settings.images.masked_loss:
-        yield hint(KEY, "preflight.dataset_masks_idle", {"masked_loss": True}, values=names(named))
+        yield hint(KEY, "preflight.dataset_masks_idle", {"masked_loss": True}, values=some_names(named))
 
 
 def _beside(file: DatasetFile, settings: Settings) -> Iterator[Problem]:
@@ -134,7 +134,7 @@ def _beside(file: DatasetFile, settings: Settings) -> Iterator[Problem]:
     }
     other = [f"{key} = {short(value)}" for key, value in flat.items() if not taken.get(key)]
     if other:
-        yield hint(KEY, "preflight.dataset_beside", None, values=names(other, most=8))
+        yield hint(KEY, "preflight.dataset_beside", None, values=some_names(other, most=8))
 
 
 def _goes_first(datasets: Sequence[Dataset], settings: Settings) -> Iterator[Problem]:
@@ -153,7 +153,7 @@ def _goes_first(datasets: Sequence[Dataset], settings: Settings) -> Iterator[Pro
         if len(holding) == 1:
             [fix[key]] = holding.values()
     if said:
-        yield hint(KEY, "preflight.dataset_first", fix or None, values=names(said, most=len(SETTINGS)))
+        yield hint(KEY, "preflight.dataset_first", fix or None, values=some_names(said, most=len(SETTINGS)))
 
 
 def _same(key: str, one: Any, other: Any) -> bool:

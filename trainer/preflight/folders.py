@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainer.data.captions import extension as caption_ending
-from trainer.data.folders import FolderScan, TrainImage, folder_name
-from trainer.problems import Problem, block, hint, names
+from trainer.data.folders import FolderScan, TrainImage, repeats_and_words
+from trainer.problems import Problem, block, hint, some_names
 from trainer.settings import SETTINGS, Captions, Folders
 
 BROKEN = {
@@ -50,7 +50,7 @@ def check_broken(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
     for code, reasons in BROKEN.items():
         paths = [broken.path for broken in scan.broken if broken.reason in reasons]
         if paths:
-            listed = names([f"{path.parent.name}/{path.name}" for path in paths])
+            listed = some_names([f"{path.parent.name}/{path.name}" for path in paths])
             yield hint(key, code, None, count=f"{len(paths):,}", names=listed, label=label)
 
 
@@ -59,7 +59,7 @@ def _no_pictures(key: str, path: Path, scan: FolderScan) -> Problem:
     label, values = SETTINGS[key].spec.label, {"label": SETTINGS[key].spec.label, "path": str(path)}
     unnumbered = [ignored for ignored in scan.ignored if ignored.reason == "no_number" and ignored.pictures]
     if scan.loose:
-        own = folder_name(path.name)
+        own = repeats_and_words(path.name)
         if own and own[0] >= 1:
             parent = str(path.parent)
             return block(
@@ -68,23 +68,25 @@ def _no_pictures(key: str, path: Path, scan: FolderScan) -> Problem:
         example = f"10_{path.name}"
         return block(key, "preflight.folder_loose", None, **values, count=f"{scan.loose:,}", example=example)
     if unnumbered:
-        unread = names([ignored.name for ignored in unnumbered])
+        unread = some_names([ignored.name for ignored in unnumbered])
         example = f"10_{unnumbered[0].name}"
         return block(key, "preflight.folder_unnumbered", None, **values, found=unread, example=example)
     if dates := [ignored.name for ignored in scan.ignored if ignored.reason == "many_repeats"]:
         example = f"10_{dates[0].partition('_')[2] or dates[0]}"
-        return block(key, "preflight.folder_repeats", None, **values, found=names(dates), example=example)
+        return block(
+            key, "preflight.folder_repeats", None, **values, found=some_names(dates), example=example
+        )
     if zeros := [
         ignored for ignored in scan.ignored if ignored.reason == "zero_repeats" and ignored.pictures
     ]:
-        unread = names([ignored.name for ignored in zeros])
+        unread = some_names([ignored.name for ignored in zeros])
         example = f"10_{zeros[0].name.partition('_')[2]}"
         return block(key, "preflight.folder_zero", None, **values, found=unread, example=example)
     if scan.not_read:
         return block(key, "preflight.folder_kinds", None, **values, kinds=", ".join(scan.not_read))
     if nested := [ignored for ignored in scan.ignored if ignored.reason == "nested"]:
         inner = path / nested[0].name
-        fix = {key: str(inner.parent)} if folder_name(inner.name) else None
+        fix = {key: str(inner.parent)} if repeats_and_words(inner.name) else None
         return block(
             key, "preflight.folder_nested", fix, **values, name=nested[0].name, parent=str(inner.parent)
         )
@@ -111,7 +113,7 @@ def _left_out(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
         ]
         if there:
             count = f"{sum(item.pictures for item in there):,}"
-            listed = names([item.name for item in there])
+            listed = some_names([item.name for item in there])
             example = f"10_{there[0].name}"
             severity = block if reason == "many_repeats" else hint
             yield severity(
@@ -141,14 +143,14 @@ def check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
         values |= {"other": other, "count": f"{count:,}"}
         yield hint("caption_extension", "preflight.captions_elsewhere", fix, **values)
     elif not captioned:
-        words = names(sorted({image.class_tokens for image in scan.images if image.class_tokens}))
+        words = some_names(sorted({image.class_tokens for image in scan.images if image.class_tokens}))
         code = "preflight.captions_none" if words else "preflight.captions_no_words"
         yield hint("caption_extension", code, None, **values, words=words)
     elif captioned < total:
         without = [f"{image.folder}/{image.path.name}" for image in scan.images if not image.caption_found]
-        yield hint("caption_extension", "preflight.captions_some", None, **values, names=names(without))
+        yield hint("caption_extension", "preflight.captions_some", None, **values, names=some_names(without))
     if scan.blank_captions:
-        listed = names([path.name for path in scan.blank_captions])
+        listed = some_names([path.name for path in scan.blank_captions])
         yield hint(
             "caption_extension",
             "preflight.captions_blank",
@@ -156,7 +158,7 @@ def check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
             names=listed,
         )
     if scan.odd_captions:
-        listed = names([path.name for path in scan.odd_captions])
+        listed = some_names([path.name for path in scan.odd_captions])
         yield hint(
             "caption_extension",
             "preflight.captions_encoding",

@@ -13,7 +13,7 @@ from trainer.data.datasets import Dataset, fit_of, mask_files, subset_of
 from trainer.data.folders import TrainImage
 from trainer.errors import UserError
 from trainer.preflight.looks import some
-from trainer.problems import Problem, block, hint, names
+from trainer.problems import Problem, block, hint, some_names
 
 MaskFault = Literal["", "empty", "unreadable", "shape"]
 SAME_SHAPE = 0.02
@@ -105,4 +105,4 @@ def _looked_at(mask: Mask) -> MaskFault:
 
 
 def _told(masks: Sequence[Mask]) -> dict[str, Any]:
-    return {"count": f"{len(masks):,}", "names": names([mask.shown for mask in masks])}
+    return {"count": f"{len(masks):,}", "names": some_names([mask.shown for mask in masks])}

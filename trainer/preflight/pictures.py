@@ -9,7 +9,7 @@ from trainer.data.datasets import Dataset, Subset
 from trainer.data.folders import FolderScan, TrainImage
 from trainer.families.family import Family
 from trainer.preflight.dataset_file import of_file
-from trainer.problems import Problem, block, hint, names
+from trainer.problems import Problem, block, hint, some_names
 from trainer.settings import LONGEST_SIDE, Images
 
 USUAL_STEP = 64
@@ -17,7 +17,7 @@ ENLARGED = 2.0
 CUT = 0.4
 
 
-def impossible(datasets: Sequence[Dataset], family: Family) -> bool:
+def no_buckets_possible(datasets: Sequence[Dataset], family: Family) -> bool:
     """Whether there can be no buckets with these settings."""
     return any(problem.blocks for dataset in datasets for problem in check_sizes(dataset.images, family))
 
@@ -114,11 +114,11 @@ def _check_fits(dataset: Dataset, pictures: Sequence[TrainImage]) -> Iterator[Pr
     small = [p for p in pictures if fits[p.width, p.height].resized[0] > ENLARGED * p.width]
     cut = [p for p in pictures if _lost(fits[p.width, p.height]) > CUT]
     if small:
-        listed = names([f"{p.folder}/{p.path.name} ({p.width} × {p.height})" for p in small])
+        listed = some_names([f"{p.folder}/{p.path.name} ({p.width} × {p.height})" for p in small])
         key = "dataset_config" if dataset.name else "train_data_dir"
         yield hint(key, "preflight.pictures_small", count=f"{len(small):,}", names=listed)
     if cut:
-        listed = names([f"{p.folder}/{p.path.name} ({p.width} × {p.height})" for p in cut])
+        listed = some_names([f"{p.folder}/{p.path.name} ({p.width} × {p.height})" for p in cut])
         fix = None if dataset.images.enable_bucket else {"enable_bucket": True}
         yield hint("enable_bucket", "preflight.pictures_cut", fix, count=f"{len(cut):,}", names=listed)
 

@@ -18,7 +18,7 @@ from trainer.data.dataset_file import DatasetFileError, named_places
 from trainer.errors import UserError
 from trainer.files.hub import REPO
 from trainer.files.job_folder import PROJECT
-from trainer.files.paths import PATH_WIDGETS, can_exist, clean_path, cleaned, is_closed
+from trainer.files.paths import PATH_WIDGETS, can_exist, clean_path, is_closed, with_clean_paths
 from trainer.files.reading import read_toml
 from trainer.files.roots import MayRead, Roots, is_link
 from trainer.kohya import additional
@@ -51,7 +51,7 @@ def check(settings: Settings, roots: Roots | None) -> tuple[Problem, ...]:
     counted = additional.applied(settings, may_read(roots))
     problems = [
         *_options(typed, roots),
-        *_settings(cleaned(settings), additional.Typed(), roots),
+        *_settings(with_clean_paths(settings), additional.Typed(), roots),
         *_settings(counted, typed, roots),
     ]
     # What lies outside is not looked at, so what it names or holds is no question.
@@ -60,14 +60,14 @@ def check(settings: Settings, roots: Roots | None) -> tuple[Problem, ...]:
     return tuple({(problem.setting, problem.values["path"]): problem for problem in problems}.values())
 
 
-def impossible(settings: Settings) -> tuple[Problem, ...]:
+def impossible_paths(settings: Settings) -> tuple[Problem, ...]:
     """Paths that no system can have, by setting: with them nothing else could be looked at."""
     keys = [key for key in (*PLACES, additional.SETTING) if not _can_be(key, settings.get(key))]
     values = {key: {"label": SETTINGS[key].spec.label, "path": settings.get(key)[:60]} for key in keys}
     return tuple(block(key, "preflight.path_impossible", {key: ""}, **values[key]) for key in keys)
 
 
-def closed(settings: Settings) -> tuple[Problem, ...]:
+def closed_paths(settings: Settings) -> tuple[Problem, ...]:
     """Paths in folders that this account may not look into, by setting."""
     keys = [key for key in PLACES if settings.get(key) and is_closed(settings.get(key))]
     values = {key: {"label": SETTINGS[key].spec.label, "path": settings.get(key)[:300]} for key in keys}
@@ -78,7 +78,7 @@ def _can_be(key: str, text: str) -> bool:
     return "\0" not in text if key == additional.SETTING else can_exist(text)
 
 
-def require(settings: Settings, roots: Roots | None) -> None:
+def require_within(settings: Settings, roots: Roots | None) -> None:
     """Raise UserError for the first place outside."""
     for problem in check(settings, roots):
         raise UserError(problem.code, problem.setting, **problem.values)

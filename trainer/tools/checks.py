@@ -13,7 +13,7 @@ from trainer.preflight.values import typed
 from trainer.problems import Problem, block, from_error
 from trainer.schema import Form, Setting
 from trainer.tools.lora_files import free_path
-from trainer.tools.places import NEW, FormPath, cleaned, outside, places
+from trainer.tools.places import NEW, FormPath, form_with_clean_paths, outside, places
 from trainer.tools.shares import shares
 from trainer.tools.tool import Tool
 
@@ -31,12 +31,14 @@ def check_values(
     own = {problem.setting for problem in bad}
     found = [*bad, *(problem for problem in check(tool, form, roots) if problem.setting not in own)]
     found.sort(key=lambda problem: not problem.blocks)
-    return (None if any(problem.blocks for problem in found) else cleaned(form, tool.schema)), found
+    return (
+        None if any(problem.blocks for problem in found) else form_with_clean_paths(form, tool.schema)
+    ), found
 
 
 def check(tool: Tool, form: Form, roots: Roots | None = None) -> list[Problem]:
     """Problems of a form. Where something leads out of strict `roots`, nothing else is looked at."""
-    form = cleaned(form, tool.schema)
+    form = form_with_clean_paths(form, tool.schema)
     if found := outside(form, tool.schema, roots):
         return found
     found = [*_blanks(tool, form), *_shares(tool, form)]
@@ -53,12 +55,12 @@ def check(tool: Tool, form: Form, roots: Roots | None = None) -> list[Problem]:
         return [*found, block("", "training.file_error", path=path, reason=error.strerror or str(error))]
 
 
-def require(tool: Tool, form: Form, roots: Roots | None = None) -> Form:
+def require_form(tool: Tool, form: Form, roots: Roots | None = None) -> Form:
     """The form as it is meant. Raises UserError for the first problem that stops it."""
     for problem in check(tool, form, roots):
         if problem.blocks:
             raise UserError(problem.code, problem.setting, **problem.values)
-    return cleaned(form, tool.schema)
+    return form_with_clean_paths(form, tool.schema)
 
 
 def job_name(tool: Tool, form: Form) -> str:

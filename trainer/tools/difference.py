@@ -92,9 +92,9 @@ def _common_family(base: Path, tuned: Path) -> Family:
 
 def _places(family: Family, base: TensorFile, tuned: TensorFile) -> dict[str, WeightPlace]:
     """The modules that a LoRA of kohya's changes, in the reference's order, where both files have them."""
-    from trainer.models.checkpoint_names import denoiser_paths, places
+    from trainer.models.checkpoint_names import denoiser_paths, weight_places
 
-    everywhere = places(base.shapes, family)
+    everywhere = weight_places(base.shapes, family)
     paths = sorted(filter(_is_learned, denoiser_paths(base.shapes, family)), key=family.order)
     text = [name for name in everywhere if name.startswith("lora_te") and _is_text_module(name)]
     names = [*text, *map(family.lora_key, paths)]

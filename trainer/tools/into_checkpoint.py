@@ -105,10 +105,10 @@ class _Work:
         self.met: set[str] = set()
 
     def one_file(self, model: Path, output: Path) -> None:
-        from trainer.models.checkpoint_names import places
+        from trainer.models.checkpoint_names import weight_places
         from trainer.models.tensor_file import open_tensor_file
 
-        places_of = places(open_tensor_file(model, "model").shapes, self.family)
+        places_of = weight_places(open_tensor_file(model, "model").shapes, self.family)
         self._expect(places_of)
         self._file(model, output, places_of)
 

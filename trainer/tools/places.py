@@ -35,7 +35,7 @@ class FormPath:
         return self.setting.spec.widget in NEW
 
 
-def cleaned(form: Form, schema: Schema[Any]) -> Form:
+def form_with_clean_paths(form: Form, schema: Schema[Any]) -> Form:
     """The form with every path as it is meant, without quotes, blanks and "~"."""
     texts = {key: form.get(key) for key, one in schema.items() if one.spec.widget in (*READ, *NEW)}
     changed = {key: clean_path(text) for key, text in texts.items() if clean_path(text) != text}

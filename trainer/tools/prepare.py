@@ -1,6 +1,6 @@
 """Pictures into the folder layout that training reads: img/10_sks cat, reg/1_cat, log, model.
 
-First everything is listed (`plan`), then done (`carry_out`). Originals are copied or linked, never moved or
+First everything is listed (`prepared`), then done (`carry_out`). Originals are copied or linked, never moved or
 changed; what is there already stays.
 """
 
@@ -22,7 +22,7 @@ from trainer.errors import UserError
 from trainer.files.whole_file import partial_of
 from trainer.tools.lora_files import Progress, silent
 
-How = Literal["copy", "link"]
+CopyMode = Literal["copy", "link"]
 Format = Literal["as it is", "png", "jpg", "webp"]
 CAPTIONS = (".txt", ".caption")
 OUTPUT_FOLDERS = ("img", "reg", "log", "model")
@@ -34,7 +34,7 @@ SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
 class CopyOptions:
     """How files get there."""
 
-    how: How = "copy"
+    how: CopyMode = "copy"
     longest_side: int = 0
     """Pixels; larger pictures are made smaller. 0: as they are."""
     format: Format = "as it is"
@@ -51,7 +51,7 @@ class TrainingFolder:
 
 
 @dataclass(frozen=True)
-class Step:
+class FileStep:
     """One file to be made."""
 
     source: Path
@@ -66,7 +66,7 @@ class Preparation:
 
     root: Path
     folders: tuple[Path, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[FileStep, ...]
     left_out: tuple[tuple[Path, str], ...] = ()
     """Files that are not taken, and why: reasons of UnreadableError, or "there" for what exists already."""
     options: CopyOptions = CopyOptions()
@@ -81,7 +81,7 @@ class Preparation:
         return sum(step.source.stat().st_size for step in self.steps) if self.options.how == "copy" else 0
 
 
-def folder_name(repeats: int, *words: str) -> str:
+def training_folder_name(repeats: int, *words: str) -> str:
     """ "10_sks cat". Raises UserError where the words cannot stand in a folder's name."""
     text = " ".join(filter(None, (word.strip() for word in words)))
     if any(sign in text for sign in '/\\:*?"<>|') or text.endswith("."):
@@ -89,9 +89,9 @@ def folder_name(repeats: int, *words: str) -> str:
     return f"{repeats}_{text}"
 
 
-def plan(root: Path, sources: Iterable[TrainingFolder], options: CopyOptions) -> Preparation:
+def prepared(root: Path, sources: Iterable[TrainingFolder], options: CopyOptions) -> Preparation:
     """Everything that would be made below `root`. Raises UserError for a folder without pictures."""
-    steps: list[Step] = []
+    steps: list[FileStep] = []
     left_out: list[tuple[Path, str]] = []
     folders = [root / name for name in OUTPUT_FOLDERS]
     for source in sources:
@@ -116,7 +116,7 @@ def plan(root: Path, sources: Iterable[TrainingFolder], options: CopyOptions) ->
             if made.exists():
                 left_out.append((path, "there"))
                 continue
-            steps.append(Step(path, made, drawn))
+            steps.append(FileStep(path, made, drawn))
             steps += _captions(path, made)
     return Preparation(root, tuple(folders), tuple(steps), tuple(left_out), options)
 
@@ -144,10 +144,10 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def _captions(picture: Path, made: Path) -> Iterator[Step]:
+def _captions(picture: Path, made: Path) -> Iterator[FileStep]:
     for ending in CAPTIONS:
         if (caption := picture.with_suffix(ending)).is_file():
-            yield Step(caption, made.with_suffix(ending))
+            yield FileStep(caption, made.with_suffix(ending))
 
 
 def carry_out(preparation: Preparation, report: Progress = silent) -> int:
@@ -164,7 +164,7 @@ def carry_out(preparation: Preparation, report: Progress = silent) -> int:
     return preparation.pictures
 
 
-def _make(step: Step, options: CopyOptions) -> None:
+def _make(step: FileStep, options: CopyOptions) -> None:
     """One file, whole or not at all; nothing is replaced."""
     if options.how == "link" and not step.drawn and is_picture(step.target.name):  # captions may be edited
         with suppress(OSError):  # another disk, or a file system without links: a copy then
@@ -181,7 +181,7 @@ def _make(step: Step, options: CopyOptions) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _draw(step: Step, into: Path, options: CopyOptions) -> None:
+def _draw(step: FileStep, into: Path, options: CopyOptions) -> None:
     """The picture upright, at most `longest_side` large, in the wanted format (losslessly but for JPEG)."""
     try:
         with Image.open(step.source) as image:

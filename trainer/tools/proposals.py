@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
-from trainer.data.captions import decode, extension, first_line
+from trainer.data.captions import decode_caption, extension, first_line
 from trainer.data.folders import listing
 from trainer.data.picture_files import is_picture
 from trainer.data.pixels import load_pixels
@@ -69,7 +69,7 @@ def caption_file(picture: Path, ending: str) -> Path:
 def caption_there(picture: Path, ending: str) -> str:
     """What stands in a picture's caption file: its first line that is not blank."""
     try:
-        return first_line(decode(caption_file(picture, ending).read_bytes())[0])
+        return first_line(decode_caption(caption_file(picture, ending).read_bytes())[0])
     except FileNotFoundError:
         return ""
 
@@ -163,7 +163,7 @@ def write(proposals: Iterable[Proposal], ending: str) -> int:
 def _content(path: Path, caption: str) -> str:
     """The caption in place of the file's first line."""
     try:
-        lines = decode(path.read_bytes())[0].splitlines()
+        lines = decode_caption(path.read_bytes())[0].splitlines()
     except FileNotFoundError:
         lines = []
     rest = lines[next((number for number, line in enumerate(lines) if line.strip()), len(lines)) + 1 :]

@@ -36,7 +36,7 @@ class ToDraw:
         return f"{number + 1:04d}_{self.seed + number}.png"
 
 
-def missing(batch: ToDraw, folder: Path) -> list[int]:
+def missing_numbers(batch: ToDraw, folder: Path) -> list[int]:
     """Numbers of the pictures that are not there yet."""
     return [number for number in range(batch.count) if not (folder / batch.name(number)).exists()]
 
@@ -51,7 +51,7 @@ def draw_all(settings: Settings, batch: ToDraw, folder: Path, work: Work) -> int
     from trainer.training.prepare import pick_computing
     from trainer.training.sampling import as_png, draw
 
-    numbers = missing(batch, folder)
+    numbers = missing_numbers(batch, folder)
     work.report(0, batch.count)
     computing = pick_computing(settings.machine, work.emit)
     model = open_base_model(settings, computing, work.emit)

@@ -105,10 +105,10 @@ def spelled(name: str, *, blanks: bool) -> str:
 
 
 def _is_wanted(name: str, choice: Choice) -> bool:
-    same = plain(name)
+    same = comparable(name)
     return same not in choice.never and (not choice.only or same in choice.only)
 
 
-def plain(name: str) -> str:
+def comparable(name: str) -> str:
     """For comparing: neither case, underscores nor blanks around it count."""
     return name.strip().replace("_", " ").casefold()

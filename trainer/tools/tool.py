@@ -14,7 +14,7 @@ from trainer.messages import Message
 from trainer.problems import Problem
 from trainer.schema import Schema
 
-Group = Literal["pictures", "lora"]
+ToolGroup = Literal["pictures", "lora"]
 EVERY = 0.25
 """Seconds between two words of how far a tool is."""
 
@@ -63,7 +63,7 @@ class Tool:
 
     name: str
     """Of the command, and the kind of its jobs."""
-    group: Group
+    group: ToolGroup
     schema: Schema[Any]
     run: Callable[[Any, Work], Path | None]
     """Does it; returns what was made. Raises UserError, StopRequested, OSError."""

@@ -24,7 +24,7 @@ from trainer.data.datasets import Dataset, Subset, fit_of, mask_files, subset_of
 from trainer.data.folders import TrainImage
 from trainer.errors import UserError
 from trainer.models.base import Framing
-from trainer.training.position import Group
+from trainer.training.position import StepGroup
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,8 @@ class TrainingData(torch_data.Dataset[Batch]):
         )
 
     def loaded(
-        self, groups: Iterable[Group], share: slice = slice(None)
-    ) -> Iterator[tuple[Group, list[Batch]]]:
+        self, groups: Iterable[StepGroup], share: slice = slice(None)
+    ) -> Iterator[tuple[StepGroup, list[Batch]]]:
         """The batches of each optimizer step, read ahead by the workers, or the next one by a thread.
 
         `share`: which of a step's batches this process takes.
@@ -242,8 +242,8 @@ def _readable(batch: Batch | Unreadable) -> Batch:
     return batch
 
 
-def _by_epoch(groups: Iterable[Group]) -> Iterator[list[Group]]:
-    part: list[Group] = []
+def _by_epoch(groups: Iterable[StepGroup]) -> Iterator[list[StepGroup]]:
+    part: list[StepGroup] = []
     for group in groups:
         if part and group.epoch != part[0].epoch:
             yield part

@@ -12,7 +12,7 @@ from torch import Tensor
 from trainer.distributed.collectives import Exchange
 from trainer.files.job_folder import JobFolder
 from trainer.models.base import BaseModel
-from trainer.network.network import Network
+from trainer.network.network import LoraNetwork
 from trainer.plan.inputs import Inputs
 from trainer.plan.run import Plan
 from trainer.settings import Settings
@@ -40,7 +40,7 @@ class Parts:
     seed: int
     accelerator: Accelerator
     model: BaseModel
-    network: Network
+    network: LoraNetwork
     data: TrainingData
     cached: CachedLatents | None
     captions: CaptionEncoder

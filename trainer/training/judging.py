@@ -26,7 +26,7 @@ from trainer.judge.material import Material
 from trainer.judge.points import TIMESTEPS
 from trainer.judge.verdict import Point, no_longer_better
 from trainer.models.base import BaseModel, Conditioning, Framing
-from trainer.network.network import Network
+from trainer.network.network import LoraNetwork
 from trainer.training.latent_cache import cache_latents
 from trainer.training.sampling import random_state_kept
 
@@ -179,7 +179,7 @@ class Judge:
     """Judges a run at the steps of its plan."""
 
     model: BaseModel
-    network: Network
+    network: LoraNetwork
     encode: Encode
     """What the denoiser is told of captions, as the text encoder stands; no gradients."""
     inference: Callable[[], AbstractContextManager[None]]

@@ -20,7 +20,7 @@ from trainer.events import Event, Notice, Saved
 from trainer.files.job_folder import find_state
 from trainer.files.state_folder import damaged, read_about
 from trainer.network.lora_file import refuse_no_numbers
-from trainer.network.network import Network
+from trainer.network.network import LoraNetwork
 from trainer.training.optimizer import class_name, set_training
 from trainer.training.position import Position
 from trainer.training.state import READING, load_state, restore_random_states, save_state
@@ -34,7 +34,7 @@ SPARE = 50_000_000
 class StateKeeper:
     """Saves and restores everything that changes while a run trains."""
 
-    network: Network
+    network: LoraNetwork
     optimizer: Any
     lr_scheduler: Any
     scaler: torch.amp.GradScaler | None

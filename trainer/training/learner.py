@@ -10,7 +10,7 @@ from trainer import settings as schema
 from trainer.events import Notice
 from trainer.models.base import BaseModel
 from trainer.models.checkpointing import enable_gradient_checkpointing
-from trainer.network.network import Network, build_network
+from trainer.network.network import LoraNetwork, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
 from trainer.plan.rates import denoiser_rate, text_rates, trains_denoiser
 from trainer.settings import Settings
@@ -25,7 +25,7 @@ from trainer.training.rng import seed_everything
 class Learner:
     """What learns."""
 
-    network: Network
+    network: LoraNetwork
     optimizer: torch.optim.Optimizer
     """As accelerate has wrapped it."""
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler
@@ -58,7 +58,7 @@ def build_learner(run: Run, encoded: Encoded) -> Learner:
     return Learner(network, prepared, lr_scheduler, name)
 
 
-def build_lora(settings: Settings, model: BaseModel, emit: Emit) -> Network:
+def build_lora(settings: Settings, model: BaseModel, emit: Emit) -> LoraNetwork:
     """The LoRA's layers in the parts that have a rate. Draws from torch's global generator."""
     half = {"full_fp16": torch.float16, "full_bf16": torch.bfloat16}
     # float32 unless "Full … training" asks for less: small steps vanish in half precision.
@@ -76,7 +76,7 @@ def build_lora(settings: Settings, model: BaseModel, emit: Emit) -> Network:
 
 
 def build_rates(
-    rates: schema.Optimizer, network: Network, device: torch.device, emit: Emit
+    rates: schema.Optimizer, network: LoraNetwork, device: torch.device, emit: Emit
 ) -> torch.optim.Optimizer:
     """The optimizer, each part of the LoRA with its rate."""
     groups = network.groups(

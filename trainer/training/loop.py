@@ -23,7 +23,7 @@ from trainer.training.build import Parts
 from trainer.training.loss import PLAIN_LOSSES, distance
 from trainer.training.memory import bytes_in_use
 from trainer.training.optimizer import adapted_rate, set_training
-from trainer.training.position import Group, Position, groups_from
+from trainer.training.position import Position, StepGroup, groups_from
 from trainer.training.rng import batch_seed, seed_everything
 
 
@@ -126,7 +126,7 @@ def _train(
     return Ended(position, final, stopped=False)
 
 
-def learn_from(parts: Parts, group: Group, batches: Sequence[Batch]) -> float:
+def learn_from(parts: Parts, group: StepGroup, batches: Sequence[Batch]) -> float:
     """Add the gradients of this process's batches of a step; returns the sum of their losses."""
     losses: list[Tensor] = []
     for number, batch in zip(group.batches[parts.exchange.share], batches, strict=True):

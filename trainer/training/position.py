@@ -28,7 +28,7 @@ def position_at(step: int, batches_per_epoch: int, accumulate: int) -> Position:
 
 
 @dataclass(frozen=True)
-class Group:
+class StepGroup:
     """The batches of one optimizer step, and where the run stands after it."""
 
     epoch: int
@@ -38,7 +38,7 @@ class Group:
 
 def groups_from(
     position: Position, batches_per_epoch: int, accumulate: int, total_steps: int
-) -> Iterator[Group]:
+) -> Iterator[StepGroup]:
     """The optimizer steps still to do.
 
     An epoch's last group may be short ("Gradient accumulation steps" does not divide the batches): it is
@@ -54,5 +54,5 @@ def groups_from(
             at_end = end == batches_per_epoch
             # At an epoch's end it stands at the next one's beginning: a state continues there.
             after = Position(step, epoch + 1 if at_end else epoch, 0 if at_end else end)
-            yield Group(epoch, tuple(range(start, end)), after)
+            yield StepGroup(epoch, tuple(range(start, end)), after)
         epoch, first = epoch + 1, 0

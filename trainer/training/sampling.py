@@ -137,7 +137,7 @@ class SampleMaker:
         # Only when there is a picture: a job without samples has no empty folder.
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{step:08d}_{index:02d}.png"
-        text = sample_text.written(prompt, seed, sampler, {**self.about, sample_text.STEP: step})
+        text = sample_text.picture_text(prompt, seed, sampler, {**self.about, sample_text.STEP: step})
         write_whole(path, as_png(image, text))
         near = round(self.gallery.nearness(image), 3) if self.gallery else -1.0
         self.emit(Sampled(step, index, prompt.prompt, f"{self.folder.name}/{path.name}", seed, near))

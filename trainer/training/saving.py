@@ -13,7 +13,7 @@ from trainer.events import Event, Notice, Phase, Removed, Saved
 from trainer.files.hub import Uploader
 from trainer.files.own_files import OwnFiles
 from trainer.network.lora_file import save_lora
-from trainer.network.network import Network
+from trainer.network.network import LoraNetwork
 from trainer.plan.run import Plan
 from trainer.plan.saves import step_name
 from trainer.training.keeper import StateKeeper
@@ -25,7 +25,7 @@ from trainer.training.position import Position
 class Saver:
     """Saves the network under the names of the plan. Every file is written whole or not at all."""
 
-    network: Network
+    network: LoraNetwork
     plan: Plan
     output_dir: Path
     extension: str

@@ -10,7 +10,7 @@ from app.answers.runs import RunAnswers
 from app.jobs.store import JobStore
 from trainer.files.job_folder import JobFolder
 from trainer.plan.sample_prompts import SamplePrompt
-from trainer.plan.sample_text import LORA, RUN, STEP, written
+from trainer.plan.sample_text import LORA, RUN, STEP, picture_text
 from trainer.settings import Settings
 
 
@@ -22,16 +22,18 @@ def answers(tmp_path: Path) -> RunAnswers:
 def test_a_sample_leads_to_its_run_and_a_trial_too(answers: RunAnswers, tmp_path: Path):
     job = JobFolder.create(tmp_path, Settings.from_flat({"output_name": "owl, the"}))
     about = {LORA: "owl, the", RUN: job.path.name}
-    sample = written(SamplePrompt("a cat", "bad", 512, 512), 1, "euler_a", {**about, STEP: 40})
+    sample = picture_text(SamplePrompt("a cat", "bad", 512, 512), 1, "euler_a", {**about, STEP: 40})
     told = answers.run_of_sample({"text": sample})
     assert (told["job"], told["step"], told["made"]) == (job.path.name, "40", sample)
-    trial = answers.run_of_sample({"text": written(SamplePrompt("a cat", "", 512, 512), 1, "ddim", about)})
+    trial = answers.run_of_sample(
+        {"text": picture_text(SamplePrompt("a cat", "", 512, 512), 1, "ddim", about)}
+    )
     assert (trial["job"], trial["step"]) == (job.path.name, "")
 
 
 @pytest.mark.parametrize("run", ["", "20200101-000000-gone", "..", "../jobs"])
 def test_a_picture_of_others_only_says_how_it_was_made(answers: RunAnswers, run: str):
-    text = written(SamplePrompt("a cat", "", 512, 512), 1, "euler", {RUN: run} if run else {})
+    text = picture_text(SamplePrompt("a cat", "", 512, 512), 1, "euler", {RUN: run} if run else {})
     assert answers.run_of_sample({"text": text}) == {"job": "", "made": text}
 
 

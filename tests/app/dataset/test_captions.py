@@ -100,7 +100,7 @@ def test_a_disk_that_fails_midway_leaves_everything_as_it_was(desk: Desk, monkey
     monkeypatch.setattr(captions, "write_whole", failing)
     assert "error" in desk.write(a="1", b="2", c="3")
     assert snapshot(desk.data) == before
-    assert captions.copies(desk.workspace / "captions", lambda path: True) == []
+    assert captions.kept_copies(desk.workspace / "captions", lambda path: True) == []
 
 
 @pytest.mark.parametrize("ending", [".png", ".PNG", ".safetensors", ".npz", ".json", ".gif", ".webp"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dataset.tags import edited, split
+from app.dataset.tags import edited, split_tags
 from trainer.errors import UserError
 
 CASES = [
@@ -48,5 +48,5 @@ def test_an_unknown_wish_is_refused(wish):
 def test_nothing_is_invented(caption, do, tags):
     new = edited(caption, {"do": do, "tags": tags})
     for before, after in zip(caption.split("\n"), new.split("\n"), strict=True):
-        assert set(split(after, ",")) <= set(split(before, ","))
+        assert set(split_tags(after, ",")) <= set(split_tags(before, ","))
         assert edited(after, {"do": do, "tags": tags}) == after

@@ -131,10 +131,12 @@ def test_a_preset_leaves_a_model_of_its_family_its_kind_of_prediction(tmp_path: 
     }
     for wanted, file in files.items():
         values = {**form.shown_values({}), "pretrained_model_name_or_path": str(file)}
-        result = presets.applied(preset, values)
+        result = presets.with_preset(preset, values)
         assert (result["v_parameterization"], result["zero_terminal_snr"]) == wanted
         assert (result["sdxl"], result["max_resolution"]) == (True, "1024,1024")
     for other in ("", str(model_file(tmp_path / "sd1.safetensors", SD1))):
-        result = presets.applied(preset, {**form.shown_values({}), "pretrained_model_name_or_path": other})
+        result = presets.with_preset(
+            preset, {**form.shown_values({}), "pretrained_model_name_or_path": other}
+        )
         assert result["v_parameterization"]
         assert result["sdxl"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.launch import words
-from app.launch.pip import Narrator, PipError, Progress, explain, run_pip, shortened, width
+from app.launch.pip import Narrator, PipError, ProgressLine, pip_error, run_pip, shortened, width
 from app.launch.venv import child_environment
 
 
@@ -39,7 +39,7 @@ Installing collected packages: mpmath, sympy, torch
 
 
 def told(out: io.StringIO) -> str:
-    narrator = Narrator(words.say, Progress(out))
+    narrator = Narrator(words.say, ProgressLine(out))
     for line in LINES:
         narrator.hear(line)
     return out.getvalue()
@@ -93,14 +93,14 @@ HINT: This error might have occurred since this system does not have Windows Lon
     ],
 )
 def test_a_failure_is_explained(code: str, text: str) -> None:
-    error = explain(text.splitlines())
+    error = pip_error(text.splitlines())
     assert error.code == f"launcher.{code}"
     assert words.say(error.code, detail=error.detail, log="setup.log")
 
 
 def test_real_pip_is_logged_and_its_failure_raised(tmp_path: Path) -> None:
     missing = tmp_path / "missing-1.0-py3-none-any.whl"
-    narrator = Narrator(words.say, Progress(io.StringIO()))
+    narrator = Narrator(words.say, ProgressLine(io.StringIO()))
     with (tmp_path / "log").open("w+", encoding="utf-8") as log:
         with pytest.raises(PipError) as caught:
             run_pip(

@@ -49,7 +49,9 @@ def test_what_is_made_is_kept_until_its_packages_change(tmp_path: Path, monkeypa
 
     def made(*packages: str) -> int:
         run = SecondRun("lowest", "", Path(sys.executable), packages, (), with_torch=True)
-        theirs = second_runs.make(tmp_path, Path(sys.executable), run) / "lib" / "python" / "site-packages"
+        theirs = (
+            second_runs.make_folder(tmp_path, Path(sys.executable), run) / "lib" / "python" / "site-packages"
+        )
         assert sorted(path.name for path in theirs.iterdir()) == ["torch", "torch-2.13.0.dist-info"]
         return len(log.read_text(encoding="utf-8").splitlines())
 

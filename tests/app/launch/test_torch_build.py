@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.launch import torch_build
-from app.launch.torch_build import TORCH, Machine, choose_build
+from app.launch.torch_build import TORCH, Computer, choose_build
 from app.launch.words import SetupError
 
 LINUX, WINDOWS = ("linux", "x86_64"), ("windows", "x86_64")
@@ -28,53 +28,55 @@ def test_the_release_is_the_one_that_pyproject_pins(root: Path) -> None:
 @pytest.mark.parametrize(
     ("machine", "requirement", "index", "notices"),
     [
-        pytest.param(Machine(*LINUX), "==2.13.0+cpu", "/cpu", ("no_gpu",), id="linux without a card"),
-        pytest.param(Machine(*WINDOWS), "===2.13.0", "", ("no_gpu",), id="windows without a card: PyPI's"),
-        pytest.param(Machine("darwin", "arm64"), "==2.13.0", "", (), id="apple silicon"),
-        pytest.param(Machine(*LINUX, (580, 65, 6), (8, 6)), "===2.13.0", "", (), id="linux RTX 3060: PyPI's"),
+        pytest.param(Computer(*LINUX), "==2.13.0+cpu", "/cpu", ("no_gpu",), id="linux without a card"),
+        pytest.param(Computer(*WINDOWS), "===2.13.0", "", ("no_gpu",), id="windows without a card: PyPI's"),
+        pytest.param(Computer("darwin", "arm64"), "==2.13.0", "", (), id="apple silicon"),
         pytest.param(
-            Machine(*WINDOWS, (581, 29), (8, 6)), "==2.13.0+cu130", "/cu130", (), id="windows RTX 3060"
+            Computer(*LINUX, (580, 65, 6), (8, 6)), "===2.13.0", "", (), id="linux RTX 3060: PyPI's"
         ),
         pytest.param(
-            Machine("linux", "arm64", (580, 95), (12, 1)), "==2.13.0+cu130", "/cu130", (), id="DGX Spark"
+            Computer(*WINDOWS, (581, 29), (8, 6)), "==2.13.0+cu130", "/cu130", (), id="windows RTX 3060"
         ),
         pytest.param(
-            Machine(*WINDOWS, (566, 24), (8, 9)), "==2.13.0+cu126", "/cu126", (), id="driver before 580"
+            Computer("linux", "arm64", (580, 95), (12, 1)), "==2.13.0+cu130", "/cu130", (), id="DGX Spark"
         ),
         pytest.param(
-            Machine(*LINUX, (550, 120), (8, 9)), "==2.13.0+cu126", "/cu126", (), id="the same, linux"
+            Computer(*WINDOWS, (566, 24), (8, 9)), "==2.13.0+cu126", "/cu126", (), id="driver before 580"
         ),
-        pytest.param(Machine(*WINDOWS, (581, 29), (6, 1)), "==2.13.0+cu126", "/cu126", (), id="GTX 1080"),
-        pytest.param(Machine(*LINUX, (580, 65), (7, 0)), "==2.13.0+cu126", "/cu126", (), id="V100"),
-        pytest.param(Machine(*LINUX, (580, 65), (12, 0)), "===2.13.0", "", (), id="RTX 5090"),
-        pytest.param(Machine(*LINUX, (535, 183)), "==2.13.0+cu126", "/cu126", (), id="unknown card"),
         pytest.param(
-            Machine(*WINDOWS, (572, 16), (12, 0)),
+            Computer(*LINUX, (550, 120), (8, 9)), "==2.13.0+cu126", "/cu126", (), id="the same, linux"
+        ),
+        pytest.param(Computer(*WINDOWS, (581, 29), (6, 1)), "==2.13.0+cu126", "/cu126", (), id="GTX 1080"),
+        pytest.param(Computer(*LINUX, (580, 65), (7, 0)), "==2.13.0+cu126", "/cu126", (), id="V100"),
+        pytest.param(Computer(*LINUX, (580, 65), (12, 0)), "===2.13.0", "", (), id="RTX 5090"),
+        pytest.param(Computer(*LINUX, (535, 183)), "==2.13.0+cu126", "/cu126", (), id="unknown card"),
+        pytest.param(
+            Computer(*WINDOWS, (572, 16), (12, 0)),
             "==2.13.0+cu130",
             "/cu130",
             ("driver_too_old",),
             id="RTX 5090 with an old driver",
         ),
         pytest.param(
-            Machine(*WINDOWS, (472, 12), (8, 6)),
+            Computer(*WINDOWS, (472, 12), (8, 6)),
             "==2.13.0+cu130",
             "/cu130",
             ("driver_too_old",),
             id="driver before CUDA 12",
         ),
         pytest.param(
-            Machine(*WINDOWS, (474, 30), (3, 5)),
+            Computer(*WINDOWS, (474, 30), (3, 5)),
             "===2.13.0",
             "",
             ("card_too_old",),
             id="GTX 780: too old for any",
         ),
-        pytest.param(Machine(*LINUX, amd_card="gfx1100"), "==2.13.0+rocm7.2", "/rocm7.2", (), id="RX 7900"),
+        pytest.param(Computer(*LINUX, amd_card="gfx1100"), "==2.13.0+rocm7.2", "/rocm7.2", (), id="RX 7900"),
         pytest.param(
-            Machine(*LINUX, amd_card="gfx803"), "==2.13.0+cpu", "/cpu", ("amd_card_unknown",), id="RX 480"
+            Computer(*LINUX, amd_card="gfx803"), "==2.13.0+cpu", "/cpu", ("amd_card_unknown",), id="RX 480"
         ),
         pytest.param(
-            Machine(*LINUX, (580, 65), (8, 6), "gfx1036"),
+            Computer(*LINUX, (580, 65), (8, 6), "gfx1036"),
             "===2.13.0",
             "",
             (),
@@ -83,7 +85,7 @@ def test_the_release_is_the_one_that_pyproject_pins(root: Path) -> None:
     ],
 )
 def test_the_build_fits_the_machine(
-    machine: Machine, requirement: str, index: str, notices: tuple[str, ...]
+    machine: Computer, requirement: str, index: str, notices: tuple[str, ...]
 ) -> None:
     build = choose_build(machine)
     assert build.requirement == f"torch{requirement}"
@@ -92,18 +94,18 @@ def test_the_build_fits_the_machine(
 
 
 def test_a_person_can_overrule_the_choice() -> None:
-    assert choose_build(Machine(*LINUX, (580, 65), (8, 6)), "cpu").requirement == "torch==2.13.0+cpu"
+    assert choose_build(Computer(*LINUX, (580, 65), (8, 6)), "cpu").requirement == "torch==2.13.0+cpu"
 
 
 def test_an_intel_mac_is_told_that_it_cannot() -> None:
     with pytest.raises(SetupError, match="Apple"):
-        choose_build(Machine("darwin", "x86_64"))
+        choose_build(Computer("darwin", "x86_64"))
 
 
 def test_only_losing_the_card_is_worth_a_notice_when_the_index_is_out_of_reach() -> None:
     for machine, notices in (
-        (Machine(*LINUX), ()),
-        (Machine(*WINDOWS, (581, 29), (8, 6)), ("launcher.build_unreachable",)),
+        (Computer(*LINUX), ()),
+        (Computer(*WINDOWS, (581, 29), (8, 6)), ("launcher.build_unreachable",)),
     ):
         stand_in = torch_build.default_build(machine, choose_build(machine))
         assert (stand_in.requirement, stand_in.index, stand_in.notices) == ("torch==2.13.0", "", notices)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trainer.data.captions import CaptionRule, decode, extension, first_line, is_dropped, process
+from trainer.data.captions import CaptionRule, decode_caption, extension, first_line, is_dropped, process
 
 RECORDED = json.loads(
     (Path(__file__).parents[2] / "data/references/captions.json").read_text(encoding="utf-8")
@@ -102,6 +102,6 @@ def test_the_first_line_with_words_is_the_caption():
     ],
 )
 def test_captions_of_other_encodings_are_read_and_told(data, text, is_utf8):
-    found, told = decode(data)
+    found, told = decode_caption(data)
     assert told is is_utf8
     assert text is None or found == text

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.made import image_folder, picture
-from trainer.data.folders import FolderScan, Ignored, TrainImage, folder_name, matched, scan_folder
+from trainer.data.folders import FolderScan, Ignored, TrainImage, matched, repeats_and_words, scan_folder
 
 
 def scan(root: Path, ending: str = ".txt") -> FolderScan:
@@ -33,7 +33,7 @@ def scan(root: Path, ending: str = ".txt") -> FolderScan:
     ],
 )
 def test_folder_names_tell_repeats_and_words(name, found):
-    assert folder_name(name) == found
+    assert repeats_and_words(name) == found
 
 
 def test_pictures_are_read_with_captions_repeats_and_sizes(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.files.paths import clean_path, clean_paths, cleaned, nearest_existing
+from trainer.files.paths import clean_path, clean_paths, nearest_existing, with_clean_paths
 from trainer.settings import Settings
 
 
@@ -44,11 +44,11 @@ def test_settings_are_cleaned_as_a_copy():
     settings = Settings.from_flat(
         {"train_data_dir": '"/a b"', "output_dir": "/out", "wandb_api_key": "secret"}
     )
-    found = cleaned(settings)
+    found = with_clean_paths(settings)
     assert found.folders.train_data_dir == "/a b"
     assert settings.folders.train_data_dir == '"/a b"'
     assert found.records.wandb_api_key == "secret"
-    assert cleaned(found) is found
+    assert with_clean_paths(found) is found
 
 
 def test_the_nearest_existing_place(tmp_path):

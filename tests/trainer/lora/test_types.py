@@ -23,7 +23,7 @@ from trainer.models.sd import StableDiffusion
 from trainer.network.adapters.change import WeightChange
 from trainer.network.adapters.whole import whole_change
 from trainer.network.lora_file import load_lora, save_lora
-from trainer.network.network import Network, build_network
+from trainer.network.network import LoraNetwork, build_network
 from trainer.network.targets import plan_targets
 from trainer.plan.memory import lora_weights
 from trainer.settings import LORA_TYPES, Optimizer
@@ -86,7 +86,7 @@ def settings(**values: Any) -> Settings:
     return Settings(**{**SIZES, **values})
 
 
-def shake(network: Network, size: float = 0.05) -> None:
+def shake(network: LoraNetwork, size: float = 0.05) -> None:
     """Random weights, as after training."""
     generator = torch.Generator().manual_seed(3)
     for weight in network.parameters():
@@ -140,7 +140,7 @@ def test_it_starts_as_the_base_model_and_every_weight_gets_a_gradient(values: di
     assert not any(parameter.grad is not None for parameter in base_weights(model, network))
 
 
-def base_weights(model: StableDiffusion, network: Network) -> list[Any]:
+def base_weights(model: StableDiffusion, network: LoraNetwork) -> list[Any]:
     own = {id(weight) for weight in network.parameters()}
     every = [*model.denoiser.parameters(), *model.text_encoders[0].parameters()]
     return [weight for weight in every if id(weight) not in own]

@@ -17,7 +17,7 @@ from trainer.errors import UserError
 from trainer.models.checkpointing import enable_gradient_checkpointing
 from trainer.models.sd import StableDiffusion
 from trainer.network.lora_file import load_lora, save_lora
-from trainer.network.network import Network, build_network
+from trainer.network.network import LoraNetwork, build_network
 from trainer.network.peft_layer import Dropouts, LoraPair, drop_ranks
 from trainer.network.targets import plan_targets, reader_notices
 from trainer.settings import FamilyKey
@@ -28,7 +28,7 @@ def settings(**values: Any) -> Settings:
     return Settings(**{"network_dim": 4, "network_alpha": 2, **values})
 
 
-def pairs(network: Network) -> list[LoraPair]:
+def pairs(network: LoraNetwork) -> list[LoraPair]:
     """Plain LoRA's adapters are pairs of two small layers."""
     return [adapter for adapter in network.adapters if isinstance(adapter, LoraPair)]
 
@@ -38,7 +38,7 @@ def model() -> StableDiffusion:
     return fresh_model()
 
 
-def shake(network: Network, seed: int = 3) -> None:
+def shake(network: LoraNetwork, seed: int = 3) -> None:
     """Random weights, as after training."""
     generator = torch.Generator().manual_seed(seed)
     for weight in network.parameters():

@@ -326,6 +326,6 @@ def test_a_trainer_for_others_keeps_to_the_folders(house: Path, verb: str, wante
 
 def test_the_first_place_outside_is_an_error_with_its_setting(house: Path):
     with pytest.raises(UserError) as caught:
-        places.require(settings(house, vae=str(house / "out" / "x.safetensors")), roots(house))
+        places.require_within(settings(house, vae=str(house / "out" / "x.safetensors")), roots(house))
     assert caught.value.setting == "vae"
     assert "--root" in str(caught.value)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.checkpoints import random_model, write_checkpoint
 from trainer.errors import UserError
 from trainer.families.table import FAMILIES
-from trainer.models.checkpoint_names import places
+from trainer.models.checkpoint_names import weight_places
 from trainer.network.lora_file import save_lora
 from trainer.network.network import build_network
 from trainer.network.weights import change_of
@@ -59,7 +59,7 @@ def test_every_weight_gets_its_change_and_no_other_is_touched(
     before, after, tensors = load_file(base), load_file(merged.path), load_file(lora)
     modules = {key.partition(".")[0] for key in tensors}
     assert (merged.changed, merged.left_out) == (len(modules), ())
-    found = places(before, FAMILIES[family])
+    found = weight_places(before, FAMILIES[family])
     for module in modules:
         rows = found[module].rows(len(before[found[module].tensor]))
         weight = before[found[module].tensor][rows]
@@ -86,7 +86,7 @@ def test_other_types_change_the_model_as_in_training(kind: str, made: Made, tmp_
     assert not merged.left_out
     before, after, tensors = load_file(base), load_file(merged.path), load_file(lora)
     module = next(key.partition(".")[0] for key in tensors if key.startswith("lora_unet_"))
-    name = places(before, FAMILIES["sd1"])[module].tensor
+    name = weight_places(before, FAMILIES["sd1"])[module].tensor
     wanted = before[name] + change_of(entries(tensors, module), before[name])
     assert (after[name] - before[name]).abs().max() > 1e-4
     assert torch.allclose(after[name], wanted, atol=1e-6)
@@ -117,7 +117,7 @@ def test_what_was_merged_in_comes_out_again(family: FamilyKey, made: Made, tmp_p
     out = load_file(
         extract_difference(base, tmp_path / "m.safetensors", tmp_path / "x.safetensors", options, "float")
     )
-    tensors, found = load_file(lora), places(load_file(base), FAMILIES[family])
+    tensors, found = load_file(lora), weight_places(load_file(base), FAMILIES[family])
     ours, theirs = (
         {found[module]: module for module in {key.partition(".")[0] for key in file}}
         for file in (out, tensors)

@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.trainer.tiny import fresh_model
 from trainer.events import Event
 from trainer.files.state_folder import check_files, read_about
-from trainer.network.network import Network, build_network
+from trainer.network.network import LoraNetwork, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
 from trainer.plan.optimizer_args import ONE_RATE_ONLY
 from trainer.settings import Network as NetworkSettings
@@ -32,7 +32,7 @@ class Learning:
         model = fresh_model()
         torch.manual_seed(0)  # making the first model draws
         sizes = NetworkSettings(block_dims=",".join(["0"] * 12 + ["2"] + ["0"] * 12))
-        self.network: Network = build_network(model, sizes, train_text_encoder=False)
+        self.network: LoraNetwork = build_network(model, sizes, train_text_encoder=False)
         rate = chosen.learning_rate if chosen.unet_lr is None else chosen.unet_lr
         groups = self.network.groups(denoiser_lr=rate, text_encoder_lr=0)
         self.optimizer, _ = build_optimizer(chosen, groups, torch.device("cpu"))

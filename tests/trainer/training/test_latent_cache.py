@@ -20,7 +20,7 @@ from trainer.data.buckets import BucketRule, Fit
 from trainer.data.picture_files import read_picture_header
 from trainer.data.pixels import fitted, to_input
 from trainer.errors import StopRequested, UserError
-from trainer.models.parts import fingerprint
+from trainer.models.parts import weights_fingerprint
 from trainer.models.sd import StableDiffusion
 from trainer.training.latent_cache import Store, cache_latents
 
@@ -135,7 +135,7 @@ def test_flipped_latents_are_those_of_the_mirrored_picture(vae, model, pictures)
 
 
 def test_the_disk_gives_the_same_latents_without_encoding(vae, model, pictures, tmp_path):
-    store = Store(tmp_path / "cache", fingerprint(vae))
+    store = Store(tmp_path / "cache", weights_fingerprint(vae))
     plain = cache_latents(model, pictures, batch_size=2, flip=True)
     first = cache_latents(model, pictures, batch_size=2, flip=True, store=store)
     again = cache_latents(model, pictures, batch_size=3, flip=True, store=store)
@@ -238,9 +238,9 @@ def test_a_place_that_cannot_be_written_is_no_reason_to_stop(model, pictures, tm
 
 
 def test_fingerprints_tell_vaes_apart(vae):
-    assert fingerprint(vae) == fingerprint(vae)
-    assert fingerprint(vae) != fingerprint(tiny_vae())
-    assert fingerprint(vae) != fingerprint(deepcopy(vae).to(torch.bfloat16))
+    assert weights_fingerprint(vae) == weights_fingerprint(vae)
+    assert weights_fingerprint(vae) != weights_fingerprint(tiny_vae())
+    assert weights_fingerprint(vae) != weights_fingerprint(deepcopy(vae).to(torch.bfloat16))
 
 
 def test_stop_is_seen_between_batches_and_progress_told(model, pictures):

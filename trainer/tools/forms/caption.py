@@ -11,7 +11,7 @@ from pydantic import Field
 from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.caption import Captioner
-from trainer.tools.forms.looking import Captions, Folder, check_model, fetched_folder, finished
+from trainer.tools.forms.looking import CaptionFiles, PictureFolder, check_model, fetched_folder, finished
 from trainer.tools.proposals import propose
 from trainer.tools.tool import Tool, Work
 
@@ -27,7 +27,7 @@ CAPTIONERS = (
 class Pictures(Section):
     """What is looked at, and by which model."""
 
-    folder: Folder = ""
+    folder: PictureFolder = ""
     model: Annotated[
         str, Spec("Caption model", "tools", "pictures", "model", required=True, suggestions=CAPTIONERS)
     ] = CAPTIONERS[0]
@@ -49,7 +49,7 @@ class Caption(Form):
 
     pictures: Pictures = Pictures()
     sentences: Sentences = Sentences()
-    captions: Captions = Captions()
+    captions: CaptionFiles = CaptionFiles()
 
 
 def _check(form: Caption) -> Iterator[Problem]:

@@ -15,10 +15,10 @@ from trainer.tools.proposals import Existing, Selection, pictures, read, write
 from trainer.tools.tool import Work
 
 # fmt: off
-Folder = Annotated[str, Spec("Picture folder", "tools", "pictures", "folder", required=True)]
+PictureFolder = Annotated[str, Spec("Picture folder", "tools", "pictures", "folder", required=True)]
 
 
-class Captions(Section):
+class CaptionFiles(Section):
     """What becomes of what was found."""
 
     prefix: Annotated[str, Spec("Trigger word", "tools", "captions")] = ""

@@ -12,14 +12,14 @@ from trainer.messages import Message
 from trainer.problems import Problem, hint
 from trainer.schema import SET, Form, Schema, Section, Spec
 from trainer.tools.prepare import (
+    CopyMode,
     CopyOptions,
     Format,
-    How,
     Preparation,
     TrainingFolder,
     carry_out,
-    folder_name,
-    plan,
+    prepared,
+    training_folder_name,
 )
 from trainer.tools.tool import Tool, Work
 
@@ -41,7 +41,7 @@ class Pictures(Section):
     ] = ""
 
 
-class Regularisation(Section):
+class RegularisationFolder(Section):
     """What the class looks like without it."""
 
     reg_pictures: Annotated[str, Spec("Regularisation images", "tools", "reg", "folder")] = ""
@@ -55,7 +55,7 @@ class Regularisation(Section):
 class Copies(Section):
     """How files get there."""
 
-    how: Annotated[How, Spec("Files", "tools", "copies")] = "copy"
+    how: Annotated[CopyMode, Spec("Files", "tools", "copies")] = "copy"
     longest_side: Annotated[int, Field(ge=0, le=16384), Spec("Longest side", "tools", "copies")] = 0
     format: Annotated[Format, Spec("Picture format", "tools", "copies")] = "as it is"
 
@@ -67,19 +67,23 @@ class Prepare(Form):
     """Pictures into the folder layout that training reads."""
 
     learned: Pictures = Pictures()
-    reg: Regularisation = Regularisation()
+    reg: RegularisationFolder = RegularisationFolder()
     copies: Copies = Copies()
 
 
 def preparation(form: Prepare) -> Preparation:
     """Everything that would be made. Raises UserError."""
     learned, reg, copies = form.learned, form.reg, form.copies
-    name = folder_name(learned.repeats, learned.instance_prompt, learned.class_prompt)
+    name = training_folder_name(learned.repeats, learned.instance_prompt, learned.class_prompt)
     sources = [TrainingFolder(Path(learned.pictures), name)]
     if reg.reg_pictures:
         words = learned.class_prompt or learned.instance_prompt
-        sources.append(TrainingFolder(Path(reg.reg_pictures), folder_name(reg.reg_repeats, words), "reg"))
-    return plan(Path(learned.output), sources, CopyOptions(copies.how, copies.longest_side, copies.format))
+        sources.append(
+            TrainingFolder(Path(reg.reg_pictures), training_folder_name(reg.reg_repeats, words), "reg")
+        )
+    return prepared(
+        Path(learned.output), sources, CopyOptions(copies.how, copies.longest_side, copies.format)
+    )
 
 
 def _check(form: Prepare) -> Iterator[Problem]:

@@ -16,8 +16,8 @@ from trainer.plan.sample_prompts import LARGEST, SMALLEST, SamplePrompt
 from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.settings import Model, SamplerName, Settings
-from trainer.tools.prepare import folder_name
-from trainer.tools.regularisation import ToDraw, draw_all, missing
+from trainer.tools.prepare import training_folder_name
+from trainer.tools.regularisation import ToDraw, draw_all, missing_numbers
 from trainer.tools.tool import Tool, Work
 
 PICKS = (
@@ -83,11 +83,11 @@ def _check(form: Regularisation) -> Iterator[Problem]:
             fixed = max(SMALLEST, round(side / 8) * 8)
             yield block(key, "tools.side", {key: fixed}, smallest=SMALLEST, fixed=fixed)
     try:
-        folder_name(1, form.what.class_prompt)
+        training_folder_name(1, form.what.class_prompt)
     except UserError as error:
         yield block("class_prompt", error.message.code, **error.message.values)
         return
-    if not missing(_batch(form, family), _folder(form)):
+    if not missing_numbers(_batch(form, family), _folder(form)):
         yield hint("count", "tools.pictures_there", count=form.what.count)
 
 
@@ -111,7 +111,7 @@ def _batch(form: Regularisation, family: Family) -> ToDraw:
 
 def _folder(form: Regularisation) -> Path:
     """As training reads it: one repeat, and the class word."""
-    return Path(form.what.output) / folder_name(1, form.what.class_prompt)
+    return Path(form.what.output) / training_folder_name(1, form.what.class_prompt)
 
 
 def _run(form: Regularisation, work: Work) -> Path:

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section, Spec
-from trainer.tools.forms.looking import Captions, Folder, check_model, fetched_folder, finished
+from trainer.tools.forms.looking import CaptionFiles, PictureFolder, check_model, fetched_folder, finished
 from trainer.tools.proposals import propose
-from trainer.tools.tag import Choice, Tagger, chosen, plain
+from trainer.tools.tag import Choice, Tagger, chosen, comparable
 from trainer.tools.tool import Tool, Work
 
 TAGGERS = (
@@ -27,7 +27,7 @@ Threshold = Annotated[float, Field(gt=0, le=1)]
 class Pictures(Section):
     """What is looked at, and by which model."""
 
-    folder: Folder = ""
+    folder: PictureFolder = ""
     model: Annotated[
         str, Spec("Tagger", "tools", "pictures", "model", required=True, suggestions=TAGGERS)
     ] = TAGGERS[0]
@@ -53,7 +53,7 @@ class Tag(Form):
 
     pictures: Pictures = Pictures()
     tags: Tags = Tags()
-    captions: Captions = Captions()
+    captions: CaptionFiles = CaptionFiles()
 
 
 def _check(form: Tag) -> Iterator[Problem]:
@@ -62,7 +62,7 @@ def _check(form: Tag) -> Iterator[Problem]:
 
 def _names(text: str) -> frozenset[str]:
     parts = text.replace("\n", ",").split(",")
-    return frozenset(plain(part) for part in parts if part.strip())
+    return frozenset(comparable(part) for part in parts if part.strip())
 
 
 def _run(form: Tag, work: Work) -> Path:
