@@ -18,7 +18,7 @@ import pytest
 
 from tests.effect_tests import TESTS
 from trainer import settings as schema
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 FAILED = 10
 """Exit code of a child whose tests failed, as no other end of it gives."""
@@ -26,7 +26,7 @@ FAILED = 10
 
 def pin(key: str) -> None:
     """From now on this setting always reads as its default."""
-    setting = SETTINGS[key]
+    setting = TRAINING[key]
     section = schema.Settings.model_fields[setting.section].annotation
     assert isinstance(section, type)
     type.__setattr__(section, key, property(lambda _self: setting.default))

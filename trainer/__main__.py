@@ -277,7 +277,7 @@ def main() -> None:
     _share_the_processor()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # checked above
+            stream.reconfigure(encoding="utf-8", errors="replace")  # pyright: ignore[reportAttributeAccessIssue]  # checked above
     try:
         app()
     except UserError as error:

@@ -805,6 +805,5 @@ def regularisation(values: Mapping[str, Any]) -> Any:
 
 
 TRAINING = Schema(Settings, {"family": family_key, "reg_data_dir": regularisation})
-SETTINGS = TRAINING
 """Every setting of a run by key, in the order of declaration."""
 matters, idle_because = TRAINING.matters, TRAINING.idle_because

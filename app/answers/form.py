@@ -31,7 +31,7 @@ from trainer.messages import LANGUAGES, say
 from trainer.plan.run import Plan
 from trainer.preflight import places
 from trainer.preflight.check import check_values
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 
 class FormAnswers:
@@ -49,7 +49,7 @@ class FormAnswers:
         language = language_of(request.get("lang"))
         draft = self.drafts.read(request.get("browser"))
         return {
-            "keys": list(SETTINGS),
+            "keys": list(TRAINING),
             "fields": help_texts.fields(language),
             "defaults": form.shown_values({}),
             "values": {**form.shown_values({}), **(draft.get("values") or {})},
@@ -249,7 +249,7 @@ class FormAnswers:
 def _values(request: Request) -> dict[str, Any]:
     """The form's content, known settings only, without secrets."""
     values = sent(request, "values")
-    return {key: value for key, value in values.items() if key in SETTINGS and key not in SECRETS}
+    return {key: value for key, value in values.items() if key in TRAINING and key not in SECRETS}
 
 
 def _tab(request: Request) -> OpenPage:
@@ -263,7 +263,7 @@ def _tab(request: Request) -> OpenPage:
 def _changes(request: Request) -> set[str]:
     """The settings that a tab has changed since; all, where it does not say."""
     changes = request.get("changes")
-    return set(map(str, changes)) if isinstance(changes, list) else {*SETTINGS, "file"}
+    return set(map(str, changes)) if isinstance(changes, list) else {*TRAINING, "file"}
 
 
 def _where_kept(secret: str) -> str:

@@ -475,12 +475,6 @@ function showJobs(element) {
   function files(run) {
     const look = loraFiles(root, run.id),
       here = `/live/${encodeURIComponent(run.id)}`;
-    const link = (href, name) =>
-      el(
-        "a",
-        { class: "ib", href, download: "", "aria-label": w("download_file", { name }), title: w("download") },
-        icon("down"),
-      );
     const rows = run.files
       .filter((file) => file.kind === "lora")
       .map((file) =>
@@ -501,17 +495,7 @@ function showJobs(element) {
             },
             icon("info"),
           ),
-          el(
-            "a",
-            {
-              class: "ib",
-              href: file.url,
-              download: file.name,
-              "aria-label": w("download_file", { name: file.name }),
-              title: w("download"),
-            },
-            icon("down"),
-          ),
+          downloadLink(file.url, file.name, file.name),
         ),
       );
     const pictures = w("sample_pictures", { count: number(run.samples.length) });
@@ -524,7 +508,7 @@ function showJobs(element) {
           el("span", { class: "ell" }, pictures),
           el("span"),
           el("span"),
-          link(`${here}/samples.zip`, pictures),
+          downloadLink(`${here}/samples.zip`, pictures),
         ),
       );
     rows.push(

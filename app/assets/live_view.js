@@ -737,17 +737,7 @@ function showRun(element) {
         tail(file.name, file.final),
         el("span", { class: "sub" }, takeMark(parts.judged, file), [file.size, point].filter(Boolean).join(comma())),
         iconButton("info", w("inside.of", { name: file.name }), () => inside().sheet(file.name)),
-        el(
-          "a",
-          {
-            class: "ib",
-            href: file.url,
-            download: file.name,
-            "aria-label": w("download_file", { name: file.name }),
-            title: w("download"),
-          },
-          icon("down"),
-        ),
+        downloadLink(file.url, file.name, file.name),
       );
     });
     if (parts.samples.length)
@@ -759,16 +749,9 @@ function showRun(element) {
           el("span", { class: "ell" }, w("sample_pictures", { count: number(parts.samples.length) })),
           el("span"),
           el("span"),
-          el(
-            "a",
-            {
-              class: "ib",
-              href: `/live/${encodeURIComponent(cursor.job)}/samples.zip`,
-              download: "",
-              "aria-label": w("download_file", { name: w("sample_pictures", { count: parts.samples.length }) }),
-              title: w("download"),
-            },
-            icon("down"),
+          downloadLink(
+            `/live/${encodeURIComponent(cursor.job)}/samples.zip`,
+            w("sample_pictures", { count: parts.samples.length }),
           ),
         ),
       );

@@ -122,6 +122,14 @@ function icon(name, small = false) {
 const iconButton = (name, label, onclick) =>
   el("button", { class: "ib", type: "button", "aria-label": label, title: label, onclick }, icon(name));
 
+/** Fetches a file; `named` is its name on disk, blank where the answer says it. */
+const downloadLink = (href, name, named = "") =>
+  el(
+    "a",
+    { class: "ib", href, download: named, "aria-label": w("download_file", { name }), title: w("download") },
+    icon("down"),
+  );
+
 /** Text in place: no elements come or go, so nobody who watches the page's tree is woken. */
 function set(element, text) {
   const alone = element.childNodes.length === 1 && element.firstChild.nodeType === Node.TEXT_NODE;

@@ -28,7 +28,7 @@ from trainer.plan.run import Plan
 from trainer.plan.sample_prompts import prompts
 from trainer.preflight.check import Checked, check_values
 from trainer.problems import Problem, hint
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 T = TypeVar("T")
 CURVE_POINTS = 160
@@ -60,13 +60,13 @@ def look(
     shared = not checked.outside and is_listed(nearest.folders)
     listed = {"train_data_dir": word(language, "note.listed")} if shared else {}
     return {
-        "changed": {key: default_text(SETTINGS[key], language) for key in changed},
+        "changed": {key: default_text(TRAINING[key], language) for key in changed},
         "idle": {key: why for key, why in idle(values, language).items() if key not in listed},
         "problems": problems,
         "counts": {
-            "changed": Counter(SETTINGS[key].spec.tab for key in changed),
+            "changed": Counter(TRAINING[key].spec.tab for key in changed),
             "stopping": Counter(problem["tab"] for problem in stopping if not problem["missing"]),
-            "folds": Counter(filter(None, (fold_of(SETTINGS[key]) for key in changed))),
+            "folds": Counter(filter(None, (fold_of(TRAINING[key]) for key in changed))),
         },
         "ready": ready(stopping, language),
         "plan": plan_json(checked, nearest, language) if checked.plan else None,
@@ -75,7 +75,7 @@ def look(
         "blocks": blocks(named_by(nearest.model)),
         "prompts": prompt_table(nearest),
         "bar": bar_lines(checked, stopping, language, time),
-        "total": len(SETTINGS),
+        "total": len(TRAINING),
         "legal": settings is not None,
     }
 
@@ -87,7 +87,7 @@ def not_shown(values: Mapping[str, Any], roots: Roots | None) -> list[Problem]:
         text = values.get(key)
         path = clean_path(text) if isinstance(text, str) else ""
         if roots and path and Path(path).is_absolute() and roots.place(path) is None:
-            said = {"label": SETTINGS[key].spec.label, "path": path[:300], "folders": roots.names()}
+            said = {"label": TRAINING[key].spec.label, "path": path[:300], "folders": roots.names()}
             found.append(hint(key, "preflight.outside_not_shown", None, **said))
     return found
 
@@ -96,7 +96,7 @@ def ready(stopping: list[dict[str, Any]], language: Language) -> list[dict[str, 
     """What is still to be filled in before anything can be trained; [] once it is."""
     missing = {problem["setting"] for problem in stopping if problem["missing"]}
     wrong = missing | {problem["setting"] for problem in stopping}
-    required = [key for key, setting in SETTINGS.items() if setting.spec.required]
+    required = [key for key, setting in TRAINING.items() if setting.spec.required]
     if not missing:
         return []
     items = [

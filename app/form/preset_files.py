@@ -15,7 +15,7 @@ from trainer.kohya.ages import KNOWN_KEYS
 from trainer.kohya.draft import OWN
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.kohya.source import flatten
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 READ = (".json", ".toml", ".txt", ".safetensors", ".yaml", ".yml")
 """Files of settings, commands in a text file, LoRA files that tell how they were made."""
@@ -24,7 +24,7 @@ MOST_OWN = 200
 NAMED = (".toml", ".txt")
 """What a file of settings may name and have read with it."""
 PICTURES = ("train_data_dir", "reg_data_dir", "dataset_config")
-KNOWN = {*SETTINGS, *KNOWN_KEYS, *DEFAULTS, OWN}
+KNOWN = {*TRAINING, *KNOWN_KEYS, *DEFAULTS, OWN}
 """Keys of any file of settings."""
 
 

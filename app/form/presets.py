@@ -18,7 +18,7 @@ from trainer.files.paths import with_clean_paths
 from trainer.kohya import Imported
 from trainer.messages import Language
 from trainer.schema import Setting
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 FOLDER = PROJECT / "presets"
 FIRST = ("demo", "first_lora", "character", "style", "vram_6gb", "vram_8gb", "vram_12gb",
@@ -72,7 +72,7 @@ def with_preset(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
     """
     result = shown_values(preset)
     for key in MINE:
-        if key in values and preset.get(key, SETTINGS[key].default) == SETTINGS[key].default:
+        if key in values and preset.get(key, TRAINING[key].default) == TRAINING[key].default:
             result[key] = values[key]
     model = with_clean_paths(Settings.from_flat(typed_values(result))).model
     facts = known_facts(model)
@@ -97,6 +97,6 @@ def preset_changes(
             "old": words(setting, old.get(key)),
             "new": words(setting, new.get(key)),
         }
-        for key, setting in SETTINGS.items()
+        for key, setting in TRAINING.items()
         if key in old and key in new and typed(setting, old[key]) != typed(setting, new[key])
     ]

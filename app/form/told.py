@@ -16,7 +16,7 @@ from trainer.families.table import FAMILIES
 from trainer.families.verdict import asked_for
 from trainer.files.paths import with_clean_paths
 from trainer.messages import Language
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 
 def told(values: Mapping[str, Any], settings: Settings, language: Language) -> dict[str, Any] | None:
@@ -30,8 +30,8 @@ def told(values: Mapping[str, Any], settings: Settings, language: Language) -> d
     name, _ = source(settings.model)
     family, short = FAMILIES[facts.family], Path(name).name
     wanted = asked_for(facts, short)
-    changes = {key: new for key, new in wanted.items() if form.typed(SETTINGS[key], values.get(key)) != new}
-    labels = word(language, "list").join(f"**{SETTINGS[key].spec.label}**" for key in changes)
+    changes = {key: new for key, new in wanted.items() if form.typed(TRAINING[key], values.get(key)) != new}
+    labels = word(language, "list").join(f"**{TRAINING[key].spec.label}**" for key in changes)
     return {
         "name": name,
         "changes": changes,

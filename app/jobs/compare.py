@@ -14,7 +14,7 @@ from app.jobs.tool_outcome import title_of
 from app.texts import word
 from trainer.messages import Language
 from trainer.schema import Schema
-from trainer.settings import SETTINGS, TRAINING
+from trainer.settings import TRAINING
 
 POINTS = 400
 MOST_RUNS = 6
@@ -30,7 +30,7 @@ def show_jobs(
     """
     shown = [job for job_id in ids[:MOST_RUNS] if (job := store.get(job_id))]
     if not shown:
-        return {"runs": [], "rows": [], "differ": 0, "settings": len(SETTINGS)}
+        return {"runs": [], "rows": [], "differ": 0, "settings": len(TRAINING)}
     values = [job.settings() for job in shown]
     tool = shown[-1].tool
     schema = tool.schema if tool else TRAINING

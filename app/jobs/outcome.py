@@ -20,7 +20,7 @@ from trainer.families.table import FAMILIES
 from trainer.files.job_folder import TRAIN
 from trainer.messages import Language
 from trainer.plan.sample_prompts import SamplePrompt, prompts
-from trainer.settings import SETTINGS, family_key
+from trainer.settings import TRAINING, family_key
 
 KILLED = (-9, 137)
 """Exit codes of a process that the system ended (Linux: the out-of-memory killer)."""
@@ -148,7 +148,7 @@ def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> d
 
 def _failed(job: Job, record: JobRecord, end: Failed, language: Language) -> dict[str, Any]:
     message = said(end.code, end.values, language)
-    known = SETTINGS.get(end.setting)
+    known = TRAINING.get(end.setting)
     return {
         "title": _title(record, "outcome.failed", record.step, language),
         "facts": message.what,

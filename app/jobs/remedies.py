@@ -14,7 +14,7 @@ from trainer.errors import UserError
 from trainer.files.roots import Roots
 from trainer.messages import Language
 from trainer.preflight import check
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 MEMORY = "training.out_of_memory"
 NOT_FINITE = ("training.loss_not_finite", "training.gradient_not_finite", "training.weights_not_finite")
@@ -115,7 +115,7 @@ def remedy_rows(job: Job, code: str, setting: str, language: Language) -> list[d
             "id": number,
             "title": title(remedy.changes, settings, language),
             "price": word(language, f"remedy.price.{remedy.price}"),
-            "changes": {key: values.shown(SETTINGS[key], value) for key, value in remedy.changes.items()},
+            "changes": {key: values.shown(TRAINING[key], value) for key, value in remedy.changes.items()},
             "key": next(iter(remedy.changes)),
             "continues": remedy.continues,
         }
@@ -132,7 +132,7 @@ def title(changes: Mapping[str, Any], settings: Settings, language: Language) ->
 
 
 def _change_in_words(key: str, old: Any, new: Any, language: Language) -> str:
-    setting = SETTINGS[key]
+    setting = TRAINING[key]
     label = setting.spec.label
     if isinstance(new, bool):
         return word(language, "remedy.turn_on" if new else "remedy.turn_off", label=label)

@@ -14,7 +14,7 @@ from app.texts import size, word
 from trainer.errors import UserError
 from trainer.files.paths import PATH_WIDGETS, clean_path
 from trainer.messages import Language
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 from trainer.tools.places import NEW, READ
 
 
@@ -28,7 +28,7 @@ def check(job: Job) -> None:
     if job.state in ("running", "queued"):
         raise UserError("page.remove_busy")
     folder = job.folder.path.resolve()
-    schema = job.tool.schema if job.tool else SETTINGS
+    schema = job.tool.schema if job.tool else TRAINING
     values = job.settings()
     paths = [key for key, setting in schema.items() if setting.spec.widget in (*PATH_WIDGETS, *READ, *NEW)]
     theirs = [str(values.get(key) or "") for key in paths]

@@ -82,7 +82,7 @@ class Job:
         last = self.last_event()
         if last is None or not isinstance(last[1], ENDS):
             return "running" if self.folder.is_held() else "lost"
-        return {"Finished": "finished", "Stopped": "stopped", "Failed": "failed"}[type(last[1]).__name__]  # type: ignore[return-value]  # the three ENDS
+        return {"Finished": "finished", "Stopped": "stopped", "Failed": "failed"}[type(last[1]).__name__]  # pyright: ignore[reportReturnType]  # the three ENDS
 
     def _ended(self) -> bool:
         """Whether the last word is an end, spoken since the job was last begun."""

@@ -19,7 +19,7 @@ from app.page.theme import COLOURS
 from app.page.widgets import add_fields
 from app.texts import group_words, words
 from trainer.messages import LANGUAGES
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -120,7 +120,7 @@ def field_section(components: dict[str, Component], tab: str, group: str, first:
 
 def fold_out(components: dict[str, Component], i18n: gr.I18n, group: str) -> None:
     """The fields of a fold-out behind its title; their names stand beside the title."""
-    keys = [key for key, setting in SETTINGS.items() if fold_of(setting) == group]
+    keys = [key for key, setting in TRAINING.items() if fold_of(setting) == group]
     fold = gr.Accordion(i18n(f"g.{group}"), open=False, elem_classes="la-acc", elem_id=f"s-{group}")
     with fold, gr.Row(elem_classes="fields"):
         add_fields(components, keys)
@@ -129,7 +129,7 @@ def fold_out(components: dict[str, Component], i18n: gr.I18n, group: str) -> Non
 def accordion_css() -> str:
     """The names of a fold-out's fields, as text after its title (Gradio's titles are plain text)."""
     groups: dict[str, list[str]] = {}
-    for setting in SETTINGS.values():
+    for setting in TRAINING.values():
         groups.setdefault(fold_of(setting), []).append(setting.spec.label)
     return "\n".join(
         f"#s-{group} > button > span:first-child::after {{ content: {json.dumps(', '.join(labels))}; }}"

@@ -101,7 +101,7 @@ def bridge(components: dict[str, Component], answers: Answers) -> None:
     }
     keys = json.dumps(list(components))
     hear = f"(...values) => {{ window.atelier.heard({keys}, values); return []; }}"
-    inputs: list[Any] = [field.input for field in fields]  # type: ignore[attr-defined]  # all have it
+    inputs: list[Any] = [field.input for field in fields]  # pyright: ignore[reportAttributeAccessIssue]  # all have it
     # The button too: the first input after a tab is mounted is not told by Gradio 6.31.
     gr.on([*inputs, listen.click], inputs=fields, js=hear, **quiet)
     apply.click(inputs=None, outputs=fields, js=f"() => window.atelier.written({keys})", **quiet)

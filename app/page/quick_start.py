@@ -47,7 +47,7 @@ class Quiet(importlib.abc.Loader):
         """As the real loader, and then without stubs."""
         self.loader.exec_module(module)
         if hasattr(module, "create_or_modify_pyi"):
-            module.create_or_modify_pyi = lambda *_arguments: None  # type: ignore[attr-defined]  # looked for above
+            module.create_or_modify_pyi = lambda *_arguments: None  # pyright: ignore[reportAttributeAccessIssue]  # looked for above
 
 
 def without_stubs() -> None:

@@ -15,7 +15,7 @@ from trainer import messages
 from trainer.families.table import FAMILIES
 from trainer.messages import LANGUAGES, texts
 from trainer.schema import SET
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 APP = Path(values.__file__).parents[1]
 SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in (APP / "assets").glob("*.js")}
@@ -128,13 +128,13 @@ def test_groups_are_told_in_one_place():
 
 
 @languages
-@pytest.mark.parametrize("key", SETTINGS)
+@pytest.mark.parametrize("key", TRAINING)
 def test_every_setting_is_found_by_label_key_and_a_word_of_its_help(key, language):
-    most = len(SETTINGS)
-    for query in (SETTINGS[key].spec.label, key, help_texts.help_of(key, language)["does"][:14]):
+    most = len(TRAINING)
+    for query in (TRAINING[key].spec.label, key, help_texts.help_of(key, language)["does"][:14]):
         found = [hit["key"] for hit in help_texts.find(query, language, most)]
         assert key in found, query
-    first = help_texts.find(SETTINGS[key].spec.label, language, 5)
+    first = help_texts.find(TRAINING[key].spec.label, language, 5)
     assert key in [hit["key"] for hit in first]
 
 
@@ -146,7 +146,7 @@ def test_every_message_that_the_trainer_names_is_written():
     assert {code for code in named if code.partition(".")[0] in topics} - set(written) == set()
 
 
-CONDITIONAL = [key for key, setting in SETTINGS.items() if setting.spec.matters]
+CONDITIONAL = [key for key, setting in TRAINING.items() if setting.spec.matters]
 
 
 def values_for(other: str, wanted: tuple) -> dict[str, object]:
@@ -155,7 +155,7 @@ def values_for(other: str, wanted: tuple) -> dict[str, object]:
         return dict(FAMILIES[wanted[0]].switches)
     if wanted != (SET,):
         return {other: wanted[0]}
-    kind = SETTINGS[other].kind
+    kind = TRAINING[other].kind
     return {other: {"switch": True, "int": 3, "float": 0.5}.get(kind, "x")}
 
 
@@ -163,7 +163,7 @@ def values_against(other: str, wanted: tuple) -> dict[str, object]:
     """Some with which it does not count."""
     if other == "family":
         return dict(next(family.switches for key, family in FAMILIES.items() if key not in wanted))
-    kind, choices = SETTINGS[other].kind, SETTINGS[other].choices
+    kind, choices = TRAINING[other].kind, TRAINING[other].choices
     if kind == "choice":
         return {other: next(choice for choice in choices if choice not in wanted)}
     if wanted == (SET,):
@@ -173,18 +173,18 @@ def values_against(other: str, wanted: tuple) -> dict[str, object]:
 
 def reason(other: str, wanted: tuple) -> str:
     """What the sentence must name."""
-    return FAMILIES[wanted[0]].title if other == "family" else SETTINGS[other].spec.label
+    return FAMILIES[wanted[0]].title if other == "family" else TRAINING[other].spec.label
 
 
 @languages
 @pytest.mark.parametrize("key", CONDITIONAL)
 def test_a_conditional_field_is_idle_with_its_reason(key, language):
     """It names the setting that makes it idle, and wakes when that is changed."""
-    matters = SETTINGS[key].spec.matters
+    matters = TRAINING[key].spec.matters
     awake = values.shown_values({})
     for other, wanted in matters.items():
         awake |= values_for(other, wanted)
-    if SETTINGS[key].spec.unbuilt is not True:
+    if TRAINING[key].spec.unbuilt is not True:
         assert key not in look(awake, language)["idle"]
     for other, wanted in matters.items():
         idle = look({**awake, **values_against(other, wanted)}, language)["idle"]

@@ -30,7 +30,7 @@ from trainer.events import Judged, Saved, Step, read_events
 from trainer.files.job_folder import JobFolder
 from trainer.jobs.run import run_job
 from trainer.judge.verdict import Point, judge
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 RATES = (1.5e-4, 5e-4, 2e-3, 6e-3)
 LORAS = ({"network_dim": 2, "network_alpha": 2}, {"network_dim": 16, "network_alpha": 16})
@@ -77,7 +77,7 @@ def train(folder: Path, changes: Mapping[str, Any]) -> JobFolder:
     preset = json.loads((DEMO.parent / "demo.json").read_text(encoding="utf-8"))
     values = {**preset, **preset["lora_atelier"]["values"]}
     settings = Settings.from_flat({
-        **{key: value for key, value in values.items() if key in SETTINGS},
+        **{key: value for key, value in values.items() if key in TRAINING},
         "pretrained_model_name_or_path": str(DEMO / "model"),
         "train_data_dir": str(DEMO / "pictures"),
         "output_dir": str(folder / "out"),

@@ -65,7 +65,7 @@ def open_page(browser: Browser, address: str) -> Iterator[Opener]:
 
     def opened(*, phone: bool = False, language: str = "en-US", dark: bool = False) -> Page:
         context = browser.new_context(
-            viewport=PHONE if phone else DESK,  # type: ignore[arg-type]
+            viewport=PHONE if phone else DESK,  # pyright: ignore[reportArgumentType]  # a size as Playwright has it
             locale=language,
             color_scheme="dark" if dark else "light",
         )

@@ -23,7 +23,7 @@ def main() -> None:
     from app.web import server
 
     if "real" not in sys.argv[2:]:
-        server.JobStore = functools.partial(JobStore, trainer=FAKE)  # type: ignore[misc,assignment]  # same call
+        server.JobStore = functools.partial(JobStore, trainer=FAKE)  # pyright: ignore[reportAttributeAccessIssue]  # same call
     workspace = Path(sys.argv[1]).resolve()
     server.serve(workspace, port=0, open_browser=False, added_roots=[workspace.parent])
 

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from app.form.groups import fold_of
 from tests.browser.conftest import fill_demo, open_tab, ready
 from tests.trainer.made import SD1, SDXL, model_file
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 pytestmark = [
     pytest.mark.browser,
@@ -56,8 +56,8 @@ def test_pictures_without_a_numbered_folder_are_used_as_they_lie(open_page, root
 def test_one_setting_of_every_place_is_reached_from_the_search(open_page, language):
     page = open_page(language=language)
     places = {
-        (setting.spec.tab, setting.spec.group, fold_of(SETTINGS[key])): key
-        for key, setting in SETTINGS.items()
+        (setting.spec.tab, setting.spec.group, fold_of(TRAINING[key])): key
+        for key, setting in TRAINING.items()
     }
     for key in places.values():
         page.locator("#la-search").fill(key)

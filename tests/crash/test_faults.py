@@ -26,7 +26,7 @@ from trainer.events import Event, Failed, Finished, Notice, Saved, Step
 from trainer.files.job_folder import JobFolder, find_state
 from trainer.jobs.run import DONE, USER
 from trainer.messages import LANGUAGES, Message, say
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 from trainer.training.state import load_state
 
 pytestmark = pytest.mark.slow
@@ -174,7 +174,7 @@ def test_weights_that_blow_up(trainer: Trainer, tmp_path: Path):
     assert isinstance(last, Failed)
     failure(job, last.code)
     assert last.code in {"training.loss_not_finite", "training.gradient_not_finite"}
-    assert SETTINGS[last.setting].spec.label == "Learning rate"
+    assert TRAINING[last.setting].spec.label == "Learning rate"
     state = find_state(job.safety_state)
     assert state
     assert all(tensor.isfinite().all() for tensor in load_state(state)[1].values())

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from trainer.schema import Setting
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=20).map(str.strip)
 ARGUMENTS = st.lists(
@@ -44,7 +44,7 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
     return st.none() | found if setting.optional else found
 
 
-PUBLIC = [setting for setting in SETTINGS.values() if setting.spec.widget != "secret"]
+PUBLIC = [setting for setting in TRAINING.values() if setting.spec.widget != "secret"]
 ALL_SETTINGS: st.SearchStrategy[Settings] = st.fixed_dictionaries(
     {}, optional={setting.key: values(setting) for setting in PUBLIC}
 ).map(Settings.from_flat)

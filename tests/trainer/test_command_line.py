@@ -8,7 +8,7 @@ import pytest
 
 from trainer import __main__ as program
 from trainer.errors import UserError
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 CHANGES = [
     "network_dim=abc", "network_dim=0", "network_dim=2.5", "network_dim=", "network_dim=1e99",
@@ -37,15 +37,15 @@ def test_what_can_be_is_taken(change, value):
     assert program.parse_change(change) == (change.partition("=")[0], value)
 
 
-@pytest.mark.parametrize("key", [key for key, one in SETTINGS.items() if one.spec.widget != "secret"])
+@pytest.mark.parametrize("key", [key for key, one in TRAINING.items() if one.spec.widget != "secret"])
 def test_every_setting_takes_its_own_default(key):
-    default = SETTINGS[key].default
+    default = TRAINING[key].default
     text = "" if default is None else str(default)
     assert program.parse_change(f"{key}={text}") == (key, default)
 
 
 @pytest.mark.parametrize(
-    "key", [key for key, one in SETTINGS.items() if one.kind in ("int", "float", "switch")]
+    "key", [key for key, one in TRAINING.items() if one.kind in ("int", "float", "switch")]
 )
 def test_no_setting_with_a_number_or_switch_takes_words(key):
     with pytest.raises(UserError):

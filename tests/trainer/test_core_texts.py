@@ -26,7 +26,7 @@ def test_what_is_said_is_written_and_what_is_written_is_said() -> None:
 @pytest.mark.parametrize("code", sorted(WRITTEN))
 def test_both_languages_use_the_same_values(code: str) -> None:
     def fields(language: str) -> set[str | None]:
-        parts = texts(language)["messages"][code].values()  # pyright: ignore[reportArgumentType]
+        parts = texts(language)["messages"][code].values()  # pyright: ignore[reportArgumentType]  # out of JSON
         return {name for part in parts for _, name, _, _ in string.Formatter().parse(part) if name}
 
     english, japanese = (fields(language) for language in LANGUAGES)

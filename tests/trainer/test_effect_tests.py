@@ -6,15 +6,15 @@ from pathlib import Path
 
 from tests.effect_tests import TESTS, WITHOUT_EFFECT
 from tests.trainer.test_effects import EFFECTS
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_every_setting_has_its_effect_tests_or_a_reason():
-    assert not set(SETTINGS) - set(TESTS) - set(WITHOUT_EFFECT)
+    assert not set(TRAINING) - set(TESTS) - set(WITHOUT_EFFECT)
     assert not set(TESTS) & set(WITHOUT_EFFECT)
-    assert not (set(TESTS) | set(WITHOUT_EFFECT)) - set(SETTINGS)
+    assert not (set(TESTS) | set(WITHOUT_EFFECT)) - set(TRAINING)
 
 
 def test_every_effect_has_a_name_of_its_own():

@@ -18,7 +18,7 @@ from trainer.kohya.write_kohya import OURS
 from trainer.messages import LANGUAGES
 from trainer.plan.memory import lora_weights, memory_parts
 from trainer.preflight.check import check
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 FOLDER = PROJECT / "presets"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -54,7 +54,7 @@ def test_it_loads_without_a_remark(name: str) -> None:
 def test_kohya_finds_all_its_keys_in_it(name: str) -> None:
     """An absent key would take what happens to stand on kohya_ss's screen."""
     file = load(name)
-    public = {key for key, setting in SETTINGS.items() if setting.spec.widget != "secret"}
+    public = {key for key, setting in TRAINING.items() if setting.spec.widget != "secret"}
     assert {key for key in public if NEWEST.has(key)} <= set(file)
     del file["lora_atelier"]
     plain, whole = read(file).settings, read(FOLDER / f"{name}.json").settings
@@ -124,7 +124,7 @@ def test_nothing_in_it_contradicts_itself(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_names_no_files_of_somebody_else(name: str) -> None:
     settings = read(FOLDER / f"{name}.json").settings
-    paths = [settings.get(key) for key, s in SETTINGS.items() if s.spec.widget in ("file", "folder", "model")]
+    paths = [settings.get(key) for key, s in TRAINING.items() if s.spec.widget in ("file", "folder", "model")]
     assert all(str(path).startswith(str(PROJECT)) or not path or name == "demo" for path in paths)
 
 

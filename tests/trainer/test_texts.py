@@ -16,7 +16,7 @@ import pytest
 from trainer import messages
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.messages import LANGUAGES, Language, Message, say, texts
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 from trainer.tools import settings_doc, tools_doc
 from trainer.tools.table import TOOLS
 
@@ -28,11 +28,11 @@ LONGEST_CHOICE = 70
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龥]")
 BARE_VALUE = re.compile(r"[\w.+-]+。")
 """A usual value that needs no words: "256。"."""
-LABELS = {setting.spec.label for setting in SETTINGS.values()}
+LABELS = {setting.spec.label for setting in TRAINING.values()}
 TOOL_LABELS = {setting.spec.label for tool in TOOLS.values() for setting in tool.schema.values()}
 OFFERED = {
     key: [str(choice) for choice in setting.choices or setting.spec.suggestions]
-    for key, setting in SETTINGS.items()
+    for key, setting in TRAINING.items()
     if setting.choices or setting.spec.suggestions
 }
 NO_OPTION_OF_SD_SCRIPTS = {"no_token_padding"}
@@ -60,7 +60,7 @@ def places_to_fill(text: str) -> set[str]:
 
 @languages
 def test_help_is_there_for_every_setting_and_no_other(language):
-    assert set(texts(language)["settings"]) == set(SETTINGS)
+    assert set(texts(language)["settings"]) == set(TRAINING)
 
 
 @languages
@@ -83,7 +83,7 @@ def test_help_fits_its_place(language):
 def test_help_names_other_settings_by_their_label(language):
     for key, part, text in help_parts(language):
         assert text.count("**") % 2 == 0, (key, part)
-        assert labels_named(text) <= LABELS - {SETTINGS[key].spec.label}, (key, part)
+        assert labels_named(text) <= LABELS - {TRAINING[key].spec.label}, (key, part)
 
 
 def test_both_languages_say_as_much():
@@ -119,16 +119,16 @@ def test_japanese_is_set_as_japanese(rule):
 
 def test_idle_settings_name_what_they_depend_on():
     """A setting that counts only under another says so in its help."""
-    for key, setting in SETTINGS.items():
+    for key, setting in TRAINING.items():
         named = labels_named(" ".join(texts("en")["settings"][key].values()))
         others = ("sdxl" if other == "family" else other for other in setting.spec.matters)
-        assert {SETTINGS[other].spec.label for other in others} <= named, key
+        assert {TRAINING[other].spec.label for other in others} <= named, key
 
 
 @languages
 def test_groups_have_title_and_sentence(language):
     groups = texts(language)["groups"]
-    assert set(groups) == {setting.spec.group for setting in SETTINGS.values()}
+    assert set(groups) == {setting.spec.group for setting in TRAINING.values()}
     for name, group in groups.items():
         assert [*group] == ["title", "about"], name
         assert all(group.values()), name
@@ -179,7 +179,7 @@ def test_no_text_is_declared_twice(language):
 
 
 def test_flags_are_options_of_sd_scripts():
-    flags = {key: setting.spec.flag or key for key, setting in SETTINGS.items()}
+    flags = {key: setting.spec.flag or key for key, setting in TRAINING.items()}
     unknown = {key for key, flag in flags.items() if flag != settings_doc.NO_FLAG and flag not in DEFAULTS}
     assert unknown <= NO_OPTION_OF_SD_SCRIPTS
 
@@ -203,12 +203,12 @@ def test_docs_show_every_setting_once_and_all_links_lead_somewhere(language):
     page = settings_doc.page(language)
     anchors = re.findall(r'<a id="(\w+)"></a>', page)
     assert anchors == re.findall(r"\]\(#(\w+)\)", page)
-    assert sorted(anchors) == sorted(SETTINGS)
+    assert sorted(anchors) == sorted(TRAINING)
 
 
 def test_docs_say_what_is_not_built():
     page = settings_doc.page("en")
-    unbuilt = [setting.spec.unbuilt for setting in SETTINGS.values()]
+    unbuilt = [setting.spec.unbuilt for setting in TRAINING.values()]
     assert page.count("**Not built yet:**") == unbuilt.count(True)
     assert page.count("(*not built yet*)") == sum(len(some) for some in unbuilt if isinstance(some, tuple))
 

@@ -27,7 +27,7 @@ from trainer.errors import UserError
 from trainer.files.paths import can_exist, from_home
 from trainer.files.reading import read_table
 from trainer.messages import say
-from trainer.settings import SETTINGS, Captions, Folders
+from trainer.settings import TRAINING, Captions, Folders
 
 NOTHING = FolderScan()
 ValueForm = Literal["switch", "int", "number", "text", "size", "any"]
@@ -59,7 +59,7 @@ class Option:
         """Smallest and largest value; a setting's own where there is one."""
         if not self.setting:
             return self.least, self.most
-        setting = SETTINGS[self.setting]
+        setting = TRAINING[self.setting]
         return setting.bound("ge"), setting.bound("le")
 
 

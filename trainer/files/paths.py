@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 QUOTES = "\"'“”‘’「」"
 PATH_WIDGETS = ("model", "file", "folder")
@@ -50,7 +50,7 @@ def clean_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by key, with every path cleaned."""
     return {
         key: clean_path(value)
-        if isinstance(value, str) and key in SETTINGS and SETTINGS[key].spec.widget in PATH_WIDGETS
+        if isinstance(value, str) and key in TRAINING and TRAINING[key].spec.widget in PATH_WIDGETS
         else value
         for key, value in values.items()
     }
@@ -59,15 +59,15 @@ def clean_paths(values: Mapping[str, Any]) -> dict[str, Any]:
 def with_clean_paths(settings: Settings) -> Settings:
     """Settings with every path cleaned; the same object where nothing is to be done."""
     paths = {
-        key: settings.get(key) for key, setting in SETTINGS.items() if setting.spec.widget in PATH_WIDGETS
+        key: settings.get(key) for key, setting in TRAINING.items() if setting.spec.widget in PATH_WIDGETS
     }
     changed = {key: path for key, path in clean_paths(paths).items() if path != paths[key]}
     if not changed:
         return settings
-    sections = dict.fromkeys(SETTINGS[key].section for key in changed)
+    sections = dict.fromkeys(TRAINING[key].section for key in changed)
     updates = {
         section: getattr(settings, section).model_copy(
-            update={key: path for key, path in changed.items() if SETTINGS[key].section == section}
+            update={key: path for key, path in changed.items() if TRAINING[key].section == section}
         )
         for section in sections
     }

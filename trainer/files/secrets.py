@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from trainer.files.whole_file import write_whole
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
-NAMES = tuple(key for key, setting in SETTINGS.items() if setting.is_secret)
+NAMES = tuple(key for key, setting in TRAINING.items() if setting.is_secret)
 ENVIRONMENT = {
     "wandb_api_key": ("WANDB_API_KEY",),
     "huggingface_token": ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),

@@ -17,7 +17,7 @@ from trainer.events import Event, Notice, Sampled, Step
 from trainer.files.reading import read_toml
 from trainer.files.secrets import read_secret
 from trainer.preflight.saving import safe_name
-from trainer.settings import SETTINGS, Records, Settings
+from trainer.settings import TRAINING, Records, Settings
 
 PROJECT = "network_train"
 """Name of the group of runs where "Log tracker name" is blank, as in the reference."""
@@ -61,7 +61,7 @@ def _more(config: str, kind: str) -> Mapping[str, Any]:
 
 def public_settings(settings: Settings) -> dict[str, str | int | float | bool]:
     """Settings for "Log config": no key, no place on this machine."""
-    shown = {key: value for key, value in settings.flat().items() if SETTINGS[key].spec.widget not in PRIVATE}
+    shown = {key: value for key, value in settings.flat().items() if TRAINING[key].spec.widget not in PRIVATE}
     return {key: "" if value is None else value for key, value in shown.items()}
 
 

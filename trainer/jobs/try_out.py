@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_args
 
 from trainer.errors import UserError, is_out_of_memory
 from trainer.families.family import Family
@@ -31,6 +31,10 @@ from trainer.plan import sample_text
 from trainer.plan.sample_prompts import LARGEST, MOST_DENOISING_STEPS, SMALLEST, SamplePrompt
 from trainer.preflight import places
 from trainer.settings import SamplerName, Settings
+
+if TYPE_CHECKING:
+    from trainer.models.base import BaseModel
+    from trainer.network.network import LoraNetwork
 
 Tell = Callable[[Mapping[str, Any]], None]
 STRONGEST = 2.0
@@ -131,8 +135,8 @@ class Inbox:
 class Easel:
     """The job's model with its LoRA, ready to draw."""
 
-    model: Any
-    network: Any
+    model: BaseModel
+    network: LoraNetwork
     sampler: str
     inference: Callable[[], AbstractContextManager[Any]]
     file: str
@@ -289,7 +293,7 @@ def main(folder: JobFolder, idle: float) -> NoReturn:
     from trainer.jobs.libraries import import_libraries
     from trainer.jobs.quiet import quiet_libraries
 
-    sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a real stream here
+    sys.stdin.reconfigure(encoding="utf-8")  # pyright: ignore[reportAttributeAccessIssue]  # a real stream here
     # Libraries may print: only our own lines go to the real output.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -25,7 +25,7 @@ from trainer.kohya.report import Entry, short
 from trainer.kohya.schedule_options import ARGUMENT_OF, schedule_takes, with_argument
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.problems import Problem, block, hint, some_names
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 SETTING = "additional_parameters"
 OFF = {
@@ -35,7 +35,7 @@ OFF = {
 """Options that switch a part off, and the rate that says so here."""
 MOST_UNKNOWN = 3
 """Unknown options that are told one by one, with the name that was perhaps meant."""
-SECRETS = tuple(key for key, setting in SETTINGS.items() if setting.is_secret)
+SECRETS = tuple(key for key, setting in TRAINING.items() if setting.is_secret)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read(settings: Settings, may_read: MayRead | None = None) -> Typed:
     if loose:
         words, fix = short(" ".join(loose)), {SETTING: text_of(typed)}
         problems.append(block(SETTING, "preflight.parameter_loose", fix, words=words))
-    unknown = [name for name in typed if name not in DEFAULTS and name not in SETTINGS]
+    unknown = [name for name in typed if name not in DEFAULTS and name not in TRAINING]
     if len(unknown) > MOST_UNKNOWN:
         known = {name: value for name, value in typed.items() if name not in unknown}
         problems.append(_several_unknown(unknown, {SETTING: text_of(known)}))
@@ -127,7 +127,7 @@ def _contradictions(
             "preflight.parameter_wins",
             {**other, SETTING: left},
             option=option,
-            label=SETTINGS[key].spec.label,
+            label=TRAINING[key].spec.label,
             value=short(other[key]),
             form=short(settings.get(key)),
         )
@@ -161,7 +161,7 @@ def _read_options(
                 entry for entry in draft.entries if name == "network_args" and entry.setting == "LoRA_type"
             ]
             yield name, _from_entries(name, value, entries, fix)
-        elif name in SETTINGS:
+        elif name in TRAINING:
             yield name, _own(name, value, fix)
         else:
             yield name, _unknown(name, fix)
@@ -196,14 +196,14 @@ def _from_entries(
 
 def _own(name: str, value: Any, fix: Mapping[str, Any]) -> Mapping[str, Any] | Problem:
     """A setting of ours that sd-scripts has no option for, by its key."""
-    fitted = fit(SETTINGS[name], value, SETTINGS[name].default)
+    fitted = fit(TRAINING[name], value, TRAINING[name].default)
     if fitted.attention:
         return block(SETTING, "preflight.parameter_value", fix, option=name, value=short(value))
     return {name: fitted.value}
 
 
 def _unknown(name: str, fix: Mapping[str, Any]) -> Problem:
-    near = difflib.get_close_matches(name, [*DEFAULTS, *SETTINGS], n=1)
+    near = difflib.get_close_matches(name, [*DEFAULTS, *TRAINING], n=1)
     if near:
         return block(SETTING, "preflight.parameter_unknown_near", fix, option=name, near=near[0])
     return block(SETTING, "preflight.parameter_unknown", fix, option=name)

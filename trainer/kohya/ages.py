@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 _table = json.loads(Path(__file__).with_name("ages.json").read_text(encoding="utf-8"))
 NAMES: tuple[str, ...] = tuple(age["name"] for age in _table["ages"])
@@ -26,7 +26,7 @@ KNOWN_KEYS = frozenset(_since)
 """Every key that any kohya_ss wrote on its LoRA tab."""
 PLACES = frozenset(
     key
-    for key, s in SETTINGS.items()
+    for key, s in TRAINING.items()
     if s.spec.tab in ("source_model", "folders") or s.spec.widget in ("file", "folder")
 )
 """Keys that people take out of a file before they share it."""
@@ -63,7 +63,7 @@ class Age:
 
     def defaults(self) -> dict[str, Any]:
         """Every setting's value in a fresh form of this release."""
-        return {key: self._default(key) for key in SETTINGS}
+        return {key: self._default(key) for key in TRAINING}
 
     def _default(self, key: str) -> Any:
         found = [value for name, value in _table["defaults"].get(key, ()) if _index[name] <= self.index]
@@ -72,7 +72,7 @@ class Age:
         if key in BEFORE:
             return BEFORE[key]
         newest = _table["defaults"].get(key)
-        return _plain(key, newest[0][1]) if newest else SETTINGS[key].default
+        return _plain(key, newest[0][1]) if newest else TRAINING[key].default
 
 
 def _plain(key: str, value: Any) -> Any:

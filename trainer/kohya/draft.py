@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.kohya.fitting import fit
 from trainer.kohya.report import Entry, Imported, Kind, Report, Source
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 OWN = "lora_atelier"
 """The one extra key of our files: what only we have."""
@@ -20,7 +20,7 @@ class Draft:
     """Takes keys one by one; `finish` fills up with `defaults` and reports the absent ones."""
 
     def __init__(self, defaults: Mapping[str, Any]) -> None:
-        self.defaults = {key: defaults.get(key, setting.default) for key, setting in SETTINGS.items()}
+        self.defaults = {key: defaults.get(key, setting.default) for key, setting in TRAINING.items()}
         self.values: dict[str, Any] = {}
         self.entries: list[Entry] = []
         self.carried: dict[str, Any] = {}
@@ -51,7 +51,7 @@ class Draft:
         `raw` is already translated where the file's value (`was`) means something else here; `why`
         then says so. A value that cannot be kept is remembered, so that saving writes it back.
         """
-        fitted = fit(SETTINGS[setting], raw, self.defaults[setting])
+        fitted = fit(TRAINING[setting], raw, self.defaults[setting])
         kind: Kind = fitted.kind
         if kind == "taken" and why:
             kind = "converted"
@@ -60,7 +60,7 @@ class Draft:
         self.values[setting] = fitted.value
         if fitted.attention:
             self.replaced(setting, raw, fitted.value)
-        secret = SETTINGS[setting].is_secret and fitted.value
+        secret = TRAINING[setting].is_secret and fitted.value
         shown = (HIDDEN, HIDDEN) if secret else (raw if was is None else was, fitted.value)
         attention = fitted.attention or bool(note)
         self.entries.append(
@@ -100,9 +100,9 @@ class Draft:
         """
         places = {key: at for at, key in enumerate(order)}
         self.entries.sort(key=lambda entry: places.get(entry.key.partition(" ")[0], len(places)))
-        for setting in SETTINGS:
+        for setting in TRAINING:
             if setting not in self.values:
-                value = fit(SETTINGS[setting], self.defaults[setting], SETTINGS[setting].default).value
+                value = fit(TRAINING[setting], self.defaults[setting], TRAINING[setting].default).value
                 self.values[setting] = value
                 self.entries.append(
                     Entry(setting, "defaulted", setting, now=value, note=self.notes.get(setting, ""))

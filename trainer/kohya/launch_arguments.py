@@ -12,7 +12,7 @@ from trainer.kohya.command import LAUNCHER, options, split_command, text_of
 from trainer.kohya.fitting import fit
 from trainer.kohya.report import short
 from trainer.problems import Problem, block
-from trainer.settings import SETTINGS, Machine
+from trainer.settings import TRAINING, Machine
 
 SETTING = "extra_accelerate_launch_args"
 WHERE = ("machine_rank", "main_process_ip")
@@ -38,7 +38,7 @@ def read_launch_arguments(machine: Machine) -> LaunchArguments:
         return LaunchArguments(problems=(block(SETTING, "preflight.launch_quote"),))
     found = {name.replace("-", "_"): value for name, value in found.items()}
     values = {
-        name: fit(SETTINGS[name], value, SETTINGS[name].default)
+        name: fit(TRAINING[name], value, TRAINING[name].default)
         for name, value in found.items()
         if name in LAUNCHER
     }

@@ -18,7 +18,7 @@ from trainer.kohya.free_text import move_options
 from trainer.kohya.report import Imported
 from trainer.kohya.roots import spelled_out
 from trainer.kohya.write_kohya import FAMILIES, OURS, OWN_MEANING, stand_in
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 OTHER_FAMILY: dict[str, Any] = json.loads(
     Path(__file__).with_name("other_families.json").read_text(encoding="utf-8")
@@ -84,7 +84,7 @@ def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
     plain = {key: value for key, value in data.items() if key != OWN}
     standing_in: dict[str, dict[str, Any]] = {}
     for key, one in _dict(own, "replaced").items():
-        if key in SETTINGS and set(_dict_or(one)) == {"file", "here"} and plain.get(key) == one["file"]:
+        if key in TRAINING and set(_dict_or(one)) == {"file", "here"} and plain.get(key) == one["file"]:
             plain[key] = one["here"]
             standing_in[key] = {"was": one["file"], "why": "kohya.stands_in"}
             draft.replaced(key, one["file"], one["here"])
@@ -92,13 +92,13 @@ def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
     for key, value in _dict(own, "values").items():
         if key in plain and not own.get("flat") and plain[key] != stand_in(key, value, plain):
             draft.add(OWN, "unknown", value, setting=key, why="kohya.edited_elsewhere", attention=True)
-        elif key in SETTINGS:
+        elif key in TRAINING:
             mine[key] = value
     plain = {key: value for key, value in plain.items() if key not in mine}
     _rates(draft, plain)
     _seed(draft, plain, ages.NEWEST)
     for key, value in {**plain, **mine}.items():
-        if key not in SETTINGS:
+        if key not in TRAINING:
             _foreign(draft, key, value)
         elif key not in draft.values:
             draft.take(key, spelled_out(key, value), **standing_in.get(key, {}))
@@ -123,7 +123,7 @@ def _read_keys(draft: Draft, data: dict[str, Any], age: Age) -> None:
     _cycles(draft, data, age)
     _argument_texts(draft, data)
     for key in list(data):
-        if key in SETTINGS and key not in draft.values:
+        if key in TRAINING and key not in draft.values:
             raw = data.pop(key)
             case = Case(key, raw, lambda name: data[name] if name in data else draft.get(name), age)
             value, why = _moved(key, raw)
@@ -154,14 +154,14 @@ def _old_names(draft: Draft, data: dict[str, Any]) -> None:
 def _old_switches(draft: Draft, data: dict[str, Any], age: Age) -> None:
     """Checkboxes that became choices."""
     if "use_8bit_adam" in data:
-        eight = fit(SETTINGS["v2"], data.pop("use_8bit_adam"), False).value
+        eight = fit(TRAINING["v2"], data.pop("use_8bit_adam"), False).value
         if "optimizer" in data:
             draft.add("use_8bit_adam", "unknown", eight, setting="optimizer", why="kohya.newer_name_wins")
         else:
             name = "AdamW8bit" if eight else "AdamW"
             draft.take("optimizer", name, key="use_8bit_adam", was=eight, why="kohya.became_choice")
     if "use_wandb" in data:
-        wandb = fit(SETTINGS["v2"], data.pop("use_wandb"), False).value
+        wandb = fit(TRAINING["v2"], data.pop("use_wandb"), False).value
         if "log_with" in data:
             draft.add("use_wandb", "unknown", wandb, setting="log_with", why="kohya.newer_name_wins")
         else:
@@ -169,7 +169,7 @@ def _old_switches(draft: Draft, data: dict[str, Any], age: Age) -> None:
                 "log_with", "wandb" if wandb else "", key="use_wandb", was=wandb, why="kohya.became_choice"
             )
     if "locon" in data:
-        locon = fit(SETTINGS["v2"], data.pop("locon"), False).value
+        locon = fit(TRAINING["v2"], data.pop("locon"), False).value
         if "LoRA_type" in data:
             draft.add("locon", "unknown", locon, setting="LoRA_type", why="kohya.newer_name_wins")
         else:
@@ -181,7 +181,7 @@ def _old_switches(draft: Draft, data: dict[str, Any], age: Age) -> None:
     if data.get("LoRA_type") == "LoCon":
         draft.take("LoRA_type", "LyCORIS/LoCon", was=data.pop("LoRA_type"), why="kohya.locon")
     if age.before("v20.5.2") and "network_alpha" not in data and "network_dim" in data:
-        draft.defaults["network_alpha"] = fit(SETTINGS["network_dim"], data["network_dim"], 8).value
+        draft.defaults["network_alpha"] = fit(TRAINING["network_dim"], data["network_dim"], 8).value
 
 
 def _rates(draft: Draft, data: dict[str, Any]) -> None:
@@ -209,7 +209,7 @@ def _rates(draft: Draft, data: dict[str, Any]) -> None:
             blank = value in (None, "") or (isinstance(value, str) and not value.strip())
             draft.take(key, 0, was=value, why="kohya.blank_rate" if blank else "")
         else:
-            bad = isinstance(value, str) and fit(SETTINGS[key], value, None).why == "kohya.not_a_number"
+            bad = isinstance(value, str) and fit(TRAINING[key], value, None).why == "kohya.not_a_number"
             draft.take(key, value, note="kohya.bad_rate" if bad else "")
 
 
@@ -231,7 +231,7 @@ def _cycles(draft: Draft, data: dict[str, Any], age: Age) -> None:
     """Before v24.0 a blank number of cycles was the number of epochs."""
     if data.get("lr_scheduler_num_cycles", 0) != "" or not age.before("v24.0"):
         return
-    epoch = fit(SETTINGS["epoch"], data.get("epoch", 1), 1).value
+    epoch = fit(TRAINING["epoch"], data.get("epoch", 1), 1).value
     draft.take(
         "lr_scheduler_num_cycles",
         epoch,

@@ -15,10 +15,10 @@ from trainer.kohya.draft import Draft
 from trainer.kohya.fitting import as_number
 from trainer.kohya.report import Entry, Imported
 from trainer.kohya.sd_defaults import DEFAULTS, LISTS
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 OPTION_OF = {
-    key: s.spec.flag or key for key, s in SETTINGS.items() if s.spec.flag != "-" and s.spec.widget != "secret"
+    key: s.spec.flag or key for key, s in TRAINING.items() if s.spec.flag != "-" and s.spec.widget != "secret"
 }
 """Our setting -> sd-scripts' option, where one value is simply the other. Secrets are never written out."""
 SETTING_OF = {option: key for key, option in OPTION_OF.items()} | {
@@ -106,9 +106,9 @@ def _defaulted(entry: Entry) -> Entry:
 
 def _empty(setting: str) -> Any:
     """What sd-scripts means by an option that is not given."""
-    if SETTINGS[setting].optional:
+    if TRAINING[setting].optional:
         return None
-    return {"switch": False, "int": 0, "float": 0.0, "text": "", "choice": ""}[SETTINGS[setting].kind]
+    return {"switch": False, "int": 0, "float": 0.0, "text": "", "choice": ""}[TRAINING[setting].kind]
 
 
 def _other(draft: Draft, option: str, value: Any) -> None:

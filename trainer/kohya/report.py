@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from trainer.messages import Language, Message, say
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 Source = Literal[
     "lora_atelier", "kohya_ss", "sd_scripts", "lora_file", "onetrainer", "lora_easy", "ai_toolkit",
@@ -41,7 +41,7 @@ class Entry:
 
     def lines(self, language: Language) -> list[str]:
         """One line, and one more for each reason."""
-        label = SETTINGS[self.setting].spec.label if self.setting else self.key
+        label = TRAINING[self.setting].spec.label if self.setting else self.key
         values = {
             "key": self.key,
             "label": label,

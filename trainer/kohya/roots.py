@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trainer.files.job_folder import PROJECT, default_workspace
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
-PATHS = frozenset(key for key, s in SETTINGS.items() if s.spec.widget in ("model", "file", "folder"))
+PATHS = frozenset(key for key, s in TRAINING.items() if s.spec.widget in ("model", "file", "folder"))
 
 
 def spelled_out(key: str, value: Any) -> Any:

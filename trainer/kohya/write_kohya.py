@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.kohya.ages import NEWEST
 from trainer.kohya.draft import OWN
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 VERSION = 1
 """Of what stands under `OWN`."""
@@ -15,7 +15,7 @@ FAMILIES = {
     "flux1_checkbox": "Flux.1", "sd3_checkbox": "SD3", "hunyuan_image_checkbox": "HunyuanImage-2.1",
     "anima_checkbox": "Anima", "lumina_checkbox": "Lumina",
 }  # fmt: skip
-OURS = tuple(key for key in SETTINGS if not NEWEST.has(key))
+OURS = tuple(key for key in TRAINING if not NEWEST.has(key))
 """Settings that today's kohya_ss has no field for."""
 OWN_MEANING = ("seed", "unet_lr", "text_encoder_lr")
 """Settings that can say here what kohya_ss's field cannot."""

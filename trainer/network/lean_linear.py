@@ -47,7 +47,7 @@ def with_lora(x: Tensor, layer: nn.Linear, down: Tensor, up: Tensor, strength: f
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]  # torch passes what apply() got
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch passes what apply() got
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, strength: float
     ) -> Tensor:
         """x (…, in), weight (out, in), bias (out,), down (r, in), up (out, r) -> (…, out)."""
@@ -64,7 +64,7 @@ class _Linear(torch.autograd.Function):
         return output.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # see above
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]  # see above
         """Gradients of x (…, in), down (r, in) and up (out, r) for that of the output (…, out)."""
         rows, weight, narrow, wide, ranks = ctx.saved_tensors
         gradient = gradient.reshape(-1, gradient.shape[-1])

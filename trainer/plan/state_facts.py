@@ -11,7 +11,7 @@ from typing import Any
 
 from trainer.data.folders import TrainImage
 from trainer.files.state_folder import StateAbout
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft")
 FILES = ("pretrained_model_name_or_path", "vae", "dataset_config")
@@ -48,7 +48,7 @@ def _settings(about: StateAbout, settings: Settings) -> Iterator[Change]:
         old = about.settings.get(key, value)
         old = tuple(old) if isinstance(old, list) else old  # JSON knows no pairs
         if old != value:
-            values = {"label": SETTINGS[key].spec.label, "old": shown(old), "new": shown(value)}
+            values = {"label": TRAINING[key].spec.label, "old": shown(old), "new": shown(value)}
             yield {"code": "changed.setting", "values": values}
 
 
@@ -73,7 +73,7 @@ def _files(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
     old, versions = (part if isinstance(part, dict) else {} for part in (old, versions))
     for key, mark in now["files"].items():
         if old.get(key, mark) != mark:
-            yield {"code": "changed.file", "values": {"label": SETTINGS[key].spec.label}}
+            yield {"code": "changed.file", "values": {"label": TRAINING[key].spec.label}}
     for name, found in now["versions"].items():
         if (was := versions.get(name, found)) != found:
             yield {"code": "changed.version", "values": {"name": name, "old": was, "new": found}}

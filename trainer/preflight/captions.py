@@ -11,9 +11,9 @@ from trainer.families.table import named_by
 from trainer.plan.sample_prompts import SamplePrompt, prompts
 from trainer.preflight.looks import some
 from trainer.problems import Problem, block, hint, some_names
-from trainer.settings import SETTINGS, Captions, Settings
+from trainer.settings import TRAINING, Captions, Settings
 
-LENGTHS: tuple[int, ...] = SETTINGS["max_token_length"].choices
+LENGTHS: tuple[int, ...] = TRAINING["max_token_length"].choices
 
 
 def check(settings: Settings, images: Sequence[TrainImage], most: int | None) -> Iterator[Problem]:

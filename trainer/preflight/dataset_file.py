@@ -24,7 +24,7 @@ from trainer.kohya.source import flatten
 from trainer.messages import Message
 from trainer.preflight.folders import check_broken, check_captions, check_reg_fits
 from trainer.problems import LONGEST_NAME, Problem, block, hint, some_names
-from trainer.settings import SETTINGS, Captions, Settings
+from trainer.settings import TRAINING, Captions, Settings
 
 KEY = "dataset_config"
 LEFT_OUT = {
@@ -50,7 +50,7 @@ def check(
 ) -> Iterator[Problem]:
     """Problems of the file itself; `pictures` and `reg` are what `scans` found by it."""
     path = Path(settings.folders.dataset_config)
-    values = {"label": SETTINGS[KEY].spec.label, "path": str(path)}
+    values = {"label": TRAINING[KEY].spec.label, "path": str(path)}
     if not path.is_file():
         yield block(KEY, "preflight.file_not_found", {KEY: ""}, **values)
         return
@@ -142,18 +142,18 @@ def _goes_first(datasets: Sequence[Dataset], settings: Settings) -> Iterator[Pro
     rules = [one for dataset in datasets for one in (dataset, *dataset.subsets)]
     said: list[str] = []
     fix: dict[str, Any] = {}
-    for key in SETTINGS:
+    for key in TRAINING:
         holding = {short(one.settings[key]): one.settings[key] for one in rules if key in one.settings}
         form = settings.get(key)
         if not any(key in one.says for one in rules) or all(
             _same(key, one, form) for one in holding.values()
         ):
             continue
-        said.append(f"**{SETTINGS[key].spec.label}** {' / '.join(holding)} ({short(form)})")
+        said.append(f"**{TRAINING[key].spec.label}** {' / '.join(holding)} ({short(form)})")
         if len(holding) == 1:
             [fix[key]] = holding.values()
     if said:
-        yield hint(KEY, "preflight.dataset_first", fix or None, values=some_names(said, most=len(SETTINGS)))
+        yield hint(KEY, "preflight.dataset_first", fix or None, values=some_names(said, most=len(TRAINING)))
 
 
 def _same(key: str, one: Any, other: Any) -> bool:

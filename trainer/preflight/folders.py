@@ -8,7 +8,7 @@ from pathlib import Path
 from trainer.data.captions import extension as caption_ending
 from trainer.data.folders import FolderScan, TrainImage, repeats_and_words
 from trainer.problems import Problem, block, hint, some_names
-from trainer.settings import SETTINGS, Captions, Folders
+from trainer.settings import TRAINING, Captions, Folders
 
 BROKEN = {
     "preflight.pictures_broken": ("empty", "no_picture", "truncated"),
@@ -32,7 +32,7 @@ def check(folders: Folders, captions: Captions, pictures: FolderScan, reg: Folde
 
 def _check_layout(key: str, folder: str, scan: FolderScan) -> Iterator[Problem]:
     """The layout: the folder is the parent of folders named like 10_cat."""
-    path, label = Path(folder), SETTINGS[key].spec.label
+    path, label = Path(folder), TRAINING[key].spec.label
     blank = {key: ""} if key == "reg_data_dir" else None
     if not path.is_dir():
         code = "preflight.folder_is_file" if path.is_file() else "preflight.folder_not_found"
@@ -56,7 +56,7 @@ def check_broken(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
 
 def _no_pictures(key: str, path: Path, scan: FolderScan) -> Problem:
     """Why no picture is found, and the way out where there is an obvious one."""
-    label, values = SETTINGS[key].spec.label, {"label": SETTINGS[key].spec.label, "path": str(path)}
+    label, values = TRAINING[key].spec.label, {"label": TRAINING[key].spec.label, "path": str(path)}
     unnumbered = [ignored for ignored in scan.ignored if ignored.reason == "no_number" and ignored.pictures]
     if scan.loose:
         own = repeats_and_words(path.name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trainer.judge.verdict import FEWEST_PICTURES, FEWEST_POINTS
 from trainer.plan.run import Plan
 from trainer.problems import Problem, hint
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 FEWEST_FILES = 5
 """That a run writes which may stop by itself."""
@@ -29,4 +29,4 @@ def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
         yield hint("stop_at_best", "judge.stop_needs_files", {"stop_at_best": False}, files=plan.files)
     for key in REMOVING:
         if settings.get(key) and any(save.gone_at for save in plan.saves):
-            yield hint(key, "judge.best_removed", {key: 0}, label=SETTINGS[key].spec.label)
+            yield hint(key, "judge.best_removed", {key: 0}, label=TRAINING[key].spec.label)

@@ -14,7 +14,7 @@ from trainer.plan.sample_prompts import prompts
 from trainer.plan.saves import MOST_FILES, save_points
 from trainer.preflight.saving import gigabytes
 from trainer.problems import Problem, block, hint
-from trainer.settings import MOST_STEPS, SETTINGS, Settings
+from trainer.settings import MOST_STEPS, TRAINING, Settings
 
 FEWER = 100
 """Files, or times for sample pictures, that a fix leaves."""
@@ -36,7 +36,7 @@ def _check_length(plan: Plan) -> Iterator[Problem]:
     if plan.total_steps <= MOST_STEPS:
         return
     key, fits = plan.decided_by, MOST_STEPS // plan.steps_per_epoch
-    values = {"label": SETTINGS[key].spec.label, "steps": f"{plan.total_steps:,}", "most": f"{MOST_STEPS:,}"}
+    values = {"label": TRAINING[key].spec.label, "steps": f"{plan.total_steps:,}", "most": f"{MOST_STEPS:,}"}
     if fits:
         yield block(key, "preflight.steps_many", {key: fits}, **values, fixed=f"{fits:,}")
     else:
@@ -71,7 +71,7 @@ def _every(now: int, count: int) -> int:
 
 
 def _about(key: str, fix: dict[str, int], most: int) -> dict[str, Any]:
-    return {"label": SETTINGS[key].spec.label, "fixed": f"{fix[key]:,}", "most": f"{most:,}"}
+    return {"label": TRAINING[key].spec.label, "fixed": f"{fix[key]:,}", "most": f"{most:,}"}
 
 
 def _check_memory(settings: Settings, plan: Plan) -> Iterator[Problem]:
@@ -81,7 +81,7 @@ def _check_memory(settings: Settings, plan: Plan) -> Iterator[Problem]:
         return
     part = max(plan.memory, key=lambda name: plan.memory[name])
     key, fix = _lever(settings, part)
-    values = {"label": SETTINGS[key].spec.label, "needed": gigabytes(needed), "there": gigabytes(found[0])}
+    values = {"label": TRAINING[key].spec.label, "needed": gigabytes(needed), "there": gigabytes(found[0])}
     yield (block if found[1] else hint)(key, "preflight.memory_little", fix, **values)
 
 

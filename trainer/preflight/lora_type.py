@@ -12,7 +12,7 @@ from trainer.kohya.start_file import StartFile, read_start_file
 from trainer.lora.blocks import sizes_of
 from trainer.lora.types import ALGORITHMS, PRESETS, algorithm_of, conv_size, is_lycoris
 from trainer.problems import Problem, block, hint
-from trainer.settings import BLOCKWISE, SETTINGS, WITH_SCALAR, Network, Optimizer
+from trainer.settings import BLOCKWISE, TRAINING, WITH_SCALAR, Network, Optimizer
 
 LEAST_BOFT = 10
 """Stable Diffusion's layers have multiples of 320 outputs: BOFT finds no even block below 10 in 2^n·5."""
@@ -77,8 +77,8 @@ def _check_options(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
     idle |= {key: getattr(optimizer, key) for key in LORA_PLUS if not ALGORITHMS[algorithm].has_up}
     for key, is_set in idle.items():
         if is_set:
-            values = {"label": SETTINGS[key].spec.label, "type": kind}
-            yield hint(key, "preflight.type_ignores", {key: SETTINGS[key].default}, **values)
+            values = {"label": TRAINING[key].spec.label, "type": kind}
+            yield hint(key, "preflight.type_ignores", {key: TRAINING[key].default}, **values)
 
 
 def _check_start(network: Network, blocks: Blocks) -> Iterator[Problem]:

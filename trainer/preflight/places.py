@@ -24,13 +24,13 @@ from trainer.files.roots import MayRead, Roots, is_link
 from trainer.kohya import additional
 from trainer.kohya.read_sd_scripts import SETTING_OF
 from trainer.problems import Problem, block
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
-PATHS = tuple(key for key, setting in SETTINGS.items() if setting.spec.widget in PATH_WIDGETS)
+PATHS = tuple(key for key, setting in TRAINING.items() if setting.spec.widget in PATH_WIDGETS)
 NAMES = ("pretrained_model_name_or_path", "vae", "model_list")
 """Settings that may name a model of the hub instead of a place."""
 PLACES = (*PATHS, "model_list")
-WORDS = {key for key, setting in SETTINGS.items() if setting.kind == "text"} - {*PLACES, "sample_prompts"}
+WORDS = {key for key, setting in TRAINING.items() if setting.kind == "text"} - {*PLACES, "sample_prompts"}
 """Settings of free text that name no place, whatever they hold."""
 TRACKER_WORDS = frozenset(("entity", "group", "id", "job_type", "name", "notes", "project", "tags"))
 """Options of a tracker that name no place."""
@@ -63,14 +63,14 @@ def check(settings: Settings, roots: Roots | None) -> tuple[Problem, ...]:
 def impossible_paths(settings: Settings) -> tuple[Problem, ...]:
     """Paths that no system can have, by setting: with them nothing else could be looked at."""
     keys = [key for key in (*PLACES, additional.SETTING) if not _can_be(key, settings.get(key))]
-    values = {key: {"label": SETTINGS[key].spec.label, "path": settings.get(key)[:60]} for key in keys}
+    values = {key: {"label": TRAINING[key].spec.label, "path": settings.get(key)[:60]} for key in keys}
     return tuple(block(key, "preflight.path_impossible", {key: ""}, **values[key]) for key in keys)
 
 
 def closed_paths(settings: Settings) -> tuple[Problem, ...]:
     """Paths in folders that this account may not look into, by setting."""
     keys = [key for key in PLACES if settings.get(key) and is_closed(settings.get(key))]
-    values = {key: {"label": SETTINGS[key].spec.label, "path": settings.get(key)[:300]} for key in keys}
+    values = {key: {"label": TRAINING[key].spec.label, "path": settings.get(key)[:300]} for key in keys}
     return tuple(block(key, "preflight.path_closed", _cleared(key), **values[key]) for key in keys)
 
 
@@ -110,7 +110,7 @@ def _bases() -> tuple[Path, ...]:
 
 
 def _outside(setting: str, path: str, roots: Roots, fix: Mapping[str, Any] | None, code: str = "") -> Problem:
-    values = {"label": SETTINGS[setting].spec.label, "path": path[:300], "folders": roots.names()}
+    values = {"label": TRAINING[setting].spec.label, "path": path[:300], "folders": roots.names()}
     return block(setting, code or "preflight.outside", fix, **values)
 
 
@@ -144,7 +144,7 @@ def _settings(settings: Settings, typed: additional.Typed, roots: Roots) -> Iter
 
 
 def _cleared(key: str) -> dict[str, Any] | None:
-    return None if SETTINGS[key].spec.required else {key: SETTINGS[key].default}
+    return None if TRAINING[key].spec.required else {key: TRAINING[key].default}
 
 
 def _is_a_name(text: str) -> bool:

@@ -18,7 +18,7 @@ from trainer.plan.rates import trains_denoiser, trains_text_encoder
 from trainer.plan.run import Plan
 from trainer.plan.state_facts import file_mark, shown
 from trainer.problems import Problem, block, from_error
-from trainer.settings import BLOCKWISE, FIXED_BY_STATE, SETTINGS, Saving, Settings, matters
+from trainer.settings import BLOCKWISE, FIXED_BY_STATE, TRAINING, Saving, Settings, matters
 
 THEIRS = ("train_state.json", "optimizer.bin")
 """Files of a state that sd-scripts (accelerate) writes."""
@@ -32,7 +32,7 @@ def check(settings: Settings) -> Iterator[Problem]:
     if not settings.saving.resume:
         return
     place, fix = Path(settings.saving.resume), {"resume": ""}
-    values = {"label": SETTINGS["resume"].spec.label, "path": settings.saving.resume}
+    values = {"label": TRAINING["resume"].spec.label, "path": settings.saving.resume}
     try:
         if not place.is_dir():
             yield block("resume", "preflight.folder_not_found", fix, **values)
@@ -57,7 +57,7 @@ def check_plan(about: StateAbout | None, plan: Plan) -> Iterator[Problem]:
         more = plan.total_steps if key == "max_train_steps" else plan.epochs
         done = about.step if key == "max_train_steps" else -(-about.step // max(1, plan.steps_per_epoch))
         values = {"done": f"{about.step:,}", "total": f"{plan.total_steps:,}"}
-        values["label"] = SETTINGS[key].spec.label
+        values["label"] = TRAINING[key].spec.label
         yield block(key, "preflight.resume_done", {key: done + more}, **values)
 
 
@@ -82,7 +82,7 @@ def differences(about: StateAbout, settings: Settings) -> Iterator[Problem]:
         old, new = then.get(key), settings.get(key)
         counts = any(matters(key, values.flat()) for values in (then, settings))
         if key in about.settings and counts and not _same(old, new):
-            values = {"label": SETTINGS[key].spec.label, "old": shown(old), "new": shown(new)}
+            values = {"label": TRAINING[key].spec.label, "old": shown(old), "new": shown(new)}
             yield block(key, "preflight.resume_fixed", {key: old}, **values)
     if about.settings:
         yield from _other_parts(then, settings)
@@ -91,7 +91,7 @@ def differences(about: StateAbout, settings: Settings) -> Iterator[Problem]:
 
 def _settings_then(about: StateAbout) -> Settings:
     """The settings of the run that wrote the state; what a version did not have yet has its default."""
-    known = {key: value for key, value in about.settings.items() if key in SETTINGS}
+    known = {key: value for key, value in about.settings.items() if key in TRAINING}
     try:
         return Settings.from_flat(known)
     except ValidationError as error:
@@ -128,7 +128,7 @@ def _other_parts(then: Settings, settings: Settings) -> Iterator[Problem]:
         if was != now:
             code = "preflight.resume_part_off" if was else "preflight.resume_part_on"
             fix = {key: then.get(key), "learning_rate": then.optimizer.learning_rate}
-            yield block(key, code, fix, label=SETTINGS[key].spec.label)
+            yield block(key, code, fix, label=TRAINING[key].spec.label)
 
 
 def _other_groups(then: Settings, settings: Settings) -> Iterator[Problem]:
@@ -137,11 +137,11 @@ def _other_groups(then: Settings, settings: Settings) -> Iterator[Problem]:
         old, new = ((one.get(key) or one.optimizer.loraplus_lr_ratio) for one in (then, settings))
         if bool(old) != bool(new):
             fix = {name: then.get(name) for name in ("loraplus_lr_ratio", *PLUS)}
-            values = {"label": SETTINGS[key].spec.label, "old": shown(old), "new": shown(new)}
+            values = {"label": TRAINING[key].spec.label, "old": shown(old), "new": shown(new)}
             yield block(key, "preflight.resume_fixed", fix, **values)
             return
     if _blocks(then) != _blocks(settings):
-        values = {"label": SETTINGS[BLOCK_RATES[0]].spec.label}
+        values = {"label": TRAINING[BLOCK_RATES[0]].spec.label}
         fix = {key: then.get(key) for key in BLOCK_RATES}
         yield block(BLOCK_RATES[0], "preflight.resume_blocks", fix, **values)
 

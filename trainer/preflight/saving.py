@@ -20,7 +20,7 @@ from trainer.plan.run import Plan
 from trainer.plan.sample_prompts import parse_lines
 from trainer.plan.saves import taken_by
 from trainer.problems import Problem, block, hint
-from trainer.settings import SETTINGS, Folders, Records, Sampling, Saving, Settings
+from trainer.settings import TRAINING, Folders, Records, Sampling, Saving, Settings
 
 RESERVED = {
     "con",
@@ -82,8 +82,8 @@ def _check_output(folders: Folders) -> Iterator[Problem]:
 def _check_writable(key: str, folder: str) -> Iterator[Problem]:
     """A folder that will be created if it is missing."""
     place = nearest_existing(Path(folder))
-    fix = {key: ""} if not SETTINGS[key].spec.required else None
-    values = {"label": SETTINGS[key].spec.label, "path": folder, "place": str(place)}
+    fix = {key: ""} if not TRAINING[key].spec.required else None
+    values = {"label": TRAINING[key].spec.label, "path": folder, "place": str(place)}
     if place is None:
         yield block(key, "preflight.drive_missing", fix, **values)
     elif not place.is_dir():
@@ -144,7 +144,7 @@ def _check_tracker_config(path: str) -> Iterator[Problem]:
     """A TOML file with tables."""
     fix = {"log_tracker_config": ""}
     if not Path(path).is_file():
-        values = {"label": SETTINGS["log_tracker_config"].spec.label, "path": path}
+        values = {"label": TRAINING["log_tracker_config"].spec.label, "path": path}
         yield block("log_tracker_config", "preflight.file_not_found", fix, **values)
         return
     try:
@@ -179,7 +179,7 @@ def _check_hub(saving: Saving) -> Iterator[Problem]:
     for key, allowed in choices.items() if repo else ():
         if getattr(saving, key) not in allowed:
             values = {
-                "label": SETTINGS[key].spec.label,
+                "label": TRAINING[key].spec.label,
                 "value": getattr(saving, key),
                 "choices": ", ".join(allowed[1:]),
             }

@@ -29,7 +29,7 @@ from trainer.preflight.dataset_file import of_file
 from trainer.problems import Problem, block, from_error, hint
 from trainer.settings import (
     BLOCKWISE,
-    SETTINGS,
+    TRAINING,
     WITH_CONV,
     Machine,
     Model,
@@ -87,8 +87,8 @@ def _check_rates(optimizer: Optimizer) -> Iterator[Problem]:
     elif not uses_relative_step_safely(optimizer):
         for key, rates in used.items():
             if max(rates) > HIGHEST_USUAL_RATE and not optimizer.optimizer.startswith("SGD"):
-                default = SETTINGS[key].default
-                values = {"label": SETTINGS[key].spec.label, "rate": f"{max(rates):g}"}
+                default = TRAINING[key].default
+                values = {"label": TRAINING[key].spec.label, "rate": f"{max(rates):g}"}
                 yield hint(key, "preflight.rate_high", {key: default}, usual=f"{default:g}", **values)
 
 
@@ -111,7 +111,7 @@ def _check_parts_of_one_rate(optimizer: Optimizer, network: Network, blocks: Blo
     }
     for key, part in lora_type.LORA_PLUS.items():
         if getattr(optimizer, key) not in {0, 1} and trained[part]:
-            values = {"label": SETTINGS[key].spec.label, "optimizer": optimizer.optimizer}
+            values = {"label": TRAINING[key].spec.label, "optimizer": optimizer.optimizer}
             yield block(key, "preflight.one_rate_parts", {key: 0}, **values)
     if network.LoRA_type not in BLOCKWISE:
         return
@@ -120,7 +120,7 @@ def _check_parts_of_one_rate(optimizer: Optimizer, network: Network, blocks: Blo
     except UserError:
         return  # told by _check_blocks
     if rates and len({rates[place] for place in blocks.learning if rates[place]}) > 1:
-        values = {"label": SETTINGS[RATE_FIELDS[0]].spec.label, "optimizer": optimizer.optimizer}
+        values = {"label": TRAINING[RATE_FIELDS[0]].spec.label, "optimizer": optimizer.optimizer}
         yield block(RATE_FIELDS[0], "preflight.one_rate_parts", dict.fromkeys(RATE_FIELDS, ""), **values)
 
 
@@ -165,7 +165,7 @@ def _bad_arguments(optimizer: Optimizer, error: UserError) -> Problem:
     key = error.setting
     text = rewritten(getattr(optimizer, key))
     if text and _takes(optimizer, key, text):
-        return block(key, "core.argument_form", {key: text}, label=SETTINGS[key].spec.label, fixed=text)
+        return block(key, "core.argument_form", {key: text}, label=TRAINING[key].spec.label, fixed=text)
     return from_error(error, {key: ""} if _takes(optimizer, key, "") else None)
 
 
@@ -232,7 +232,7 @@ def _check_blocks(network: Network, blocks: Blocks) -> Iterator[Problem]:
 def _check_weights(network: Network, model: Model) -> Iterator[Problem]:
     key, path = "network_weights", Path(network.network_weights)
     if network.network_weights and not path.is_file():
-        values = {"label": SETTINGS[key].spec.label, "path": network.network_weights}
+        values = {"label": TRAINING[key].spec.label, "path": network.network_weights}
         yield block(key, "preflight.file_not_found", {key: ""}, **values)
     elif network.network_weights:
         yield from _check_lora_file(path, model)
@@ -273,12 +273,12 @@ def _check_dropouts(network: Network) -> Iterator[Problem]:
     """A share of 1 leaves out everything."""
     for key in ("network_dropout", "rank_dropout", "module_dropout"):
         if getattr(network, key) >= 1:
-            yield block(key, "preflight.dropout_all", {key: 0}, label=SETTINGS[key].spec.label)
+            yield block(key, "preflight.dropout_all", {key: 0}, label=TRAINING[key].spec.label)
 
 
 def _check_noise(noise: Noise, v_pred_like_loss: float, model: Model) -> Iterator[Problem]:
     if noise.min_timestep >= noise.max_timestep:
-        fix = {key: SETTINGS[key].default for key in ("min_timestep", "max_timestep")}
+        fix = {key: TRAINING[key].default for key in ("min_timestep", "max_timestep")}
         yield block(
             "min_timestep", "preflight.timesteps", fix, low=noise.min_timestep, high=noise.max_timestep
         )
@@ -294,7 +294,7 @@ def _check_noise(noise: Noise, v_pred_like_loss: float, model: Model) -> Iterato
 def _check_precision(machine: Machine) -> Iterator[Problem]:
     for key, wanted in (("full_fp16", "fp16"), ("full_bf16", "bf16")):
         if getattr(machine, key) and machine.mixed_precision != wanted:
-            values = {"label": SETTINGS[key].spec.label, "wanted": wanted, "value": machine.mixed_precision}
+            values = {"label": TRAINING[key].spec.label, "wanted": wanted, "value": machine.mixed_precision}
             yield hint(key, "preflight.full_precision", {key: False}, **values)
     if machine.fp8_base and machine.mixed_precision == "no":
         yield hint("fp8_base", "preflight.fp8_precision", {"fp8_base": False})
@@ -306,7 +306,7 @@ def _check_dropped(subsets: Sequence[Subset]) -> Iterator[Problem]:
         for key, always in (("caption_dropout_rate", 1), ("caption_dropout_every_n_epochs", 1)):
             if subset.settings[key] == always:
                 problem = hint(
-                    key, "preflight.captions_all_dropped", {key: 0}, label=SETTINGS[key].spec.label
+                    key, "preflight.captions_all_dropped", {key: 0}, label=TRAINING[key].spec.label
                 )
                 yield of_file(problem, subset)
                 break

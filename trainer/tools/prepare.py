@@ -1,7 +1,7 @@
 """Pictures into the folder layout that training reads: img/10_sks cat, reg/1_cat, log, model.
 
-First everything is listed (`prepared`), then done (`carry_out`). Originals are copied or linked, never moved or
-changed; what is there already stays.
+First everything is listed (`prepared`), then done (`carry_out`). Originals are copied or linked, never
+moved or changed; what is there already stays.
 """
 
 from __future__ import annotations

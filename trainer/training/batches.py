@@ -100,7 +100,7 @@ class TrainingData(torch_data.Dataset[Batch]):
 
         A batch holds pictures of one dataset and one size; the batches of all datasets are mixed.
         """
-        return self._order(epoch)  # type: ignore[attr-defined]  # set in _remember
+        return self._order(epoch)  # pyright: ignore[reportAttributeAccessIssue]  # set in _remember
 
     def _make_order(self, epoch: int) -> list[tuple[int, ...]]:
         buckets: dict[tuple[int, Size], list[int]] = {}
@@ -112,7 +112,7 @@ class TrainingData(torch_data.Dataset[Batch]):
             epoch_rng(self.seed, epoch),
         )
 
-    def __getitem__(self, place: tuple[int, int]) -> Batch | Unreadable:  # type: ignore[override]  # a place is (epoch, batch)
+    def __getitem__(self, place: tuple[int, int]) -> Batch | Unreadable:  # pyright: ignore[reportIncompatibleMethodOverride]  # a place is (epoch, batch)
         try:
             return self._batch(*place)
         except UserError as error:  # from another process it would come as a text

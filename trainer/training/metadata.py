@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.data.datasets import Dataset, datasets_of
 from trainer.data.folders import TrainImage
@@ -26,9 +26,12 @@ from trainer.files.remembered_hashes import remembered_hash
 from trainer.kohya import to_sd_scripts
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.plan.run import Plan
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 from trainer.training.picture_metadata import TrainedPictures, by_dataset_file, picture_entries
 from trainer.training.position import Position
+
+if TYPE_CHECKING:
+    from trainer.models.base import BaseModel
 
 PROGRAM = "LoRA Atelier"
 SAME_NAMES = (
@@ -56,8 +59,7 @@ class RunFacts:
     plan: Plan
     images: Sequence[TrainImage]
     """Training and regularisation pictures, the latter as often as they are matched."""
-    model: Any
-    """The BaseModel: `source`, `vae_source`."""
+    model: BaseModel
     seed: int
     targets: Sequence[Any] = ()
     """The network's LoraTargets: true ranks and alphas where they do not stand in the settings."""
@@ -117,7 +119,7 @@ def modelspec(facts: RunFacts) -> dict[str, str]:
         "tags": saving.metadata_tags,
         "encoder_layer": str(settings.captions.clip_skip) if settings.captions.clip_skip > 1 else "",
     }
-    if noise.min_timestep > 0 or noise.max_timestep < SETTINGS["max_timestep"].default:
+    if noise.min_timestep > 0 or noise.max_timestep < TRAINING["max_timestep"].default:
         entries["timestep_range"] = f"{noise.min_timestep},{noise.max_timestep}"
     return {f"modelspec.{key}": value for key, value in entries.items() if value}
 

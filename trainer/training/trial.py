@@ -20,7 +20,7 @@ from trainer.plan.lr_schedule import SETTING as SCHEDULE_SETTING
 from trainer.plan.lr_schedule import build_lr_scheduler, schedule, warmup_steps
 from trainer.plan.optimizer_args import SETTING, uses_relative_step
 from trainer.plan.rates import denoiser_rate, text_rates
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 from trainer.training.optimizer import build_optimizer, set_training
 
 SIDE = 64
@@ -85,4 +85,4 @@ def _check_schedule(optimizer: schema.Optimizer, total_steps: int) -> None:
 
 
 def _refusal(code: str, setting: str, owner: str, **values: str) -> UserError:
-    return UserError(code, setting, owner=owner, label=SETTINGS[setting].spec.label, **values)
+    return UserError(code, setting, owner=owner, label=TRAINING[setting].spec.label, **values)

@@ -7,13 +7,13 @@ import pytest
 from app.form import help_texts
 from app.texts import TEXTS
 from trainer.messages import LANGUAGES, texts
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 from trainer.tools.table import TOOLS
 
 
-@pytest.mark.parametrize("key", SETTINGS)
+@pytest.mark.parametrize("key", TRAINING)
 def test_every_setting_is_found_by_label_and_key(key):
-    for query in (SETTINGS[key].spec.label, key):
+    for query in (TRAINING[key].spec.label, key):
         assert key in [hit["key"] for hit in help_texts.find(query, "en")], query
 
 
@@ -41,7 +41,7 @@ def test_the_words_of_guides_are_found_in_both_languages(query, key):
 def test_search_words_are_of_settings_in_both_languages():
     english, japanese = (texts(language, TEXTS)["search"] for language in LANGUAGES)
     assert set(english) == set(japanese)
-    assert set(english) <= set(SETTINGS)
+    assert set(english) <= set(TRAINING)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from app.jobs.store import JobStore
 from app.paths import Roots
 from tests.app.conftest import FAKE, ask
 from trainer.kohya.ages import KNOWN_KEYS
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 EVIL = (
     "../../../../etc/passwd",
@@ -56,7 +56,7 @@ EVIL = (
     "~",
 )
 KEYS = st.sampled_from(
-    sorted({*SETTINGS, *KNOWN_KEYS, "network_module", "optimizer_type", "train_data", "lora_atelier"})
+    sorted({*TRAINING, *KNOWN_KEYS, "network_module", "optimizer_type", "train_data", "lora_atelier"})
 )
 SCALARS = (
     st.none()
@@ -119,7 +119,7 @@ def goes_through_the_page(answers: Answers, text: str) -> None:
             assert loaded["error"]["what"]
             continue
         values, carried = loaded["values"], loaded["carried"]
-        assert set(values) == set(SETTINGS)
+        assert set(values) == set(TRAINING)
         seen = ask(answers, "look", values=values, carried=carried, lang=language)
         assert "error" in seen or seen["bar"]["state"]
         made = ask(answers, "command", values=values, carried=carried, lang=language)
@@ -156,7 +156,7 @@ def test_two_thousand_presets_of_strangers(answers: Answers, preset: dict[str, A
     raw_form(answers, preset)
 
 
-@pytest.mark.parametrize("key", [key for key, setting in SETTINGS.items() if setting.kind == "text"])
+@pytest.mark.parametrize("key", [key for key, setting in TRAINING.items() if setting.kind == "text"])
 def test_every_text_field_takes_every_evil_text(answers: Answers, key: str):
     for text in EVIL:
         goes_through_the_page(answers, json.dumps({"LoRA_type": "Standard", "epoch": 1, key: text}))

@@ -14,7 +14,7 @@ from app.form import imports
 from app.form import values as form
 from app.paths import Roots
 from tests.app.conftest import ask
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 BROWSER = "0123456789abcdef0123456789abcdef"
 PRESETS: dict = json.loads(
@@ -55,10 +55,10 @@ def test_every_key_of_a_kohya_preset_is_in_the_report(answers, name):
     loaded = load(answers, text=json.dumps(content), name=f"{name}.json")
     shown = [line for kind in loaded["report"]["en"]["kinds"] for line in kind["entries"]]
     told = " ".join(line["line"] for line in shown)
-    labels = {SETTINGS[key].spec.label for key in content if key in SETTINGS}
+    labels = {TRAINING[key].spec.label for key in content if key in TRAINING}
     assert all(label in told for label in labels)
-    assert all(key in told for key in content if key not in SETTINGS and not key.startswith("#"))
-    assert set(loaded["values"]) == set(SETTINGS)
+    assert all(key in told for key in content if key not in TRAINING and not key.startswith("#"))
+    assert set(loaded["values"]) == set(TRAINING)
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

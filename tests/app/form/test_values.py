@@ -8,7 +8,7 @@ from app.form import values as form
 from app.form.groups import LORA_MORE
 from app.texts import group_words, words
 from trainer.preflight.check import check_values
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 
 def test_defaults_shown_come_back_as_defaults():
@@ -29,7 +29,7 @@ def test_rates_are_short_and_read_back(value, text):
 
 
 def test_two_rates_are_shown_with_a_blank_between_them():
-    setting = SETTINGS["text_encoder_lr"]
+    setting = TRAINING["text_encoder_lr"]
     for value in ((5e-5, 1e-5), [5e-5, 1e-5]):
         assert form.shown(setting, value) == "5e-5 1e-5"
     assert form.typed(setting, "5e-5 1e-5") == (5e-5, 1e-5)
@@ -60,7 +60,7 @@ def test_a_value_that_cannot_be_read_is_a_change_and_a_problem():
 
 
 def test_all_groups_have_a_title_in_both_languages():
-    used = {setting.spec.group for setting in SETTINGS.values()} | {"lora_more", "unet"}
+    used = {setting.spec.group for setting in TRAINING.values()} | {"lora_more", "unet"}
     for language in ("en", "ja"):
         titles = group_words(language)
         assert used <= set(titles)

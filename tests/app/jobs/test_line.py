@@ -14,6 +14,22 @@ from trainer.errors import UserError
 from trainer.tools.table import TOOLS
 
 
+def at_work(store, settings):
+    """A long run that has begun to train."""
+    job = store.start(settings("seconds=0.1", max_train_steps=2000))
+    wait_for(lambda: job.last_step() > 0)
+    return job
+
+
+def stopped_with_one_waiting(store, settings):
+    """The job that waits behind a run that a person has stopped."""
+    first = at_work(store, settings)
+    second = store.start(settings(output_name="second"))
+    RunAnswers(store).stop({})
+    wait_until(first, "stopped")
+    return second
+
+
 def test_the_same_settings_are_not_put_in_line_twice_by_mistake(store, settings):
     chosen = settings("seconds=0.2", max_train_steps=500)
     first = store.start(chosen, twice=False)
@@ -50,11 +66,7 @@ def test_of_two_presses_at_once_one_counts(store, settings):
 
 
 def test_stop_lets_the_line_wait_also_for_a_new_start_of_the_program(store, settings):
-    first = store.start(settings("seconds=0.1", max_train_steps=2000))
-    second = store.start(settings(output_name="second"))
-    wait_for(lambda: first.last_step() > 0)
-    RunAnswers(store).stop({})
-    wait_until(first, "stopped")
+    second = stopped_with_one_waiting(store, settings)
     again = JobStore(store.workspace, trainer=store.trainer)
     assert again.tend() is None
     assert again.waits()
@@ -69,11 +81,7 @@ def test_stop_lets_the_line_wait_also_for_a_new_start_of_the_program(store, sett
 
 
 def test_a_line_that_was_emptied_waits_no_more(store, settings):
-    first = store.start(settings("seconds=0.1", max_train_steps=2000))
-    second = store.start(settings(output_name="second"))
-    wait_for(lambda: first.last_step() > 0)
-    RunAnswers(store).stop({})
-    wait_until(first, "stopped")
+    second = stopped_with_one_waiting(store, settings)
     second.stop()
     store.tend()
     third = store.start(settings(output_name="third"))
@@ -107,8 +115,7 @@ def test_pause_is_told_apart_from_stop_and_goes_on_where_it_was(store, settings)
 
 
 def test_a_tool_that_needs_no_card_runs_beside_a_training_and_others_wait(store, settings, tmp_path):
-    training = store.start(settings("seconds=0.1", max_train_steps=2000))
-    wait_for(lambda: training.last_step() > 0)
+    training = at_work(store, settings)
     verified = {"lora": str(tmp_path / "a.safetensors")}
     given = {"verify": verified, "extract": {}}
     forms = {name: TOOLS[name].schema.read(values) for name, values in given.items()}

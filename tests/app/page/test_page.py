@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.page.page import build_page, mount_options
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 # Gradio 6.31 leaves the event loop of a page that is never served to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -18,7 +18,7 @@ BROWSER = "0123456789abcdef0123456789abcdef"
 def test_page_builds_with_all_settings(store):
     page = build_page(store)
     ids = {component.get("props", {}).get("elem_id") for component in page.config["components"]}
-    assert {f"f-{key}" for key in SETTINGS} <= ids
+    assert {f"f-{key}" for key in TRAINING} <= ids
 
 
 def test_the_page_asks_nothing_but_its_questions(store, answers):

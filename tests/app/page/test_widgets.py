@@ -7,7 +7,7 @@ import pytest
 
 from app.form.values import shown
 from app.page.widgets import component_for
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 # Gradio 6.31 leaves the event loop of a page that is never served to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture(scope="module")
 def widgets() -> dict[str, gr.components.Component]:
     with gr.Blocks(analytics_enabled=False):
-        return {key: component_for(setting) for key, setting in SETTINGS.items()}
+        return {key: component_for(setting) for key, setting in TRAINING.items()}
 
 
 def test_every_setting_has_a_widget_that_shows_its_default(widgets):
-    for key, setting in SETTINGS.items():
+    for key, setting in TRAINING.items():
         assert widgets[key].elem_id == f"f-{key}"
         assert widgets[key].label == setting.spec.label
         assert widgets[key].value == shown(setting, setting.default), key

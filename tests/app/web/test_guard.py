@@ -58,7 +58,7 @@ class Site:
             connection.putheader(name, value)
         connection.endheaders(body)
         answer = connection.getresponse()
-        answer.text = answer.read().decode("utf-8", "replace")  # type: ignore[attr-defined]  # kept for the test
+        answer.text = answer.read().decode("utf-8", "replace")  # pyright: ignore[reportAttributeAccessIssue]  # kept for the test
         connection.close()
         return answer
 
@@ -242,8 +242,8 @@ def test_what_a_proxy_would_say_is_not_believed(site: Site):
     evil = "evil.example"
     page = site.ask("/", X_Forwarded_Host=evil, X_Forwarded_Proto="https", Forwarded=f"host={evil}")
     assert page.status == 200
-    assert evil not in page.text  # type: ignore[attr-defined]  # see ask
-    assert evil not in site.ask("/config", X_Forwarded_Host=evil).text  # type: ignore[attr-defined]  # see ask
+    assert evil not in page.text  # pyright: ignore[reportAttributeAccessIssue]  # see ask
+    assert evil not in site.ask("/config", X_Forwarded_Host=evil).text  # pyright: ignore[reportAttributeAccessIssue]  # see ask
 
 
 FILES = (
@@ -396,9 +396,9 @@ def test_a_body_that_is_too_large_is_refused(site: Site, monkeypatch: pytest.Mon
 
 
 def test_language_is_in_the_page_before_its_scripts(site: Site):
-    japanese = site.ask("/", Accept_Language="ja-JP,ja;q=0.9,en;q=0.8").text  # type: ignore[attr-defined]  # see ask
+    japanese = site.ask("/", Accept_Language="ja-JP,ja;q=0.9,en;q=0.8").text  # pyright: ignore[reportAttributeAccessIssue]  # see ask
     assert japanese.index("'language','ja'") < japanese.index("src=")
-    chosen = site.ask("/", Accept_Language="ja", Cookie="ui_lang=en").text  # type: ignore[attr-defined]  # see ask
+    chosen = site.ask("/", Accept_Language="ja", Cookie="ui_lang=en").text  # pyright: ignore[reportAttributeAccessIssue]  # see ask
     assert "lang='en'" in chosen
 
 
@@ -535,7 +535,7 @@ def test_password_covers_every_route(gated: Site):
     assert gated.ask("/", "POST", b"").status == 401
     front = gated.ask("/")
     assert front.status == 200
-    assert "gradio" not in front.text.lower()  # type: ignore[attr-defined]  # see ask
+    assert "gradio" not in front.text.lower()  # pyright: ignore[reportAttributeAccessIssue]  # see ask
     assert login(gated, "wrong").status == 401
     entered = login(gated, WORDS)
     assert entered.status == 303
@@ -704,12 +704,12 @@ def test_why_the_page_does_not_start_is_said(
 
 
 def test_listening_knows_addresses_but_no_foreign_names():
-    guard = Guard(None, (*LOCAL, "mypc"), any_address=True)  # type: ignore[arg-type]  # only `knows` is asked
+    guard = Guard(None, (*LOCAL, "mypc"), any_address=True)  # pyright: ignore[reportArgumentType]  # only `knows` is asked
     assert guard.knows("192.168.0.9:7860")
     assert guard.knows("[fe80::1]:7860")
     assert guard.knows("MyPC:7860")
     assert not guard.knows("evil.example:7860")
-    assert not Guard(None).knows("192.168.0.9:7860")  # type: ignore[arg-type]  # see above
+    assert not Guard(None).knows("192.168.0.9:7860")  # pyright: ignore[reportArgumentType]  # see above
 
 
 def test_a_taken_port_is_passed_over_or_said():

@@ -142,16 +142,16 @@ def test_a_job_knows_what_it_has_written(job: JobFolder, tmp_path: Path):
             Started(3, 1, 1, "cpu", {"final_name": name})
             for name in ("../models/x.safetensors", "a/b.ckpt", ".safetensors", "", "C:x.ckpt", 7)
         ),
-        Started(3, 1, "x", "cpu", {"final_name": "x.safetensors"}),  # pyright: ignore[reportArgumentType]
+        Started(3, 1, "x", "cpu", {"final_name": "x.safetensors"}),  # pyright: ignore[reportArgumentType]  # wrong on purpose
         Started(3, 1, -1, "cpu", {"final_name": "x.safetensors"}),
-        Started(3, 1, 1, "cpu", [1]),  # pyright: ignore[reportArgumentType]
+        Started(3, 1, 1, "cpu", [1]),  # pyright: ignore[reportArgumentType]  # wrong on purpose
         Started(3, 1, 1, "cpu", {"final_name": "x.safetensors"}, -4),
     ],
 )
 def test_events_of_a_stranger_begin_nothing(job: JobFolder, started: Started):
     log = job.event_log()
     log.emit(started)
-    log.emit(Saved(1, 0, [7], 1))  # pyright: ignore[reportArgumentType]
+    log.emit(Saved(1, 0, [7], 1))  # pyright: ignore[reportArgumentType]  # wrong on purpose
     log.close()
     assert job.begun() is None
     assert job.own_files().placed(Path("x")) is None

@@ -13,7 +13,7 @@ from trainer.kohya import Imported, read, to_kohya
 from trainer.kohya.ages import NAMES, PLACES, Age, recognise
 from trainer.preflight import check as preflight
 from trainer.preflight.check import Checked
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 DATA = Path(__file__).parents[2] / "data" / "kohya"
 V26 = json.loads((DATA / "v26_golden.json").read_text(encoding="utf-8"))["gui_defaults"]
@@ -120,7 +120,7 @@ def test_kohyas_presets_load_with_a_complete_report(name: str) -> None:
     assert set(preset) <= set(keys), "no key unaccounted for"
     assert len(keys) == len(set(keys)), "no key twice"
     named = {one.setting for one in imported.report.entries}
-    assert set(SETTINGS) <= named, "no setting unaccounted for"
+    assert set(TRAINING) <= named, "no setting unaccounted for"
 
 
 @pytest.mark.parametrize("name", PRESETS)

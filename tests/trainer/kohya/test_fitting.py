@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from trainer.kohya.fitting import fit
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
-RATE = SETTINGS["text_encoder_lr"]
+RATE = TRAINING["text_encoder_lr"]
 
 
 @pytest.mark.parametrize(
@@ -41,4 +41,4 @@ def test_each_of_two_rates_keeps_its_limits() -> None:
 
 @pytest.mark.parametrize("raw", ["1e-4 1e-5", [1e-4, 1e-5]])
 def test_other_rates_are_one_number(raw: Any) -> None:
-    assert fit(SETTINGS["unet_lr"], raw, 1.0).attention
+    assert fit(TRAINING["unet_lr"], raw, 1.0).attention

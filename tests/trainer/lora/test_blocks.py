@@ -108,7 +108,7 @@ def test_sizes_fall_back_to_rank_and_alpha() -> None:
 @pytest.mark.parametrize("setting", ["down_lr_weight", "block_dims", "conv_block_dims", "block_alphas"])
 def test_what_is_no_number_for_a_block_is_told(setting: str, number: str) -> None:
     count = 12 if setting == "down_lr_weight" else 25
-    network = Network(LoRA_type="Kohya LoCon", **{setting: ",".join([number] * count)})  # pyright: ignore[reportArgumentType]
+    network = Network(LoRA_type="Kohya LoCon", **{setting: ",".join([number] * count)})  # pyright: ignore[reportArgumentType]  # a setting by its name
     conv = setting.startswith("conv")
     with pytest.raises(UserError) as error:
         _ = block_rates(network, SD1.blocks), sizes_of(network, SD1.blocks, conv=conv)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.settings import SETTINGS
+from trainer.settings import TRAINING
 
 ROOT = Path(__file__).parents[3]
 OWN = (
@@ -104,7 +104,7 @@ def test_the_denoiser_is_called_unet_only_where_a_setting_or_a_file_does():
     named = re.compile(r"(^|_)unet(_|$)", re.IGNORECASE)
     names = {
         name: {token for token in re.findall(r"[A-Za-z_]\w*", code_of(text)) if named.search(token)}
-        - set(SETTINGS)
+        - set(TRAINING)
         for name, text in programs("trainer", "app")
         if not name.startswith(FORMATS)
     }

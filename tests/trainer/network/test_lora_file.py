@@ -99,7 +99,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     save_lora(path, TENSORS, {"ss_a": "old"})
     old = path.read_bytes()
     with pytest.raises(Exception):  # noqa: B017, PT011  # whatever safetensors raises for metadata that is no text
-        save_lora(path, TENSORS, {"ss_a": 1})  # pyright: ignore[reportArgumentType]
+        save_lora(path, TENSORS, {"ss_a": 1})  # pyright: ignore[reportArgumentType]  # wrong on purpose
     assert path.read_bytes() == old
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.safetensors"]
 

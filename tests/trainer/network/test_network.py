@@ -143,7 +143,7 @@ def loaded_in_diffusers(path: Path) -> tuple[Tensor, Tensor]:
     text_encoder: Any = fresh.text_encoders[0]
     pipeline = StableDiffusionPipeline(
         vae=fresh.vae, text_encoder=text_encoder, tokenizer=fresh.tokenizers[0], unet=fresh.denoiser,
-        scheduler=fresh.schedule.scheduler, safety_checker=None, feature_extractor=None,  # pyright: ignore[reportArgumentType]
+        scheduler=fresh.schedule.scheduler, safety_checker=None, feature_extractor=None,  # pyright: ignore[reportArgumentType]  # None is none
         requires_safety_checker=False,
     )  # fmt: skip
     pipeline.load_lora_weights(str(path))

@@ -80,7 +80,7 @@ def test_warmup_steps_win_over_the_percentage() -> None:
 
 @pytest.mark.parametrize("name", ["constant", "piecewise_constant", "adafactor"])
 def test_schedules_without_warmup_have_none(name: str) -> None:
-    assert warmup_steps(Optimizer(lr_scheduler=name, lr_warmup=10), 100) == 0  # pyright: ignore[reportArgumentType]
+    assert warmup_steps(Optimizer(lr_scheduler=name, lr_warmup=10), 100) == 0  # pyright: ignore[reportArgumentType]  # any name
 
 
 @pytest.mark.parametrize(

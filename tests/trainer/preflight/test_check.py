@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.trainer.made import image_folder, picture, sound_settings, sound_values
 from trainer.messages import LANGUAGES, texts
 from trainer.preflight.check import check, check_values
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 ROOT = Path(__file__).parents[3]
 SOURCES = sorted((ROOT / "trainer").rglob("*.py"))
@@ -72,9 +72,9 @@ def test_the_same_settings_are_checked_without_reading_again(tmp_path, monkeypat
 
 def test_an_added_picture_changes_the_plan(tmp_path):
     settings = sound_settings(tmp_path)
-    assert check(settings).plan.images == 4  # pyright: ignore[reportOptionalMemberAccess]
+    assert check(settings).plan.images == 4  # pyright: ignore[reportOptionalMemberAccess]  # nothing blocks
     picture(tmp_path / "img/10_sks cat/new.png")
-    assert check(settings).plan.images == 5  # pyright: ignore[reportOptionalMemberAccess]
+    assert check(settings).plan.images == 5  # pyright: ignore[reportOptionalMemberAccess]  # nothing blocks
 
 
 def test_the_checks_load_nothing_heavy(tmp_path):
@@ -131,7 +131,7 @@ def placeholders(text: str) -> list[str]:
 
 
 def test_settings_named_in_sentences_are_spelled_as_their_labels():
-    labels = {setting.spec.label for setting in SETTINGS.values()}
+    labels = {setting.spec.label for setting in TRAINING.values()}
     for language in LANGUAGES:
         for code in said_codes():
             for text in texts(language)["messages"][code].values():

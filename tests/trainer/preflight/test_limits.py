@@ -11,17 +11,17 @@ from tests.trainer.found import expect, find
 from tests.trainer.made import image_folder, sound_settings, sound_values
 from trainer.plan import machine
 from trainer.preflight.check import MOST_PROBLEMS, check, check_values
-from trainer.settings import MOST_STEPS, SETTINGS
+from trainer.settings import MOST_STEPS, TRAINING
 
-NUMBERS = [key for key, setting in SETTINGS.items() if setting.kind in ("int", "float")]
+NUMBERS = [key for key, setting in TRAINING.items() if setting.kind in ("int", "float")]
 HUGE = (10**10, 1e10, "1e10", 10**30, 1e308, "9" * 30, -(10**30))
 
 
 def test_every_number_has_limits():
     for key in NUMBERS:
-        low = SETTINGS[key].bound("ge")
-        assert (SETTINGS[key].bound("gt") if low is None else low) is not None, key
-        assert SETTINGS[key].bound("le") is not None, key
+        low = TRAINING[key].bound("ge")
+        assert (TRAINING[key].bound("gt") if low is None else low) is not None, key
+        assert TRAINING[key].bound("le") is not None, key
 
 
 @pytest.mark.parametrize("value", HUGE, ids=str)
@@ -32,15 +32,15 @@ def test_any_number_may_be_typed_into_any_field(value: Any, tmp_path: Any):
         settings, found = check_values({**values, key: value})
         own = [problem for problem in found.problems if problem.setting == key and problem.blocks]
         assert settings is None, key
-        assert SETTINGS[key].spec.label in str(own[0].said()), key
+        assert TRAINING[key].spec.label in str(own[0].said()), key
         plan = found.plan.as_json() if found.plan else None
         assert len(json.dumps([plan, [problem.as_json() for problem in found.problems]])) < 30_000, key
 
 
 def at_limits() -> list[dict[str, Any]]:
     """Each number at its highest and lowest, alone and with what multiplies it."""
-    ends = [{key: SETTINGS[key].bound("le")} for key in NUMBERS]
-    ends += [{key: low} for key in NUMBERS if (low := SETTINGS[key].bound("ge")) is not None]
+    ends = [{key: TRAINING[key].bound("le")} for key in NUMBERS]
+    ends += [{key: low} for key in NUMBERS if (low := TRAINING[key].bound("ge")) is not None]
     ends += [{"max_train_epochs": MOST_STEPS, "save_every_n_epochs": 1, "save_every_n_steps": 1}]
     ends += [{"max_train_steps": MOST_STEPS, "sample_every_n_steps": 1, "sample_prompts": "a\n" * 5000}]
     return ends

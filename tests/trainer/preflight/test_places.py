@@ -20,10 +20,10 @@ from trainer.files.roots import Roots
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.preflight import places
 from trainer.preflight.check import Checked, check
-from trainer.settings import SETTINGS, Settings
+from trainer.settings import TRAINING, Settings
 
 TEXTS = tuple(
-    key for key, setting in SETTINGS.items() if setting.kind == "text" and setting.spec.widget != "secret"
+    key for key, setting in TRAINING.items() if setting.kind == "text" and setting.spec.widget != "secret"
 )
 OPTIONS = tuple(name for name, default in DEFAULTS.items() if default is None or isinstance(default, str))
 NO_PLACES = {

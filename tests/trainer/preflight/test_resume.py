@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tests.trainer.found import expect, find
 from tests.trainer.made import SD1, model_file, sound_settings
 from trainer.preflight.check import check
-from trainer.settings import FIXED_BY_STATE, SETTINGS, Settings
+from trainer.settings import FIXED_BY_STATE, TRAINING, Settings
 from trainer.training.state import random_states
 
 
@@ -113,7 +113,7 @@ def test_each_of_several_is_told(tmp_path: Path):
 
 
 def test_what_is_fixed_are_settings():
-    assert set(FIXED_BY_STATE) <= set(SETTINGS)
+    assert set(FIXED_BY_STATE) <= set(TRAINING)
     assert len(set(FIXED_BY_STATE)) == len(FIXED_BY_STATE)
 
 

@@ -53,7 +53,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch, key):
 
 def test_a_full_disk_is_told_before_it_is_full(tmp_path, monkeypatch):
     settings = sound_settings(tmp_path)
-    needed = check(settings).plan.disk_bytes  # pyright: ignore[reportOptionalMemberAccess]
+    needed = check(settings).plan.disk_bytes  # pyright: ignore[reportOptionalMemberAccess]  # nothing blocks
     for free, code in ((needed - 1, "preflight.disk_full"), (needed + 1, "preflight.disk_low")):
         monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         assert find(check(settings), code).blocks == (code == "preflight.disk_full")

@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         base = folder / f"{family}.safetensors"
         if not base.exists():
             write_checkpoint(base, model)
-        network = build_network(model, Network(**{"network_dim": 2, "network_alpha": 1, **values}))  # pyright: ignore[reportArgumentType]
+        network = build_network(model, Network(**{"network_dim": 2, "network_alpha": 1, **values}))  # pyright: ignore[reportArgumentType]  # settings by their names
         with torch.no_grad():
             for weight in network.parameters():
                 weight.add_(torch.randn_like(weight) * 0.1)

@@ -34,7 +34,7 @@ def kind_of(name: str) -> Any:
 
 
 def build(name: str, *weights: nn.Parameter, lr: float = 1e-2, **values: Any) -> torch.optim.Optimizer:
-    chosen = Optimizer(optimizer=name, learning_rate=lr, **values)  # pyright: ignore[reportArgumentType]
+    chosen = Optimizer(optimizer=name, learning_rate=lr, **values)  # pyright: ignore[reportArgumentType]  # any name
     return build_optimizer(chosen, [{"params": list(weights), "lr": lr, "name": "unet"}], CPU)[0]
 
 
@@ -88,7 +88,7 @@ def test_a_misspelt_argument_offers_the_right_one() -> None:
 def test_different_rates_are_refused_where_one_is_found(name: str) -> None:
     groups = [{"params": [nn.Parameter(torch.ones(1))], "lr": rate} for rate in (1.0, 0.5)]
     with pytest.raises(UserError) as error:
-        build_optimizer(Optimizer(optimizer=name), groups, CPU)  # pyright: ignore[reportArgumentType]
+        build_optimizer(Optimizer(optimizer=name), groups, CPU)  # pyright: ignore[reportArgumentType]  # any name
     assert name in str(error.value)
 
 
@@ -102,7 +102,7 @@ def test_different_rates_are_refused_where_one_is_found(name: str) -> None:
     ],
 )
 def test_where_8_bit_cannot_run_the_32_bit_one_is_used_and_said(name: str, device: str, used: str) -> None:
-    chosen = Optimizer(optimizer=name, optimizer_args="weight_decay=0.1 min_8bit_size=1")  # pyright: ignore[reportArgumentType]
+    chosen = Optimizer(optimizer=name, optimizer_args="weight_decay=0.1 min_8bit_size=1")  # pyright: ignore[reportArgumentType]  # any name
     groups = [{"params": [nn.Parameter(torch.ones(1))], "lr": 1.0}]
     optimizer, notice = build_optimizer(chosen, groups, torch.device(device))
     assert type(optimizer).__name__ == used
@@ -153,6 +153,6 @@ def test_reported_rate_includes_what_the_optimizer_found() -> None:
     ],
 )
 def test_description_equals_the_references(name: str, arguments: str, text: str) -> None:
-    chosen = Optimizer(optimizer=name, optimizer_args=arguments)  # pyright: ignore[reportArgumentType]
+    chosen = Optimizer(optimizer=name, optimizer_args=arguments)  # pyright: ignore[reportArgumentType]  # any name
     weight = nn.Parameter(torch.ones(1))
     assert name_with_arguments(build(name, weight, optimizer_args=arguments), chosen) == text

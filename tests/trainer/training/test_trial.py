@@ -27,7 +27,7 @@ def chosen(name: str, arguments: str, **values: Any) -> Optimizer:
     rate = 1.0 if name in ONE_RATE_ONLY else 1e-3
     rates = {"learning_rate": rate, "unet_lr": rate, "text_encoder_lr": rate}
     values = {"lr_scheduler": "constant", **rates, **values}
-    return Optimizer(optimizer=name, optimizer_args=arguments, **values)  # pyright: ignore[reportArgumentType]
+    return Optimizer(optimizer=name, optimizer_args=arguments, **values)  # pyright: ignore[reportArgumentType]  # any name
 
 
 def outcome(optimizer: Optimizer, steps: int = 100) -> str:

@@ -71,7 +71,7 @@ class _Frozen(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]  # torch passes what apply() got
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch passes what apply() got
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair
     ) -> Tensor:
         ctx.save_for_backward(weight)
@@ -79,7 +79,7 @@ class _Frozen(torch.autograd.Function):
         return F.conv2d(x, weight, bias, stride, padding)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # see above
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]  # see above
         (weight,) = ctx.saved_tensors
         # The input's gradient needs its shape alone, not its numbers.
         by_x = conv2d_input(ctx.shape, weight, gradient, ctx.stride, ctx.padding)
@@ -93,7 +93,7 @@ class _Unfolded(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]  # torch passes what apply() got
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch passes what apply() got
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair
     ) -> Tensor:
         ctx.save_for_backward(weight)
@@ -107,7 +107,7 @@ class _Unfolded(torch.autograd.Function):
         return product.reshape(len(x), len(weight), (x.shape[2] - 1) // stride[0] + 1, -1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # see above
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]  # see above
         (weight,) = ctx.saved_tensors
         together = gradient.flatten(2).transpose(0, 1).flatten(1)  # (out, B·places)
         columns = weight.flatten(1).T @ together

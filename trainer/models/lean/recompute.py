@@ -25,13 +25,13 @@ class _Recomputed(torch.autograd.Function):
     """Inputs and output have any shapes; gradients come in those of the inputs."""
 
     @staticmethod
-    def forward(ctx: Any, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:  # type: ignore[override]  # torch passes what apply() got
+    def forward(ctx: Any, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # torch passes what apply() got
         ctx.compute = compute
         ctx.save_for_backward(*inputs)
         return compute(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # see above
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]  # see above
         needed = ctx.needs_input_grad[1:]
         inputs = [
             # Leaves of a small graph of their own: the large one ends at this function.
