@@ -200,7 +200,9 @@ def planned_rates(job: Job, record: JobRecord) -> dict[str, list[list[float]]]:
     except UserError:
         return {}
     planned = (
-        rate_curves(settings, record.total, int(record.plan.get("warmup_steps") or 0)) if record.total else None
+        rate_curves(settings, record.total, int(record.plan.get("warmup_steps") or 0))
+        if record.total
+        else None
     )
     lines = planned["lines"] if planned else {}
     return {

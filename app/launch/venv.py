@@ -27,7 +27,7 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
 class VenvStamp:
     """What a complete .venv holds."""
 
-    venv_fingerprint: str
+    fingerprint: str
     build: str  # of PyTorch, as chosen for the machine: "cpu", "cu130", …
     extras: tuple[str, ...]
     as_wanted: bool = True  # False: PyTorch's index could not be reached, another build stands in
