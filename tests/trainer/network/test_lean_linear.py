@@ -18,8 +18,8 @@ def layer(*, bias: bool = True, alpha: float = 3.0, dtype: torch.dtype = torch.f
     model = nn.Sequential(nn.Linear(6, 10, bias=bias)).requires_grad_(False).to(dtype)
     inject_adapter_in_model(LoraConfig(r=2, lora_alpha=alpha, target_modules="0", **config), model)  # pyright: ignore[reportArgumentType]  # a fraction works as well
     for side in (model[0].lora_A, model[0].lora_B):  # pyright: ignore[reportAttributeAccessIssue]  # PEFT's
-        side.default.float().requires_grad_(requires_grad=True)  # pyright: ignore[reportAttributeAccessIssue]  # PEFT's
-        nn.init.normal_(side.default.weight)  # pyright: ignore[reportAttributeAccessIssue]  # PEFT's
+        side.default.float().requires_grad_(requires_grad=True)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]  # PEFT's
+        nn.init.normal_(side.default.weight)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]  # PEFT's
     return model[0]
 
 

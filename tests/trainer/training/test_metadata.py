@@ -23,7 +23,7 @@ def facts(folder: Path, *, targets: tuple[Any, ...] = (), **values: Any) -> RunF
     settings = sound_settings(folder, **values)
     images = scan_folder(Path(settings.folders.train_data_dir), ".txt").images
     chosen = settings.model
-    model = SimpleNamespace(
+    model: Any = SimpleNamespace(
         source=chosen.pretrained_model_name_or_path,
         vae_source=chosen.vae,
     )
