@@ -25,7 +25,7 @@ SAME_IN_BOTH = {"js.paste_hint", "js.seed", "js.scale", "js.unet", "js.text_enco
                 "reader.name.a1111_forge", "reader.name.forge", "reader.name.comfyui",
                 "reader.name.diffusers", "use.other_folder", "remedy.change", "told.v",
                 "told.zero", "browse.kind.lora", "browse.kind.controlnet",
-                "empty.sample_prompts"}  # fmt: skip
+                "empty.sample_prompts", "quoted"}  # fmt: skip
 ROOM_FILTERS = (
     "all", "unreadable", "small", "no_caption", "long", "alike", "words", "others", "held_out", "changed",
 )  # fmt: skip
