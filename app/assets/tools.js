@@ -77,7 +77,7 @@ function toolGroups(tools, choose) {
         ),
       ),
     );
-    return [el("h3", {}, w(group === "lora" ? "tools_lora" : "tools_pictures")), el("ul", {}, rows)];
+    return [el("h2", {}, w(group === "lora" ? "tools_lora" : "tools_pictures")), el("ul", {}, rows)];
   });
 }
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.form import presets
-from app.jobs.judged import ENDS, judged
-from app.jobs.live import sample_prompts, sample_row, short
-from app.jobs.outcome import files_of, outcome, words_of_run
+from app.jobs.live import end_and_verdict, sample_prompts, sample_row, short
+from app.jobs.outcome import files_of
 from app.jobs.store import Job, JobStore
 from app.jobs.tool_outcome import title_of
 from app.texts import word
@@ -65,6 +64,7 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
     record, state = job.record(), job.state
     curves = record.curves
     points = curves.thinned(0, POINTS)
+    ended, verdict = end_and_verdict(job, record, state, language)
     return {
         "id": job.id,
         "name": job.name,
@@ -82,8 +82,8 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
         "prompts": sample_prompts(job, record),
         "samples": [sample_row(job, sample) for sample in record.samples.values()],
         "files": files_of(job, record),
-        "outcome": outcome(job, record, state, language),
-        "judged": judged(record, words_of_run(record), language, ended=state in ENDS),
+        "outcome": ended,
+        "judged": verdict,
     }
 
 

@@ -175,10 +175,7 @@ def log(record: JobRecord, begin: int, most: int, language: Language) -> dict[st
 def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[str, Any]:
     """What changes now and then: sample grid, files, outcome."""
     plan = record.plan
-    ended = outcome(job, record, state, language)
-    verdict = judged(record, words_of_run(record), language, ended=state in ENDS)
-    if ended and ended.get("try") and verdict and verdict.get("file") in ended["try"]["files"]:
-        ended["try"]["file"] = verdict["file"]  # the one to take is the one to try first
+    ended, verdict = end_and_verdict(job, record, state, language)
     return {
         "prompts": sample_prompts(job, record),
         "sample_steps": list(plan.get("sample_steps", ())),
@@ -191,6 +188,17 @@ def parts(job: Job, record: JobRecord, state: str, language: Language) -> dict[s
         "judged": verdict,
         "planned": planned_rates(job, record) if state == "running" else {},
     }
+
+
+def end_and_verdict(
+    job: Job, record: JobRecord, state: str, language: Language
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """What came of a run, and what it says of itself: the file to take is the one to try first."""
+    ended = outcome(job, record, state, language)
+    verdict = judged(record, words_of_run(record), language, ended=state in ENDS)
+    if ended and ended.get("try") and verdict and verdict.get("file") in ended["try"]["files"]:
+        ended["try"]["file"] = verdict["file"]
+    return ended, verdict
 
 
 def planned_rates(job: Job, record: JobRecord) -> dict[str, list[list[float]]]:

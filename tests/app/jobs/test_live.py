@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from trainer.events import (
     EventLog,
     Failed,
     Finished,
+    Judged,
     Notice,
     Phase,
     Removed,
@@ -299,6 +301,23 @@ def test_settings_side_by_side(store: JobStore, job: Job, tmp_path: Path):
     assert told["differ"] == len(rows)
     everything = compare.show_jobs(store, [job.id, other.id], "", "en", everything=True)
     assert len(everything["rows"]) > 150
+
+
+@pytest.mark.parametrize("last", ["finished", "stopped"])
+def test_an_ended_run_names_the_file_to_take_in_jobs_as_in_run(
+    job: Job, store: JobStore, tmp_path: Path, last: str
+):
+    events: list[Any] = [Started(40, 4, 42, "cpu", PLAN)]
+    for epoch, gain in enumerate((0.1, 0.5, 0.2, 0.1), 1):
+        path = tmp_path / f"cat-{epoch:06d}.safetensors"
+        path.write_bytes(b"")
+        logs = [math.log(1 - gain)] * 8
+        events += [Judged(10 * epoch, epoch, logs, logs, 0.0), Saved(10 * epoch, epoch, str(path), 9)]
+    end = Finished(40, str(path)) if last == "finished" else Stopped(40, str(path))
+    write(job, Phase("start"), *events, end)
+    run = compare.show_jobs(store, [job.id], "", "en")["runs"][0]
+    assert run["judged"]["file"] == "cat-000002.safetensors"
+    assert run["judged"] == live.summary(job, {"lang": "en"})["parts"]["judged"]
 
 
 def test_reading_again_costs_nothing_when_nothing_is_new(job: Job):
