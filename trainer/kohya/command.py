@@ -86,8 +86,11 @@ def split_command(text: str) -> list[str]:
     """The words of a command line. Raises UserError for a quote that never ends."""
     _check_length(text)
     windows = bool(WINDOWS.search(text))
+    text = re.sub(r"(?<=[\s=])[“”„‟]([^“”„‟\n]*)[“”‟](?=\s|$)", r'"\1"', text)  # as pages print them
     if windows:
         text = re.sub(r"\^([&|<>^\"])", r"\1", text)
+    else:
+        text = re.sub(r"(?<=[\s=])\$(?=['\"])", "", text)  # sh: $'…' $"…"
     text = re.sub(r"\$\([^()\"]*\)", lambda found: found[0].replace(" ", BLANK), text)
     for escapes in (True, False) if windows else (True,):
         words, complete = _split(text, windows=windows, escapes=escapes)
@@ -154,7 +157,8 @@ def options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 def _grouped(words: Sequence[str], loose: list[str]) -> Iterator[tuple[str, list[str]]]:
     name = ""
     values: list[str] = []
-    for word in words:
+    for written in words:
+        word = _with_dashes(written)
         if re.match(r"--[A-Za-z]", word):
             if name:
                 yield name, values
@@ -166,6 +170,12 @@ def _grouped(words: Sequence[str], loose: list[str]) -> Iterator[tuple[str, list
             loose.append(word)
     if name:
         yield name, values
+
+
+def _with_dashes(word: str) -> str:
+    """A word; one that names an option behind one dash, or long ones as pages print them, behind two."""
+    found = re.match(r"[-—–―‐‑−]{1,2}([A-Za-z]\w{2,})(?==|$)", word)
+    return f"--{word[found.start(1) :]}" if found and found[1] in DEFAULTS else word
 
 
 def _full_name(name: str) -> str:

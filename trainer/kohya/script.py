@@ -13,11 +13,15 @@ from trainer.kohya.script_lines import NAME, statements
 
 TRAINS = re.compile(r"(?:^|[\s\"'/\\])(?:train_\w+|\w+_train\w*)\.py\b")
 TALKS = re.compile(r"\s*@?(?:echo|printf|write-host|ls|dir|cat|type|test|\[+)\b", re.IGNORECASE)
-"""Statements that name a script without running it."""
+RUNS = re.compile(rf"{TRAINS.pattern}[\"']?(?=\s.*(?:--|[—–‐−]\w|[$%!@{{]\w|[$@%]\{{))", re.DOTALL)
+"""A script with options, or variables that may hold some: copying, naming or searching it is no training."""
 WORD = r"(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|\$\([^()]*\)|\\.|(?!\$\()[^\s\"'\\])*"
 SH = re.compile(rf"\s*({NAME})(\+?=)(\([^()]*\)(?=\s|$)|{WORD})(?=\s|$)", re.DOTALL)
 SH_DECLARES = re.compile(r"\s*(?:export|local|readonly|declare|typeset)\s+(?:-\w+\s+)*")
-SET = re.compile(rf"\s*@?set\s+(?:/a\s+)?\"?({NAME})(=)(.*?)\"?\s*", re.DOTALL | re.IGNORECASE)
+SET = re.compile(
+    rf"\s*@?set\s+(?:/a\s+)?(?:\"(?P<quoted>{NAME})=(?P<inside>.*?)\"|(?P<name>{NAME})=(?P<value>.*?))\s*",
+    re.DOTALL | re.IGNORECASE,
+)
 POWERSHELL = re.compile(
     rf"\s*(?:\[[\w.]+\])*\$(?:env:|script:|global:)?({NAME})\s*(\+?=)\s*(.*)", re.DOTALL | re.IGNORECASE
 )
@@ -29,8 +33,8 @@ PYTHON = re.compile(rf"({NAME})\s*(=)\s*(.+)", re.DOTALL)
 INLINE = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}", re.IGNORECASE | re.DOTALL)
 EMPTY = re.compile(r"@?\(\s*\)|\[[\w.\[\]]*\]::new\(\)|new-object\s+.*|\$null|\$false", re.IGNORECASE)
 VARIABLE = re.compile(
-    rf"\"\$\{{({NAME})\[@\]\}}\"|\$\{{({NAME})(?:\[[@*]\])?(?::?[-=]([^}}\n]{{0,300}}))?\}}|\$env:({NAME})|[$@]({NAME})"
-    rf"|%({NAME})%|!({NAME})!"
+    rf"\"\$\{{({NAME})\[@\]\}}\"|\$\{{({NAME}|\d)(?:\[[@*]\])?(?::?[-=]([^}}\n]{{0,300}}))?\}}|\$env:({NAME})|[$@]({NAME})"
+    rf"|%({NAME})%|!({NAME})!|\$\(\$({NAME})\)"
 )
 PLACE = re.compile(rf"(?<![$\{{])\{{({NAME})\}}(?!\}})")
 """In the cell of a notebook."""
@@ -59,6 +63,8 @@ def read_script(text: str) -> Script:
     found = _Reading(in_notebook=bool(re.search(r"^\s*!", text, re.MULTILINE)))
     waiting = list(statements(text, written))
     for statement in waiting:
+        if found.leaps(statement):
+            continue
         for one in found.blocks.counting(statement, found.filled):
             found.take(one)
     if not found.commands:
@@ -77,6 +83,18 @@ class _Reading:
         self.asked: dict[str, str] = {}
         """Of variables: what had to hold for their values."""
         self.commands: list[tuple[str, tuple[str, ...]]] = []
+        self.leap = ""
+        """cmd's goto: the label that the script goes on at."""
+
+    def leaps(self, statement: str) -> bool:
+        """Whether the script leaps over a statement."""
+        if self.leap:
+            self.leap = "" if statement.lower() == f":{self.leap}" else self.leap
+            return True
+        found = re.fullmatch(r"goto\s+:?(\w+)", statement, re.IGNORECASE)
+        if found and self.blocks.is_plain:
+            self.leap = found[1].lower()
+        return bool(found)
 
     def take(self, statement: str) -> None:
         assigned = list(self._assignments(statement))
@@ -87,7 +105,7 @@ class _Reading:
         if assigned or TALKS.match(statement):
             return
         command = self.filled(statement)
-        if TRAINS.search(command):
+        if RUNS.search(command):
             used = [self.asked[name] for name in _names(statement) if name in self.asked]
             self.commands.append((command, tuple(dict.fromkeys(used))))
 
@@ -114,9 +132,10 @@ class _Reading:
         elif found := POWERSHELL.fullmatch(statement):
             value, adds = self._expression(found[3]), found[2] == "+="
             yield found[1].lower(), _item(value) if adds else value, adds
-        elif (found := SET.fullmatch(statement)) or (
-            self.in_notebook and (found := PYTHON.fullmatch(statement)) and not TRAINS.search(statement)
-        ):
+        elif found := SET.fullmatch(statement):
+            name, value = found["quoted"] or found["name"], found["inside"] or found["value"] or ""
+            yield name.lower(), self.filled(value.strip()), False  # cmd keeps quotes around the value
+        elif self.in_notebook and (found := PYTHON.fullmatch(statement)) and not TRAINS.search(statement):
             yield found[1].lower(), self.filled(_bare(found[3].strip())), False
         else:
             yield from self._in_shell(statement)
@@ -138,7 +157,7 @@ class _Reading:
 
     def _expression(self, text: str) -> str:
         """PowerShell's value: a text, a list, texts that are added, or one of two."""
-        text = text.strip()
+        text = text.strip().removesuffix(",")  # in param( … )
         if EMPTY.fullmatch(text):
             return ""
         if chosen := INLINE.fullmatch(text):

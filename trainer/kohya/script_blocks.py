@@ -17,6 +17,7 @@ OPENS = re.compile(
     r"(?:do|(?:case|function|foreach|for|while|try|catch|finally|switch)\b.*[{(]|.*\)\s*\{|[{(])$"
 )
 """What begins a block that always counts."""
+COMMAND = re.compile(r"^[^\[(\"].*\.py\b.*\s--")
 CMD_TEST = re.compile(
     r"(?:/i\s+)?(?P<asked>(?:not\s+)?(?:(?:exist|defined|errorlevel)\s+(?:\"[^\"]*\"|\S+)"
     r"|(?:\"[^\"]*\"|[^\s\"=]+)\s*(?:==|\b(?:equ|neq|lss|leq|gtr|geq)\b)\s*(?:\"[^\"]*\"|[^\s\"(]+)))\s*(?P<rest>.*)",
@@ -55,6 +56,11 @@ class ScriptBlocks:
         """What must hold for the present place to count, where only the script knew it; "" for nothing."""
         return next((block.asked for block in self._open if block.asked), "")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the present place is within no if … else."""
+        return not self._open
+
     def counting(self, statement: str, filled: Filled) -> Iterator[str]:
         """The simple statements within one that count."""
         text = re.sub(r"^(?:then|do)\b\s*(?=\S)", "", statement.strip()).removeprefix("@")
@@ -62,7 +68,11 @@ class ScriptBlocks:
             return
         if tested := TEST.match(text):
             asked, rest = _asked(tested["rest"])
-            self._test(asked, filled, also=bool(tested["also"]))
+            if len(asked) < LONGEST and COMMAND.search(asked):  # it asks whether that works
+                yield re.sub(r"^!\s*", "", asked)
+                self._open.append(_Block(counts=True, been=True, asked=asked))
+            else:
+                self._test(asked, filled, also=bool(tested["also"]))
             yield from self._inside(rest, filled)
         elif (other := ELSE.match(text)) and self._open:
             block = self._open[-1]
@@ -163,6 +173,8 @@ def _holds(text: str, filled: Filled, *, in_shell: bool) -> bool | None:
     if empty := re.fullmatch(r"-(?P<how>[zn])\s+(?P<value>.+)|defined\s+(?P<name>\w+)", text):
         value = _plain(empty["value"] or f"%{empty['name']}%", filled)
         return None if value is None else bool(value) != (empty["how"] == "z")
+    if text in ("true", "false") and not in_shell:
+        return text == "true"
     compared = COMPARED.fullmatch(text)
     if not compared:
         value = _plain(text, filled)

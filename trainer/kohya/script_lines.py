@@ -21,11 +21,27 @@ WITHIN = re.compile(
     re.IGNORECASE,
 )
 """A command that another shell is given as one word."""
+TEXT_BEGINS = re.compile(rf"\s*(?:(?:export|local)\s+)?\$?{NAME}\s*\+?=\s*\"")
+HANDS_OVER = re.compile(
+    r"\s*@?(?:sudo\s+)?(?:tmux|screen|ssh|wsl|su|script|eval|iex|invoke-expression|start-process|docker|podman"
+    r"|xterm|konsole|gnome-terminal)\b",
+    re.IGNORECASE,
+)
+"""Programs that start a command which stands in quotes somewhere behind them."""
+DECORATION = re.compile(
+    r"^[ \t]*(?:\([\w.-]+\)[ \t]*)?(?:PS[ \t]+)?[A-Za-z]:\\[^<>|&\"\n]{0,300}>[ \t]*(?=\S)"  # C:\x> and PS C:\x>
+    r"|```\w*|(?<=\s)`#[^`\n]{0,300}`",
+    re.MULTILINE,
+)
+"""What is copied along with a command: prompts, fences of Markdown; and comments within a line of sh."""
+LONG_NOTHING = re.compile(r"\s*:\s+([\"'])")
+"""sh's command that does nothing, with a text of several lines: a comment."""
 
 
 def statements(text: str, written: dict[str, str]) -> Iterator[str]:
     """The statements in order; `written` is filled with the files that the script writes itself."""
-    for line in _lines(_without_texts(_without_blocks(text).splitlines(), written)):
+    text = DECORATION.sub(lambda found: "\n" if found[0].startswith("```") else "", _without_blocks(text))
+    for line in _lines(_without_texts(text.splitlines(), written)):
         yield from divided(line)
 
 
@@ -33,6 +49,9 @@ def divided(line: str) -> Iterator[str]:
     """The statements of a line: ; && || | & end one, and so does a redirection."""
     if len(line) < LONGEST and (inner := WITHIN.search(line)):
         yield from divided(inner[2].replace('\\"', '"'))
+        return
+    if len(line) < LONGEST and HANDS_OVER.match(line) and (quoted := _quoted_command(line)):
+        yield from divided(quoted)
         return
     stripped = line.strip()
     if stripped.startswith("(") and stripped.endswith(")"):  # a shell of its own
@@ -44,14 +63,28 @@ def divided(line: str) -> Iterator[str]:
         if at <= skip or depth:
             continue
         if char in ";|&" and line[at - 1 : at] != "^":
-            yield line[start : at if end is None else end].strip()
+            yield from _opened(line[start : at if end is None else end].strip())
             skip = at + (line[at + 1 : at + 2] == char)
             start, end = skip + 1, None
         elif char in "<>" and end is None and line[at - 1 : at] not in "^=":
-            digits = re.search(r"\s[12&]?$", line[start:at])
+            digits = re.search(r"\s[\d&*]?$", line[start:at])
             end = start + digits.start() if digits else at
             skip = at + (line[at + 1 : at + 2] == "&") + (line[at + 1 : at + 2] == ">")
-    yield line[start:end].strip()
+    yield from _opened(line[start:end].strip())
+
+
+def _opened(part: str) -> Iterator[str]:
+    """A part, or the statements of a shell of its own."""
+    if part.startswith("(") and part.endswith(")"):
+        yield from divided(part)
+    else:
+        yield part
+
+
+def _quoted_command(line: str) -> str:
+    """The command in quotes that trains; "" for none."""
+    quoted = (found[1] or found[2] for found in re.finditer(r"\"([^\"]*)\"|'([^']*)'", line))
+    return next((text for text in quoted if text and re.search(r"\.py\b.*\s--", text, re.DOTALL)), "")
 
 
 def _without_blocks(text: str) -> str:
@@ -68,6 +101,10 @@ def _without_texts(lines: list[str], written: dict[str, str]) -> Iterator[str]:
         if long := re.search(r"@([\"'])[ \t]*$", line):  # PowerShell
             for one in waiting:
                 if one.startswith(f"{long[1]}@"):
+                    break
+        elif (nothing := LONG_NOTHING.match(line)) and line.count(nothing[1]) % 2:
+            for one in waiting:
+                if nothing[1] in one:
                     break
         elif begun:
             inside: list[str] = []
@@ -102,7 +139,8 @@ def _lines(raw_lines: Iterator[str]) -> Iterator[str]:
 
 def _is_open(line: str) -> bool:
     """Whether a list in brackets, NAME=( …, or a text behind an option goes on."""
-    if "--" in line and line.replace('\\"', "").count('"') % 2 and not re.search(r'\\"(?:\s|$)', line):
+    has_text = "--" in line or TEXT_BEGINS.match(line)
+    if has_text and line.replace('\\"', "").count('"') % 2 and not re.search(r'\\"(?:\s|$)', line):
         return True
     begun = re.match(rf"\s*(?:\$?{NAME}\s*\+?=\s*@?)\(", line)
     return bool(begun) and line.count("(") > line.count(")")

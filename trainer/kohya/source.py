@@ -107,7 +107,8 @@ def _read_text(text: str, files: Beside) -> Imported:
     text = text.lstrip("\ufeff")
     if not text.strip():
         raise UserError("kohya.empty", path=name)
-    if text.lstrip().startswith("{") or path.lower().endswith(".json"):
+    shell = re.match(r"\s*\{\s+\w", text) and is_command(text)  # { a; b; } of a shell
+    if (text.lstrip().startswith("{") and not shell) or path.lower().endswith(".json"):
         return _read_mapping(parse_json(text, name), files)
     if not path.lower().endswith(".toml") and is_command(text):
         return _from_command(read_command(text), files)

@@ -24,12 +24,24 @@ def looked_at(imported: Imported) -> set[str]:
 
 @pytest.mark.parametrize("comment", [
     "# {old}", "  #{old}", "rem {old}", "@REM {old}", ":: {old}", "<#\n{old}\n#>", "#!/bin/sh\n# {old} \\",
-    "echo {old}", 'echo "{old}"',
+    "echo {old}", 'echo "{old}"', ": '\n{old}\n'", "goto start\n{old}\n:start", "if false; then\n{old}\nfi",
+    "goto end_of_old\nif x {{\n{old}\n:END_OF_OLD", ": <<'X'\n{old}\nX", "<# {old} #>",
 ])  # fmt: skip
 def test_a_commented_command_is_none(comment):
     old = f"{RUN} --network_dim=4 --output_name=old"
     imported = read_text(f"{comment.format(old=old)}\n{RUN} --network_dim=16 --output_name=new\npause\n")
     assert of(imported, "network_dim", "output_name") == [16, "new"]
+    assert not imported.report.attention
+
+
+@pytest.mark.parametrize("line", [
+    "sed -i 's/a/b/' train_network.py", "chmod +x train_network.py; cp train_network.py old.py",
+    "title train_network.py at work", "pgrep -f train_network.py", "ps aux | grep sdxl_train_network.py",
+    'say "train_network.py begins"', "if not exist train_network.py exit /b",
+])  # fmt: skip
+def test_a_script_that_is_only_named_is_no_training(line):
+    imported = read_text(f"{line}\n{RUN} --network_dim=16\n")
+    assert of(imported, "network_dim", "sdxl") == [16, False]
     assert not imported.report.attention
 
 
@@ -40,6 +52,7 @@ def test_a_commented_command_is_none(comment):
     RUN + " --network_dim=16  \\\n  --seed 3 # was: --network_dim=64\n",
     RUN + " ^\r\n  --network_dim=16 ^\r\nrem --network_dim=64\r\n",
     RUN + " `\n  --network_dim=16 `\n # --network_dim=64\n",
+    RUN + " `# --network_dim=64` --network_dim=16",
     "args=(\n --network_dim=16\n # --network_dim=64\n)\n" + RUN + ' "${args[@]}"\n',
 ])  # fmt: skip
 def test_a_commented_option_is_none(text):
@@ -56,7 +69,7 @@ def test_a_number_sign_in_a_value_is_no_comment():
 @pytest.mark.parametrize("rest", [
     " 2>&1 | tee log.txt", " > log.txt", " >> log.txt 2>&1", ";", "; echo done", " && shutdown -h now",
     " || exit 1", " &", " 2> err.txt", " \\", " ^", " & pause", " |tee log", "; done", " < /dev/null",
-    " &> all.log",
+    " &> all.log", " *>&1 | Tee-Object log.txt", " 2>$null",
 ])  # fmt: skip
 @pytest.mark.parametrize("last", ["--optimizer_args weight_decay=0.1", "--max_train_epochs=10"])
 def test_what_stands_behind_the_command_ends_it(last, rest):
@@ -65,6 +78,13 @@ def test_what_stands_behind_the_command_ends_it(last, rest):
     assert of(imported, "network_dim") == [16]
     wanted = ["weight_decay=0.1", 0] if "optimizer" in last else ["", 10]
     assert of(imported, "optimizer_args", "max_train_epochs") == wanted
+
+
+@pytest.mark.parametrize("name", ["$'my lora'", '"my lora"', "my' 'lora", "my\\ lora", "\u201cmy lora\u201d"])
+def test_quotes_of_every_kind_are_read(name):
+    imported = read_text(f"{RUN} --output_name={name} --network_dim=16")
+    assert of(imported, "output_name", "network_dim") == ["my lora", 16]
+    assert not imported.report.attention
 
 
 def test_a_sign_in_quotes_is_part_of_the_value():
@@ -90,6 +110,10 @@ DEFINED = [
     ('$base = "./m.safetensors"\n$dim = 32', "$base", "$dim"),
     ('$env:base = "./m.safetensors"\n$dim=32', "$env:base", "$dim"),
     ("base=./m.safetensors", "$base", "${dim:-32}"),
+    ("base=./m.safetensors", "$base", "${1:-32}"),
+    ("$base='./m.safetensors'\n$dim=32", "$($base)", "$($dim)"),
+    ('param(\n [string]$base = "./m.safetensors",\n [int]$dim = 32\n)', "$base", "$dim"),
+    ('set base="./m.safetensors"\r\nset dim=32\r', "%base%", "%dim%"),
     ("base=./old\nbase=./m.safetensors\ndim=32", "$base", "$dim"),
 ]
 
@@ -106,6 +130,7 @@ def test_variables_of_the_same_file_are_put_in(top, base, dim):
     'args=(--network_dim=32 --output_name "my lora")\n{run} "${{args[@]}}"',
     "args=(\n  --network_dim=32\n  --output_name 'my lora'\n)\n{run} ${{args[@]}}",
     'args="--network_dim=32"\nargs="$args --output_name=x"\n{run} $args --output_name "my lora"',
+    'args="\n  --network_dim=32\n  --output_name=\'my lora\'\n"\n{run} $args',
     'args=(--network_dim=32)\nargs+=(--output_name "my lora")\n{run} "${{args[@]}}"',
     '$args = @(\n "--network_dim=32"\n "--output_name=my lora"\n)\n{run} @args',
 ])  # fmt: skip
@@ -177,6 +202,12 @@ def test_what_only_the_script_knew_is_told(asked):
     "script=./train_network.py\naccelerate launch $script --network_module=networks.lora --network_dim=32",
     "export a=32 b=x\n{run} --network_dim=$a", "{run} --network_dim=${{DIM:=32}}",
     '{run} --training_comment="two\nlines" --network_dim=32',
+    "( {run} --network_dim=32 ) 2>&1 | tee log", "{{ {run} --network_dim=32; }} &> log",
+    "if {run} --network_dim=32; then echo done; fi", "if ! {run} --network_dim=32; then exit 1; fi",
+    'tmux new -d -s x "{run} --network_dim=32"', "ssh -p 22 host '{run} --network_dim=32'",
+    'eval "{run} --network_dim=32"', "PS C:\\x> {run} --network_dim=32", "C:\\a b> {run} --network_dim=32",
+    "(venv) PS D:\\> {run} --network_dim=32", "```bash\n{run} \\\n --network_dim=32```",
+    "{run} \u2014network_dim=32", "{run} -network_dim 32", "set -x\n{run} --network_dim=32",
 ])  # fmt: skip
 def test_a_command_is_found_where_it_stands(text):
     imported = read_text(text.format(run=RUN))
