@@ -39,6 +39,8 @@ class Command:
     launcher: dict[str, Any] = field(default_factory=dict)
     loose: tuple[str, ...] = ()
     """Words that belong to no option."""
+    twice: tuple[str, ...] = ()
+    """Options that stand more than once; the last counts."""
     script: Script = field(default_factory=lambda: Script(""))
     """The script that it stands in."""
 
@@ -58,6 +60,8 @@ def read_command(text: str) -> Command:
     if name and name not in SCRIPTS:
         raise UserError("kohya.other_script", script=name)
     found, loose = options(words[at + 1 :])
+    names = [_full_name(name) for name, _ in _grouped(words[at + 1 :], [])]
+    twice = tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
     launcher, rest = options(words[: max(at, 0)])
     extra = {option: value for option, value in launcher.items() if option not in LAUNCHER}
     known = {option: value for option, value in launcher.items() if option in LAUNCHER}
@@ -67,7 +71,7 @@ def read_command(text: str) -> Command:
     ]
     if texts and at >= 0:
         known["extra_accelerate_launch_args"] = " ".join(texts)
-    return Command(SCRIPTS.get(name), found, known if at >= 0 else {}, tuple(loose), script)
+    return Command(SCRIPTS.get(name), found, known if at >= 0 else {}, tuple(loose), twice, script)
 
 
 def _from_launcher(words: list[str]) -> list[str]:
@@ -86,11 +90,9 @@ def split_command(text: str) -> list[str]:
     """The words of a command line. Raises UserError for a quote that never ends."""
     _check_length(text)
     windows = bool(WINDOWS.search(text))
+    way = (r"\^([&|<>^\"])", r"\1") if windows else (r"(?<=[\s=])\$(?=['\"])", "")  # sh: $'…' $"…"
     text = re.sub(r"(?<=[\s=])[“”„‟]([^“”„‟\n]*)[“”‟](?=\s|$)", r'"\1"', text)  # as pages print them
-    if windows:
-        text = re.sub(r"\^([&|<>^\"])", r"\1", text)
-    else:
-        text = re.sub(r"(?<=[\s=])\$(?=['\"])", "", text)  # sh: $'…' $"…"
+    text = re.sub(*way, text)
     text = re.sub(r"\$\([^()\"]*\)", lambda found: found[0].replace(" ", BLANK), text)
     for escapes in (True, False) if windows else (True,):
         words, complete = _split(text, windows=windows, escapes=escapes)

@@ -87,6 +87,15 @@ class Draft:
         """Report a key that changes no setting here."""
         self.entries.append(Entry(key, kind, was=was, **more))
 
+    def remark(self, key: str, note: str, **values: Any) -> None:
+        """Have what is reported of a key looked at, with a sentence more."""
+        self.entries = [
+            replace(entry, note=note, values={**entry.values, **values}, attention=True)
+            if entry.key.partition(" ")[0] == key
+            else entry
+            for entry in self.entries
+        ]
+
     def carry(self, key: str, value: Any) -> None:
         """Keep a key that is no setting, to be written back."""
         self.carried[key] = value

@@ -18,6 +18,7 @@ from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
 from trainer.families.unet import Shapes
 from trainer.files.reading import parse_json
+from trainer.files.stand_ins import stand_in
 from trainer.kohya.draft import OWN, Draft
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
@@ -49,7 +50,8 @@ def read_lora(path: Path) -> Imported:
     try:
         shapes, metadata = read_shapes(path)
     except (ModelUnreadableError, RecursionError) as error:
-        raise UserError("kohya.damaged_lora", path=path.name) from error
+        code = stand_in(path) or "kohya.damaged_lora"
+        raise UserError(code, path=path.name, name=path.name) from error
     except OSError as error:
         raise UserError("kohya.unreadable", path=path.name, reason=str(error)) from error
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):

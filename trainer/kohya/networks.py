@@ -121,6 +121,12 @@ def parse_args(raw: Any) -> tuple[dict[str, str], list[str]]:
     return pairs, [part for part in parts if "=" not in part]
 
 
+def twice(raw: Any) -> str:
+    """A name that stands more than once among such arguments; "" for none."""
+    names = [part.strip().partition("=")[0] for part in parts_of(raw) if "=" in part]
+    return next((name for name in names if names.count(name) > 1), "")
+
+
 def settings_of(kind: str, args: Mapping[str, str], network_dim: Any, network_alpha: Any) -> dict[str, Any]:
     """Values of our settings for network_args; arguments that we do not know are not among them."""
     back = {name: setting for setting, name in NAMES.items()} | {

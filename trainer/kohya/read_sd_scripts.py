@@ -82,6 +82,9 @@ def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> 
         entry if entry.key.partition(" ")[0] in args or (entry.key == "sdxl" and sdxl) else _defaulted(entry)
         for entry in draft.entries
     ]
+    for option in ("network_args", "optimizer_args", "lr_scheduler_args"):
+        if name := networks.twice(values[option]):
+            draft.remark(option, "kohya.argument_twice", name=name[:60])
     for option in odd:
         wrong = {"was": args[option], "why": "kohya.wrong_type", "attention": True}
         draft.entries = [

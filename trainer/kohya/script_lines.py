@@ -29,11 +29,11 @@ HANDS_OVER = re.compile(
 )
 """Programs that start a command which stands in quotes somewhere behind them."""
 DECORATION = re.compile(
-    r"^[ \t]*(?:\([\w.-]+\)[ \t]*)?(?:PS[ \t]+)?[A-Za-z]:\\[^<>|&\"\n]{0,300}>[ \t]*(?=\S)"  # C:\x> and PS C:\x>
+    r"^[ \t]*(?:\([\w.-]+\)[ \t]*)?(?:PS[ \t]+)?[A-Za-z]:\\[^<>|&\"\n]{0,300}>[ \t]*(?=\S)"
     r"|```\w*|(?<=\s)`#[^`\n]{0,300}`",
     re.MULTILINE,
 )
-"""What is copied along with a command: prompts, fences of Markdown; and comments within a line of sh."""
+"""What is copied along with a command: prompts (PS C:\\>), fences of Markdown; and comments within a line."""
 LONG_NOTHING = re.compile(r"\s*:\s+([\"'])")
 """sh's command that does nothing, with a text of several lines: a comment."""
 

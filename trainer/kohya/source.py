@@ -174,15 +174,12 @@ def _from_command(command: Command, files: Beside) -> Imported:
         else:
             draft.forget(option)
             draft.take(option, value, key=f"accelerate --{option}")
+    for option in command.twice:
+        draft.remark(option, "kohya.option_twice")
     for word in command.loose:
         draft.add(word[:80], "unknown", word, why="kohya.loose_word", attention=True)
     for option in shell_variables(found):
-        draft.entries = [
-            replace(entry, note="kohya.shell_variable", attention=True)
-            if entry.key.partition(" ")[0] == option
-            else entry
-            for entry in draft.entries
-        ]
+        draft.remark(option, "kohya.shell_variable")
     for asked in command.script.asked:
         draft.add("if", "unknown", asked, why="kohya.condition", attention=True)
     if command.script.more:

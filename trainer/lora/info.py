@@ -13,6 +13,7 @@ import numpy as np
 from trainer.errors import UserError
 from trainer.families.lora_family import lora_family, other_lora
 from trainer.files.safetensors_header import HeaderError, TensorEntry, read_header
+from trainer.files.stand_ins import stand_in
 from trainer.lora.types import ALGORITHMS, algorithm_in, rank_of
 from trainer.settings import FamilyKey
 
@@ -104,7 +105,7 @@ def describe(path: Path) -> LoraInfo:
     except FileNotFoundError as error:
         raise UserError("files.missing", path=str(path)) from error
     except (HeaderError, OSError) as error:
-        raise UserError("files.not_safetensors", name=path.name) from error
+        raise UserError(stand_in(path) or "files.not_safetensors", name=path.name) from error
     modules: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, entry in header.entries.items():
         stem, _, weight = _split(name)

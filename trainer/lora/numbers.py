@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -12,6 +13,7 @@ from trainer.files.safetensors_header import HeaderError, TensorEntry, read_head
 
 EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}
 """Kind of number -> how it is read as a whole one, and the bits that are all set in inf and NaN."""
+WHOLE = ("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 PIECE = 1 << 22
 
 
@@ -22,6 +24,8 @@ class Odd(NamedTuple):
     """The first tensor that holds inf or NaN; "" for none."""
     zero_alphas: int
     """Modules whose alpha is 0."""
+    whole: str = ""
+    """The kind of number of a weight that is whole numbers; "" for none."""
 
 
 NOTHING_ODD = Odd("", 0)
@@ -37,17 +41,25 @@ def odd_numbers(path: Path) -> Odd:
 @lru_cache(maxsize=64)
 def _odd_numbers(path: Path, _changed: int, _size: int) -> Odd:
     header = read_header(path)
-    not_finite, zeros = "", 0
+    not_finite, zeros, whole = "", 0, ""
     with path.open("rb") as file:
         for name, entry in sorted(header.entries.items(), key=lambda item: item[1].begin):
             if entry.dtype not in EXPONENTS:
+                if name.endswith(".alpha"):
+                    zeros += _is_zero(file, header.start, entry)
+                elif entry.dtype in WHOLE and math.prod(entry.shape) > 1:
+                    whole = whole or entry.dtype
                 continue
             if not not_finite and not _is_finite(file, header.start, entry):
                 not_finite = name
             if name.endswith(".alpha"):
-                file.seek(header.start + entry.begin)
-                zeros += not any(file.read(entry.end - entry.begin))
-    return Odd(not_finite, zeros)
+                zeros += _is_zero(file, header.start, entry)
+    return Odd(not_finite, zeros, whole)
+
+
+def _is_zero(file: BinaryIO, start: int, entry: TensorEntry) -> bool:
+    file.seek(start + entry.begin)
+    return not any(file.read(entry.end - entry.begin))
 
 
 def _is_finite(file: BinaryIO, start: int, entry: TensorEntry) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trainer.errors import UserError
 from trainer.files.safetensors_header import HeaderError, read_header
+from trainer.files.stand_ins import stand_in
 from trainer.files.torch_file import refuse_bomb
 
 STORED_DTYPES = {
@@ -81,7 +82,7 @@ class SafetensorsFile:
             }
         except HeaderError as error:
             values = {"path": str(path), "name": path.name, "missing": f"{error.missing / 1e6:.1f}"}
-            code = "core.file_truncated" if error.missing else "core.file_damaged"
+            code = stand_in(path) or ("core.file_truncated" if error.missing else "core.file_damaged")
             raise UserError(code, setting, **values) from error
         # A number format that torch has not.
         except KeyError as error:

@@ -88,6 +88,21 @@ def parse_key_values(text: str, setting: str) -> dict[str, Any]:
     return values
 
 
+def last_of_each(text: str) -> tuple[str, str]:
+    """A name that stands more than once in a text, and the text with only the last of each, which counts.
+
+    Blank for none, and for a text that cannot be read.
+    """
+    try:
+        pieces = shlex.split(text)
+    except ValueError:
+        return "", ""
+    names = [piece.partition("=")[0] for piece in pieces]
+    kept = [piece for at, piece in enumerate(pieces) if names[at] not in names[at + 1 :]]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    return (twice, shlex.join(kept)) if twice else ("", "")
+
+
 def check_known(
     values: Mapping[str, Any],
     known: Mapping[str, Any],

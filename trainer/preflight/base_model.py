@@ -9,6 +9,7 @@ from trainer.families.detect import read_model
 from trainer.families.facts import ModelFacts, ModelUnreadableError
 from trainer.families.known import ENDINGS, PATH, hub_folder, is_hub_id, known_facts, source
 from trainer.families.verdict import asked_for, likely_velocity, verdict
+from trainer.files.stand_ins import stand_in
 from trainer.problems import Problem, block, hint
 from trainer.settings import Model
 
@@ -50,7 +51,7 @@ def _check_place(name: str, setting: str) -> Iterator[Problem]:
     try:
         read_model(path)
     except ModelUnreadableError as error:
-        yield block(setting, UNREADABLE[str(error)], name=path.name)
+        yield block(setting, stand_in(path) or UNREADABLE[str(error)], name=path.name)
     except OSError:
         yield block(setting, "preflight.model_no_access", name=path.name)
 
@@ -77,11 +78,11 @@ def _check_vae(name: str) -> Iterator[Problem]:
         if not is_hub_id(name):
             yield block("vae", "preflight.vae_not_found", fix, path=name)
         return
-    if path.is_dir():
-        if not any((path / part).exists() for part in ("config.json", "vae/config.json")):
-            yield block("vae", "preflight.vae_no_vae", fix, name=path.name)
-        return
-    if path.suffix.lower() == ".safetensors":
+    if path.is_dir() and not any((path / part).exists() for part in ("config.json", "vae/config.json")):
+        yield block("vae", "preflight.vae_no_vae", fix, name=path.name)
+    elif code := stand_in(path):
+        yield block("vae", code, fix, name=path.name)
+    elif path.suffix.lower() == ".safetensors":
         try:
             facts = read_model(path)
         except (ModelUnreadableError, OSError):

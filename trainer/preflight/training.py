@@ -14,17 +14,15 @@ from trainer.families.family import Blocks, Family
 from trainer.families.known import known_facts
 from trainer.families.table import FAMILIES, named_by
 from trainer.files.safetensors_header import HeaderError
+from trainer.files.stand_ins import stand_in
 from trainer.kohya.start_file import read_start_file
 from trainer.lora.blocks import RATE_FIELDS, block_rates, sizes_of
 from trainer.lora.numbers import NOTHING_ODD, odd_numbers
 from trainer.lora.types import ALGORITHMS, algorithm_of
-from trainer.plan.key_values import rewritten
-from trainer.plan.lr_schedule import SETTING as SCHEDULE_ARGS
-from trainer.plan.lr_schedule import schedule
-from trainer.plan.optimizer_args import ONE_RATE_ONLY, extra_arguments, uses_relative_step
+from trainer.plan.optimizer_args import ONE_RATE_ONLY, uses_relative_step
 from trainer.plan.rates import denoiser_rate, text_rates, trains_denoiser, trains_text_encoder, written_rates
 from trainer.plan.run import DatasetPlan, Plan
-from trainer.preflight import lora_type
+from trainer.preflight import arguments, lora_type
 from trainer.preflight.dataset_file import of_file
 from trainer.problems import Problem, block, from_error, hint
 from trainer.settings import (
@@ -54,7 +52,7 @@ def check(settings: Settings, datasets: Sequence[Dataset]) -> Iterator[Problem]:
     yield from _check_text_rates(settings.optimizer, family)
     yield from _check_parts_of_one_rate(settings.optimizer, settings.network, blocks)
     yield from _check_schedule(settings.optimizer)
-    yield from _check_schedule_args(settings.optimizer)
+    yield from arguments.check(settings.optimizer)
     yield from _check_optimizer(settings.optimizer)
     yield from _check_network(settings.network)
     yield from _check_blocks(settings.network, blocks)
@@ -153,40 +151,7 @@ def _check_schedule(optimizer: Optimizer) -> Iterator[Problem]:
         yield block("lr_warmup", "preflight.warmup_from_zero", warmup, name=optimizer.optimizer)
 
 
-def _check_schedule_args(optimizer: Optimizer) -> Iterator[Problem]:
-    try:
-        schedule(optimizer, total_steps=100, warmup=0)
-    except UserError as error:
-        yield _bad_arguments(optimizer, error)
-
-
-def _bad_arguments(optimizer: Optimizer, error: UserError) -> Problem:
-    """What is wrong; where they are only written in another way, the same in ours as the fix."""
-    key = error.setting
-    text = rewritten(getattr(optimizer, key))
-    if text and _takes(optimizer, key, text):
-        return block(key, "core.argument_form", {key: text}, label=TRAINING[key].spec.label, fixed=text)
-    return from_error(error, {key: ""} if _takes(optimizer, key, "") else None)
-
-
-def _takes(optimizer: Optimizer, key: str, text: str) -> bool:
-    """Whether the optimizer's arguments, or the schedule's, may be these."""
-    changed = optimizer.model_copy(update={key: text})
-    try:
-        if key == SCHEDULE_ARGS:
-            schedule(changed, total_steps=100, warmup=0)
-        else:
-            extra_arguments(changed)
-    except UserError:
-        return False
-    return True
-
-
 def _check_optimizer(optimizer: Optimizer) -> Iterator[Problem]:
-    try:
-        extra_arguments(optimizer)
-    except UserError as error:
-        yield _bad_arguments(optimizer, error)
     if "8bit" in optimizer.optimizer and find_spec("bitsandbytes") is None:
         plain = optimizer.optimizer.replace("Paged", "").replace("8bit", "")
         yield hint(
@@ -248,7 +213,7 @@ def _check_lora_file(path: Path, model: Model) -> Iterator[Problem]:
         numbers = odd_numbers(path) if path.suffix.lower() == ".safetensors" else NOTHING_ODD
         start = read_start_file(path)
     except (ModelUnreadableError, HeaderError, OSError):
-        yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
+        yield block(key, stand_in(path) or "preflight.weights_no_lora", {key: ""}, name=path.name)
         return
     base = known_facts(model)
     wanted = (base and base.family) or named_by(model).key
@@ -265,6 +230,8 @@ def _check_lora_file(path: Path, model: Model) -> Iterator[Problem]:
         yield block(key, "core.weights_fit_nothing", {key: ""}, name=path.name)
     elif start.torn:
         yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
+    elif numbers.whole:
+        yield hint(key, "preflight.weights_whole", {key: ""}, name=path.name, dtype=numbers.whole)
     elif numbers.zero_alphas and ALGORITHMS[start.algorithm].has_alpha:
         yield hint(key, "preflight.weights_alpha_zero", name=path.name)
 

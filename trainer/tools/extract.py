@@ -19,6 +19,7 @@ from trainer.errors import UserError
 from trainer.files.file_hashes import legacy_hash, tensors_hash
 from trainer.files.safetensors_header import BITS, Header, HeaderError, TensorEntry, read_header
 from trainer.files.safetensors_writer import READABLE_BY_ALL
+from trainer.files.stand_ins import stand_in
 from trainer.files.whole_file import write_whole
 
 
@@ -47,7 +48,7 @@ def _header(path: Path) -> Header:
     except FileNotFoundError as error:
         raise UserError("files.missing", path=str(path)) from error
     except (HeaderError, OSError) as error:
-        raise UserError("files.not_safetensors", name=path.name) from error
+        raise UserError(stand_in(path) or "files.not_safetensors", name=path.name) from error
 
 
 def _ranks(header: Header, name: str) -> Ranks:

@@ -10,6 +10,7 @@ from pathlib import Path
 from trainer.errors import UserError
 from trainer.files.safetensors_header import HeaderError, read_header
 from trainer.files.safetensors_writer import Planned, write_safetensors
+from trainer.files.stand_ins import stand_in
 from trainer.tools.lora_files import Progress, silent
 
 FIELDS = {
@@ -34,7 +35,7 @@ def metadata_of(path: Path) -> dict[str, str]:
     except FileNotFoundError as error:
         raise UserError("files.missing", "lora", path=str(path)) from error
     except (HeaderError, OSError) as error:
-        raise UserError("files.not_safetensors", "lora", name=path.name) from error
+        raise UserError(stand_in(path) or "files.not_safetensors", "lora", name=path.name) from error
 
 
 def result(

@@ -235,3 +235,18 @@ def test_odd_scripts_end_in_a_report_or_a_sentence(part):
     """None of the patterns may take forever: the time of each would grow with the square of its length."""
     with suppress(UserError):
         read_text(part * (20_000 // len(part)) + f"\n{RUN} --network_dim=32")
+
+
+@pytest.mark.parametrize(("words", "note"), [
+    ("--seed=3 --network_dim=4 --network_dim 16", "kohya.option_twice"),
+    ("--optimizer_args a=1 --network_dim=16 --optimizer_args weight_decay=0.2", "kohya.option_twice"),
+    ("--network_dim=16 --optimizer_args weight_decay=0.1 betas=0.9,0.99 weight_decay=0.2",
+     "kohya.argument_twice"),
+    ("--network_dim=16 --network_args conv_dim=4 conv_dim=8", "kohya.argument_twice"),
+    ("--network_dim=16 --lr_scheduler_args a=1 b=2 a=3", "kohya.argument_twice"),
+])  # fmt: skip
+def test_what_stands_twice_is_told_and_the_last_counts(words, note):
+    imported = read_text(f"{RUN} {words}")
+    assert of(imported, "network_dim") == [16]
+    assert {entry.note for entry in imported.report.attention} == {note}
+    assert imported.settings.get("optimizer_args").endswith("weight_decay=0.2") == ("decay" in words)

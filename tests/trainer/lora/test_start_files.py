@@ -217,7 +217,25 @@ def test_a_file_with_nan_is_named(dtype: torch.dtype, value: float, tmp_path: Pa
 
 def test_a_sound_file_has_no_odd_numbers(tmp_path: Path) -> None:
     down = {f"{KOHYA}.lora_down.weight": (8, 320)}
-    assert odd_numbers(model_file(tmp_path / "a.safetensors", down)) == ("", 0)
+    assert odd_numbers(model_file(tmp_path / "a.safetensors", down)) == ("", 0, "")
     assert (
         odd_numbers(model_file(tmp_path / "b.safetensors", {**down, f"{KOHYA}.alpha": ()})).zero_alphas == 1
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.int64, torch.bool])
+def test_weights_that_are_whole_numbers_are_remarked(dtype: torch.dtype, tmp_path: Path) -> None:
+    parts = {"lora_down.weight": torch.ones(4, 32), "lora_up.weight": torch.ones(32, 4)}
+    tensors = {f"{KOHYA}.{name}": tensor.to(dtype) for name, tensor in parts.items()}
+    for alpha in (torch.tensor(4), torch.tensor(4.0)):
+        save_file({**tensors, f"{KOHYA}.alpha": alpha}, tmp_path / "whole.safetensors")
+        settings = sound_settings(
+            tmp_path, network_weights=str(tmp_path / "whole.safetensors"), dim_from_weights=True
+        )
+        problem = find(check(settings), "preflight.weights_whole")
+        assert (problem.setting, problem.blocks) == ("network_weights", False)
+    save_file(
+        {**{key: tensor.half() for key, tensor in tensors.items()}, f"{KOHYA}.alpha": torch.tensor(4)},
+        tmp_path / "whole.safetensors",
+    )
+    assert not odd_numbers(tmp_path / "whole.safetensors").whole
