@@ -19,14 +19,16 @@ from trainer.kohya.foreign import program_of, read_foreign
 from trainer.kohya.lora_metadata import read_lora
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
-from trainer.kohya.report import Imported
+from trainer.kohya.report import Entry, Imported
 from trainer.kohya.sd_defaults import DEFAULTS
 
 SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_args"}
 KOHYA_ONLY = {"LoRA_type", "max_resolution", "optimizer", OWN}
 """kohya_ss's own names for what sd-scripts calls otherwise."""
-YAML = re.compile(r"^(---|job:|config:\s*$)", re.MULTILINE)
-"""Beginnings of lines by which a text is YAML (ai-toolkit's)."""
+YAML = re.compile(r"^(---|job:|config:\s*$)|\A(?:\s*#.*\n|\s*\n)*[A-Za-z_]\w*:(?:\s|$)", re.MULTILINE)
+"""Beginnings of lines by which a text is YAML (ai-toolkit's); a first line as no TOML has it."""
+TRAINS = "model_train_type"
+"""Of lora-scripts' files: "sd-lora", "sdxl-lora", "flux-lora" …"""
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -115,8 +117,9 @@ def _read_text(text: str, files: Beside) -> Imported:
     if path.lower().endswith((".yaml", ".yml")) or YAML.search(text):
         return _read_mapping(parse_yaml(text, name), files)
     table = parse_toml(text, name)
-    whole = OWN in table or is_dataset(table) or program_of(table)
-    return _read_mapping(table if whole else flatten(table), files)
+    if OWN in table or is_dataset(table) or program_of(table):
+        return _read_mapping(table, files)
+    return _with_hidden(_read_mapping(flatten(table), files), table)
 
 
 def _read_mapping(data: Mapping[str, Any], files: Beside) -> Imported:
@@ -127,7 +130,8 @@ def _read_mapping(data: Mapping[str, Any], files: Beside) -> Imported:
         beside, datasets = _apart(data)
         draft = _from_options(beside, None, files) if beside else Draft({})
         take_dataset(draft, datasets, files.place)
-        return draft.finish("sd_scripts")
+        sections = {key: value for key, value in data.items() if key not in datasets}
+        return _with_hidden(draft.finish("sd_scripts"), sections)
     flat = flatten(data)
     if SD_SCRIPTS_ONLY & set(flat) and not KOHYA_ONLY & set(data):
         draft = _from_options(flat, None, files)
@@ -148,6 +152,26 @@ def flatten(data: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in data.items():
         flat.update(value if isinstance(value, Mapping) else {key: value})
     return flat
+
+
+def _with_hidden(imported: Imported, data: Mapping[str, Any]) -> Imported:
+    """With a line for each key that a later section of the file has once more: that one counts."""
+    names = [(section, key) for section, value in data.items() if isinstance(value, Mapping) for key in value]
+    names += [("", key) for key, value in data.items() if not isinstance(value, Mapping)]
+    order = {section: at for at, section in enumerate(data)}
+    hidden = [
+        (section, key)
+        for section, key in names
+        if any(key == other and order[section or key] < order[later or other] for later, other in names)
+    ]
+    entries = [
+        Entry(f"{section}.{key}", "unknown", was=data[section][key], why="kohya.key_hidden", attention=True)
+        if section
+        else Entry(key, "unknown", was=data[key], why="kohya.key_hidden", attention=True)
+        for section, key in hidden
+    ]
+    report = replace(imported.report, entries=(*entries, *imported.report.entries))
+    return replace(imported, report=report) if entries else imported
 
 
 def _from_command(command: Command, files: Beside) -> Imported:
@@ -188,7 +212,14 @@ def _from_command(command: Command, files: Beside) -> Imported:
 
 
 def _from_options(found: Mapping[str, Any], sdxl: bool | None, files: Beside) -> Draft:
-    draft = draft_from_options(found, sdxl=sdxl)
+    kind = str(found.get(TRAINS) or "").lower()
+    if kind and sdxl is None:
+        sdxl = kind.startswith("sdxl")
+    draft = draft_from_options({key: value for key, value in found.items() if key != TRAINS}, sdxl=sdxl)
+    if kind in ("sd-lora", "sdxl-lora"):
+        draft.add(TRAINS, "taken", found[TRAINS], now=found[TRAINS])
+    elif kind:
+        draft.add(TRAINS, "other_family", found[TRAINS], why="kohya.foreign_family", attention=True)
     prompts = found.get("sample_prompts")
     if isinstance(prompts, str) and prompts:
         _prompts(draft, prompts, files)

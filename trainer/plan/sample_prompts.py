@@ -162,6 +162,7 @@ def _prompt_of(line: str, number: int, family: Family) -> tuple[SamplePrompt, li
     problems = [
         *_odd_beginning(line, number),
         *_idle_options(line, number),
+        *_of_other_pages(line, number),
         *_odd_values(number, width, height, step, sampler),
     ]
     seed = options.get("seed")
@@ -213,6 +214,18 @@ def _idle_options(line: str, number: int) -> list[Problem]:
         elif problem := _odd_number(letters, value.strip(), number, read=read_option(part) is not None):
             problems.append(problem)
     return problems
+
+
+def _of_other_pages(line: str, number: int) -> list[Problem]:
+    """Hints for an option that stands twice, and for other pages' words that load a LoRA."""
+    letters = [part.partition(" ")[0].lower() for part in line.split(" --")[1:]]
+    twice = next((one for one in letters if one in OPTIONS and letters.count(one) > 1), "")
+    found = (
+        [hint("sample_prompts", "preflight.sample_twice", line=number, option=f"--{twice}")] if twice else []
+    )
+    if tag := re.search(r"<(?:lora|lyco|hypernet):[^<>]{1,100}>", line, re.IGNORECASE):
+        found.append(hint("sample_prompts", "preflight.sample_tag", line=number, tag=tag[0][:60]))
+    return found
 
 
 def _odd_number(letters: str, value: str, number: int, *, read: bool) -> Problem | None:

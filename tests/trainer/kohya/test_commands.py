@@ -550,3 +550,25 @@ def test_the_chosen_reading_is_that_of_the_files_that_a_script_names(tmp_path: P
     chosen = read(script, encoding="GBK")
     assert value(chosen, "output_name") == "测试图片"
     assert value(chosen, "sample_prompts") == "一张图片 --w 512"
+
+
+DATASETS = "[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = 'x/3_a'\nnum_repeats = 3\n"
+
+
+@pytest.mark.parametrize("text", [
+    "[a]\nnetwork_dim = 4\n[b]\nnetwork_dim = 16\n{}", "network_dim = 4\n[b]\nnetwork_dim = 16\n{}",
+    f"[a]\nnetwork_dim = 4\n[c]\nnetwork_dim = 16\n{DATASETS}[d]\n{{}}",
+])  # fmt: skip
+def test_every_key_has_a_line_though_sections_share_it(text: str):
+    imported = read_text(text.format('network_module = "networks.lora"\n'))
+    assert imported.settings.network.network_dim == 16
+    assert [(entry.was, entry.why) for entry in imported.report.attention] == [(4, "kohya.key_hidden")]
+
+
+@pytest.mark.parametrize("text", [
+    "network_module: networks.lora\nnetwork_dim: 16\nlearning_rate: 1e-4\n",
+    "# mine\n\nnetwork_dim: 16\nnetwork_module: 'networks.lora'\nlearning_rate: 0.0001",
+])  # fmt: skip
+def test_settings_in_yaml_are_read(text: str):
+    settings = read_text(text).settings
+    assert (settings.network.network_dim, settings.optimizer.learning_rate) == (16, 1e-4)

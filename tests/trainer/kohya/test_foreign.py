@@ -322,3 +322,47 @@ def test_a_file_with_almost_no_known_key_is_not_called_sd_scripts(own: dict[str,
     assert report.source == "unknown"
     assert {entry.key for entry in report.attention} >= set(others)
     assert read({**own, "network_module": "networks.lora", **others}).report.source == "sd_scripts"
+
+
+EASY_2023 = {
+    "base_model": "m.safetensors", "img_folder": "/img", "output_folder": "out", "change_output_name": "momo",
+    "net_dim": 24, "alpha": 12, "scheduler": "cosine", "num_epochs": 12, "train_resolution": 768,
+    "batch_size": 3, "unet_lr": 1e-4, "mixed_precision": "fp16", "warmup_lr_ratio": 0.05, "some_new_key": 5,
+}  # fmt: skip
+
+
+def test_lora_easys_json_of_2023_and_its_tables_within_args_are_read():
+    first = read_text(json.dumps(EASY_2023))
+    assert first.report.source == "lora_easy"
+    wanted = {"network_dim": 24, "network_alpha": 12, "max_train_epochs": 12, "max_resolution": "768",
+              "train_data_dir": "/img", "output_name": "momo", "lr_warmup": 5}  # fmt: skip
+    assert {key: first.settings.get(key) for key in wanted} == wanted
+    assert [entry.key for entry in first.report.attention] == ["some_new_key"]
+    tables = {"network_args": {"args": {"network_dim": 24}}, "saving_args": {"args": {"output_name": "momo"}}}
+    wrapped = read({"args": tables, "subsets": [{"image_dir": "/img/3_cat", "num_repeats": 3}]})
+    assert [wrapped.settings.get(key) for key in ("network_dim", "output_name", "train_data_dir")] == [
+        24, "momo", "/img",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "sdxl", "told"), [
+    ("sd-lora", False, ()), ("sdxl-lora", True, ()), ("flux-lora", False, ("kohya.foreign_family",)),
+    ("sdxl-finetune", True, ("kohya.foreign_family",)),
+])  # fmt: skip
+def test_lora_scripts_says_what_it_trains(kind: str, sdxl: bool, told: tuple[str, ...]):
+    text = f'model_train_type = "{kind}"\nnetwork_module = "networks.lora"\nnetwork_dim = 24\n'
+    imported = read_text(text)
+    assert imported.settings.model.sdxl == sdxl
+    assert tuple(entry.why for entry in imported.report.attention) == told
+
+
+def test_prompts_of_todays_ai_toolkit_have_options_of_their_own():
+    samples = [{"prompt": "a cat"}, {"prompt": "b", "seed": 3, "height": 64}]
+    process = {
+        "type": "diffusion_trainer", "train": {"lr": 1e-4, "loss_type": "mae"}, "network": {"linear": 4},
+        "sample": {"width": 512, "seed": 42, "samples": samples},
+    }  # fmt: skip
+    imported = read({"job": "extension", "config": {"name": "x", "process": [process]}})
+    assert imported.settings.get("sample_prompts") == "a cat --w 512 --d 42\nb --w 512 --h 64 --d 3"
+    assert imported.settings.get("loss_type") == "l1"
+    assert not imported.report.attention

@@ -118,6 +118,10 @@ def test_a_line_of_options_alone_draws_without_words():
     ("line", "code"),
     [
         ("a --x 1", "preflight.sample_option"),
+        ("a --w 64 --d 1 --w 128", "preflight.sample_twice"),
+        ("a --n b --N c", "preflight.sample_twice"),
+        ("a <lora:mine:0.8>", "preflight.sample_tag"),
+        ("a --n <LyCO:x>", "preflight.sample_tag"),
         ("a --W abc", "preflight.sample_value"),
         ("a --d -1", "preflight.sample_value"),
         ("a --l 7.5.1", "preflight.sample_value"),

@@ -35,6 +35,7 @@ SIMPLETUNER = {"lora_rank", "lora_type", "lycoris_config", "model_type"}
 
 def program_of(data: Mapping[str, Any]) -> Source | None:
     """Which of these programs a file is from; None for others."""
+    data = lora_easy.unwrapped(data)
     keys = {key.lstrip("-") for key in data}
     if any(marks <= keys for marks in ONETRAINER):
         return "onetrainer"
@@ -43,14 +44,14 @@ def program_of(data: Mapping[str, Any]) -> Source | None:
     if "data_backend_config" in keys or ("model_family" in keys and keys & SIMPLETUNER):
         return "simpletuner"
     tables = [value for key, value in data.items() if key.endswith("_args") and isinstance(value, Mapping)]
-    if any({"args", "dataset_args"} & set(table) for table in tables):
+    if any({"args", "dataset_args"} & set(table) for table in tables) or keys >= lora_easy.FIRST_MARKS:
         return "lora_easy"
     return None
 
 
 def read_foreign(data: Mapping[str, Any], program: Source) -> Imported:
     """Settings and report of such a file. Raises UserError for folders of pictures that are malformed."""
-    data = (ai_toolkit.whole(data) or data) if program == "ai_toolkit" else data
+    data = lora_easy.unwrapped((ai_toolkit.whole(data) or data) if program == "ai_toolkit" else data)
     flat = {key.lstrip("-"): value for key, value in _leaves(data)}
     taken = READERS[program](flat)
     if program == "lora_easy":

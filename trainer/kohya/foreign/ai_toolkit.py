@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainer.kohya.foreign.taken import Flat, Taken, is_on
@@ -18,6 +18,7 @@ NAMES = {
     "train.gradient_accumulation": "gradient_accumulation_steps",
     "train.gradient_checkpointing": "gradient_checkpointing", "train.max_grad_norm": "max_grad_norm",
     "train.noise_offset": "noise_offset", "train.min_snr_gamma": "min_snr_gamma",
+    "train.loss_type": "loss_type",
     "model.name_or_path": "pretrained_model_name_or_path", "model.is_v2": "v2", "model.vae_path": "vae",
     "model.is_v_pred": "v_parameterization", "training_folder": "output_dir",
     "save.save_every": "save_every_n_steps", "datasets[0].folder_path": "train_data_dir",
@@ -36,6 +37,8 @@ PROMPT_OPTIONS = {
     "sample_steps": "s",
     "neg": "n",
 }
+
+MOST_SAMPLES = 200
 
 
 def whole(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -113,12 +116,34 @@ def _samples(reading: Taken) -> None:
     """Its prompts with one size, seed and strength for all, as options behind each."""
     start = f"{START}sample."
     prompts: Any = reading.flat.get(f"{start}prompts")
-    if not isinstance(prompts, list) or not prompts:
+    if isinstance(prompts, list) and prompts:
+        reading.prompts = f"{start}prompts", [_line(reading, str(prompt), start, "") for prompt in prompts]
+        reading.used.add(f"{start}prompts")
+    elif lines := list(_samples_of_today(reading, start)):
+        reading.prompts = f"{start}samples", lines
+    else:
         return
-    word = str(reading.flat.get(f"{START}trigger_word") or "")
-    values = {letter: reading.flat.get(start + key) for key, letter in PROMPT_OPTIONS.items()}
-    options = "".join(f" --{letter} {value}" for letter, value in values.items() if value not in (None, ""))
-    lines = [" ".join(str(prompt).replace("[trigger]", word).split()) + options for prompt in prompts]
-    reading.prompts = f"{start}prompts", lines
-    reading.used |= {f"{start}prompts", *(start + key for key in PROMPT_OPTIONS)}
+    reading.used |= {start + key for key in PROMPT_OPTIONS}
     reading.take("sample_every_n_steps", f"{start}sample_every", reading.flat.get(f"{start}sample_every"))
+
+
+def _samples_of_today(reading: Taken, start: str) -> Iterator[str]:
+    """Prompts of which each may have a size, seed … of its own."""
+    for at in range(MOST_SAMPLES):
+        own = f"{start}samples[{at}]."
+        prompt = reading.flat.get(f"{own}prompt")
+        if prompt is None:
+            return
+        yield _line(reading, str(prompt), start, own)
+        reading.used |= {f"{own}prompt", *(own + key for key in PROMPT_OPTIONS)}
+
+
+def _line(reading: Taken, prompt: str, start: str, own: str) -> str:
+    """A prompt with its options, or with those of all."""
+    word = str(reading.flat.get(f"{START}trigger_word") or "")
+    values = {
+        letter: (own and reading.flat.get(own + key)) or reading.flat.get(start + key)
+        for key, letter in PROMPT_OPTIONS.items()
+    }
+    options = "".join(f" --{letter} {value}" for letter, value in values.items() if value not in (None, ""))
+    return " ".join(prompt.replace("[trigger]", word).split()) + options
