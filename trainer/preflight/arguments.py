@@ -14,7 +14,7 @@ from trainer.plan.lr_schedule import schedule
 from trainer.plan.optimizer_args import SETTING as OPTIMIZER_ARGS
 from trainer.plan.optimizer_args import extra_arguments
 from trainer.problems import Problem, block, from_error, hint
-from trainer.settings import SETTINGS, Optimizer
+from trainer.settings import TRAINING, Optimizer
 
 MOST_PIECES = 40
 """Arguments that are tried one by one."""
@@ -35,7 +35,7 @@ def _check_field(optimizer: Optimizer, key: str) -> Iterator[Problem]:
         return
     name, text = last_of_each(getattr(optimizer, key))
     if name:  # more than once
-        values = {"label": SETTINGS[key].spec.label, "name": name[:60], "fixed": text[:200]}
+        values = {"label": TRAINING[key].spec.label, "name": name[:60], "fixed": text[:200]}
         yield hint(key, "core.argument_twice", {key: text}, **values)
 
 
@@ -52,7 +52,7 @@ def _bad_arguments(optimizer: Optimizer, error: UserError) -> Problem:
     key = error.setting
     text = rewritten(getattr(optimizer, key))
     if text and _takes(optimizer, key, text):
-        return block(key, "core.argument_form", {key: text}, label=SETTINGS[key].spec.label, fixed=text)
+        return block(key, "core.argument_form", {key: text}, label=TRAINING[key].spec.label, fixed=text)
     return from_error(error, {key: _sound_part(optimizer, key)} if _takes(optimizer, key, "") else None)
 
 

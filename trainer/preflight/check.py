@@ -35,6 +35,7 @@ from trainer.preflight import (
     processes,
     resume,
     saving,
+    spelling,
     training,
 )
 from trainer.preflight import pictures as checks_pictures
@@ -87,6 +88,7 @@ def check(
     typed = additional.read(with_clean_paths(settings))
     counted = additional.applied(settings)
     counted, typed_unlike = _without(counted, places.impossible_paths(counted))
+    counted, web = _without(counted, spelling.web_addresses(counted))
     settings, closed = _without(counted, places.closed_paths(counted))
     inputs, datasets = read_inputs(settings), datasets_of(settings)
     named = named_by(settings.model)
@@ -96,6 +98,7 @@ def check(
         *typed_unlike,
         *closed,
         *typed.problems,
+        *spelling.variables(settings),
         *checks_values.check_unbuilt(settings),
         *base_model.check(settings.model),
         *family.check(settings, datasets, model),
@@ -109,6 +112,8 @@ def check(
         *captions.check(settings, [*pictures.images, *reg.images], most),
         *_check_mask_files(datasets, [*pictures.images, *reg.images], named, most),
     ]
+    of_web = {problem.setting for problem in web}
+    problems = [*web, *(problem for problem in problems if problem.setting not in of_web)]
     state = continues or resume.about_to_resume(settings.saving)
     plan = _plan(inputs, state)
     if not plan:

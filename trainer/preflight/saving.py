@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from unicodedata import category
 
 from trainer.errors import UserError
 from trainer.families.family import Family
@@ -22,12 +23,16 @@ from trainer.plan.saves import taken_by
 from trainer.problems import Problem, block, hint
 from trainer.settings import TRAINING, Folders, Records, Sampling, Saving, Settings
 
+UNSEEN, JOINTS = ("Cf", "Zl", "Zp", "Cs"), "\u200d"
+"""Kinds of signs that nobody sees in a name, and the one that emoji are put together with."""
 RESERVED = {
     "con",
     "prn",
     "aux",
     "nul",
-    *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10)),
+    "conin$",
+    "conout$",
+    *(f"{name}{number}" for name in ("com", "lpt") for number in "123456789¹²³"),
 }
 ENDINGS = (".safetensors", ".ckpt", ".pt")
 LONGEST_NAME = 180
@@ -99,15 +104,15 @@ def check_name(name: str) -> Iterator[Problem]:
     fixed = safe_name(name)
     values = {"name": name, "fixed": fixed}
     fix = {"output_name": fixed}
-    if not name.strip():
+    if not _seen(name).strip():
         yield block("output_name", "preflight.name_missing", fix, fixed=fixed)
     elif name.strip().lower().endswith(ENDINGS):
         yield block("output_name", "preflight.name_ending", fix, **values)
     elif "/" in name or "\\" in name:
         yield block("output_name", "preflight.name_path", fix, **values)
-    elif FORBIDDEN.search(name) or name != name.strip().rstrip("."):
+    elif FORBIDDEN.search(name) or name != _seen(name).strip().rstrip("."):
         yield block("output_name", "preflight.name_characters", fix, **values)
-    elif name.partition(".")[0].lower() in RESERVED:
+    elif name.partition(".")[0].strip().lower() in RESERVED:
         yield block("output_name", "preflight.name_reserved", fix, **values)
     elif len(name.encode()) > LONGEST_NAME:
         yield block("output_name", "preflight.name_long", fix, **values)
@@ -115,14 +120,19 @@ def check_name(name: str) -> Iterator[Problem]:
         yield hint("output_name", "preflight.name_not_ascii", None, **values)
 
 
+def _seen(name: str) -> str:
+    """A name without signs that nobody sees or that turn its direction; emoji keep their joints."""
+    return "".join(sign for sign in name if category(sign) not in UNSEEN or sign in JOINTS)
+
+
 def safe_name(name: str) -> str:
     """The closest name that every system and program takes."""
-    stem = name.strip().rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    stem = _seen(name).strip().rstrip("/\\").replace("\\", "/").rpartition("/")[2]
     while stem.lower().endswith(ENDINGS):
         stem = stem[: stem.rindex(".")]
     stem = FORBIDDEN.sub("_", stem).strip().rstrip(".")
     stem = stem.encode()[:LONGEST_NAME].decode(errors="ignore")
-    if stem.partition(".")[0].lower() in RESERVED:
+    if stem.partition(".")[0].strip().lower() in RESERVED:
         stem = f"_{stem}"
     return stem or "last"
 

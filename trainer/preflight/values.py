@@ -72,12 +72,14 @@ def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
 def _code(setting: Setting, result: Fitted) -> str:
     if result.why == "kohya.no_such_choice" and result.value == "":
         return "preflight.value_choice_blank"
+    if result.value is None and result.why in ("kohya.not_a_number", "kohya.wrong_type"):
+        return "preflight.value_number_or_blank"
     return "preflight.value_switch" if setting.kind == "switch" else CODES[result.why]
 
 
 def _range_code(over: float | None, most: float | None, *, is_high: bool) -> str:
     """Which sentence names the limits: both, or the missed one where the other has no meaning of its own."""
-    if most not in (None, MOST_STEPS, MOST_FACTOR):
+    if most not in (None, MOST_STEPS, MOST_FACTOR) and (is_high or over is None):
         return "preflight.value_range"
     return (
         "preflight.value_high"

@@ -150,7 +150,7 @@ def test_damaged_and_foreign_files_are_refused_in_words(tmp_path: Path) -> None:
     cases = {
         "cut": (whole[:-20], "kohya.damaged_lora"), "noise": (b"\xff" * 64, "kohya.damaged_lora"),
         "deep": ((50_000).to_bytes(8, "little") + b"[" * 50_000, "kohya.damaged_lora"),
-        "empty": (b"", "kohya.damaged_lora"),
+        "empty": (b"", "files.is_empty"),
     }  # fmt: skip
     for name, (data, code) in cases.items():
         path = tmp_path / f"{name}.safetensors"

@@ -64,7 +64,7 @@ def test_damaged_models_are_refused(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[:-100])
     assert find(check(settings), "preflight.model_incomplete").blocks
-    path.write_bytes(b"<html>" + whole)
+    path.write_bytes(b"noise" + whole)
     assert find(check(settings), "preflight.model_damaged").blocks
     picture(tmp_path / "cat.png")
     wrong = settings.replace(pretrained_model_name_or_path=str(tmp_path / "cat.png"))
