@@ -61,6 +61,8 @@ def extract_difference(
         for done, (name, place) in enumerate(places.items()):
             report(done, len(places))
             change = _change(place, files)
+            if not bool(change.isfinite().all()):
+                raise UserError("tools.not_finite", "tuned", name=place.tensor)
             shape = tuple(change.shape)
             wide = math.prod(shape[2:]) > 1
             if wide and not options.conv_rank:

@@ -19,7 +19,7 @@ from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
 from trainer.files.safetensors_writer import Planned, write_safetensors
 from trainer.files.whole_file import partial_of
-from trainer.tools.lora_files import LoraFile, Progress, SavePrecision, silent
+from trainer.tools.lora_files import LoraFile, Progress, SavePrecision, silent, whole_entries
 from trainer.tools.merge import Portion
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class _Work:
         for lora, strength in zip(self.loras, self.strengths, strict=True):
             if module in lora.modules:
                 part = whole[rows]
-                added = _added(lora.entries(module), part, bias=bias)
+                added = _added(whole_entries(lora, module), part, bias=bias)
                 if added is not None:
                     whole[rows] = part + strength * added.reshape(part.shape)
                     self.met.add(module)

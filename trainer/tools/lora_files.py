@@ -63,6 +63,15 @@ class LoraFile:
         return {entry: self.file.read(f"{module}.{entry}") for entry in self.modules[module]}
 
 
+def whole_entries(file: LoraFile, module: str) -> dict[str, Tensor]:
+    """A module's tensors. Raises UserError for inf and NaN, of which nothing can be made."""
+    entries = file.entries(module)
+    for tensor in entries.values():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise UserError("tools.weights_damaged", file.setting, name=file.path.name, module=module)
+    return entries
+
+
 class LoraWriter:
     """A LoRA file that is made module by module. What is done lies on the disk until all of it is known.
 

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from trainer.tools.lora_files import LoraFile, LoraWriter, Progress, SavePrecision, counted, silent
+from trainer.tools.lora_files import (
+    LoraFile,
+    LoraWriter,
+    Progress,
+    SavePrecision,
+    counted,
+    silent,
+    whole_entries,
+)
 
 if TYPE_CHECKING:
     from trainer.network.weights import RankLimits
@@ -48,7 +56,7 @@ def merge(
     with LoraWriter(output, precision, report) as made:
         for name in counted(names, report):
             parts = [
-                (file.entries(name), strength)
+                (whole_entries(file, name), strength)
                 for file, strength in zip(files, strengths, strict=True)
                 if name in file.modules
             ]

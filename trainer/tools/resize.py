@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.tools.lora_files import LoraFile, LoraWriter, Progress, SavePrecision, counted, silent
+from trainer.tools.lora_files import (
+    LoraFile,
+    LoraWriter,
+    Progress,
+    SavePrecision,
+    counted,
+    silent,
+    whole_entries,
+)
 
 if TYPE_CHECKING:
     from trainer.network.weights import RankRule
@@ -49,7 +57,7 @@ def resize(
     with LoraWriter(output, precision, report) as made:
         told: list[Resized] = []
         for name in counted(file.modules, report):
-            entries, outcome = resized(file.entries(name), rank, conv_rank or rank, rule, target)
+            entries, outcome = resized(whole_entries(file, name), rank, conv_rank or rank, rule, target)
             made.add(name, entries)
             told.append(Resized(name, *outcome))
         made.write(_metadata(file.metadata, told, rule, target))

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from tests.trainer.tools.made import lora, tensors
+from trainer.errors import UserError
 from trainer.files.roots import Roots
 from trainer.messages import LANGUAGES, texts
 from trainer.tools.checks import check_values
 from trainer.tools.places import NEW, READ
+from trainer.tools.shares import shares
 from trainer.tools.table import TOOLS
-from trainer.tools.tool import Tool
+from trainer.tools.tool import Tool, Work
 
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龥]")
 languages = pytest.mark.parametrize("language", LANGUAGES)
@@ -199,10 +202,64 @@ def test_files_with_strengths_are_read(file: Path):
     out = str(file.with_name("m.safetensors"))
     for text in (str(file), f"{file}:0.8", f"\n '{file}' \n{file}:-.5\n", f"{file}:1"):
         assert set(codes("merge", loras=text, output=out).get("loras", [])) <= {"tools.share_twice"}
-    assert codes("merge", loras=f"{file}:1e9", output=out) == {"loras": ["tools.missing"]}
+    for odd in (":1e9", ":", ":x", ":0.5:0.5", ": strong", ":nan", ":--1"):
+        assert codes("merge", loras=f"{file}{odd}", output=out) == {"loras": ["tools.share"]}, odd
     assert codes("merge", loras=f"{file}:1000", output=out) == {"loras": ["tools.share"]}
     assert codes("merge", loras=f"{file}:0", output=out) == {"loras": ["tools.share_zero"]}
     assert codes("merge", loras=f"{file}\n{file}.gone", output=out)["loras"] == ["tools.missing"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "strength"),
+    [
+        (" : 0.5", 0.5),
+        (":0,5", 0.5),
+        ("：０．５", 0.5),
+        (":−1", -1.0),
+        (":+.25", 0.25),
+        ("", 1.0),
+        (":2.", 2.0),
+    ],
+)
+def test_a_strength_is_read_as_people_type_it(typed: str, strength: float):
+    assert shares(f"/my: loras/a.safetensors{typed}") == [(Path("/my: loras/a.safetensors"), strength)]
+    assert shares(f"C:\\a.SAFETENSORS{typed}")[0].strength == strength
+
+
+def test_loras_of_two_families_are_not_merged(file: Path, tmp_path: Path):
+    wide = {"lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k": (64, 2048, 0)}
+    lora(tmp_path / "xl.safetensors", tensors(8, 4, modules=wide))
+    out = f"{tmp_path}/m.safetensors"
+    for text in (f"{file}\n{tmp_path}/xl.safetensors", f"{tmp_path}/xl.safetensors\n{file}:0.5"):
+        assert codes("merge", loras=text, output=out) == {"loras": ["tools.loras_of_two_families"]}
+    assert codes("merge", loras=f"{file}\n{file}:0.2", output=out) == {"loras": ["tools.share_twice"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("merge", {}),
+        ("merge", {"method": "closest of a rank"}),
+        ("merge", {"method": "mixed factors"}),
+        ("resize", {}),
+        ("resize", {"method": "share of the energy"}),
+    ],
+)
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_of_a_damaged_file_nothing_is_made_and_its_name_is_told(
+    name: str, values: dict[str, str], number: float, file: Path, tmp_path: Path
+):
+    broken = tensors(8, 4)
+    broken["lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"][3, 2] = number
+    save_file(broken, tmp_path / "broken.safetensors")
+    key, text = ("lora", "") if name == "resize" else ("loras", f"{file}\n")
+    given = {key: f"{text}{tmp_path}/broken.safetensors", "output": f"{tmp_path}/o.safetensors", **values}
+    with pytest.raises(UserError) as refused:
+        TOOLS[name].run(TOOLS[name].schema.read(given), Work(lambda _event: None, lambda: False, tmp_path))
+    assert refused.value.message.code == "tools.weights_damaged"
+    assert refused.value.setting == key
+    assert refused.value.message.values["name"] == "broken.safetensors"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors", "broken.safetensors"}
 
 
 def test_mixed_factors_need_one_rank(file: Path, tmp_path: Path):
@@ -244,6 +301,9 @@ def test_metadata_offers_what_the_file_says_and_wants_a_change(tmp_path: Path):
     assert found == {"lora": ["tools.metadata_told"], "title": ["tools.metadata_nothing"]}
     assert fix("metadata", "title", **values) == "Owl"
     assert codes("metadata", **values, title="Owl 2") == {}
+    assert codes("metadata", **values, title="Owl") == {"title": ["tools.metadata_nothing"]}
+    gone = codes("metadata", **values, author="-")
+    assert gone == {"title": ["tools.metadata_nothing"]}
     assert codes("metadata", **values, without_history=True) == {"lora": ["tools.metadata_told"]}
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from trainer.families.lora_family import lora_family
+from trainer.families.table import FAMILIES
 from trainer.files.safetensors_header import HeaderError, read_header
 from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
+from trainer.settings import FamilyKey
 from trainer.tools.forms.shared import FilePrecision, Loras, Output
 from trainer.tools.merge import Method, Portion, merge
 from trainer.tools.shares import shares
@@ -59,6 +62,7 @@ class Merge(Form):
 def _check(form: Merge) -> Iterator[Problem]:
     found = shares(form.files.loras)
     yield from check_shares(found)
+    yield from _families(found)
     ranks = {rank for one in found if form.how.method == "mixed factors" and (rank := _rank(one))}
     if len(ranks) > 1:
         told = ", ".join(map(str, sorted(ranks)))
@@ -73,6 +77,29 @@ def check_shares(found: list[Portion]) -> Iterator[Problem]:
     names = [one.path for one in found]
     for path in dict.fromkeys(path for path in names if names.count(path) > 1):
         yield hint("loras", "tools.share_twice", name=path.name)
+
+
+def _families(found: list[Portion]) -> Iterator[Problem]:
+    """LoRAs of two families: each alone is right, together they fit no model."""
+    first: dict[FamilyKey, str] = {}
+    for share in found:
+        if family := family_of_lora(share.path):
+            first.setdefault(family, share.path.name)
+    if len(first) > 1:
+        (family, name), (other_family, other), *_ = first.items()
+        values: dict[str, Any] = {"name": name, "family": FAMILIES[family].title, "other": other}
+        values["other_family"] = FAMILIES[other_family].title
+        yield block("loras", "tools.loras_of_two_families", **values)
+
+
+def family_of_lora(path: Path) -> FamilyKey | None:
+    """The family that a LoRA file was made for; None where nothing tells it."""
+    try:
+        header = read_header(path)
+    except (HeaderError, OSError):
+        return None
+    shapes = {name: entry.shape for name, entry in header.entries.items()}
+    return lora_family(shapes, header.metadata)
 
 
 def _rank(share: Portion) -> int:

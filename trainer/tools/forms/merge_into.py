@@ -8,12 +8,10 @@ from typing import Annotated
 
 from trainer.families.detect import read_model
 from trainer.families.facts import ModelUnreadableError
-from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
-from trainer.files.safetensors_header import HeaderError, read_header
 from trainer.problems import Problem, block
 from trainer.schema import Form, Schema, Section, Spec
-from trainer.tools.forms.merge import check_shares
+from trainer.tools.forms.merge import check_shares, family_of_lora
 from trainer.tools.forms.shared import Loras, StoredPrecision
 from trainer.tools.into_checkpoint import merge_into
 from trainer.tools.shares import shares
@@ -62,16 +60,6 @@ def _check(form: MergeInto) -> Iterator[Problem]:
         if other and other != family:
             title = FAMILIES[family].title
             yield block("loras", "tools.other_family", name=share.path.name, family=title)
-
-
-def family_of_lora(path: Path) -> str | None:
-    """The family that a LoRA file was made for; None where nothing tells it."""
-    try:
-        header = read_header(path)
-    except (HeaderError, OSError):
-        return None
-    shapes = {name: entry.shape for name, entry in header.entries.items()}
-    return lora_family(shapes, header.metadata)
 
 
 def _run(form: MergeInto, work: Work) -> Path:

@@ -65,7 +65,9 @@ def _check(form: Metadata) -> Iterator[Problem]:
     if known and not any(getattr(about, name) for name in TEXTS):
         shown = "; ".join(f"{name}: {text[:60]}" for name, text in known.items())
         yield hint("lora", "tools.metadata_told", known, told=shown[:400])
-    if not about.without_history and not _changes(form, with_picture=False) and not about.thumbnail:
+    changes = _changes(form, with_picture=False)
+    nothing = all(told.get(key, "") == text for key, text in changes.items())
+    if nothing and not about.without_history and not about.thumbnail:
         yield hint("title", "tools.metadata_nothing")
 
 
