@@ -38,7 +38,7 @@ def opened(path: Path) -> Image.Image:
     return image
 
 
-def thumbnail(path: Path, side: int = SIDES[0]) -> bytes:
+def small_view(path: Path, side: int = SIDES[0]) -> bytes:
     """A picture as a small JPEG, turned upright. Raises ValueError, OSError for what cannot be shown."""
     with opened(path) as image:
         image.draft("RGB", (side * 2, side * 2))
@@ -92,7 +92,7 @@ class Thumbs:
         if kept is None:
             try:
                 with self._hands:
-                    kept = thumbnail(path, side)
+                    kept = small_view(path, side)
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
                 return None
             self._write(key, side, kept)
@@ -134,7 +134,7 @@ def stamp_of(path: Path) -> str:
     return f"{stat.st_mtime_ns:x}-{stat.st_size:x}"
 
 
-def sweep(folder: Path, most: int = MOST_KEPT) -> None:
+def forget_oldest(folder: Path, most: int = MOST_KEPT) -> None:
     """Of very many kept views, remove the oldest."""
     files = [(path.stat().st_mtime, path) for path in folder.glob("??/*.jpg")]
     for _, path in sorted(files)[: max(0, len(files) - most)]:

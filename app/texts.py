@@ -89,7 +89,7 @@ def duration(seconds: float, language: Language) -> str:
     return " ".join(f"{count} {word(language, unit)}" for count, unit in shown)
 
 
-def number(count: int) -> str:
+def thousands(count: int) -> str:
     """1,200."""
     return f"{count:,}"
 
@@ -106,23 +106,25 @@ def log_line(event: Event, language: Language) -> tuple[str, str]:
         return event.level if isinstance(event, Notice) else "error", text
     if isinstance(event, Started):
         if event.first_step:
-            return "info", word(language, "log.continued", step=number(event.first_step), device=event.device)
-        values = {"steps": number(event.total_steps), "device": event.device, "seed": event.seed}
+            return "info", word(
+                language, "log.continued", step=thousands(event.first_step), device=event.device
+            )
+        values = {"steps": thousands(event.total_steps), "device": event.device, "seed": event.seed}
         return "info", word(language, "log.started", **values)
     if isinstance(event, Phase):
         return "info", word(language, "log.begun") if event.name == "start" else ""
     if isinstance(event, Sampled):
-        return "info", word(language, "log.sampled", step=number(event.step), prompt=event.prompt)
+        return "info", word(language, "log.sampled", step=thousands(event.step), prompt=event.prompt)
     if isinstance(event, Saved):
         if event.kind != "lora":
-            return "info", word(language, "log.saved_state", step=number(event.step))
+            return "info", word(language, "log.saved_state", step=thousands(event.step))
         return "info", word(language, "log.saved", name=base_name(event.path), size=size(event.size))
     if isinstance(event, Removed):
         return "info", word(language, "log.removed", name=base_name(event.path))
     if isinstance(event, Finished) and not event.step:  # a tool has no steps
         return "info", word(language, "log.done")
     if isinstance(event, Finished):
-        return "info", word(language, "log.finished", steps=number(event.step))
+        return "info", word(language, "log.finished", steps=thousands(event.step))
     if isinstance(event, Stopped):
-        return "warning", word(language, "log.stopped", step=number(event.step))
+        return "warning", word(language, "log.stopped", step=thousands(event.step))
     return "", ""

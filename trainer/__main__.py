@@ -27,7 +27,7 @@ from trainer.kohya import additional
 from trainer.messages import Language, Message, say
 from trainer.plan.run import DatasetPlan, Plan
 from trainer.preflight import check as preflight
-from trainer.preflight.values import typed as typed_values
+from trainer.preflight.values import typed_form as typed_values
 from trainer.problems import Problem, from_error, some_names
 from trainer.schema import Schema
 from trainer.settings import TRAINING, Settings

@@ -12,7 +12,7 @@ from app.dataset.room import Room, as_json, open_room, settings_of
 from app.dataset.study import Study, told_of
 from app.jobs.store import JobStore
 from app.paths import Roots
-from app.pictures import KEPT_VIEWS, SIDES, Thumbs, sweep
+from app.pictures import KEPT_VIEWS, SIDES, Thumbs, forget_oldest
 from app.texts import language_of
 from trainer.errors import UserError
 
@@ -58,7 +58,7 @@ class RoomAnswers:
         study = self._study
         if study is not None and id(study) == request.get("study"):
             study.stop()
-            sweep(self.workspace / KEPT_VIEWS)
+            forget_oldest(self.workspace / KEPT_VIEWS)
         return {}
 
     @question
@@ -84,7 +84,9 @@ class RoomAnswers:
         """Write captions: {"values", "changes": [{"path", "before", "after"}]}."""
         room = self._room(request)
         wishes = [wish for wish in _list(request.get("changes")) if isinstance(wish, dict)]
-        done = captions.write(captions.planned(room.by_path, wishes, self.roots), self.copies, room.name)
+        done = captions.write_captions(
+            captions.planned(room.by_path, wishes, self.roots), self.copies, room.name
+        )
         return {**done, "copies": self._copies(room)}
 
     @question
@@ -92,7 +94,7 @@ class RoomAnswers:
         """Bring back what stood in the files before a write: {"values", "copy"}."""
         room = self._room(request)
         changes = captions.restored(str(request.get("copy") or ""), self.copies, self.roots)
-        return {**captions.write(changes, self.copies, room.name), "copies": self._copies(room)}
+        return {**captions.write_captions(changes, self.copies, room.name), "copies": self._copies(room)}
 
     @question
     def room_folder(self, request: Request) -> Answer:

@@ -18,7 +18,7 @@ from trainer.errors import UserError
 from trainer.messages import Language, say, texts
 from trainer.schema import Form
 from trainer.tools import checks
-from trainer.tools.proposals import Proposal, read, write
+from trainer.tools.proposals import Proposal, read_proposals, write_proposals
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Tool
 
@@ -86,7 +86,7 @@ class ToolAnswers:
     def tool_proposals(self, request: Request) -> Answer:
         """Captions that a job proposes: {"job"} -> [{"path", "caption", "before"}]."""
         job, _ = self._job(request)
-        found = [one for one in read(job.folder.path) if self._within(one)]
+        found = [one for one in read_proposals(job.folder.path) if self._within(one)]
         rows = [{"path": one.path, "caption": one.after, "before": one.before} for one in found]
         return {"proposals": rows}
 
@@ -95,8 +95,8 @@ class ToolAnswers:
         """Write the captions that a job proposes: {"job"}. Nothing is written where one file has changed."""
         job, tool = self._job(request)
         settings = job.folder.form(tool.schema)
-        found = [one for one in read(job.folder.path) if self._within(one)]
-        return {"count": write(found, str(settings.get("extension")))}
+        found = [one for one in read_proposals(job.folder.path) if self._within(one)]
+        return {"count": write_proposals(found, str(settings.get("extension")))}
 
     def _job(self, request: Request) -> tuple[Job, Tool]:
         """A job that proposes captions."""

@@ -117,7 +117,7 @@ def _with_caption(data: bytes | None, text: str, there: str, after: str, *, whol
     return "".join(rows).encode()
 
 
-def write(changes: Sequence[CaptionChange], kept: Path, about: str = "") -> dict[str, Any]:
+def write_captions(changes: Sequence[CaptionChange], kept: Path, about: str = "") -> dict[str, Any]:
     """Do it, all or nothing: {"count", "copy": name of the copy that `restore` takes}.
 
     `kept`: where copies are kept. `about`: the dataset's name, for the list of copies. Raises OSError.

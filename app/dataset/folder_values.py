@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.dataset.room import Room
-from app.form.own_pictures import written
+from app.form.own_pictures import write_dataset_file
 from trainer.data.dataset_file import path_beside
 from trainer.data.folders import MOST_REPEATS
 from trainer.errors import UserError
@@ -39,7 +39,7 @@ def changed_dataset(
             if Path(str(subset.get("image_dir", ""))) == Path(folder):
                 subset.update({"num_repeats": repeats, "class_tokens": text})
     name = Path(dataset_config).stem.rstrip("0123456789").rstrip("-") if dataset_config else room.name
-    return written(_toml(content), configs, name or "pictures")
+    return write_dataset_file(_toml(content), configs, name or "pictures")
 
 
 def _of_folders(room: Room) -> dict[str, Any]:

@@ -160,11 +160,11 @@ def without(images: Sequence[TrainImage], language: Language) -> str:
 def thumb(image: TrainImage, roots: Roots | None) -> dict[str, Any]:
     """A small view of a picture with its caption; blank for one outside the allowed folders."""
     real = roots.allowed(str(image.path.absolute())) if roots else image.path
-    shown = {"src": thumbnail(real), "caption": image.caption} if real else {"src": "", "caption": ""}
+    shown = {"src": thumbnail_address(real), "caption": image.caption} if real else {"src": "", "caption": ""}
     return {**shown, "name": image.path.name, "found": image.caption_found}
 
 
-def thumbnail(path: Path) -> str:
+def thumbnail_address(path: Path) -> str:
     """A small JPEG as a data address; "" for a picture that cannot be read."""
     try:
         stat = path.stat()

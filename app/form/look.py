@@ -119,7 +119,7 @@ def plan_json(checked: Checked, settings: Settings, language: Language) -> dict[
     ]
     return {
         "facts": [fact for fact in facts if fact[1]],
-        "summary": summary(plan, language),
+        "summary": plan_summary(plan, language),
         "total": plan.total_steps,
         "assumed": bool(checked.assumed),
         "epochs": [
@@ -167,7 +167,7 @@ def spread(items: Sequence[T]) -> list[T]:
     return [items[place * last // (MOST_MARKS - 1)] for place in range(MOST_MARKS)]
 
 
-def summary(plan: Plan, language: Language) -> str:
+def plan_summary(plan: Plan, language: Language) -> str:
     """10 epochs, 5 files, 3 × 6 sample pictures."""
     parts = [
         word(language, "plan.epochs", count=f"{plan.epochs:,}"),

@@ -29,7 +29,7 @@ def listed(folder: Path, into: Path) -> Path:
     places = [folder] if found.loose else inside
     if not places:
         raise UserError("page.no_pictures", path=str(folder))
-    return written("\n".join(["[[datasets]]", *map(_subset, places)]), into, folder.name)
+    return write_dataset_file("\n".join(["[[datasets]]", *map(_subset, places)]), into, folder.name)
 
 
 def _subset(place: Path) -> str:
@@ -47,7 +47,7 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def written(text: str, into: Path, name: str) -> Path:
+def write_dataset_file(text: str, into: Path, name: str) -> Path:
     """A dataset file of this content in `into`; another one of that name stays."""
     into.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):

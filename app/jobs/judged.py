@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from app.jobs.record import JobRecord
-from app.texts import base_name, number, word
+from app.texts import base_name, thousands, word
 from trainer.events import Judged
 from trainer.judge.copying import TOO_NEAR
 from trainer.judge.verdict import FEWEST_POINTS, Point, Verdict, judge
@@ -64,7 +64,7 @@ def copying_warning(record: JobRecord, words: str, language: Language) -> str:
     step = max((step for step, found in near.items() if found), default=0)
     if not step or median(near[step]) >= TOO_NEAR:
         return ""
-    return str(say(Message("judge.copies", {"step": number(step)}), language))
+    return str(say(Message("judge.copies", {"step": thousands(step)}), language))
 
 
 def point_of(event: Judged) -> Point:
@@ -78,7 +78,7 @@ def verdict_in_words(
     """The verdict in sentences."""
     code = CODES.get(verdict.kind) or f"judge.too_much_{'drift' if verdict.by_drift else 'subject'}"
     best = verdict.best
-    values = {"file": file, "step": number(best.step), "epochs": number(best.epoch), "subject": subject}
+    values = {"file": file, "step": thousands(best.step), "epochs": thousands(best.epoch), "subject": subject}
     message = say(Message(code, values), language)
     unsure = "" if verdict.sure else str(say(Message("judge.unsure", {"count": held}), language))
     return {

@@ -45,7 +45,7 @@ def answer(store: JobStore, cursor: Mapping[str, Any]) -> dict[str, Any]:
     if job is None:
         view: dict[str, Any] = {"boot": BOOT, "job": "", "state": "none"}
     else:
-        view = at_a_glance(job) if cursor.get("glance") else summary(job, cursor)
+        view = at_a_glance(job) if cursor.get("glance") else news_of(job, cursor)
         view["tool"] = title_of(job.kind, language_of(cursor.get("lang")))
     view["queue"] = [{"id": other.id, "name": other.name} for other in store.queue()]
     view["waits"] = store.waits()
@@ -66,7 +66,7 @@ def at_a_glance(job: Job) -> dict[str, Any]:
     return {"boot": BOOT, "job": job.id, "state": state, "now": now, "glance": True}
 
 
-def summary(job: Job, cursor: Mapping[str, Any]) -> dict[str, Any]:
+def news_of(job: Job, cursor: Mapping[str, Any]) -> dict[str, Any]:
     """What is new about a job since the cursor."""
     language = language_of(cursor.get("lang"))
     record, state = job.record(), job.state

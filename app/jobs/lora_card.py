@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.jobs.smaller import smaller_ranks
-from app.texts import base_name, number, size, word
+from app.texts import base_name, size, thousands, word
 from trainer.lora.info import LoraInfo, describe
 from trainer.lora.readers import Reader, is_pickle, learned_words, pickle_readers, readers
 from trainer.messages import Language
@@ -52,14 +52,15 @@ def summary(info: LoraInfo, language: Language) -> str:
     """ "rank 8, 192 modules"."""
     dims = {dim for dim, _ in info.sizes}
     rank = str(min(dims)) if len(dims) == 1 else f"{min(dims)}–{max(dims)}"  # a range
-    return word(language, "inside.summary", rank=rank, modules=number(len(info.modules)))
+    return word(language, "inside.summary", rank=rank, modules=thousands(len(info.modules)))
 
 
 def contents(info: LoraInfo, language: Language) -> list[list[str]]:
     """[what, how much], in words."""
     rows = [[word(language, "inside.kind"), _counted(info.kinds, counts=len(info.kinds) > 1)]]
     parts = [
-        word(language, f"inside.part.{part}", count=number(count)) for part, count in info.parts.most_common()
+        word(language, f"inside.part.{part}", count=thousands(count))
+        for part, count in info.parts.most_common()
     ]
     rows.append([word(language, "inside.modules"), word(language, "list").join(parts)])
     for (dim, alpha), count in info.sizes.most_common(MOST_SIZES):
@@ -67,7 +68,7 @@ def contents(info: LoraInfo, language: Language) -> list[list[str]]:
         values = {"alpha": "–" if alpha is None else f"{alpha:g}", "ratio": f"{ratio:.3g}"}  # a dash
         shown = word(language, "inside.alpha", rank=dim, **values)
         rank = word(language, "inside.rank_row") if len(rows) == 2 else ""
-        rows.append([rank, shown if len(info.sizes) == 1 else f"{shown} ({number(count)})"])
+        rows.append([rank, shown if len(info.sizes) == 1 else f"{shown} ({thousands(count)})"])
     if info.family:
         works = word(language, f"works.{info.family}")
         if info.metadata.get("modelspec.prediction_type") == "v":

@@ -12,7 +12,7 @@ from app.jobs.files import made, result_url
 from app.jobs.record import JobRecord
 from app.jobs.store import Job
 from app.jobs.tool_outcome import tool_outcome
-from app.texts import base_name, duration, number, said, size, word
+from app.texts import base_name, duration, said, size, thousands, word
 from trainer.errors import UserError
 from trainer.events import Failed, Finished, Saved, Stopped
 from trainer.families.family import Family
@@ -55,7 +55,7 @@ def _finished(job: Job, record: JobRecord, end: Finished, language: Language) ->
     file = record.files.get(end.path)
     bytes_ = file.size if file else _size_on_disk(end.path)
     time_ = duration(record.elapsed(running=False), language)
-    values = {"file": base_name(end.path), "size": size(bytes_), "steps": number(end.step), "time": time_}
+    values = {"file": base_name(end.path), "size": size(bytes_), "steps": thousands(end.step), "time": time_}
     return {
         "title": word(language, "outcome.finished"),
         "facts": word(language, "outcome.finished_facts", **values),
@@ -192,13 +192,13 @@ def _lost_fix(record: JobRecord, by_system: bool, language: Language) -> str:
 def _title(record: JobRecord, key: str, step: int, language: Language) -> str:
     if not step or not record.total:
         return word(language, f"{key}_early")
-    return word(language, key, step=number(step), total=number(record.total))
+    return word(language, key, step=thousands(step), total=thousands(record.total))
 
 
 def _kept(record: JobRecord, language: Language) -> str:
     """ "Nothing is lost: step 400 was saved.", where a file or a state was."""
     steps = [file.step for file in record.files.values()]
-    return word(language, "outcome.nothing_lost", step=number(max(steps))) if steps else ""
+    return word(language, "outcome.nothing_lost", step=thousands(max(steps))) if steps else ""
 
 
 def _state_step(record: JobRecord) -> int:

@@ -14,7 +14,7 @@ from app.texts import base_name, duration, said, size, word
 from trainer.errors import UserError
 from trainer.events import Failed, Notice, Saved
 from trainer.messages import Language, texts
-from trainer.tools.proposals import read
+from trainer.tools.proposals import read_proposals
 
 MOST_FINDINGS = 200
 
@@ -34,7 +34,7 @@ def tool_outcome(job: Job, record: JobRecord, state: str, language: Language) ->
         return None
     outcome: dict[str, Any] = {"kind": state, "tool": job.kind, "findings": list(_findings(record, language))}
     outcome["resume"] = 0 if job.can_continue() else None
-    outcome["proposals"] = len(read(job.folder.path)) if job.tool and job.tool.proposes else 0
+    outcome["proposals"] = len(read_proposals(job.folder.path)) if job.tool and job.tool.proposes else 0
     name = title_of(job.kind, language)
     outcome["title"] = word(language, f"tool.{state}", tool=name)
     if state == "finished":

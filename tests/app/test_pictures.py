@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.pictures import thumbnail
+from app.pictures import small_view
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "RGBA", "LA", "1", "P", "CMYK"])
@@ -19,7 +19,7 @@ def test_a_small_view_is_neither_white_nor_black(tmp_path, mode):
         Image.fromarray(ramp.astype(np.uint16) * 257).save(path)
     else:
         Image.fromarray(ramp).convert(mode).save(path)
-    with Image.open(io.BytesIO(thumbnail(path))) as small:
+    with Image.open(io.BytesIO(small_view(path))) as small:
         shown = np.asarray(small.convert("L"), dtype=float)
     assert abs(shown.mean() - 127) < 12
     assert shown[:, :8].mean() < 40

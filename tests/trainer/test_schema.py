@@ -12,7 +12,7 @@ from app.form.help_texts import fields
 from app.form.values import changed, shown_values, typed_values
 from trainer.__main__ import parse_change
 from trainer.errors import UserError
-from trainer.preflight.values import typed
+from trainer.preflight.values import typed_form
 from trainer.schema import SET, Form, Schema, Section, Spec
 from trainer.settings import TRAINING, Settings
 
@@ -64,7 +64,7 @@ def test_values_are_read_checked_and_written_back():
     ],
 )
 def test_a_form_is_checked_as_the_training_form_is(raw: dict[str, Any], value: int, codes: list[str]):
-    settings, problems = typed(raw, RESIZE)
+    settings, problems = typed_form(raw, RESIZE)
     assert isinstance(settings, Resize)
     assert settings.sizes.width == value
     assert [problem.code for problem in problems] == codes

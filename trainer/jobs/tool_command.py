@@ -57,7 +57,7 @@ def command(words: Sequence[str], language: Language, run: RunJob) -> int:
     folder = JobFolder.create(default_workspace(), form, tool.name, checks.job_name(tool, form))
     code = run(folder, quiet=as_json)
     if as_json:
-        print(json.dumps(outcome(folder, language), ensure_ascii=False, indent=1))
+        print(json.dumps(job_as_json(folder, language), ensure_ascii=False, indent=1))
     return code
 
 
@@ -118,7 +118,7 @@ def _refused(problems: Sequence[Problem], language: Language, *, as_json: bool) 
     return USER
 
 
-def outcome(folder: JobFolder, language: Language) -> dict[str, Any]:
+def job_as_json(folder: JobFolder, language: Language) -> dict[str, Any]:
     """How a tool's job ended, as plain data."""
     events = [event for _, _, event in read_events(folder.events_file)]
     told: dict[str, Any] = {

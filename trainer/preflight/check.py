@@ -156,7 +156,7 @@ def check_values(values: Mapping[str, Any], roots: Roots | None = None) -> tuple
     The settings are None where a value is not legal; plan and other problems are then those of the
     nearest legal values, which are also the proposed fixes.
     """
-    settings, problems = checks_values.typed(clean_paths(values))
+    settings, problems = checks_values.typed_form(clean_paths(values))
     checked = check(settings, roots, looks.AT_A_LOOK)
     own = {problem.setting for problem in problems}
     others = [problem for problem in checked.problems if problem.setting not in own]

@@ -26,7 +26,7 @@ REASONS = {
 """Settings marked as not built yet, and why."""
 
 
-def typed(values: Mapping[str, Any], schema: Schema[Values] = TRAINING) -> tuple[Values, list[Problem]]:
+def typed_form(values: Mapping[str, Any], schema: Schema[Values] = TRAINING) -> tuple[Values, list[Problem]]:
     """Settings from a form's values, every bad one replaced by its nearest legal one, and the problems."""
     problems: list[Problem] = []
     fitted: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.files.paths import can_exist
 from trainer.files.roots import Roots
-from trainer.preflight.values import typed
+from trainer.preflight.values import typed_form
 from trainer.problems import Problem, block, from_error
 from trainer.schema import Form, Setting
 from trainer.tools.lora_files import free_path
@@ -27,7 +27,7 @@ def check_values(
     tool: Tool, values: Mapping[str, Any], roots: Roots | None = None
 ) -> tuple[Form | None, list[Problem]]:
     """Problems of what stands in a tool's form, those that stop it first; the form is None where one does."""
-    form, bad = typed(values, tool.schema)
+    form, bad = typed_form(values, tool.schema)
     own = {problem.setting for problem in bad}
     found = [*bad, *(problem for problem in check(tool, form, roots) if problem.setting not in own)]
     found.sort(key=lambda problem: not problem.blocks)

@@ -77,7 +77,7 @@ def change_metadata(
     return output
 
 
-def thumbnail(picture: Path) -> str:
+def thumbnail_text(picture: Path) -> str:
     """A small picture as the text that modelspec.thumbnail holds. Raises UserError for what is no picture."""
     from PIL import Image, UnidentifiedImageError
 

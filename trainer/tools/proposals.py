@@ -87,7 +87,7 @@ def propose(wish: Selection, work: Work, describe: Callable[[Picture], Sequence[
     Raises StopRequested between two pictures; what is proposed until then stays.
     """
     path = work.folder / FILE
-    known = {proposal.path for proposal in read(work.folder)} if work.resume else set()
+    known = {proposal.path for proposal in read_proposals(work.folder)} if work.resume else set()
     if not work.resume:
         path.unlink(missing_ok=True)
     found = list(pictures(wish.folder))
@@ -113,7 +113,7 @@ def propose(wish: Selection, work: Work, describe: Callable[[Picture], Sequence[
             lines.flush()
             os.fsync(lines.fileno())
     work.report(len(found), len(found))
-    return len(read(work.folder)), left_out
+    return len(read_proposals(work.folder)), left_out
 
 
 def _described(path: Path, describe: Callable[[Picture], Sequence[str]]) -> Sequence[str] | None:
@@ -128,7 +128,7 @@ def _described(path: Path, describe: Callable[[Picture], Sequence[str]]) -> Sequ
         return None
 
 
-def read(folder: Path) -> list[Proposal]:
+def read_proposals(folder: Path) -> list[Proposal]:
     """What a job has proposed so far; lines that were cut off by a crash count as none."""
     found = {}
     try:
@@ -145,7 +145,7 @@ def read(folder: Path) -> list[Proposal]:
     return list(found.values())
 
 
-def write(proposals: Iterable[Proposal], ending: str) -> int:
+def write_proposals(proposals: Iterable[Proposal], ending: str) -> int:
     """Write captions beside their pictures, each whole; returns how many.
 
     Nothing is written where one of the files has changed since (UserError). Lines behind the first stay.

@@ -57,18 +57,18 @@ def by_place(schema: Schema[Any] = TRAINING) -> dict[str, dict[str, list[Setting
     return places
 
 
-def words(language: Language, name: str, **values: Any) -> str:
+def doc_text(language: Language, name: str, **values: Any) -> str:
     """A piece of text of these pages."""
     return say(Message(f"settings_doc.{name}", values), language).what
 
 
 def _head(language: Language, schema: Schema[Any]) -> Iterator[str]:
     groups = texts(language)["groups"]
-    yield f"# {words(language, 'title')}\n"
-    yield f"{words(language, 'other_language')}\n"
-    yield f"{words(language, 'intro', count=len(schema))}\n"
+    yield f"# {doc_text(language, 'title')}\n"
+    yield f"{doc_text(language, 'other_language')}\n"
+    yield f"{doc_text(language, 'intro', count=len(schema))}\n"
     for tab, members in by_place(schema).items():
-        yield f"- **{words(language, f'tab_{tab}')}**"
+        yield f"- **{doc_text(language, f'tab_{tab}')}**"
         for group, settings in members.items():
             links = " · ".join(f"[{setting.spec.label}](#{setting.key})" for setting in settings)
             yield f"  - {groups[group]['title']}: {links}"
@@ -78,7 +78,7 @@ def _head(language: Language, schema: Schema[Any]) -> Iterator[str]:
 def _body(language: Language, schema: Schema[Any]) -> Iterator[str]:
     groups = texts(language)["groups"]
     for tab, members in by_place(schema).items():
-        yield f"## {words(language, f'tab_{tab}')}\n"
+        yield f"## {doc_text(language, f'tab_{tab}')}\n"
         for group, settings in members.items():
             yield f"### {groups[group]['title']}\n"
             yield f"{groups[group]['about']}\n"
@@ -94,12 +94,12 @@ def _entry(setting: Setting, language: Language, schema: Schema[Any]) -> Iterato
     yield f"#### {setting.spec.label}{meaning}\n"
     yield f"`{setting.key}` · {' · '.join([*facts(setting, language), *_origin(setting, language)])}\n"
     if setting.spec.unbuilt is True:
-        yield f"{words(language, 'unbuilt')}\n"
+        yield f"{doc_text(language, 'unbuilt')}\n"
     if setting.spec.matters:
         yield f"{when(setting, language, schema)}\n"
     for part in HELP_PARTS:
         if help_[part]:
-            yield f"- **{words(language, _heading(setting, part))}:** {help_[part]}"
+            yield f"- **{doc_text(language, _heading(setting, part))}:** {help_[part]}"
     yield from choices(setting, language, schema)
     yield ""
 
@@ -112,13 +112,13 @@ def _heading(setting: Setting, part: str) -> str:
 def facts(setting: Setting, language: Language) -> Iterator[str]:
     """Kind, bounds and default of a setting."""
     spec = setting.spec
-    kind = words(language, f"kind_{spec.widget if spec.widget in TEXT_KINDS else setting.kind}")
-    yield words(language, "or_blank", kind=kind) if setting.optional else kind
+    kind = doc_text(language, f"kind_{spec.widget if spec.widget in TEXT_KINDS else setting.kind}")
+    yield doc_text(language, "or_blank", kind=kind) if setting.optional else kind
     if limits := _limits(setting, language):
         yield limits
     if spec.required:
-        yield words(language, "required")
-    yield words(language, "default", value=value_of(setting.default, language))
+        yield doc_text(language, "required")
+    yield doc_text(language, "default", value=value_of(setting.default, language))
 
 
 def _origin(setting: Setting, language: Language) -> Iterator[str]:
@@ -126,8 +126,8 @@ def _origin(setting: Setting, language: Language) -> Iterator[str]:
     spec = setting.spec
     flag = spec.flag or setting.key
     if flag in DEFAULTS:
-        yield words(language, "flag", flag=f"`--{flag}`")
-    yield words(language, "since", version=spec.since)
+        yield doc_text(language, "flag", flag=f"`--{flag}`")
+    yield doc_text(language, "since", version=spec.since)
 
 
 def _limits(setting: Setting, language: Language) -> str:
@@ -138,7 +138,7 @@ def _limits(setting: Setting, language: Language) -> str:
         return ""
     name = "at_least" if above is None else "above"
     name = name if most is None else {"at_least": "between", "above": "above_to"}[name]
-    return words(language, name, low=value_of(low, language), high=value_of(most, language))
+    return doc_text(language, name, low=value_of(low, language), high=value_of(most, language))
 
 
 def when(setting: Setting, language: Language, schema: Schema[Any]) -> str:
@@ -146,13 +146,15 @@ def when(setting: Setting, language: Language, schema: Schema[Any]) -> str:
     conditions = []
     for other, wanted in setting.spec.matters.items():
         if other == "family":
-            titles = words(language, "or").join(_spaced(FAMILIES[one].title, language) for one in wanted)
-            conditions.append(words(language, "for_family", titles=titles))
+            titles = doc_text(language, "or").join(_spaced(FAMILIES[one].title, language) for one in wanted)
+            conditions.append(doc_text(language, "for_family", titles=titles))
             continue
-        values = words(language, "or").join(_spaced(value_of(value, language), language) for value in wanted)
+        values = doc_text(language, "or").join(
+            _spaced(value_of(value, language), language) for value in wanted
+        )
         label = schema[other].spec.label
-        conditions.append(words(language, "condition", label=label, values=values))
-    return words(language, "matters", conditions=words(language, "and").join(conditions))
+        conditions.append(doc_text(language, "condition", label=label, values=values))
+    return doc_text(language, "matters", conditions=doc_text(language, "and").join(conditions))
 
 
 def _spaced(value: str, language: Language) -> str:
@@ -163,11 +165,11 @@ def _spaced(value: str, language: Language) -> str:
 def value_of(value: Any, language: Language) -> str:
     """A value as the page shows it: 1e-4 as 0.0001, True as on."""
     if isinstance(value, bool):
-        return words(language, "on" if value else "off")
+        return doc_text(language, "on" if value else "off")
     if value is None or value == "":  # 0 is a value
-        return words(language, "blank")
+        return doc_text(language, "blank")
     if value == SET:
-        return words(language, "set")
+        return doc_text(language, "set")
     if isinstance(value, int | float):
         return f"{Decimal(repr(value)).normalize():,f}"
     return str(value)
@@ -178,12 +180,12 @@ def choices(setting: Setting, language: Language, schema: Schema[Any]) -> Iterat
     offered = setting.choices or setting.spec.suggestions
     if not offered:
         return
-    yield f"- **{words(language, 'choices')}:**"
+    yield f"- **{doc_text(language, 'choices')}:**"
     told = schema.told(setting.key, texts(language)["tool_choices" if schema.name else "choices"])
     missing = setting.spec.unbuilt if isinstance(setting.spec.unbuilt, tuple) else ()
     for choice in offered:
-        name = f"`{choice}`" if str(choice) else words(language, "blank")
-        note = f" ({words(language, 'unbuilt_choice')})" if choice in missing else ""
+        name = f"`{choice}`" if str(choice) else doc_text(language, "blank")
+        note = f" ({doc_text(language, 'unbuilt_choice')})" if choice in missing else ""
         yield f"  - {name}: {told[str(choice)]}{note}"
 
 

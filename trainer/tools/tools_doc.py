@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from trainer.files.whole_file import write_whole
 from trainer.messages import LANGUAGES, Language, texts
 from trainer.tools.places import NEW, READ
-from trainer.tools.settings_doc import DOCS, choices, facts, when, words
+from trainer.tools.settings_doc import DOCS, choices, doc_text, facts, when
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Tool
 
@@ -64,25 +64,25 @@ def example(tool: Tool) -> list[str]:
 
 def _head(language: Language) -> Iterator[str]:
     told = texts(language)["tools"]
-    yield f"# {words(language, 'tools_title')}\n"
-    yield f"{words(language, 'tools_other_language')}\n"
-    yield f"{words(language, 'tools_intro')}\n"
+    yield f"# {doc_text(language, 'tools_title')}\n"
+    yield f"{doc_text(language, 'tools_other_language')}\n"
+    yield f"{doc_text(language, 'tools_intro')}\n"
     for name in TOOLS:
         yield f"- [{told[name]['title']}](#{name}): {told[name]['about']}"
-    yield f"\n{words(language, 'tools_reference')}\n"
+    yield f"\n{doc_text(language, 'tools_reference')}\n"
 
 
 def _tool(tool: Tool, language: Language) -> Iterator[str]:
     told = texts(language)["tools"][tool.name]
     yield f'<a id="{tool.name}"></a>\n'
     yield f"## {told['title']}\n"
-    yield f"{told['about']} {words(language, 'tools_light' if tool.light else 'tools_in_line')}\n"
+    yield f"{told['about']} {doc_text(language, 'tools_light' if tool.light else 'tools_in_line')}\n"
     reads = _labels(tool, (*READ, "shares"))
-    writes = _labels(tool, NEW) or words(language, "tools_proposes" if tool.proposes else "tools_report")
-    yield f"- **{words(language, 'tools_reads')}:** {reads}"
-    yield f"- **{words(language, 'tools_writes')}:** {writes}"
+    writes = _labels(tool, NEW) or doc_text(language, "tools_proposes" if tool.proposes else "tools_report")
+    yield f"- **{doc_text(language, 'tools_reads')}:** {reads}"
+    yield f"- **{doc_text(language, 'tools_writes')}:** {writes}"
     if tool.resumes:
-        yield f"- {words(language, 'tools_resumes')}"
+        yield f"- {doc_text(language, 'tools_resumes')}"
     yield f"\n```\n./launch.sh tool {shlex.join(example(tool))}\n```\n"
     for key in tool.schema:
         yield from _setting(tool, key, language)
@@ -102,12 +102,12 @@ def _setting(tool: Tool, key: str, language: Language) -> Iterator[str]:
     yield f"`--{key}` · {' · '.join(facts(setting, language))}\n"
     if setting.spec.matters:
         yield f"{when(setting, language, tool.schema)}\n"
-    yield f"- **{words(language, 'does')}:** {help_['does']}"
+    yield f"- **{doc_text(language, 'does')}:** {help_['does']}"
     number = setting.kind in {"int", "float"}
     for part in ("usual", "too_much", "goes_with"):
         if help_.get(part):
             heading = "watch_out" if part == "too_much" and not number else part
-            yield f"- **{words(language, heading)}:** {help_[part]}"
+            yield f"- **{doc_text(language, heading)}:** {help_[part]}"
     yield from choices(setting, language, tool.schema)
     yield ""
 

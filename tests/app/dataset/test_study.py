@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from app.dataset import alike
 from app.dataset.study import Study, told_of
-from app.pictures import SIDES, Thumbs, sweep
+from app.pictures import SIDES, Thumbs, forget_oldest
 from tests.app.dataset.conftest import Desk
 
 
@@ -88,5 +88,5 @@ def test_views_are_made_once_and_the_oldest_go(desk: Desk):
     again = Thumbs(desk.roots, desk.workspace / "views")
     assert again.get(str(path), SIDES[1]) == (b"kept", tag)
     assert thumbs.get(str(path), 5000) is None
-    sweep(desk.workspace / "views", most=0)
+    forget_oldest(desk.workspace / "views", most=0)
     assert not list((desk.workspace / "views").glob("??/*.jpg"))

@@ -78,38 +78,38 @@ def cursor(told: dict) -> dict:
 
 def test_second_answer_has_only_what_is_new(job: Job):
     write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), Phase("train", 0, 100), *steps(1, 5))
-    first = live.summary(job, {"lang": "en"})
+    first = live.news_of(job, {"lang": "en"})
     assert first["curve"]["step"] == [1, 2, 3, 4, 5]
     assert first["now"]["total"] == 100
-    second = live.summary(job, cursor(first))
+    second = live.news_of(job, cursor(first))
     assert not {"curve", "log", "parts"} & set(second)
     write(job, *steps(6, 7))
-    third = live.summary(job, cursor(first))
+    third = live.news_of(job, cursor(first))
     assert third["curve"]["step"] == [6, 7]
     assert len(json.dumps(third)) < 1200
 
 
 def test_changed_language_or_server_sends_all_again(job: Job):
     write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), *steps(1, 5))
-    told = live.summary(job, {"lang": "en"})
-    assert live.summary(job, {**cursor(told), "lang": "ja"})["fresh"]
-    assert live.summary(job, {**cursor(told), "key": "other.1.en"})["curve"]["step"] == [1, 2, 3, 4, 5]
-    assert live.summary(job, {**cursor(told), "job": "other"})["fresh"]
+    told = live.news_of(job, {"lang": "en"})
+    assert live.news_of(job, {**cursor(told), "lang": "ja"})["fresh"]
+    assert live.news_of(job, {**cursor(told), "key": "other.1.en"})["curve"]["step"] == [1, 2, 3, 4, 5]
+    assert live.news_of(job, {**cursor(told), "job": "other"})["fresh"]
 
 
 def test_rewritten_events_are_read_anew(job: Job):
     write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), *steps(1, 50))
-    told = live.summary(job, {"lang": "en"})
+    told = live.news_of(job, {"lang": "en"})
     job.folder.events_file.write_bytes(b"")
     write(job, Phase("start"), *steps(1, 2))
-    assert live.summary(job, cursor(told))["curve"]["step"] == [1, 2]
+    assert live.news_of(job, cursor(told))["curve"]["step"] == [1, 2]
 
 
 def test_a_run_that_continues_cuts_the_curve(job: Job):
     write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), *steps(1, 50))
-    told = live.summary(job, {"lang": "en"})
+    told = live.news_of(job, {"lang": "en"})
     write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN, 40), *steps(41, 43))
-    again = live.summary(job, cursor(told))
+    again = live.news_of(job, cursor(told))
     assert again["curve"]["again"]
     assert again["curve"]["step"] == list(range(1, 44))
 
@@ -132,7 +132,7 @@ def test_hundred_thousand_steps_are_thinned_and_read_once(job: Job):
         for step in range(1, 100_001)
     ]
     job.folder.events_file.write_text("\n".join(lines) + "\n")
-    told = live.summary(job, {"lang": "en"})
+    told = live.news_of(job, {"lang": "en"})
     curve = told["curve"]
     assert curve["at"] == 100_000
     assert len(curve["step"]) <= 800
@@ -140,7 +140,7 @@ def test_hundred_thousand_steps_are_thinned_and_read_once(job: Job):
     assert min(curve["loss"]) == 0.1, "the lowest and the highest point of each stretch stay"
     assert max(curve["loss"]) == 0.16
     write(job, *steps(100_001, 100_100))
-    assert len(live.summary(job, cursor(told))["curve"]["step"]) <= live.NEXT_POINTS
+    assert len(live.news_of(job, cursor(told))["curve"]["step"]) <= live.NEXT_POINTS
 
 
 def test_thinned_keeps_order_and_peaks():
@@ -206,7 +206,7 @@ def test_files_and_samples(job: Job, tmp_path: Path):
         Saved(60, 1, str(gone), 434_000),
         Removed(str(gone)),
     )
-    parts = live.summary(job, {"lang": "en"})["parts"]
+    parts = live.news_of(job, {"lang": "en"})["parts"]
     assert [file["name"] for file in parts["files"]] == ["cat-000001.safetensors"]
     assert parts["samples"] == [[50, 1, f"/live/{job.id}/sample/00000050_01.png?7"]]
     assert parts["prompts"][1] == "two"
@@ -233,7 +233,7 @@ def test_every_end_has_its_words(job: Job, tmp_path: Path, language: str):
             Saved(60, 1, str(path), 1000),
             end,
         )
-        told = live.summary(job, {"lang": language})["parts"]["outcome"]
+        told = live.news_of(job, {"lang": language})["parts"]["outcome"]
         assert told["kind"] == state == job.state
         assert told["title"]
         assert told["facts"]
@@ -241,14 +241,14 @@ def test_every_end_has_its_words(job: Job, tmp_path: Path, language: str):
     assert told["fix"]
     forget(job)
     write(job, Phase("start"), Finished(100, str(path)))
-    use = live.summary(job, {"lang": language})["parts"]["outcome"]["use"]
+    use = live.news_of(job, {"lang": language})["parts"]["outcome"]["use"]
     assert use["prompt"].startswith("<lora:cat:0.8>")
 
 
 def test_a_killed_trainer_says_memory(job: Job):
     write(job, Phase("start"), Started(100, 2, 42, "cpu", PLAN), *steps(1, 9))
     job.folder.write_json(job.exit_file, {"code": -9})
-    told = live.summary(job, {"lang": "en"})["parts"]["outcome"]
+    told = live.news_of(job, {"lang": "en"})["parts"]["outcome"]
     assert told["kind"] == "lost"
     assert "memory" in told["facts"]
     assert "Train batch size" in told["fix"]
@@ -260,7 +260,7 @@ def test_log_speaks_the_readers_language(job: Job):
         Notice("training.latents_cached", {"reused": 3, "encoded": 9}),
         Notice("training.newer", {"a": 1}),
     )
-    english, japanese = (live.summary(job, {"lang": code})["log"]["lines"] for code in ("en", "ja"))
+    english, japanese = (live.news_of(job, {"lang": code})["log"]["lines"] for code in ("en", "ja"))
     assert english[0][2] != japanese[0][2]
     assert english[1][2] == "training.newer: a = 1", "a code of a newer trainer is shown, not fatal"
 

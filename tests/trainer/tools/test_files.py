@@ -15,7 +15,7 @@ from tests.trainer.tools.made import MODULES, lora, tensors
 from trainer.errors import UserError
 from trainer.network.lora_file import with_hashes
 from trainer.tools.convert import convert
-from trainer.tools.metadata import change_metadata, thumbnail
+from trainer.tools.metadata import change_metadata, thumbnail_text
 from trainer.tools.verify import verify
 
 
@@ -57,10 +57,10 @@ def test_published_without_history_it_tells_nothing_of_the_pictures(tmp_path: Pa
 
 def test_a_thumbnail_is_small_and_a_text_is_none(tmp_path: Path) -> None:
     Image.new("RGBA", (900, 300), "red").save(tmp_path / "p.png")
-    assert thumbnail(tmp_path / "p.png").startswith("data:image/jpeg;base64,/9j/")
+    assert thumbnail_text(tmp_path / "p.png").startswith("data:image/jpeg;base64,/9j/")
     (tmp_path / "t.png").write_text("no picture")
     with pytest.raises(UserError):
-        thumbnail(tmp_path / "t.png")
+        thumbnail_text(tmp_path / "t.png")
 
 
 def test_there_and_back_nothing_is_lost(tmp_path: Path) -> None:

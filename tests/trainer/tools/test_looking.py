@@ -51,7 +51,7 @@ def run(tmp_path: Path, name: str, *, resume: bool = False, **values: Any) -> tu
 
 
 def proposed(folder: JobFolder) -> dict[str, str]:
-    return {Path(one.path).name: one.after for one in proposals.read(folder.path)}
+    return {Path(one.path).name: one.after for one in proposals.read_proposals(folder.path)}
 
 
 def test_pictures_reach_the_tagger_as_it_takes_them(tagger_folder: Path):
@@ -123,7 +123,7 @@ def test_nothing_is_written_over_what_has_changed_since(tmp_path: Path, folder: 
     job, _ = run(tmp_path, "tag", folder=str(folder), model=str(tagger_folder))
     (folder / "a.txt").write_text("typed meanwhile", encoding="utf-8")
     with pytest.raises(UserError) as refused:
-        proposals.write(proposals.read(job.path), ".txt")
+        proposals.write_proposals(proposals.read_proposals(job.path), ".txt")
     assert refused.value.message.code == "tools.caption_changed"
     assert not (folder / "c.txt").exists()
 

@@ -11,7 +11,7 @@ from trainer.families.known import is_hub_id
 from trainer.problems import Problem, block, from_error
 from trainer.schema import Section, Spec
 from trainer.tools.hub_models import Use, about, fetch, here, is_whole
-from trainer.tools.proposals import Existing, Selection, pictures, read, write
+from trainer.tools.proposals import Existing, Selection, pictures, read_proposals, write_proposals
 from trainer.tools.tool import Work
 
 # fmt: off
@@ -80,4 +80,4 @@ def finished(wish: Selection, work: Work, counts: tuple[int, int], *, write: boo
 
 def write_all(folder: Path, ending: str) -> int:
     """Write all that a job has proposed; returns how many captions are new or changed."""
-    return write(read(folder), ending)
+    return write_proposals(read_proposals(folder), ending)

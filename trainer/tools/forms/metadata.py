@@ -10,7 +10,7 @@ from trainer.messages import Message
 from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.forms.shared import Lora, Output
-from trainer.tools.metadata import FIELDS, change_metadata, metadata_of, result, thumbnail
+from trainer.tools.metadata import FIELDS, change_metadata, metadata_of, result, thumbnail_text
 from trainer.tools.tool import Tool, Work
 
 REMOVED = "-"
@@ -76,7 +76,7 @@ def _changes(form: Metadata, *, with_picture: bool = True) -> dict[str, str]:
     texts = {name: getattr(form.about, name).strip() for name in TEXTS}
     changes = {FIELDS[name]: "" if text == REMOVED else text for name, text in texts.items() if text}
     if with_picture and form.about.thumbnail:
-        changes[FIELDS[THUMBNAIL]] = thumbnail(Path(form.about.thumbnail))
+        changes[FIELDS[THUMBNAIL]] = thumbnail_text(Path(form.about.thumbnail))
     return changes
 
 
