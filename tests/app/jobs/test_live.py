@@ -313,7 +313,8 @@ def test_an_ended_run_names_the_file_to_take_in_jobs_as_in_run(
         path.write_bytes(b"")
         logs = [math.log(1 - gain)] * 8
         events += [Judged(10 * epoch, epoch, logs, logs, 0.0), Saved(10 * epoch, epoch, str(path), 9)]
-    end = Finished(40, str(path)) if last == "finished" else Stopped(40, str(path))
+    newest = str(tmp_path / "cat-000004.safetensors")
+    end = Finished(40, newest) if last == "finished" else Stopped(40, newest)
     write(job, Phase("start"), *events, end)
     run = compare.show_jobs(store, [job.id], "", "en")["runs"][0]
     assert run["judged"]["file"] == "cat-000002.safetensors"
