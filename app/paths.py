@@ -19,14 +19,14 @@ from trainer.files.job_folder import PROJECT, default_workspace
 from trainer.files.roots import Roots, hidden_name, is_link
 
 PathKind = Literal["any", "file", "folder", "model"]
-ENDINGS: dict[str, tuple[str, ...]] = {
+OFFERED_ENDINGS: dict[str, tuple[str, ...]] = {
     "model": (".safetensors", ".ckpt"),
     "settings": (".json", ".toml", ".safetensors"),
     "lora": (".safetensors", ".ckpt", ".pt"),
     "file": (),
 }
 """Which files are offered for a kind; folders always, to go through them."""
-MOST = 60
+MOST_LOOKED_AT = 60
 SCANNED = 5000
 """Entries looked at in one folder."""
 
@@ -80,7 +80,7 @@ def complete(request: Any, roots: Roots | None = None) -> list[dict[str, Any]]:
     found.sort(key=lambda entry: (not entry["folder"], entry["name"].casefold()))
     return [
         {**entry, "path": f"{folder}{entry['name']}{os.sep if entry['folder'] else ''}"}
-        for entry in found[:MOST]
+        for entry in found[:MOST_LOOKED_AT]
     ]
 
 
@@ -98,7 +98,7 @@ def _roots_like(prefix: str, roots: Roots) -> list[dict[str, Any]]:
 
 def _entries(folder: Path, start: str, kind: str, roots: Roots) -> Iterable[dict[str, Any]]:
     """Entries of a folder whose names begin so; capitals do not matter."""
-    endings = ENDINGS.get(kind, ())
+    endings = OFFERED_ENDINGS.get(kind, ())
     try:
         with os.scandir(folder) as entries:
             for count, entry in enumerate(entries):

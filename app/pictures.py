@@ -79,7 +79,7 @@ class Thumbs:
         if path is None or side not in SIDES or path.suffix.lower() not in PICTURES:
             return None
         try:
-            stamp = stamp_of(path)
+            stamp = view_stamp(path)
         except OSError:
             return None
         data = self.made(path, stamp, side)
@@ -128,7 +128,7 @@ class Thumbs:
             keep(place, data)  # where it cannot be kept it is made anew the next time
 
 
-def stamp_of(path: Path) -> str:
+def view_stamp(path: Path) -> str:
     """Changes when the file does. Raises OSError."""
     stat = path.stat()
     return f"{stat.st_mtime_ns:x}-{stat.st_size:x}"

@@ -22,7 +22,7 @@ from trainer.distributed.processes import Rank
 from trainer.errors import UserError
 from trainer.files.job_folder import TRAIN, JobFolder, default_workspace
 from trainer.files.reading import Encoding
-from trainer.files.secrets import ENVIRONMENT, secrets_file
+from trainer.files.secrets import VARIABLES, secrets_file
 from trainer.kohya import additional
 from trainer.messages import Language, Message, say
 from trainer.plan.run import DatasetPlan, Plan
@@ -61,7 +61,7 @@ def parse_change(change: str, schema: Schema[Any] = TRAINING) -> tuple[str, Any]
         raise UserError("training.unknown_setting", key=key or change)
     setting = schema[key]
     if setting.is_secret:  # other programs may read command lines
-        raise UserError("training.secret_here", key, variable=ENVIRONMENT[key][0], path=str(secrets_file()))
+        raise UserError("training.secret_here", key, variable=VARIABLES[key][0], path=str(secrets_file()))
     if not text.strip() and not setting.optional and setting.kind != "text" and "" not in setting.choices:
         raise UserError("training.set_blank", key, key=key, label=setting.spec.label)
     settings, problems = typed_values({key: text}, schema)

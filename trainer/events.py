@@ -141,7 +141,7 @@ class Finished:
 
 
 Event = Started | Phase | Step | Sampled | Saved | Judged | Removed | Notice | Failed | Stopped | Finished
-KINDS: dict[str, type] = {
+EVENT_KINDS: dict[str, type] = {
     kind.__name__.lower(): kind
     for kind in (Started, Phase, Step, Sampled, Saved, Judged, Removed, Notice, Failed, Stopped, Finished)
 }
@@ -216,7 +216,7 @@ def parse(line: bytes | str) -> tuple[float, Event] | None:
     """Time and event of one line; None for a line that is none (newer version, damage)."""
     try:
         data = json.loads(line)
-        kind = KINDS[data.pop("event")]
+        kind = EVENT_KINDS[data.pop("event")]
         moment = float(data.pop("time"))
         known = {field.name for field in fields(kind)}
         return moment, kind(**{key: value for key, value in data.items() if key in known})

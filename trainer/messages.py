@@ -27,7 +27,7 @@ class Message:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-ENDS = (".", "!", "?", ":", "…", "。", "！", "？", "：", ")", "）")
+SENTENCE_ENDS = (".", "!", "?", ":", "…", "。", "！", "？", "：", ")", "）")
 """How a sentence may end."""
 
 
@@ -45,7 +45,7 @@ class Said:
     def __str__(self) -> str:
         """All parts on one line; one that ends in a name or a reason gets the stop it lacks."""
         parts = [part for part in (self.what, self.why, self.fix) if part]
-        ended = [part if part.endswith(ENDS) else part + self.stop for part in parts[:-1]]
+        ended = [part if part.endswith(SENTENCE_ENDS) else part + self.stop for part in parts[:-1]]
         return " ".join([*ended, *parts[-1:]])
 
 

@@ -10,7 +10,7 @@ from trainer.errors import UserError
 from trainer.messages import Language, Message, Said, say
 
 MOST_NAMES = 3
-LONGEST_NAME = 60
+LONGEST_SHOWN = 60
 """Characters of one of several names."""
 
 
@@ -65,5 +65,5 @@ def block(setting: str, code: str, fix: Mapping[str, Any] | None = None, **value
 def some_names(items: Sequence[str], most: int = MOST_NAMES) -> str:
     """The first few of some names, and how many more there are: "a.png, b.png (+5)"."""
     rest = len(items) - most
-    shown = (item if len(item) <= LONGEST_NAME else f"{item[: LONGEST_NAME - 1]}…" for item in items[:most])
+    shown = (item if len(item) <= LONGEST_SHOWN else f"{item[: LONGEST_SHOWN - 1]}…" for item in items[:most])
     return ", ".join(shown) + (f" (+{rest:,})" if rest > 0 else "")

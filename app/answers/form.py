@@ -25,7 +25,7 @@ from app.texts import language_of
 from trainer import kohya
 from trainer.errors import UserError
 from trainer.files.paths import clean_path
-from trainer.files.secrets import NAMES as SECRETS
+from trainer.files.secrets import SECRET_SETTINGS as SECRETS
 from trainer.files.secrets import read_secret, variable_of, write_secret
 from trainer.messages import LANGUAGES, say
 from trainer.plan.run import Plan
@@ -151,7 +151,7 @@ class FormAnswers:
     def save(self, request: Request) -> Answer:
         """Write the form as kohya_ss's JSON; asks back ({"exists"}) before another file is replaced."""
         path = self._config(request.get("path"))
-        known = path.suffix.lower() in preset_files.READ  # momo_ver1.0 has no ending, momo.toml has
+        known = path.suffix.lower() in preset_files.READABLE  # momo_ver1.0 has no ending, momo.toml has
         path = path.with_suffix(".json") if known else path.with_name(path.name + ".json")
         place = preset_files.to_write(path, self.roots)
         if place.is_relative_to(self.store.root.resolve()):  # a run's folder is the record of that run

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.answers.question import Answer, Request, question, sent
 from app.dataset import browse, captions, folder_values, tags, upload
-from app.dataset.room import Room, as_json, open_room, settings_of
+from app.dataset.room import Room, as_json, open_room, settings_for_pictures
 from app.dataset.study import Study, told_of
 from app.jobs.store import JobStore
 from app.paths import Roots
@@ -93,14 +93,14 @@ class RoomAnswers:
     def room_restore(self, request: Request) -> Answer:
         """Bring back what stood in the files before a write: {"values", "copy"}."""
         room = self._room(request)
-        changes = captions.restored(str(request.get("copy") or ""), self.copies, self.roots)
+        changes = captions.changes_of_copy(str(request.get("copy") or ""), self.copies, self.roots)
         return {**captions.write_captions(changes, self.copies, room.name), "copies": self._copies(room)}
 
     @question
     def room_folder(self, request: Request) -> Answer:
         """Other repeats or class words of a folder: {"values", "folder", "repeats", "words"}."""
         room = self._room(request)
-        config = str(settings_of(sent(request, "values"), self.roots).folders.dataset_config)
+        config = str(settings_for_pictures(sent(request, "values"), self.roots).folders.dataset_config)
         wanted = (str(request.get("folder")), request.get("repeats"), request.get("words"))
         path = folder_values.changed_dataset(room, *wanted, config, self.workspace / "configs")
         return {"changes": {"dataset_config": str(path)}}
@@ -135,7 +135,7 @@ class RoomAnswers:
         return upload.receive(folder, name, request.get("start"), request.get("size"), data)
 
     def _room(self, request: Request) -> Room:
-        return open_room(settings_of(sent(request, "values"), self.roots), self.roots)
+        return open_room(settings_for_pictures(sent(request, "values"), self.roots), self.roots)
 
     def _copies(self, room: Room) -> list[dict[str, Any]]:
         places = {folder.path.resolve() for folder in room.folders}
@@ -148,6 +148,6 @@ def _list(value: Any) -> list[Any]:
 
 def _texts(request: Request) -> list[str]:
     texts = [str(text) for text in _list(request.get("captions"))]
-    if len(texts) > MOST_TOLD or any(len(text) > captions.LONGEST for text in texts):
+    if len(texts) > MOST_TOLD or any(len(text) > captions.LONGEST_CAPTION for text in texts):
         raise UserError("page.room_too_much")
     return texts

@@ -16,22 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SIDE = 32
-KEPT = 8
+COMPARED_SIDE = 32
+COEFFICIENTS = 8
 """Rows and columns of the cosine transform that count."""
-NEAR = 6
+NEAR_BITS = 6
 """Bits of 64 in which near-duplicates differ at most."""
 NEAR_ROWS = 10
 NEAR_COLOURS = 10
 """How far the colours of a 4 × 4 view are apart at most, of 255, on average."""
-AT_ONCE = 512
+COMPARED_AT_ONCE = 512
 """Pictures that are compared with all others in one piece."""
 
 
 def _cosines() -> NDArray[np.float64]:
     """(KEPT, SIDE): the first waves of the cosine transform (II)."""
-    wave, place = np.arange(KEPT)[:, None], np.arange(SIDE)[None, :]
-    return np.cos(math.pi * wave * (2 * place + 1) / (2 * SIDE))
+    wave, place = np.arange(COEFFICIENTS)[:, None], np.arange(COMPARED_SIDE)[None, :]
+    return np.cos(math.pi * wave * (2 * place + 1) / (2 * COMPARED_SIDE))
 
 
 COSINES = _cosines()
@@ -48,7 +48,7 @@ class Likeness(NamedTuple):
 def look_at(picture: Image.Image) -> Likeness:
     """pHash and dHash of a picture, 64 bits each, and its coarse colours."""
     grey = picture.convert("L")
-    light = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float64)
+    light = np.asarray(grey.resize((COMPARED_SIDE, COMPARED_SIDE), Image.Resampling.BOX), dtype=np.float64)
     waves = COSINES @ light @ COSINES.T
     flat = waves.flatten()
     rows = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
@@ -89,9 +89,9 @@ def _near(looks: Sequence[Likeness]) -> Iterator[tuple[int, int]]:
     waves = np.array([look.waves for look in looks], dtype=np.uint64)
     rows = np.array([look.rows for look in looks], dtype=np.uint64)
     colours = np.array([list(look.colours) for look in looks], dtype=np.int16)
-    for start in range(0, len(looks), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        near = np.bitwise_count(waves[part, None] ^ waves[None, :]) <= NEAR
+    for start in range(0, len(looks), COMPARED_AT_ONCE):
+        part = slice(start, start + COMPARED_AT_ONCE)
+        near = np.bitwise_count(waves[part, None] ^ waves[None, :]) <= NEAR_BITS
         near &= np.bitwise_count(rows[part, None] ^ rows[None, :]) <= NEAR_ROWS
         ones, others = np.nonzero(near)
         ones += start

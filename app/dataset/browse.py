@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app.paths import ENDINGS
+from app.paths import OFFERED_ENDINGS
 from app.texts import word
 from trainer.data.picture_files import is_picture
 from trainer.families.detect import read_model
@@ -19,13 +19,13 @@ from trainer.files.paths import clean_path
 from trainer.files.roots import Roots, hidden_name, is_link
 from trainer.messages import Language
 
-MOST = 2000
+MOST_ENTRIES = 2000
 """Entries that are shown of one folder."""
-LOOKED_AT = 20_000
+ENTRIES_LOOKED_AT = 20_000
 """Entries of one folder that are looked at."""
 COUNTED = 5000
 """Entries of a folder that are looked at to count its pictures."""
-MODELS = (".safetensors", ".ckpt", ".pt")
+MODEL_FILES = (".safetensors", ".ckpt", ".pt")
 """Files of which it is told what they are."""
 
 
@@ -49,7 +49,7 @@ def folder_listing(text: str, kind: str, roots: Roots) -> dict[str, Any]:
     if folder:
         entries = list(_entries(folder, kind, roots))
         entries.sort(key=lambda entry: (not entry["folder"], entry["name"].casefold()))
-        found |= {"entries": entries[:MOST], "more": max(0, len(entries) - MOST)}
+        found |= {"entries": entries[:MOST_ENTRIES], "more": max(0, len(entries) - MOST_ENTRIES)}
     return found
 
 
@@ -81,8 +81,8 @@ def _parent(folder: Path | None, roots: Roots) -> str:
 
 def _entries(folder: Path, kind: str, roots: Roots) -> Iterator[dict[str, Any]]:
     """Folders, and the files of a kind; without what is hidden or leads out."""
-    endings = ENDINGS.get(kind, ())
-    for entry in _scan(folder, LOOKED_AT):
+    endings = OFFERED_ENDINGS.get(kind, ())
+    for entry in _scan(folder, ENTRIES_LOOKED_AT):
         if hidden_name(entry.name) or (is_link(entry) and roots.allowed(entry.path) is None):
             continue
         try:
@@ -128,7 +128,7 @@ def _words(path: Path, language: Language) -> str:
     try:
         if path.is_dir() and not folder_mark(path):
             return _folder_words(path, language)
-        if path.is_dir() or path.suffix.lower() in MODELS:
+        if path.is_dir() or path.suffix.lower() in MODEL_FILES:
             return model_words(read_model(path), language)
     except ModelUnreadableError:
         return word(language, "browse.unreadable")

@@ -20,10 +20,10 @@ from trainer.errors import UserError
 from trainer.files.roots import Roots
 from trainer.files.whole_file import write_whole
 
-LONGEST = 20_000
+LONGEST_CAPTION = 20_000
 """Letters of a caption."""
 MANIFEST = "what.json"
-MOST_KEPT = 200
+MOST_COPIES = 200
 """Copies that are kept; the oldest go first."""
 
 
@@ -80,8 +80,8 @@ def _change(picture: Picture, before: str, after: str, roots: Roots) -> CaptionC
         raise UserError("page.outside", path=str(picture.caption_path)[:300], folders=roots.names())
     if picture.caption_path.suffix.lower() in NEVER_WRITTEN or not picture.caption_path.suffix:
         raise UserError("page.room_ending", name=name)
-    if len(after) > LONGEST:
-        raise UserError("page.room_long", name=picture.path.name, most=f"{LONGEST:,}")
+    if len(after) > LONGEST_CAPTION:
+        raise UserError("page.room_long", name=picture.path.name, most=f"{LONGEST_CAPTION:,}")
     data = _content(place)
     text = decode_caption(data)[0] if data is not None else ""
     there = lines_of(text) if picture.all_lines else first_line(text)
@@ -162,7 +162,7 @@ def _keep(changes: Sequence[CaptionChange], kept: Path, about: str) -> Path:
         if change.before is not None:
             write_whole(folder / f"{number}.txt", change.before)
     _manifest(folder, changes, about, finished=False)
-    for old in sorted(one for one in kept.iterdir() if one.is_dir())[:-MOST_KEPT]:
+    for old in sorted(one for one in kept.iterdir() if one.is_dir())[:-MOST_COPIES]:
         _forget(old)
     return folder
 
@@ -223,7 +223,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("time"), (int, float)) else {}
 
 
-def restored(copy: str, kept: Path, roots: Roots) -> list[CaptionChange]:
+def changes_of_copy(copy: str, kept: Path, roots: Roots) -> list[CaptionChange]:
     """What bringing a copy back would change. Raises UserError where there is none."""
     folder = kept / os.path.basename(copy)  # noqa: PTH119  # a name of ours, never a path
     manifest = _read_manifest(folder) if copy else {}

@@ -92,7 +92,7 @@ class Room:
     by_path: Mapping[str, Picture] = field(default_factory=dict)
 
 
-def settings_of(values: Mapping[str, Any], roots: Roots) -> Settings:
+def settings_for_pictures(values: Mapping[str, Any], roots: Roots) -> Settings:
     """The form's content as it counts for pictures. Raises UserError for places that the page may not see."""
     preset_files.pictures_within(values, roots)
     typed = Settings.from_flat(typed_values(clean_paths(values)))

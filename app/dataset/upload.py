@@ -31,17 +31,17 @@ SPARE = 512 << 20
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that Windows keeps for itself."""
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-LONGEST_NAME = 180
+LONGEST_FILE_NAME = 180
 """Bytes of a file's name in UTF-8; file systems allow 255, and while it is written the name is longer."""
 
 
-def safe_name(name: str) -> str:
+def safe_file_name(name: str) -> str:
     """A file's name as every system can have it; "" for one of which nothing is left."""
     text = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
     text = FORBIDDEN.sub("_", text).strip(" .")
     stem, dot, ending = text.rpartition(".")
     stem, ending = (stem, f".{ending}") if dot and stem else (text, "")
-    while len(f"{stem}{ending}".encode()) > LONGEST_NAME and stem:
+    while len(f"{stem}{ending}".encode()) > LONGEST_FILE_NAME and stem:
         stem = stem[:-1]
     text = f"{stem.rstrip(' .')}{ending}"
     return f"_{text}" if RESERVED.fullmatch(text) else "" if PARTIAL.fullmatch(text) else text
@@ -49,8 +49,8 @@ def safe_name(name: str) -> str:
 
 def new_folder(datasets: Path, name: str, repeats: Any, words: str) -> Path:
     """Make <datasets>/<name>/<repeats>_<words> for pictures; its path. A name that is taken gets a number."""
-    outer = safe_name(name).replace(".", "_") or "pictures"
-    inner = safe_name(words).strip() or outer
+    outer = safe_file_name(name).replace(".", "_") or "pictures"
+    inner = safe_file_name(words).strip() or outer
     count = repeats if isinstance(repeats, int) and 1 <= repeats <= MOST_REPEATS else 10
     for number in range(1, 1000):
         place = datasets / (outer if number == 1 else f"{outer}-{number}")
@@ -81,7 +81,7 @@ def receive(folder: Path, name: str, start: Any, size: Any, data: str) -> dict[s
     Gives {"name", "had": bytes that are here} and, with the last piece, {"done": "new" | "there"}.
     Raises UserError for what cannot be taken; of that file nothing is left then.
     """
-    kept = safe_name(name)
+    kept = safe_file_name(name)
     if not kept.lower().endswith(CAPTIONS) and not is_picture(kept):
         raise UserError("page.upload_kind", name=name[:120])
     most = LONGEST_FILE if kept.lower().endswith(CAPTIONS) else MOST_PICTURE

@@ -29,7 +29,7 @@ from trainer.settings import Settings
 
 SHOWN = 10
 MOST_BUCKETS = 12
-SIDE = 104  # pixels: twice the slot of 52, for fine screens
+STRIP_SIDE = 104  # pixels: twice the slot of 52, for fine screens
 
 
 def dataset(
@@ -177,9 +177,9 @@ def thumbnail_address(path: Path) -> str:
 def _thumbnail(path: Path, _changed: int, _size: int) -> str:
     try:
         with opened(path) as image:
-            image.draft("RGB", (SIDE * 2, SIDE * 2))
+            image.draft("RGB", (STRIP_SIDE * 2, STRIP_SIDE * 2))
             small = ImageOps.exif_transpose(image).convert("RGBA")
-            small.thumbnail((SIDE, SIDE))
+            small.thumbnail((STRIP_SIDE, STRIP_SIDE))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return ""
     ground = Image.new("RGBA", small.size, "white")

@@ -21,7 +21,7 @@ from trainer.settings import TRAINING
 
 MOST_DRAFTS = 200
 MOST_TABS = 1000
-FILE = ("path", "offered", "carried", "report", "mark")
+FILE_FIELDS = ("path", "offered", "carried", "report", "mark")
 """What belongs to the file that was loaded, not to a setting: it goes from tab to tab as one.
 
 `mark` tells what the form held when the file was loaded or saved."""
@@ -98,7 +98,7 @@ class Drafts:
         mine = set(changes)
         differs = {key: known[key] for key in others & set(known) if known[key] != values.get(key)}
         taken = {key: value for key, value in differs.items() if key not in mine}
-        file = {part: draft.get(part) for part in FILE} if "file" in others - mine else None
+        file = {part: draft.get(part) for part in FILE_FIELDS} if "file" in others - mine else None
         conflicts = {key: value for key, value in differs.items() if key in mine}
         return MergedForm(version, {**values, **taken}, taken, conflicts, file)
 

@@ -15,7 +15,7 @@ from trainer.schema import Schema, Setting
 from trainer.settings import TRAINING
 from trainer.tools.table import TOOLS
 
-PARTS = ("does", "usual", "too_much", "goes_with")
+HELP_PARTS = ("does", "usual", "too_much", "goes_with")
 
 
 def help_of(key: str, language: Language, schema: Schema[Any] = TRAINING) -> dict[str, str]:
@@ -38,7 +38,7 @@ def fields(language: Language, schema: Schema[Any] = TRAINING) -> dict[str, dict
             "placeholder": placeholder(setting, language),
             "default": default_text(setting, language),
             "meaning": help_of(key, language, schema).get("meaning", "") if language == "ja" else "",
-            "help": {part: help_of(key, language, schema).get(part, "") for part in PARTS},
+            "help": {part: help_of(key, language, schema).get(part, "") for part in HELP_PARTS},
         }
         for key, setting in schema.items()
     }
@@ -81,7 +81,7 @@ def _index(schema: Schema[Any]) -> dict[str, tuple[str, str, str]]:
     for key, setting in schema.items():
         told = [help_of(key, language, schema) for language in LANGUAGES]
         meanings = " ".join(one.get("meaning", "") for one in told)
-        body = " ".join(one.get(part, "") for one in told for part in PARTS)
+        body = " ".join(one.get(part, "") for one in told for part in HELP_PARTS)
         groups = " ".join(_group(setting, schema, language) for language in LANGUAGES)
         guides = " ".join(texts(language, TEXTS)["search"].get(key, "") for language in LANGUAGES)
         names = f"{meanings} {guides} {key} {key.replace('_', ' ')} {setting.spec.flag}"

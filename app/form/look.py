@@ -12,7 +12,7 @@ from app.form.blocks import blocks
 from app.form.groups import fold_of
 from app.form.help_texts import default_text
 from app.form.marks import idle, problem_json
-from app.form.preset_files import PICTURES
+from app.form.preset_files import PICTURE_SETTINGS
 from app.form.told import told
 from app.texts import duration, size, word
 from trainer.data.dataset_file import is_listed
@@ -83,7 +83,7 @@ def look(
 def not_shown(values: Mapping[str, Any], roots: Roots | None) -> list[Problem]:
     """Folders of pictures that a run may read, but the page may not: said at the field."""
     found = []
-    for key in PICTURES:
+    for key in PICTURE_SETTINGS:
         text = values.get(key)
         path = clean_path(text) if isinstance(text, str) else ""
         if roots and path and Path(path).is_absolute() and roots.place(path) is None:

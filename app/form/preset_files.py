@@ -17,13 +17,13 @@ from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.kohya.source import flatten
 from trainer.settings import TRAINING
 
-READ = (".json", ".toml", ".txt", ".safetensors", ".yaml", ".yml")
+READABLE = (".json", ".toml", ".txt", ".safetensors", ".yaml", ".yml")
 """Files of settings, commands in a text file, LoRA files that tell how they were made."""
 WRITTEN = (".json", ".toml")
 MOST_OWN = 200
 NAMED = (".toml", ".txt")
 """What a file of settings may name and have read with it."""
-PICTURES = ("train_data_dir", "reg_data_dir", "dataset_config")
+PICTURE_SETTINGS = ("train_data_dir", "reg_data_dir", "dataset_config")
 KNOWN = {*TRAINING, *KNOWN_KEYS, *DEFAULTS, OWN}
 """Keys of any file of settings."""
 
@@ -71,8 +71,8 @@ def within(path: Path, roots: Roots) -> Path:
 def to_read(path: Path, roots: Roots) -> Path:
     """The real place of a file of settings. Raises UserError."""
     real = within(path, roots)
-    if real.suffix.lower() not in READ:
-        raise UserError("page.not_read", name=path.name[:120], endings=" ".join(READ))
+    if real.suffix.lower() not in READABLE:
+        raise UserError("page.not_read", name=path.name[:120], endings=" ".join(READABLE))
     return real
 
 
@@ -122,7 +122,7 @@ def save(path: Path, text: str, roots: Roots) -> Path:
 
 def pictures_within(values: Mapping[str, Any], roots: Roots) -> None:
     """Raise UserError where a field names pictures that the page may not look at; blanks name none."""
-    for key in PICTURES:
+    for key in PICTURE_SETTINGS:
         text = values.get(key)
         path = clean_path(text) if isinstance(text, str) else ""
         if path and Path(path).is_absolute():

@@ -35,13 +35,13 @@ def told(values: Mapping[str, Any], settings: Settings, language: Language) -> d
     return {
         "name": name,
         "changes": changes,
-        "text": word(language, "told.set", name=short, is_=said(facts, language), labels=labels),
-        "note": word(language, "told.is", is_=said(facts, language)),
+        "text": word(language, "told.set", name=short, is_=said_of_model(facts, language), labels=labels),
+        "note": word(language, "told.is", is_=said_of_model(facts, language)),
         "offer": _size_offered(settings, family, language) if changes.keys() & family.switches else None,
     }
 
 
-def said(facts: ModelFacts, language: Language) -> str:
+def said_of_model(facts: ModelFacts, language: Language) -> str:
     """ "SDXL, v-prediction, zero terminal SNR"."""
     parts = [FAMILIES[facts.family].title] if facts.family else []
     parts += [word(language, "told.v")] if facts.v_prediction else []

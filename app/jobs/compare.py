@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.form import presets
-from app.jobs.live import end_and_verdict, sample_prompts, sample_row, short
+from app.jobs.live import end_and_verdict, rounded, sample_prompts, sample_row
 from app.jobs.outcome import files_of
 from app.jobs.store import Job, JobStore
 from app.jobs.tool_outcome import title_of
@@ -76,8 +76,8 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
         "step": record.step,
         "curve": {
             "step": [curves.steps[index] for index in points],
-            "smooth": [short(curves.smoothed[index]) for index in points],
-            "loss": [short(curves.losses[index]) for index in points],
+            "smooth": [rounded(curves.smoothed[index]) for index in points],
+            "loss": [rounded(curves.losses[index]) for index in points],
         },
         "prompts": sample_prompts(job, record),
         "samples": [sample_row(job, sample) for sample in record.samples.values()],

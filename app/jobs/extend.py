@@ -13,7 +13,7 @@ from trainer.events import Finished, Notice, Saved
 from trainer.files.whole_file import partial_of
 from trainer.plan.saves import epoch_name, step_name
 
-MOST = 1_000_000
+MOST_MORE = 1_000_000
 
 
 def offer_to_extend(job: Job, record: JobRecord) -> dict[str, Any] | None:
@@ -32,8 +32,8 @@ def extend(job: Job, more: Any) -> None:
     offered = offer_to_extend(job, record)
     if offered is None:
         raise UserError("page.cannot_extend")
-    if not isinstance(more, int) or isinstance(more, bool) or not 1 <= more <= MOST:
-        raise UserError("page.extend_number", most=f"{MOST:,}")
+    if not isinstance(more, int) or isinstance(more, bool) or not 1 <= more <= MOST_MORE:
+        raise UserError("page.extend_number", most=f"{MOST_MORE:,}")
     kept = _keep_final(record, offered["unit"])
     values = {"more": f"{more:,}", "unit": offered["unit"]}
     events = [*([kept] if kept else []), Notice(f"training.extended_{offered['unit']}", values)]

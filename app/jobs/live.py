@@ -106,7 +106,7 @@ def progress(job: Job, record: JobRecord, state: str) -> dict[str, Any]:
         "epochs": record.started.epochs if record.started else 0,
         "elapsed": round(record.elapsed(running=running), 1),
         "left": None if left is None else round(left, 1),
-        "each": short(record.seconds_per_step()),
+        "each": rounded(record.seconds_per_step()),
         "phase": phase.name if phase else "start",
         "done": phase.done if phase else 0,
         "of": phase.total if phase else 0,
@@ -118,8 +118,8 @@ def progress(job: Job, record: JobRecord, state: str) -> dict[str, Any]:
         "phases": [[part.name, round(part.seconds, 1)] for part in _first_phases(record)],
     }
     if curves.steps:
-        now["loss"] = short(curves.smoothed[-1])
-        now["rate"] = {name: short(line[-1]) for name, line in curves.rates.items() if line}
+        now["loss"] = rounded(curves.smoothed[-1])
+        now["rate"] = {name: rounded(line[-1]) for name, line in curves.rates.items() if line}
     return now
 
 
@@ -133,7 +133,7 @@ def _first_phases(record: JobRecord) -> list[Any]:
     return before[-6:]
 
 
-def short(value: float) -> float:
+def rounded(value: float) -> float:
     """Four digits are enough for a picture."""
     return float(f"{value:.4g}")
 
@@ -150,9 +150,9 @@ def run_curves(record: JobRecord, begin: int, most: int) -> dict[str, Any]:
         "at": len(curves.steps),
         "again": again,
         "step": [curves.steps[index] for index in points],
-        "loss": [short(curves.losses[index]) for index in points],
-        "smooth": [short(curves.smoothed[index]) for index in points],
-        "rate": {name: [short(line[index]) for index in points] for name, line in _rates(record).items()},
+        "loss": [rounded(curves.losses[index]) for index in points],
+        "smooth": [rounded(curves.smoothed[index]) for index in points],
+        "rate": {name: [rounded(line[index]) for index in points] for name, line in _rates(record).items()},
     }
 
 
@@ -214,7 +214,7 @@ def planned_rates(job: Job, record: JobRecord) -> dict[str, list[list[float]]]:
     )
     lines = planned["lines"] if planned else {}
     return {
-        name: [[step, short(rate)] for step, rate in line[::2] + line[-1:]] for name, line in lines.items()
+        name: [[step, rounded(rate)] for step, rate in line[::2] + line[-1:]] for name, line in lines.items()
     }
 
 

@@ -14,7 +14,7 @@ from trainer.messages import Language
 
 MOST_SIZES = 6
 LONGEST_VALUE = 2000
-NUMBERS = {"F16": "fp16", "BF16": "bf16", "F32": "float"}
+FORMAT_NAMES = {"F16": "fp16", "BF16": "bf16", "F32": "float"}
 """Formats under the names of "Save precision"."""
 
 
@@ -76,7 +76,7 @@ def contents(info: LoraInfo, language: Language) -> list[list[str]]:
         rows.append([word(language, "inside.base"), works])
     elif info.other_family:
         rows.append([word(language, "inside.base"), word(language, "works.other", title=info.other_family)])
-    dtypes = {NUMBERS.get(name, name): count for name, count in info.dtypes.items()}
+    dtypes = {FORMAT_NAMES.get(name, name): count for name, count in info.dtypes.items()}
     rows.append([word(language, "inside.numbers"), _counted(dtypes, counts=len(dtypes) > 1)])
     return [*rows, [word(language, "inside.size"), size(info.size)]]
 

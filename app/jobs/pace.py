@@ -24,11 +24,11 @@ from trainer.settings import Settings
 
 HEAD = 256 << 10
 TAIL = 64 << 10
-LOOKED_AT = 30
+RUNS_LOOKED_AT = 30
 """Newest runs that are looked at."""
 FEWEST = 8
 """Steps from which a pace can be told."""
-NEAR = 6.0
+NEAR_FACTOR = 6.0
 """Runs whose steps are more than so many times larger or smaller say nothing."""
 RunKind = tuple[Any, ...]
 
@@ -55,7 +55,7 @@ def estimate(store: JobStore, settings: Settings, plan: Plan) -> float | None:
         return None
     for pace in paces(store):
         ratio = pixels / pace.pixels
-        if pace.kind == kind and 1 / NEAR < ratio < NEAR:
+        if pace.kind == kind and 1 / NEAR_FACTOR < ratio < NEAR_FACTOR:
             pictures = plan.samples * plan.sample_times
             drawing = pictures * (pace.picture or 10 * pace.step)
             return pace.before + plan.total_steps * pace.step * ratio + drawing
@@ -106,7 +106,7 @@ def _area(dataset: Mapping[str, Any]) -> float:
 
 def paces(store: JobStore) -> Iterator[Pace]:
     """Of past runs, newest first."""
-    for job in store.jobs()[:LOOKED_AT]:
+    for job in store.jobs()[:RUNS_LOOKED_AT]:
         try:
             stat = job.folder.events_file.stat()
         except OSError:
@@ -115,7 +115,7 @@ def paces(store: JobStore) -> Iterator[Pace]:
             yield pace
 
 
-@lru_cache(maxsize=4 * LOOKED_AT)
+@lru_cache(maxsize=4 * RUNS_LOOKED_AT)
 def _pace(job: Job, _size: int) -> Pace | None:
     """One run's pace, from the beginning and the end of its events."""
     try:

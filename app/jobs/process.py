@@ -17,7 +17,7 @@ PASSWORD_VARIABLE = "LORA_ATELIER_PASSWORD"  # noqa: S105  # its name
 """May hold the page's password when it is started; no business of a trainer's."""
 
 
-def start(
+def start_process(
     arguments: Sequence[str],
     *,
     folder: Path,

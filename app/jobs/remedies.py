@@ -20,9 +20,9 @@ MEMORY = "training.out_of_memory"
 NOT_FINITE = ("training.loss_not_finite", "training.gradient_not_finite", "training.weights_not_finite")
 LOWER = 1 / 3
 """What the learning rates are multiplied with after the loss has run away."""
-RATES = ("learning_rate", "unet_lr", "text_encoder_lr")
+RATE_SETTINGS = ("learning_rate", "unet_lr", "text_encoder_lr")
 LARGE_DIM = 32
-SIDES = (1024, 768, 640, 512, 448, 384)
+SMALLER_SIDES = (1024, 768, 640, 512, 448, 384)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _less_memory(settings: Settings) -> Iterator[Remedy]:
 
 
 def _calmer(settings: Settings) -> Iterator[Remedy]:
-    rates = {key: rate for key in RATES if (rate := settings.get(key))}
+    rates = {key: rate for key in RATE_SETTINGS if (rate := settings.get(key))}
     yield Remedy({key: _lower(rate) for key, rate in rates.items()}, "slower_learning")
     if settings.machine.mixed_precision == "fp16":
         yield Remedy({"mixed_precision": "bf16"}, "bf16")
@@ -88,7 +88,7 @@ def _lower(rate: float | tuple[float, ...]) -> float | tuple[float, ...]:
 def smaller_resolution(text: str) -> str:
     """The next smaller "Max resolution" ("768,768" -> "640,640"); "" where it is small already."""
     sides = [int(side) for side in re.findall(r"\d+", text)]
-    below = [side for side in SIDES if sides and side < max(sides)]
+    below = [side for side in SMALLER_SIDES if sides and side < max(sides)]
     if not below:
         return ""
     share = below[0] / max(sides)

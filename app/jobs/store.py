@@ -434,7 +434,7 @@ class JobStore:
                     job.folder.write_json(job.exit_file, {"code": code})
 
         try:
-            identity = process.start(
+            identity = process.start_process(
                 [*self.trainer, verb, str(job.folder.path)],
                 folder=PROJECT,
                 log=job.folder.log_file,

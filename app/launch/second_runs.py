@@ -20,7 +20,7 @@ from app.launch.pins import FILE, resolve, uv
 from app.launch.venv import NEWEST_PYTHON, OLDEST_PYTHON
 from app.launch.words import say
 
-TORCH = ("torch", "torchgen", "functorch", "torch-*.dist-info")
+TORCH_PACKAGES = ("torch", "torchgen", "functorch", "torch-*.dist-info")
 HEAVY = ("accelerate", "diffusers", "peft", "scipy", "sympy", "transformers")
 """Packages that nothing uses without PyTorch."""
 PLAIN = tuple(
@@ -31,7 +31,7 @@ PLAIN = tuple(
     )
 )  # fmt: skip
 """The page, and what the trainer does without PyTorch."""
-TRAINING = ("tests/trainer/jobs/test_run.py",)
+SMALL_TRAININGS = ("tests/trainer/jobs/test_run.py",)
 """Small trainings."""
 
 
@@ -84,7 +84,7 @@ def lowest(root: Path, python: Path) -> SecondRun:
     options = ("--resolution", "lowest-direct", "--python", str(python), "--extra", "quick")
     packages = resolve(root, *options)
     return SecondRun(
-        "lowest", "launcher.tests_lowest", python, packages, (*PLAIN, *TRAINING), with_torch=True
+        "lowest", "launcher.tests_lowest", python, packages, (*PLAIN, *SMALL_TRAININGS), with_torch=True
     )
 
 
@@ -153,7 +153,7 @@ def packages_of(venv: Path) -> Path:
 
 def share_torch(ours: Path, theirs: Path) -> None:
     """Have the PyTorch of one environment in another one of the same Python."""
-    for pattern in TORCH:
+    for pattern in TORCH_PACKAGES:
         for path in ours.glob(pattern):
             (theirs / path.name).symlink_to(path)
 

@@ -34,7 +34,7 @@ ROCM_CARDS = frozenset({
 })  # fmt: skip
 
 # Gigabytes: to download, and taken by the finished .venv. Rounded up; shown as "about".
-SIZES = {"cpu": (0.3, 3.0), "mps": (0.2, 3.0), "cuda": (3.0, 9.0), "rocm": (5.0, 22.0)}
+DOWNLOAD_GB = {"cpu": (0.3, 3.0), "mps": (0.2, 3.0), "cuda": (3.0, 9.0), "rocm": (5.0, 22.0)}
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class TorchBuild:
     @property
     def gigabytes_to_download(self) -> float:
         """Roughly."""
-        return SIZES[self.kind][0]
+        return DOWNLOAD_GB[self.kind][0]
 
     @property
     def gigabytes_on_disk(self) -> float:
         """Roughly, of the finished .venv."""
-        return SIZES[self.kind][1]
+        return DOWNLOAD_GB[self.kind][1]
 
     @property
     def kind(self) -> str:

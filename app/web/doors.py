@@ -11,7 +11,7 @@ import re
 
 from app.web.guard import App, Receive, Scope, Send, headers_of, refuse, send_answer
 
-READ = re.compile(
+READ_PATHS = re.compile(
     r"/|/favicon\.ico|/robots\.txt|/theme\.css|/config|/(assets|static|live)/.+"
     r"|/gradio_api/(startup-events|app_id|info|queue/data|heartbeat/\w+)"
 )
@@ -63,8 +63,8 @@ class Doors:
 def refusal(scope: Scope) -> tuple[int, str] | None:
     """Status and words for a request that no route of ours answers; None for the others."""
     path, method = scope["path"], scope.get("method", "")
-    known = SENT_TO if method == "POST" else READ
-    if ODD.search(path) or not (READ.fullmatch(path) or SENT_TO.fullmatch(path)):
+    known = SENT_TO if method == "POST" else READ_PATHS
+    if ODD.search(path) or not (READ_PATHS.fullmatch(path) or SENT_TO.fullmatch(path)):
         return 404, "Not found\n"
     if method not in ("GET", "HEAD", "POST") or not known.fullmatch(path):
         return 405, "Not allowed\n"

@@ -48,7 +48,7 @@ FORGOTTEN = 3600.0
 """Seconds after the last wrong try of an address from which it begins anew."""
 SHORTEST, LONGEST = 8, 256
 """Letters of a password."""
-MOST_BODY = 16 << 10
+MOST_LOGIN_BODY = 16 << 10
 BODY_SECONDS = 10.0
 HTML = "text/html; charset=utf-8"
 
@@ -188,7 +188,7 @@ class Gate:
         language = wanted_language(headers_of(scope))
         tries = self._tries_of(str((scope.get("client") or ("?",))[0]))
         try:
-            body = await read_body(receive, MOST_BODY, BODY_SECONDS)
+            body = await read_body(receive, MOST_LOGIN_BODY, BODY_SECONDS)
         except (TooLargeError, asyncio.TimeoutError):
             await send_answer(send, 408, "Too slow, or too large\n")
             return

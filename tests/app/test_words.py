@@ -44,7 +44,7 @@ MADE_UP = {
     "w(`room.size.${size}`": tuple(f"room.size.{name}" for name in "sml"),
     "w(`room.bulk.${name}`": tuple(f"room.bulk.{name}" for name in (
         "add", "remove", "replace", "front", "sort", "once", "text")),
-    'w(part === "too_much"': help_texts.PARTS,
+    'w(part === "too_much"': help_texts.HELP_PARTS,
 }  # fmt: skip
 """Names that the script puts together."""
 languages = pytest.mark.parametrize("language", LANGUAGES)

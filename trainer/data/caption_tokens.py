@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-FOLDER = Path(__file__).parents[1] / "models" / "configs" / "clip_tokenizer"
-UNKNOWN = "<|endoftext|>"
-WORDS = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+TOKENIZER_FOLDER = Path(__file__).parents[1] / "models" / "configs" / "clip_tokenizer"
+FOR_UNKNOWN = "<|endoftext|>"
+WORD_PATTERN = (
+    r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+)
 """How CLIP parts a text before it looks for tokens."""
-QUOTES = str.maketrans(
+QUOTE_TABLE = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201c": '"', "\u201d": '"', "\u201e": '"'}
 )
 COMPATIBLE = re.compile("[\ufb00-\ufb06\u0132\u0133\u01f1-\u01f3\uff01-\uff5e\uff61-\uff9f\u3000]+")
@@ -32,7 +34,7 @@ def clean_caption(text: str) -> str:
     if "<" not in text:
         text = html.unescape(text)
     text = COMPATIBLE.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
-    return unicodedata.normalize("NFC", text.translate(QUOTES))
+    return unicodedata.normalize("NFC", text.translate(QUOTE_TABLE))
 
 
 _counts: dict[str, int] = {}
@@ -84,18 +86,18 @@ def _tokenizer() -> Tokenizer:
     from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
     from tokenizers.models import BPE
 
-    vocab = json.loads((FOLDER / "vocab.json").read_text(encoding="utf-8"))
-    lines = (FOLDER / "merges.txt").read_text(encoding="utf-8").splitlines()
+    vocab = json.loads((TOKENIZER_FOLDER / "vocab.json").read_text(encoding="utf-8"))
+    lines = (TOKENIZER_FOLDER / "merges.txt").read_text(encoding="utf-8").splitlines()
     merges = [
         (first, second) for first, second in map(str.split, lines[1:] if lines[0][:1] == "#" else lines)
     ]
-    made = Tokenizer(BPE(vocab, merges, end_of_word_suffix="</w>", unk_token=UNKNOWN))
+    made = Tokenizer(BPE(vocab, merges, end_of_word_suffix="</w>", unk_token=FOR_UNKNOWN))
     made.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True),
+            pre_tokenizers.Split(Regex(WORD_PATTERN), behavior="removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

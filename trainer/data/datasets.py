@@ -27,7 +27,13 @@ from trainer.data.folders import TrainImage, matched
 from trainer.data.picture_files import is_picture
 from trainer.settings import Captions, Images, Settings
 
-SIZES = ("enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale")
+BUCKET_KEYS = (
+    "enable_bucket",
+    "min_bucket_reso",
+    "max_bucket_reso",
+    "bucket_reso_steps",
+    "bucket_no_upscale",
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class Dataset:
     @property
     def settings(self) -> dict[str, Any]:
         """What holds for it, by setting."""
-        sizes = {key: getattr(self.images, key) for key in ("max_resolution", *SIZES)}
+        sizes = {key: getattr(self.images, key) for key in ("max_resolution", *BUCKET_KEYS)}
         return {
             **sizes,
             "train_batch_size": self.batch_size,
@@ -154,7 +160,7 @@ def _by_settings(settings: Settings) -> Dataset:
 
 def _dataset(table: Table, file: DatasetFile, settings: Settings) -> Dataset:
     values = table.values
-    sizes: dict[str, Any] = {key: values[key] for key in SIZES if key in values}
+    sizes: dict[str, Any] = {key: values[key] for key in BUCKET_KEYS if key in values}
     if "resolution" in values:
         sizes["max_resolution"] = size_text(values["resolution"])
     return Dataset(

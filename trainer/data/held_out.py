@@ -24,10 +24,10 @@ def split_of(settings: Settings, images: Sequence[TrainImage]) -> HeldOut:
     """What a run learns and what it keeps back ("Validation split", "Validation seed")."""
     validation = settings.validation
     seed = settings.length.seed if validation.validation_seed is None else validation.validation_seed
-    return split(images, validation.validation_split, seed or 0)
+    return hold_out(images, validation.validation_split, seed or 0)
 
 
-def split(images: Sequence[TrainImage], share: float, seed: int) -> HeldOut:
+def hold_out(images: Sequence[TrainImage], share: float, seed: int) -> HeldOut:
     """Hold back a share of the pictures' files (rounded, at least one), evenly from all folders.
 
     No folder loses its last picture. Which ones follows from the seed and each file's folder and name alone:

@@ -64,7 +64,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def resize(pixels: Pixels, size: Size) -> Pixels:
+def resize_pixels(pixels: Pixels, size: Size) -> Pixels:
     """Scaled to (width, height)."""
     height, width = pixels.shape[:2]
     if (width, height) == size:
@@ -150,7 +150,7 @@ def fitted(
 ) -> Pixels:
     """A picture of its bucket's size. `corner` is the crop's (left, top); None: the middle."""
     left, top = fit.center if corner is None else corner
-    pixels = crop(resize(load_pixels(path), fit.resized), fit.bucket, left, top)
+    pixels = crop(resize_pixels(load_pixels(path), fit.resized), fit.bucket, left, top)
     if hue:
         pixels = turn_hue(pixels, hue)
     return pixels[:, ::-1] if flip else pixels
@@ -193,7 +193,7 @@ def fitted_mask(
         return np.ones((height, width), np.float32)
     left, top = fit.center if corner is None else corner
     grey = np.repeat(mask[..., None], 3, axis=2)
-    part = crop(resize(grey, fit.resized), fit.bucket, left, top)[..., 0]
+    part = crop(resize_pixels(grey, fit.resized), fit.bucket, left, top)[..., 0]
     part = part[:, ::-1] if flip else part
     blocks = part[: height * factor, : width * factor].reshape(height, factor, width, factor)
     return np.ascontiguousarray(blocks.mean((1, 3), dtype=np.float32) / np.float32(255))

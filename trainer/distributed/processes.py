@@ -97,7 +97,7 @@ def hold_lifeline() -> None:
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
-def run_all(words: Sequence[str], environments: Sequence[Mapping[str, str]]) -> list[int]:
+def run_together(words: Sequence[str], environments: Sequence[Mapping[str, str]]) -> list[int]:
     """Run a command once for each environment; returns the exit codes.
 
     When one fails, the others get `GRACE` seconds to end by themselves and are then ended.

@@ -13,7 +13,7 @@ from trainer.settings import Model
 
 PATH = "pretrained_model_name_or_path"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-ENDINGS = (".safetensors", ".ckpt", ".pt", ".bin", ".pth")
+MODEL_ENDINGS = (".safetensors", ".ckpt", ".pt", ".bin", ".pth")
 """Of files that can be a base model."""
 QUICK_PICKS: Mapping[str, ModelFacts] = {
     "stabilityai/stable-diffusion-2-1": ModelFacts("base", "sd2", v_prediction=True),
@@ -39,7 +39,7 @@ def source(model: Model) -> tuple[str, str]:
 
 def is_hub_id(name: str) -> bool:
     """Whether a name may stand for a model of the hub."""
-    return bool(HUB_ID.fullmatch(name)) and not name.lower().endswith(ENDINGS)
+    return bool(HUB_ID.fullmatch(name)) and not name.lower().endswith(MODEL_ENDINGS)
 
 
 def hub_copies(hub_id: str) -> Path:

@@ -19,7 +19,7 @@ ModelKind = Literal[
 
 WRAPPED = re.compile(r"^(model\.diffusion_model|diffusion_model|transformer|net|model)\.")
 """Beginnings under which one and the same model is stored."""
-MODELS: Mapping[str, str] = {
+MODELS_BY_NAME: Mapping[str, str] = {
     "Chroma": r"distilled_guidance_layer\.",
     "FLUX.2": r"double_stream_modulation_img\.",
     "HunyuanVideo": r"(txt_in\.individual_token_refiner|context_embedder\.token_refiner)\.",
@@ -47,7 +47,7 @@ FOLDER_MODELS: Mapping[str, str] = {
     "IF": "DeepFloyd IF", "Sana": "Sana", "Kandinsky": "Kandinsky", "Wuerstchen": "Würstchen",
 }  # fmt: skip
 """Beginning of a diffusers pipeline's class -> its family."""
-FILES: Mapping[ModelKind, str] = {
+OTHER_FILES: Mapping[ModelKind, str] = {
     "controlnet": r"^(control_model\.|controlnet_|input_hint_block\.|adapter\.body\.|lllite_)",
     "addition": r"^(ip_adapter\.|image_proj\.|.*motion_modules\.|linear1\.linear\.)",
     "upscaler": r"^(conv_first\.weight|model\.0\.weight|model\.1\.sub\.|RRDB_trunk\.|params_ema)",
@@ -60,7 +60,7 @@ FILES: Mapping[ModelKind, str] = {
     "part": r"^(model\.diffusion_model\.)?(input_blocks\.\d+\.|down_blocks\.\d+\.resnets\.)",
 }
 """Kinds of files that are no whole model -> how a name in them begins; the first that fits."""
-LORA = re.compile(
+LORA_PATTERN = re.compile(
     r"^(lora_(unet|te[123]?|transformer|prior_unet)|lycoris|oft_unet|oft_te)_"
     r"|lora(_linear_layer)?[._](A|B|down|up|mid)\b|\.(hada_w1|lokr_w[12]|oft_blocks|dora_scale)"
 )
@@ -69,14 +69,14 @@ LORA = re.compile(
 
 def is_lora(names: Iterable[str]) -> bool:
     """Whether these are tensors of a LoRA file, of whatever type and family."""
-    return any(LORA.search(name) for name in names)
+    return any(LORA_PATTERN.search(name) for name in names)
 
 
 def other_model(names: Iterable[str]) -> str:
     """The family of a model that cannot be trained here; "" where its names tell none."""
     known = tuple(WRAPPED.sub("", name) for name in names)
     return next(
-        (title for title, form in MODELS.items() if any(map(re.compile(form).match, known))),
+        (title for title, form in MODELS_BY_NAME.items() if any(map(re.compile(form).match, known))),
         "",
     )
 
@@ -84,7 +84,7 @@ def other_model(names: Iterable[str]) -> str:
 def other_file(names: Iterable[str]) -> ModelKind:
     """What a file is that holds no whole base model; "unknown" for one without names."""
     known = tuple(names)
-    for kind, form in FILES.items():
+    for kind, form in OTHER_FILES.items():
         if any(map(re.compile(form).match, known)):
             return kind
     return "other_model" if known else "unknown"

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from trainer.families.unet import Shape
 
-LARGEST = 20_000_000
+LARGEST_PICKLE = 20_000_000
 """Bytes of a pickle that are read; real ones have less than one million. It is compressed in no real file."""
 
 
@@ -129,7 +129,7 @@ def pickle_shapes(path: Path) -> Mapping[str, Shape]:
         if beginning[:1] != b"\x80":
             raise PickleError("damaged")
         file.seek(0)
-        whole = file.read(LARGEST)
+        whole = file.read(LARGEST_PICKLE)
     return _shapes(_read(whole, before=3))  # torch's format before 2020: three small pickles come first
 
 
@@ -137,7 +137,7 @@ def _data_in_zip(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             part = next(part for part in archive.infolist() if part.filename.endswith("data.pkl"))
-            if part.file_size > LARGEST:
+            if part.file_size > LARGEST_PICKLE:
                 raise PickleError("damaged")
             return archive.read(part)
     except (

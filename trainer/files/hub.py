@@ -19,7 +19,7 @@ from trainer.files.secrets import read_secret
 from trainer.settings import Saving
 
 REPO = re.compile(r"[\w.-]+/[\w.-]+")
-TYPES = ("", "model", "dataset", "space")
+REPO_TYPES = ("", "model", "dataset", "space")
 VISIBILITIES = ("", "public", "private")
 
 
@@ -41,7 +41,7 @@ def place_of(text: str) -> HubPlace | None:
     user, _, more = address.strip("/").partition("/")
     name, _, path = more.partition("/")
     climbs = any(not part.strip(".") for part in re.split(r"[/\\]", path)) or "\\" in path
-    if not REPO.fullmatch(f"{user}/{name}") or not path or climbs or repo_type not in TYPES:
+    if not REPO.fullmatch(f"{user}/{name}") or not path or climbs or repo_type not in REPO_TYPES:
         return None
     return HubPlace(f"{user}/{name}", path, revision or "main", repo_type or "model")
 

@@ -24,7 +24,7 @@ class OwnFiles:
 
     def placed(self, path: Path) -> Path | None:
         """Where this job has put what was meant for `path`; None where it has not."""
-        return next((place for place in islice(_numbered(path), MOST) if place in self._written), None)
+        return next((place for place in islice(_numbered(path), MOST_TRIED) if place in self._written), None)
 
     def add(self, path: Path) -> None:
         """This job writes here."""
@@ -35,7 +35,7 @@ class OwnFiles:
         self._written.discard(path)
 
 
-MOST = 100
+MOST_TRIED = 100
 """Numbers that are looked at for a file of our own."""
 
 

@@ -11,21 +11,21 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any, TextIO, TypeVar
 
-from trainer.files.secrets import ENVIRONMENT, known_secrets
+from trainer.files.secrets import VARIABLES, known_secrets
 
 HIDDEN = "[hidden]"
-SHORTEST = 6
+SHORTEST_SECRET = 6
 """Shorter values would take ordinary words out of every sentence."""
-TOKENS = re.compile(r"\bhf_[A-Za-z0-9]{16,}\b|(?<=://)[^/\s:@]+:[^/\s:@]+(?=@)")
+TOKEN_PATTERN = re.compile(r"\bhf_[A-Za-z0-9]{16,}\b|(?<=://)[^/\s:@]+:[^/\s:@]+(?=@)")
 """Tokens of the hub and passwords in addresses, whoever's they are."""
 Any_ = TypeVar("Any_")
 
 
 def secret_values() -> tuple[str, ...]:
     """Values to hide, the longest first."""
-    names = [name for group in ENVIRONMENT.values() for name in group]
+    names = [name for group in VARIABLES.values() for name in group]
     values = {*known_secrets().values(), *(os.environ.get(name, "").strip() for name in names)}
-    return tuple(sorted((value for value in values if len(value) >= SHORTEST), key=len, reverse=True))
+    return tuple(sorted((value for value in values if len(value) >= SHORTEST_SECRET), key=len, reverse=True))
 
 
 def redacted(value: Any_, secrets: Iterable[str] | None = None) -> Any_:
@@ -37,7 +37,7 @@ def _redacted(value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, HIDDEN)
-        return TOKENS.sub(HIDDEN, value)
+        return TOKEN_PATTERN.sub(HIDDEN, value)
     if isinstance(value, dict):
         return {key: _redacted(inner, secrets) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

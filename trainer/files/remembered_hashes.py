@@ -10,7 +10,7 @@ from typing import Any
 from trainer.files.file_hashes import file_hash
 from trainer.files.whole_file import write_whole
 
-MOST = 500
+MOST_REMEMBERED = 500
 """Files that are remembered."""
 WORTH_IT = 64 << 20
 """Bytes from which on."""
@@ -30,7 +30,7 @@ def remembered_hash(path: Path, memory: Path) -> str:
     if isinstance(entry, list) and entry[:-1] == marks and isinstance(entry[-1], str):
         return entry[-1]
     known[key] = [*marks, digest := file_hash(path)]
-    _write(memory, dict(list(known.items())[-MOST:]))
+    _write(memory, dict(list(known.items())[-MOST_REMEMBERED:]))
     return digest
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 MayRead = Callable[[Path], bool]
 """Says which files may be opened that another file, or a setting, names."""
 
-VARIABLE = "LORA_ATELIER_ROOTS"
+ROOTS_VARIABLE = "LORA_ATELIER_ROOTS"
 """Names the folders that a trainer keeps to, as JSON."""
-OURS = ("password.json", "secrets.json")
+OUR_FILES = ("password.json", "secrets.json")
 """What this program keeps for itself."""
 
 
@@ -32,12 +32,12 @@ class Roots:
     @classmethod
     def of_environment(cls) -> Roots | None:
         """The folders that this process has to keep to; None where it may go anywhere."""
-        text = os.environ.get(VARIABLE)
+        text = os.environ.get(ROOTS_VARIABLE)
         return cls(tuple(Path(folder) for folder in json.loads(text)), strict=True) if text else None
 
     def environment(self) -> dict[str, str]:
         """What hands these folders to a trainer."""
-        return {VARIABLE: json.dumps([str(folder) for folder in self.folders])} if self.strict else {}
+        return {ROOTS_VARIABLE: json.dumps([str(folder) for folder in self.folders])} if self.strict else {}
 
     def allowed(self, text: str) -> Path | None:
         """The real path, if it exists, lies in an allowed folder and is nowhere hidden."""
@@ -85,4 +85,4 @@ def is_link(entry: os.DirEntry[str]) -> bool:
 
 def hidden_name(name: str) -> bool:
     """Dot files, what Windows keeps for itself, and what we do."""
-    return name.startswith((".", "$")) or name == "System Volume Information" or name.lower() in OURS
+    return name.startswith((".", "$")) or name == "System Volume Information" or name.lower() in OUR_FILES

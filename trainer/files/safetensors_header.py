@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LARGEST = 24_000_000
+LARGEST_HEADER = 24_000_000
 """Bytes of a header; the largest real ones (all captions counted in them) have a few million."""
 MOST_SIZES = 8
 BITS = {
@@ -56,7 +56,7 @@ def read_header(path: Path) -> Header:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= LARGEST:
+        if not 2 <= length <= LARGEST_HEADER:
             raise HeaderError("damaged")
         if size < 8 + length:
             raise HeaderError("incomplete", 8 + length - size)

@@ -14,13 +14,13 @@ from pathlib import Path
 from trainer.files.whole_file import write_whole
 from trainer.settings import TRAINING
 
-NAMES = tuple(key for key, setting in TRAINING.items() if setting.is_secret)
-ENVIRONMENT = {
+SECRET_SETTINGS = tuple(key for key, setting in TRAINING.items() if setting.is_secret)
+VARIABLES = {
     "wandb_api_key": ("WANDB_API_KEY",),
     "huggingface_token": ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
 }
 """Variables that the services' own programs read too; they go before the file."""
-LONGEST = 1000
+LONGEST_SECRET = 1000
 OWNER_ONLY = 0o600
 
 
@@ -42,7 +42,7 @@ def read_secret(name: str) -> str:
 
 def variable_of(name: str) -> str:
     """The environment variable that holds the secret of this name; "" where none does."""
-    return next((one for one in ENVIRONMENT.get(name, ()) if os.environ.get(one, "").strip()), "")
+    return next((one for one in VARIABLES.get(name, ()) if os.environ.get(one, "").strip()), "")
 
 
 def write_secret(name: str, value: str) -> None:
@@ -51,7 +51,7 @@ def write_secret(name: str, value: str) -> None:
     The file is made for its owner only before anything is in it.
     """
     value = value.strip()
-    if name not in NAMES or len(value) > LONGEST or not value.isprintable():
+    if name not in SECRET_SETTINGS or len(value) > LONGEST_SECRET or not value.isprintable():
         raise ValueError(name)
     kept = {**_kept(), name: value}
     path = secrets_file()
@@ -62,7 +62,7 @@ def write_secret(name: str, value: str) -> None:
 
 def known_secrets() -> dict[str, str]:
     """All secrets there are, by name."""
-    return {name: value for name in NAMES if (value := read_secret(name))}
+    return {name: value for name in SECRET_SETTINGS if (value := read_secret(name))}
 
 
 def _kept() -> dict[str, str]:
@@ -75,4 +75,4 @@ def _kept() -> dict[str, str]:
     except (OSError, ValueError, RecursionError):
         return {}
     data = data if isinstance(data, dict) else {}
-    return {name: value for name, value in data.items() if name in NAMES and isinstance(value, str)}
+    return {name: value for name, value in data.items() if name in SECRET_SETTINGS and isinstance(value, str)}

@@ -21,7 +21,7 @@ from trainer.files.torch_file import TensorNote, outline
 
 FORMAT = 1
 NETWORK, OPTIMIZER, RANDOM, ABOUT = "network.safetensors", "optimizer.pt", "random.pt", "state.json"
-MOST_BYTES = 20_000_000
+MOST_STATE_BYTES = 20_000_000
 """Of state.json, which names every picture; 100,000 pictures take 8 MB."""
 MOST_RANDOM = 1_000_000
 """Of random.pt, which has 17 kB and a little for each graphics card."""
@@ -59,7 +59,7 @@ def read_about(folder: Path) -> StateAbout:
     if not place.is_file():
         raise UserError("training.no_state", "resume", path=str(folder))
     try:
-        found = parse_json(decoded(read_bytes(place, MOST_BYTES), place.name), place.name)
+        found = parse_json(decoded(read_bytes(place, MOST_STATE_BYTES), place.name), place.name)
     except UserError as error:
         raise damaged(folder) from error
     number = found.get("format")

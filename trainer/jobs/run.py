@@ -172,7 +172,7 @@ def _run_together(folder: JobFolder, machine: Machine, resume: bool) -> int:
     before = folder.events_file.stat().st_size if folder.events_file.exists() else 0
     launch = read_launch_arguments(machine)
     words = [sys.executable, "-m", "trainer", "resume" if resume else "job", str(folder.path.resolve())]
-    codes = processes.run_all(words, processes.environments(machine, launch))
+    codes = processes.run_together(words, processes.environments(machine, launch))
     events = [event for _, _, event in read_events(folder.events_file, before)]
     if events and isinstance(events[-1], (Failed, Finished, Stopped)):
         return codes[0] if codes[0] in {DONE, USER, STOPPED} else BUG

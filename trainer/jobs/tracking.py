@@ -16,12 +16,12 @@ from typing import Any
 from trainer.events import Event, Notice, Sampled, Step
 from trainer.files.reading import read_toml
 from trainer.files.secrets import read_secret
-from trainer.preflight.saving import safe_name
+from trainer.preflight.saving import safe_output_name
 from trainer.settings import TRAINING, Records, Settings
 
-PROJECT = "network_train"
+DEFAULT_PROJECT = "network_train"
 """Name of the group of runs where "Log tracker name" is blank, as in the reference."""
-KEY = "WANDB_API_KEY"
+WANDB_KEY = "WANDB_API_KEY"
 PRIVATE = ("model", "file", "folder", "secret")
 """Widgets whose values "Log config" leaves out."""
 
@@ -70,7 +70,9 @@ def _tensorboard(logging_dir: Path, records: Records, more: Mapping[str, Any]) -
 
     folder = logging_dir / time.strftime("%Y%m%d%H%M%S")
     folder.mkdir(parents=True, exist_ok=True)
-    tracker = TensorBoardTracker(safe_name(records.log_tracker_name or PROJECT), folder, **more)
+    tracker = TensorBoardTracker(
+        safe_output_name(records.log_tracker_name or DEFAULT_PROJECT), folder, **more
+    )
     tracker.start()
     return tracker
 
@@ -91,7 +93,7 @@ def _wandb(
         if not wandb.api.api_key and "WANDB_MODE" not in os.environ:
             options["mode"] = "offline"
             emit(Notice("training.wandb_offline", {"path": str(folder / "wandb")}))
-        tracker = WandBTracker(records.log_tracker_name or PROJECT, **{**options, **more})
+        tracker = WandBTracker(records.log_tracker_name or DEFAULT_PROJECT, **{**options, **more})
         tracker.start()
     return tracker
 
@@ -99,14 +101,14 @@ def _wandb(
 @contextmanager
 def _key_in_environment(key: str) -> Iterator[None]:
     """wandb.login would write the key to a file; here it stands in the environment while wandb begins."""
-    before = os.environ.get(KEY)
+    before = os.environ.get(WANDB_KEY)
     if key:
-        os.environ[KEY] = key
+        os.environ[WANDB_KEY] = key
     try:
         yield
     finally:
         if before is None:
-            os.environ.pop(KEY, None)
+            os.environ.pop(WANDB_KEY, None)
 
 
 @dataclass

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 Tell = Callable[[Mapping[str, Any]], None]
 STRONGEST = 2.0
-LONGEST = 4000
+LONGEST_PROMPT = 4000
 """Characters of a prompt."""
-KEPT = 200
+TRIALS_KEPT = 200
 """Pictures on trial that stay in a job's folder."""
-FOLDER = "try"
+TRY_FOLDER = "try"
 """Below the job's samples."""
 
 
@@ -63,8 +63,8 @@ class DrawRequest:
         side, step = family.sample_side, family.latents.factor
         try:
             prompt = SamplePrompt(
-                prompt=str(data.get("prompt", ""))[:LONGEST],
-                negative=str(data.get("negative", ""))[:LONGEST],
+                prompt=str(data.get("prompt", ""))[:LONGEST_PROMPT],
+                negative=str(data.get("negative", ""))[:LONGEST_PROMPT],
                 width=int(data.get("width", side)) // step * step,
                 height=int(data.get("height", side)) // step * step,
                 scale=float(data.get("scale", 7.5)),
@@ -248,7 +248,7 @@ def _answer(
     """Draw both pictures, those that are not there yet."""
     began = time.monotonic()
     easel.load(wish.file)
-    place = folder.samples / FOLDER
+    place = folder.samples / TRY_FOLDER
     place.mkdir(parents=True, exist_ok=True)
     tasks = [("lora", wish.strength), ("base", 0.0)]  # first the picture that is waited for
     todo = [(which, part) for which, part in tasks if not (place / wish.name(part)).exists()]
@@ -272,7 +272,7 @@ def _answer(
 
 def _keep_newest(place: Path) -> None:
     """Old trials go, so that the folder does not grow for ever."""
-    for path in sorted(place.glob("*.png"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+    for path in sorted(place.glob("*.png"), key=lambda path: path.stat().st_mtime)[:-TRIALS_KEPT]:
         path.unlink(missing_ok=True)
 
 

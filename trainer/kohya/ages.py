@@ -15,12 +15,12 @@ from typing import Any
 from trainer.settings import TRAINING
 
 _table = json.loads(Path(__file__).with_name("ages.json").read_text(encoding="utf-8"))
-NAMES: tuple[str, ...] = tuple(age["name"] for age in _table["ages"])
-_index = {name: at for at, name in enumerate(NAMES)}
+AGE_NAMES: tuple[str, ...] = tuple(age["name"] for age in _table["ages"])
+_index = {name: at for at, name in enumerate(AGE_NAMES)}
 _dates = {age["name"]: age["date"] for age in _table["ages"]}
 _since: dict[str, int] = {key: _index[span[0]] for key, span in _table["keys"].items()}
 _until: dict[str, int] = {
-    key: _index[span[1]] if len(span) > 1 else len(NAMES) for key, span in _table["keys"].items()
+    key: _index[span[1]] if len(span) > 1 else len(AGE_NAMES) for key, span in _table["keys"].items()
 }
 KNOWN_KEYS = frozenset(_since)
 """Every key that any kohya_ss wrote on its LoRA tab."""
@@ -84,7 +84,7 @@ def _plain(key: str, value: Any) -> Any:
     return blanks[key] if value == "" and key in blanks else value
 
 
-NEWEST = Age(NAMES[-1])
+NEWEST = Age(AGE_NAMES[-1])
 
 
 def recognise(data: Mapping[str, Any]) -> Age:
@@ -100,10 +100,10 @@ def recognise(data: Mapping[str, Any]) -> Age:
         own = {key for key in _since if _since[key] <= at < _until[key] and key not in PLACES}
         return len(shared & own) / len(shared | own)
 
-    best = max(range(len(NAMES)), key=lambda at: (round(likeness(at), 6), at))
+    best = max(range(len(AGE_NAMES)), key=lambda at: (round(likeness(at), 6), at))
     if likeness(best) >= 0.5:
-        return Age(NAMES[best])
-    newest = min((_until[key] - 1 for key in present), default=len(NAMES) - 1)
+        return Age(AGE_NAMES[best])
+    newest = min((_until[key] - 1 for key in present), default=len(AGE_NAMES) - 1)
     if isinstance(data.get("seed"), str) or isinstance(data.get("max_train_epochs"), str):
         newest = min(newest, _index["v24.0"] - 1)
-    return Age(NAMES[newest])
+    return Age(AGE_NAMES[newest])

@@ -12,10 +12,10 @@ from trainer.errors import UserError
 from trainer.families.table import FAMILIES
 from trainer.kohya.fitting import as_number
 from trainer.kohya.script import UNKNOWN, Script, read_script
-from trainer.kohya.sd_defaults import DEFAULTS, LISTS, TEXTS
+from trainer.kohya.sd_defaults import DEFAULTS, LISTS, TEXT_OPTIONS
 
 MOST_CHARACTERS = 100_000
-SCRIPTS = {family.script: family.switches["sdxl"] for family in FAMILIES.values()}
+TRAIN_SCRIPTS = {family.script: family.switches["sdxl"] for family in FAMILIES.values()}
 """Scripts that train a LoRA for a family of ours, and whether it is SDXL."""
 WINDOWS = re.compile(r"(^|[\s\"'=])[A-Za-z]:\\|[\^`][ \t]*\r?\n|\\\S+\.(exe|bat|py)\b|\.(exe|bat)\b")
 LAUNCHER = {
@@ -26,7 +26,7 @@ LAUNCHER = {
 """accelerate's options that have a setting."""
 BLANK = "\ufdd0"
 """Stands for a blank in what another command would say, $(…), which is one word."""
-PROGRAMS = ("accelerate", "python", "python3", "py", "torchrun")
+LAUNCHERS = ("accelerate", "python", "python3", "py", "torchrun")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_command(text: str) -> Command:
     words = _from_launcher(split_command(script.command))
     at = next((at for at, word in enumerate(words) if word.lower().endswith(".py")), -1)
     name = PureWindowsPath(words[at].replace("/", "\\")).name if at >= 0 else ""
-    if name and name not in SCRIPTS:
+    if name and name not in TRAIN_SCRIPTS:
         raise UserError("kohya.other_script", script=name)
     found, loose = options(words[at + 1 :])
     names = [_full_name(name) for name, _ in _grouped(words[at + 1 :], [])]
@@ -71,13 +71,13 @@ def read_command(text: str) -> Command:
     ]
     if texts and at >= 0:
         known["extra_accelerate_launch_args"] = " ".join(texts)
-    return Command(SCRIPTS.get(name), found, known if at >= 0 else {}, tuple(loose), twice, script)
+    return Command(TRAIN_SCRIPTS.get(name), found, known if at >= 0 else {}, tuple(loose), twice, script)
 
 
 def _from_launcher(words: list[str]) -> list[str]:
     """Without what stands before the program: variables of the environment, nohup, sudo …"""
     names = [PureWindowsPath(word.replace("/", "\\")).stem.lower() for word in words]
-    at = next((at for at, name in enumerate(names) if name in PROGRAMS), 0)
+    at = next((at for at, name in enumerate(names) if name in LAUNCHERS), 0)
     return words[at:]
 
 
@@ -189,7 +189,7 @@ def _full_name(name: str) -> str:
 
 
 def _typed(option: str, value: str) -> Any:
-    number = None if option in TEXTS or "," in value else as_number(value)
+    number = None if option in TEXT_OPTIONS or "," in value else as_number(value)
     return value if number is None else number
 
 

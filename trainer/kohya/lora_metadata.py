@@ -26,7 +26,7 @@ from trainer.kohya.report import Imported
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.lora.types import rank_of
 
-OPTIONS = {
+OPTION_NAMES = {
     "ss_batch_size_per_device": "train_batch_size", "ss_optimizer": "optimizer_type",
     "ss_debiased_estimation": "debiased_estimation_loss", "ss_sd_model_name": "pretrained_model_name_or_path",
     "ss_vae_name": "vae",
@@ -74,7 +74,7 @@ def _from_metadata(metadata: Mapping[str, str], shapes: Shapes) -> Imported:
     settings: dict[str, Any] = {}
     names: dict[str, str] = {}
     for key, text in metadata.items():
-        option = OPTIONS.get(key) or MODELSPEC.get(key) or key.removeprefix("ss_")
+        option = OPTION_NAMES.get(key) or MODELSPEC.get(key) or key.removeprefix("ss_")
         if option in DEFAULTS and (key.startswith("ss_") or key in MODELSPEC):
             settings[option], names[option] = _value(option, text), key
     settings |= _special(metadata, shapes, settings)

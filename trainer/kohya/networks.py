@@ -21,8 +21,8 @@ MODULES = {
     "Kohya LoKr": "networks.lokr",
     "LoRA-FA": "networks.lora_fa",
 }
-SIZE = ("LyCORIS_preset", "conv_dim", "conv_alpha")
-DECOMPOSED = (*SIZE, "use_tucker", "rank_dropout", "bypass_mode", "dora_wd", "module_dropout")
+SIZE_SETTINGS = ("LyCORIS_preset", "conv_dim", "conv_alpha")
+DECOMPOSED = (*SIZE_SETTINGS, "use_tucker", "rank_dropout", "bypass_mode", "dora_wd", "module_dropout")
 LYCORIS_ARGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "LyCORIS/LoCon": ("locon", (*DECOMPOSED, "use_scalar", "rank_dropout_scale", "train_norm")),
     "LyCORIS/LoHa": ("loha", (*DECOMPOSED, "use_scalar", "rank_dropout_scale", "train_norm")),
@@ -30,13 +30,21 @@ LYCORIS_ARGS: dict[str, tuple[str, tuple[str, ...]]] = {
         "lokr",
         (*DECOMPOSED, "factor", "use_scalar", "decompose_both", "rank_dropout_scale", "train_norm"),
     ),
-    "LyCORIS/DyLoRA": ("dylora", (*SIZE, "use_tucker", "unit", *DROPOUTS, "train_norm")),
-    "LyCORIS/GLoRA": ("glora", (*SIZE, "use_tucker", *DROPOUTS, "rank_dropout_scale", "train_norm")),
-    "LyCORIS/iA3": ("ia3", (*SIZE, "train_on_input")),
-    "LyCORIS/BOFT": ("boft", (*SIZE, *DROPOUTS, "use_tucker", "rank_dropout_scale", "train_norm")),
+    "LyCORIS/DyLoRA": ("dylora", (*SIZE_SETTINGS, "use_tucker", "unit", *DROPOUTS, "train_norm")),
+    "LyCORIS/GLoRA": ("glora", (*SIZE_SETTINGS, "use_tucker", *DROPOUTS, "rank_dropout_scale", "train_norm")),
+    "LyCORIS/iA3": ("ia3", (*SIZE_SETTINGS, "train_on_input")),
+    "LyCORIS/BOFT": ("boft", (*SIZE_SETTINGS, *DROPOUTS, "use_tucker", "rank_dropout_scale", "train_norm")),
     "LyCORIS/Diag-OFT": (
         "diag-oft",
-        (*SIZE, *DROPOUTS, "use_tucker", "rank_dropout_scale", "constrain", "rescaled", "train_norm"),
+        (
+            *SIZE_SETTINGS,
+            *DROPOUTS,
+            "use_tucker",
+            "rank_dropout_scale",
+            "constrain",
+            "rescaled",
+            "train_norm",
+        ),
     ),
     "LyCORIS/Native Fine-Tuning": (
         "full",
@@ -45,7 +53,7 @@ LYCORIS_ARGS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """LoRA type -> algorithm, and which settings it is told."""
 LYCORIS_TYPES = {algo: name for name, (algo, _) in LYCORIS_ARGS.items()} | {"lora": "LyCORIS/LoCon"}
-NAMES = {"LyCORIS_preset": "preset", "constrain": "constraint"}
+ARGUMENT_NAMES = {"LyCORIS_preset": "preset", "constrain": "constraint"}
 """Our setting -> its name in network_args, where they differ."""
 
 
@@ -82,7 +90,7 @@ def _lycoris_args(network: Network) -> dict[str, Any]:
     algo, settings = LYCORIS_ARGS[network.LoRA_type]
     args: dict[str, Any] = {}
     for setting in settings:
-        name = "block_size" if setting == "unit" else NAMES.get(setting, setting)
+        name = "block_size" if setting == "unit" else ARGUMENT_NAMES.get(setting, setting)
         args[name] = getattr(network, setting)
     if algo == "lokr":
         # "use_cp" is the old name of "use_tucker": sent as "False" beside it, it would win.
@@ -127,9 +135,11 @@ def twice(raw: Any) -> str:
     return next((name for name in names if names.count(name) > 1), "")
 
 
-def settings_of(kind: str, args: Mapping[str, str], network_dim: Any, network_alpha: Any) -> dict[str, Any]:
+def settings_of_arguments(
+    kind: str, args: Mapping[str, str], network_dim: Any, network_alpha: Any
+) -> dict[str, Any]:
     """Values of our settings for network_args; arguments that we do not know are not among them."""
-    back = {name: setting for setting, name in NAMES.items()} | {
+    back = {name: setting for setting, name in ARGUMENT_NAMES.items()} | {
         "block_size": "unit",
         "dropout": "network_dropout",
     }

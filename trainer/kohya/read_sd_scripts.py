@@ -33,7 +33,7 @@ NO_EFFECT = {
 """Options that change nothing in the result here (or nothing anywhere)."""
 DEFAULT_RESOLUTION = "512,512"
 
-TEXTS = "sdxl_cache_text_encoder_outputs"
+CACHE_TEXTS = "sdxl_cache_text_encoder_outputs"
 
 
 def from_sd_scripts(args: Mapping[str, Any], *, sdxl: bool | None = None) -> Imported:
@@ -68,7 +68,7 @@ def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> 
     ):
         read(draft, values)
     if values["cache_text_encoder_outputs_to_disk"]:  # what is cached here is on disk
-        draft.take(TEXTS, True, key="cache_text_encoder_outputs_to_disk", was=True)
+        draft.take(CACHE_TEXTS, True, key="cache_text_encoder_outputs_to_disk", was=True)
     seen = {entry.key for entry in draft.entries} | {"sdxl"}
     for option, value in values.items():
         if option in seen:
@@ -141,9 +141,9 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
     else:
         draft.own.setdefault("sd_scripts", {})["network_module"] = module
         draft.add("network_module", "unknown", module, why="kohya.unknown_network", attention=True)
-    taken = networks.settings_of(kind, args, dim, alpha)
+    taken = networks.settings_of_arguments(kind, args, dim, alpha)
     for setting, value in taken.items():
-        name = networks.NAMES.get(setting, setting)
+        name = networks.ARGUMENT_NAMES.get(setting, setting)
         if setting == "conv_alpha" and _is_zero(value) and not _is_zero(taken.get("conv_dim", 0)):
             same = alpha if kind in networks.LYCORIS_ARGS else taken["conv_dim"]  # as each takes a 0
             draft.take(setting, same, key="network_args conv_alpha", was=value, why="kohya.conv_alpha_zero")
@@ -155,7 +155,7 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
             key=f"network_args {name}" if name in args or setting in args else setting,
             note=note,
         )
-    back = {name: setting for setting, name in networks.NAMES.items()} | {
+    back = {name: setting for setting, name in networks.ARGUMENT_NAMES.items()} | {
         "block_size": "unit",
         "dropout": "network_dropout",
     }

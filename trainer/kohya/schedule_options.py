@@ -14,7 +14,7 @@ ARGUMENT_OF = {
     "lr_scheduler_timescale": "timescale",
 }
 """Option -> the argument that says it here."""
-OPTION_OF = {argument: option for option, argument in ARGUMENT_OF.items()}
+OPTION_OF_ARGUMENT = {argument: option for option, argument in ARGUMENT_OF.items()}
 
 
 def schedule_takes(schedule: str, option: str) -> bool:
@@ -37,7 +37,7 @@ def apart(schedule: str, pieces: list[str]) -> tuple[list[str], Mapping[str, Any
     rest: list[str] = []
     for piece in pieces:
         name, _, value = piece.partition("=")
-        option = OPTION_OF.get(name, "")
+        option = OPTION_OF_ARGUMENT.get(name, "")
         number = as_number(value)
         if option and number is not None and schedule_takes(schedule, option):
             options[option] = number

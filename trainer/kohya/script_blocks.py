@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-LONGEST = 1000
+LONGEST_QUESTION = 1000
 """Characters of a question that is looked at."""
 Filled = Callable[[str], str]
 """A text with the variables that are known put in."""
 TEST = re.compile(r"(?:\}\s*)?(?P<also>el(?=if)|else\s*(?=if))?if\b\s*(?P<rest>.+)", re.IGNORECASE)
 ELSE = re.compile(r"else\b\s*(?P<rest>.*)", re.IGNORECASE)
-ENDS = re.compile(r"(?:fi|done|esac)$|[})]")
+BLOCK_ENDS = re.compile(r"(?:fi|done|esac)$|[})]")
 OPENS = re.compile(
     r"(?:do|(?:case|function|foreach|for|while|try|catch|finally|switch)\b.*[{(]|.*\)\s*\{|[{(])$"
 )
@@ -68,7 +68,7 @@ class ScriptBlocks:
             return
         if tested := TEST.match(text):
             asked, rest = _asked(tested["rest"])
-            if len(asked) < LONGEST and COMMAND.search(asked):  # it asks whether that works
+            if len(asked) < LONGEST_QUESTION and COMMAND.search(asked):  # it asks whether that works
                 yield re.sub(r"^!\s*", "", asked)
                 self._open.append(_Block(counts=True, been=True, asked=asked))
             else:
@@ -78,7 +78,7 @@ class ScriptBlocks:
             block = self._open[-1]
             block.counts, block.been, block.asked = not block.been, True, ""
             yield from self._inside(other["rest"], filled)
-        elif ENDS.match(text):
+        elif BLOCK_ENDS.match(text):
             end = re.match(r"(?:fi|done|esac|[})])\s*", text)
             rest = text[end.end() :] if end else ""
             if rest.lower().startswith(("else", "elif")) and self._open:
@@ -123,7 +123,11 @@ def _asked(rest: str) -> tuple[str, str]:
     if rest.startswith("(") and not rest.startswith("(("):
         end = _closing(rest)
         return (rest[1:end], rest[end + 1 :]) if end else (rest[1:], "")
-    if len(rest) < LONGEST and not rest.startswith(("[", "((")) and (found := CMD_TEST.fullmatch(rest)):
+    if (
+        len(rest) < LONGEST_QUESTION
+        and not rest.startswith(("[", "(("))
+        and (found := CMD_TEST.fullmatch(rest))
+    ):
         return found["asked"], found["rest"]
     return re.sub(r"[;\s]+then$", "", rest), ""
 
@@ -151,7 +155,7 @@ def holds_true(asked: str, filled: Filled, *, in_shell: bool | None = None) -> b
     `in_shell`: in square brackets, where 0 is a text like any other.
     """
     text = asked.strip()
-    if len(text) > LONGEST:
+    if len(text) > LONGEST_QUESTION:
         return None
     in_shell = text.startswith("[") if in_shell is None else in_shell
     for words, every in ((r"\s(?:\|\||-o|-or)\s", False), (r"\s(?:&&|-a|-and)\s", True)):

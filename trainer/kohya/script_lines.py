@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-LONGEST = 10_000
+LONGEST_LINE = 10_000
 """Characters of a line that is looked at for commands within commands."""
 NAME = r"[A-Za-z_]\w*"
 COMMENT = re.compile(r"\s*(?:#|::|@?rem(?:\s|$))", re.IGNORECASE)
@@ -47,10 +47,10 @@ def statements(text: str, written: dict[str, str]) -> Iterator[str]:
 
 def divided(line: str) -> Iterator[str]:
     """The statements of a line: ; && || | & end one, and so does a redirection."""
-    if len(line) < LONGEST and (inner := WITHIN.search(line)):
+    if len(line) < LONGEST_LINE and (inner := WITHIN.search(line)):
         yield from divided(inner[2].replace('\\"', '"'))
         return
-    if len(line) < LONGEST and HANDS_OVER.match(line) and (quoted := _quoted_command(line)):
+    if len(line) < LONGEST_LINE and HANDS_OVER.match(line) and (quoted := _quoted_command(line)):
         yield from divided(quoted)
         return
     stripped = line.strip()

@@ -14,7 +14,7 @@ LISTS = frozenset((
     "base_weights_multiplier",
 ))  # fmt: skip
 """Options that take any number of values."""
-TEXTS = frozenset((
+TEXT_OPTIONS = frozenset((
     "resolution", "output_name", "caption_extension", "training_comment", "optimizer_type", "mixed_precision",
     "save_precision", "lr_scheduler", "lr_warmup_steps", "network_module", "wandb_run_name", "network_args",
     "optimizer_args", "lr_scheduler_args",

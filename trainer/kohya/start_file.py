@@ -17,7 +17,7 @@ from trainer.lora.shapes import Shape, by_module
 from trainer.lora.types import ALGORITHMS, TYPES, Algorithm, algorithm_in, rank_of
 
 ONLY_LYCORIS = ("lora_mid.weight", "dora_scale", "w_norm", "hada_t1", "lokr_t2")
-OURS = re.compile(
+OUR_MODULES = re.compile(
     r"lora_te|lora_unet_(?:(?:down|up|mid|input|output|middle)_block|conv_|time_emb|add_emb|label_emb|out_)"
 )
 """Beginnings of modules' names in the models that can be trained here."""
@@ -55,7 +55,7 @@ def shapes_by_module(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]
 
 def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> StartFile | None:
     """What a file with these tensors holds; None where it is no LoRA in kohya's or LyCORIS' format."""
-    modules = {name: module for name, module in shapes_by_module(shapes).items() if OURS.match(name)}
+    modules = {name: module for name, module in shapes_by_module(shapes).items() if OUR_MODULES.match(name)}
     algorithms: list[Algorithm] = [
         algorithm for module in modules.values() if (algorithm := algorithm_in(module)) is not None
     ]

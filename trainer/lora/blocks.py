@@ -52,7 +52,7 @@ def _side(text: str, setting: str, count: int) -> list[float]:
     return [*values, *[1.0] * count][:count]
 
 
-LARGEST = 100_000
+LARGEST_PER_BLOCK = 100_000
 """Of ranks, alphas and factors per block: what one field for all may be."""
 
 
@@ -63,7 +63,7 @@ def _number(text: str, setting: str, blank: float) -> float:
         number = float(text)
     except ValueError as error:
         raise UserError("core.blocks_not_a_number", setting, text=text.strip()[:60]) from error
-    if not abs(number) <= LARGEST:  # NaN and infinity too
+    if not abs(number) <= LARGEST_PER_BLOCK:  # NaN and infinity too
         raise UserError("core.blocks_not_a_number", setting, text=text.strip()[:60])
     return number
 

@@ -19,25 +19,27 @@ from trainer.settings import FamilyKey
 Value = TypeVar("Value")
 DENOISER = re.compile(r"^(?:lora_unet|lycoris)_([^.]+)")
 """Module names with kohya's prefix, and with that of LyCORIS' wrapper."""
-PARTS = re.compile(r"^(?:base_model\.model\.)?(unet|text_encoder(?:_2)?)\.(?:base_model\.model\.)?(.+)$")
+PART_PATTERN = re.compile(
+    r"^(?:base_model\.model\.)?(unet|text_encoder(?:_2)?)\.(?:base_model\.model\.)?(.+)$"
+)
 OLD = re.compile(r"\.processor\.(to_(?:q|k|v|out))_lora(?=\.)")
-SIDE = re.compile(
+SIDE_PATTERN = re.compile(
     r"\.(?:(?:lora|lora_linear_layer)\.(down|up)|lora_([AB])(?:\.default(?:_\d+)?)?|(down|up))\.weight$"
 )
-SIDES = {"A": "down", "B": "up", "down": "down", "up": "up"}
+SIDE_OF = {"A": "down", "B": "up", "down": "down", "up": "up"}
 
 
 def kohya_key(name: str, family: FamilyKey = SD1.key) -> str:
     """A tensor's name in kohya's form; "" for what is none of a LoRA in diffusers' form."""
-    found = PARTS.match(name)
+    found = PART_PATTERN.match(name)
     if not found:
         return ""
     part, path = found.groups()
     path = OLD.sub(lambda old: f".{old[1]}" + (".0" if old[1] == "to_out" else ""), path)
     if path.endswith(".alpha"):
         module, entry = path.removesuffix(".alpha"), "alpha"
-    elif side := SIDE.search(path):
-        module, entry = path[: side.start()], f"lora_{SIDES[side[1] or side[2] or side[3]]}.weight"
+    elif side := SIDE_PATTERN.search(path):
+        module, entry = path[: side.start()], f"lora_{SIDE_OF[side[1] or side[2] or side[3]]}.weight"
     else:
         return ""
     return f"{_module(part, module, family)}.{entry}"

@@ -49,7 +49,7 @@ def by_module(entries: Mapping[str, ShapeOrTensor]) -> dict[str, dict[str, Shape
     return modules
 
 
-def split(size: int, factor: int = -1) -> tuple[int, int]:
+def split_size(size: int, factor: int = -1) -> tuple[int, int]:
     """`size` as a product m·n with m <= n: m is `factor` where that divides, else the largest m below it.
 
     128 -> 8·16; with factor 4 -> 4·32 (LyCORIS' rule for LoKr and OFT; -1: as even as possible).
@@ -111,7 +111,10 @@ def loha(shape: Shape, dim: int, options: AlgorithmOptions) -> Entries:
 def lokr(shape: Shape, dim: int, options: AlgorithmOptions) -> Entries:
     """Two factors of a Kronecker product, each whole or of two parts."""
     out, inner, *kernel = shape
-    (out_small, out_large), (in_small, in_large) = split(out, options.factor), split(inner, options.factor)
+    (out_small, out_large), (in_small, in_large) = (
+        split_size(out, options.factor),
+        split_size(inner, options.factor),
+    )
     entries: Entries = {"lokr_w1": (out_small, in_small)}
     if options.decompose_both and dim < max(out_small, in_small) / 2:
         entries = {"lokr_w1_a": (out_small, dim), "lokr_w1_b": (dim, in_small)}
@@ -147,7 +150,7 @@ def ia3(shape: Shape, _dim: int, options: AlgorithmOptions) -> Entries:
 
 def diag_oft(shape: Shape, dim: int, options: AlgorithmOptions) -> Entries:
     """Rotations of blocks of outputs."""
-    block, count = split(shape[0], dim)
+    block, count = split_size(shape[0], dim)
     entries: Entries = {"oft_blocks": (count, block, block)}
     return {**entries, **({"rescale": (shape[0], *[1] * (len(shape) - 1))} if options.rescaled else {})}
 

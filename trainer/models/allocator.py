@@ -13,7 +13,7 @@ M_TRIM_THRESHOLD = -1
 """mallopt(3): so much free memory at the end of the heap is kept for what comes next."""
 ONE_MIB = 1 << 20
 LOADING = {M_MMAP_THRESHOLD: ONE_MIB}
-TRAINING = {M_MMAP_THRESHOLD: 32 * ONE_MIB, M_TRIM_THRESHOLD: 1024 * ONE_MIB}
+FOR_TRAINING = {M_MMAP_THRESHOLD: 32 * ONE_MIB, M_TRIM_THRESHOLD: 1024 * ONE_MIB}
 """32 MiB is the most that glibc takes."""
 
 
@@ -30,7 +30,7 @@ def returning_freed_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        _set(TRAINING)
+        _set(FOR_TRAINING)
 
 
 def _set(limits: dict[int, int]) -> None:

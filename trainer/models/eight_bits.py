@@ -27,7 +27,7 @@ from torch.nn.grad import conv2d_input
 from trainer.settings import EightBitFormat
 
 FORMATS: Mapping[EightBitFormat, torch.dtype] = {"int8": torch.int8, "float8": torch.float8_e4m3fn}
-LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: torch.finfo(torch.float8_e4m3fn).max}
+LARGEST_NUMBER = {torch.int8: 127.0, torch.float8_e4m3fn: torch.finfo(torch.float8_e4m3fn).max}
 SPARED = ("conv_in", "conv_out", "time_embedding.", "add_embedding.")
 """Layers at both ends of a UNet stay as they are: they are small, and everything passes through them."""
 
@@ -40,15 +40,15 @@ def squeezed(weight: Tensor, stored: torch.dtype) -> tuple[Tensor, Tensor]:
     numbers = weight.to(torch.float32, copy=True)
     rows = tuple(range(1, weight.dim())) if stored == torch.int8 else tuple(range(weight.dim()))
     largest = torch.maximum(numbers.amax(rows, keepdim=True), -numbers.amin(rows, keepdim=True))
-    factor = largest / LARGEST[stored]
+    factor = largest / LARGEST_NUMBER[stored]
     factor = factor.bfloat16().float() if stored == torch.int8 else factor.log2().ceil().exp2()
     numbers /= factor.masked_fill_(largest == 0, 1.0)
     if stored == torch.int8:
-        numbers.round_().clamp_(-LARGEST[stored], LARGEST[stored])
+        numbers.round_().clamp_(-LARGEST_NUMBER[stored], LARGEST_NUMBER[stored])
     return numbers.to(stored), factor
 
 
-def restored(stored: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+def dequantized(stored: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
     """The weight again, in a number format to compute in."""
     return stored.to(dtype).mul_(factor.to(dtype))
 
@@ -62,7 +62,7 @@ class _Scratch(threading.local):
     def restored(self, stored: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
         """The weight again, until the next one is asked for."""
         if stored.device.type != "cpu":  # a card's memory is kept by torch
-            return restored(stored, factor, dtype)
+            return dequantized(stored, factor, dtype)
         memory = self.memory.get(dtype)
         if memory is None or len(memory) < stored.numel():
             with torch.inference_mode(mode=False):  # what is made inside of it could not be used outside
@@ -104,7 +104,7 @@ class EightBits:
         """The ordinary weight, made anew; for those who look at it or build on it (DoRA, OFT, …)."""
         if _outlined.get():
             return torch.empty(1, dtype=self.plain, device=self.stored.device).expand(self.stored.shape)
-        return restored(self.stored, self.factor, self.plain)
+        return dequantized(self.stored, self.factor, self.plain)
 
     @torch.no_grad()
     def take(self, weight: Tensor) -> None:

@@ -28,7 +28,7 @@ NEEDS_WEIGHT: tuple[Algorithm, ...] = ("glora", "ia3", "diag-oft", "boft")
 """Their change depends on the weight that they change."""
 MOST_FOR_QUANTILE = 16_000_000
 """torch.quantile takes no more numbers."""
-SMALLEST = 1e-6
+NO_CHANGE = 1e-6
 """A largest singular value up to this counts as no change at all (as in kohya's own tool)."""
 
 
@@ -198,7 +198,7 @@ def choose_rank(values: Tensor, rule: RankRule, target: float, most: int, larges
     As kohya's tool counts: by a share it takes one more than reaches it.
     """
     # A module that learned nothing still needs a rank in the file.
-    if not len(values) or float(values[0]) <= SMALLEST:
+    if not len(values) or float(values[0]) <= NO_CHANGE:
         return 1
     if rule == "fixed":
         return max(1, min(largest, most))
@@ -289,7 +289,7 @@ def _strengthened(entries: Mapping[str, Tensor], strength: float) -> Factors:
         spectrum = spectrum_of(change_of(entries))
         largest = spectrum.values[0] if len(spectrum.values) else torch.tensor(0.0)
         # The ranks that it really has, no more.
-        factors = spectrum.cut(max(1, int((spectrum.values > largest * SMALLEST).sum())))
+        factors = spectrum.cut(max(1, int((spectrum.values > largest * NO_CHANGE).sum())))
     return Factors(factors.up * strength, factors.down)
 
 

@@ -177,8 +177,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 10**300
 
 
-KEY = re.compile(r"""(?:^|[\s,;{(\["'-])([A-Za-z_]\w*)["']?\s*(?:[=:]|\s(?=[-+.\d(\[]))\s*""")
-DASHES = str.maketrans("−‐‑–—ー、；", "------,;")
+KEY_PATTERN = re.compile(r"""(?:^|[\s,;{(\["'-])([A-Za-z_]\w*)["']?\s*(?:[=:]|\s(?=[-+.\d(\[]))\s*""")
+DASH_TABLE = str.maketrans("−‐‑–—ー、；", "------,;")
 
 
 def rewritten(text: str) -> str:
@@ -186,8 +186,8 @@ def rewritten(text: str) -> str:
 
     Commas or semicolons between them, blanks around "=", {"key": value}, --key value, full-width letters.
     """
-    plain = unicodedata.normalize("NFKC", text).translate(DASHES)
-    found = list(KEY.finditer(plain))
+    plain = unicodedata.normalize("NFKC", text).translate(DASH_TABLE)
+    found = list(KEY_PATTERN.finditer(plain))
     pairs = []
     for match, after in zip_longest(found, found[1:]):
         end = after.start() if after else len(plain)

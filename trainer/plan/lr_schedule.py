@@ -37,7 +37,7 @@ LIMITS: Mapping[str, Limits] = {
     "eta_min": Limits(0, 1000),
 }
 POLYNOMIAL_END = 1e-7
-MOST_FACTOR = 1000
+MOST_RATE_FACTOR = 1000
 """Of the base rate."""
 
 
@@ -178,7 +178,7 @@ def _piecewise(rules: str) -> RateFactor:
         final = float(last)
     except ValueError as error:
         raise UserError("core.step_rules", SETTING, rules=rules) from error
-    if not all(0 <= factor <= MOST_FACTOR for factor in [final, *(factor for _, factor in steps)]):
+    if not all(0 <= factor <= MOST_RATE_FACTOR for factor in [final, *(factor for _, factor in steps)]):
         raise UserError("core.step_rules", SETTING, rules=rules)
     return lambda step: next((value for end, value in sorted(steps) if step < end), final)
 

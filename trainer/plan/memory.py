@@ -32,7 +32,7 @@ from trainer.plan.rates import trains_denoiser, trains_text_encoder
 from trainer.settings import FamilyKey, Network, Optimizer, Settings
 
 GB = 1_000_000_000
-PROGRAM = int(0.6 * GB)
+PROGRAM_BYTES = int(0.6 * GB)
 """Python, torch, and the graphics card's own share."""
 SD_PICTURE = {(False, False): 2.5, (False, True): 1.2, (True, False): 1.4, (True, True): 0.6}
 """GB of intermediate values for one 512 × 512 picture: (half precision, gradient checkpointing)."""
@@ -126,7 +126,7 @@ def memory_parts(settings: Settings, pixels: int, model: ModelFacts, weights: in
     pictures = PER_PICTURE[key][half, machine.gradient_checkpointing] * area * width * GB
     reads = trains_text_encoder(settings.optimizer) or settings.captions.no_token_padding
     return {
-        "program": PROGRAM,
+        "program": PROGRAM_BYTES,
         "unet": model.denoiser * ((1 if machine.fp8_base else 2) if half else 4),
         "text_encoder": model.text_encoder * (2 if half else 4) if reads else 0,  # else let go before
         "vae": 0 if is_cached else int(model.vae * 4 + VAE_PER_PICTURE * area * GB),

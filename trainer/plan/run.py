@@ -133,7 +133,7 @@ class Plan:
     """Batches per step, of all processes together."""
     warmup_steps: int
     saves: tuple[SavePlan, ...]
-    """Of more than `MOST_FILES` the first few."""
+    """Of more than `MOST_LORA_FILES` the first few."""
     files: int
     """How many LoRA files are written in all."""
     sample_steps: tuple[int, ...]

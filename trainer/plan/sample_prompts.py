@@ -76,7 +76,7 @@ ALMOST = re.compile(
 blank or = before the value, another program's name.
 """
 JSON = re.compile(r"[\[{][\[{\s]*\"")
-FILE = re.compile(
+FILE_PATTERN = re.compile(
     r"[^\s<>|?*]*[\\/][^<>|?*]*\.(txt|json|toml|ya?ml|csv)|\S+\.(txt|json|toml|ya?ml)", re.IGNORECASE
 )
 _WHOLE, _REAL = r"\d+", r"\d+\.?\d*|\.\d+"
@@ -143,7 +143,7 @@ def mended(line: str) -> str:
 
 def _written_otherwise(text: str, line: str, number: int) -> list[Problem]:
     """A hint for a line whose options are not read as they are meant, or that names a file."""
-    if FILE.fullmatch(line.strip()):
+    if FILE_PATTERN.fullmatch(line.strip()):
         return [hint("sample_prompts", "preflight.sample_file", line=number, path=line.strip()[:80])]
     if JSON.match(line):
         return [hint("sample_prompts", "preflight.sample_json", line=number, value=line.strip()[:40])]

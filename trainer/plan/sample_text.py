@@ -12,11 +12,11 @@ from collections.abc import Mapping
 
 from trainer.plan.sample_prompts import SamplePrompt
 
-KEY = "parameters"
+PNG_KEY = "parameters"
 """Of the PNG's text."""
 LORA, STEP, RUN = "Lora", "Lora step", "Run"
 """Entries of our own: the LoRA's name, after how many steps, and the job that drew the picture."""
-NAMES = {
+SAMPLER_NAMES = {
     "ddim": "DDIM", "pndm": "PLMS", "lms": "LMS", "euler": "Euler", "euler_a": "Euler a", "heun": "Heun",
     "dpm_2": "DPM2", "dpm_2_a": "DPM2 a", "dpmsolver++": "DPM++ 2M", "dpmsingle": "DPM++ 2S",
 }  # fmt: skip
@@ -29,7 +29,7 @@ def picture_text(prompt: SamplePrompt, seed: int, sampler: str, more: Mapping[st
     plain = sampler.removeprefix("k_")
     entries = {
         "Steps": prompt.steps,
-        "Sampler": NAMES.get(plain, plain),
+        "Sampler": SAMPLER_NAMES.get(plain, plain),
         "CFG scale": f"{prompt.scale:g}",
         "Seed": seed,
         "Size": f"{prompt.width}x{prompt.height}",

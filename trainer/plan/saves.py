@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trainer.settings import Saving
 
-MOST_FILES = 10_000
+MOST_LORA_FILES = 10_000
 """LoRA files that one run may write; most write fewer than a hundred."""
 LISTED = 200
 """That are listed of more."""
@@ -61,7 +61,7 @@ def save_plans(
 ) -> tuple[SavePlan, ...]:
     """The LoRA files in the order they are written. The last step gives the final file only.
 
-    Of a run that would write more than `MOST_FILES` a few; the checks do not let it begin.
+    Of a run that would write more than `MOST_LORA_FILES` a few; the checks do not let it begin.
     """
     epochs, steps = save_points(saving, per_epoch, total, done)
     keep = saving.save_last_n_epochs * epochs.step
@@ -90,7 +90,7 @@ def save_plans(
     )
     in_order = merge(by_steps, by_epochs, key=lambda save: (save.step, save.epoch))
     last = SavePlan(total, -(-total // per_epoch), name + ending) if total and per_epoch else None
-    most = MOST_FILES if len(epochs) + len(steps) < MOST_FILES else LISTED
+    most = MOST_LORA_FILES if len(epochs) + len(steps) < MOST_LORA_FILES else LISTED
     return (*islice(in_order, most), *((last,) if last else ()))
 
 

@@ -14,11 +14,11 @@ from trainer.files.state_folder import StateAbout
 from trainer.settings import TRAINING, Settings
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft")
-FILES = ("pretrained_model_name_or_path", "vae", "dataset_config")
+FILE_SETTINGS = ("pretrained_model_name_or_path", "vae", "dataset_config")
 """Settings whose files decide what is learned."""
 MOST_PICTURES = 100_000
 """Pictures that are noted one by one; of larger sets only their number is."""
-MOST_FILES = 1000
+MOST_MODEL_FILES = 1000
 """Files of a model's folder that are looked at."""
 
 Change = Mapping[str, Any]
@@ -33,7 +33,7 @@ def facts_for_state(settings: Settings, images: Sequence[TrainImage]) -> dict[st
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
         "picture_count": len(by_path),
         "pictures": {_short(path): _marks(image) for path, image in by_path.items()} if few else {},
-        "files": {key: mark for key in FILES if (mark := file_mark(str(settings.get(key))))},
+        "files": {key: mark for key in FILE_SETTINGS if (mark := file_mark(str(settings.get(key))))},
     }
 
 
@@ -48,7 +48,11 @@ def _settings(about: StateAbout, settings: Settings) -> Iterator[Change]:
         old = about.settings.get(key, value)
         old = tuple(old) if isinstance(old, list) else old  # JSON knows no pairs
         if old != value:
-            values = {"label": TRAINING[key].spec.label, "old": shown(old), "new": shown(value)}
+            values = {
+                "label": TRAINING[key].spec.label,
+                "old": text_of_value(old),
+                "new": text_of_value(value),
+            }
             yield {"code": "changed.setting", "values": values}
 
 
@@ -79,7 +83,7 @@ def _files(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
             yield {"code": "changed.version", "values": {"name": name, "old": was, "new": found}}
 
 
-def shown(value: Any) -> str:
+def text_of_value(value: Any) -> str:
     """A setting's value in a sentence of either language."""
     if isinstance(value, bool):
         return "ON" if value else "OFF"
@@ -92,7 +96,7 @@ def file_mark(path: str) -> list[int]:
     try:
         if place is None or not place.exists():
             return []
-        files = islice(place.rglob("*"), MOST_FILES) if place.is_dir() else [place]
+        files = islice(place.rglob("*"), MOST_MODEL_FILES) if place.is_dir() else [place]
         stats = [file.stat() for file in files if file.is_file()]
     except (OSError, ValueError):
         return []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainer.families.detect import read_model
 from trainer.families.facts import ModelFacts, ModelUnreadableError
-from trainer.families.known import ENDINGS, PATH, hub_folder, is_hub_id, known_facts, source
+from trainer.families.known import MODEL_ENDINGS, PATH, hub_folder, is_hub_id, known_facts, source
 from trainer.families.verdict import asked_for, likely_velocity, verdict
 from trainer.files.stand_ins import stand_in
 from trainer.problems import Problem, block, hint
@@ -45,7 +45,7 @@ def _check_place(name: str, setting: str) -> Iterator[Problem]:
         else:
             yield block(setting, "preflight.model_not_found", path=name)
         return
-    if path.is_file() and path.suffix.lower() not in ENDINGS:
+    if path.is_file() and path.suffix.lower() not in MODEL_ENDINGS:
         yield block(setting, "preflight.model_ending", name=path.name)
         return
     try:

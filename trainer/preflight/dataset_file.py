@@ -23,7 +23,7 @@ from trainer.kohya.report import short
 from trainer.kohya.source import flatten
 from trainer.messages import Message
 from trainer.preflight.folders import check_broken, check_captions, check_reg_fits
-from trainer.problems import LONGEST_NAME, Problem, block, hint, some_names
+from trainer.problems import LONGEST_SHOWN, Problem, block, hint, some_names
 from trainer.settings import TRAINING, Captions, Settings
 
 KEY = "dataset_config"
@@ -35,7 +35,7 @@ LEFT_OUT = {
 }
 """What is said of folders that are not read, by the reason why."""
 STOPPING = {"preflight.dataset_folder", "preflight.dataset_metadata_file"}
-CAPTIONS = {
+SAID_OF_CAPTIONS = {
     "preflight.captions_elsewhere": "preflight.dataset_captions_elsewhere",
     "preflight.captions_none": "preflight.dataset_captions_none",
     "preflight.captions_no_words": "preflight.dataset_captions_no_words",
@@ -90,7 +90,7 @@ def _folders(pictures: FolderScan, reg: FolderScan, values: Mapping[str, str]) -
 
 def _end_of(path: str) -> str:
     """A path, of a long one its end: that tells folders apart."""
-    return path if len(path) <= LONGEST_NAME else f"…{path[1 - LONGEST_NAME :]}"
+    return path if len(path) <= LONGEST_SHOWN else f"…{path[1 - LONGEST_SHOWN :]}"
 
 
 def _captions(file: DatasetFile, captions: Captions, pictures: FolderScan) -> Iterator[Problem]:
@@ -102,7 +102,7 @@ def _captions(file: DatasetFile, captions: Captions, pictures: FolderScan) -> It
         if problem.fix and not said:
             yield problem
         else:
-            yield hint(KEY, CAPTIONS.get(problem.code, problem.code), None, **problem.values)
+            yield hint(KEY, SAID_OF_CAPTIONS.get(problem.code, problem.code), None, **problem.values)
 
 
 def _remarks(remarks: Iterable[Remark]) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from trainer.data.folders import FolderScan, TrainImage, repeats_and_words
 from trainer.problems import Problem, block, hint, some_names
 from trainer.settings import TRAINING, Captions, Folders
 
-BROKEN = {
+SAID_OF_BROKEN = {
     "preflight.pictures_broken": ("empty", "no_picture", "truncated"),
     "preflight.pictures_closed": ("no_access", "missing"),
     "preflight.pictures_huge": ("too_large",),
@@ -47,7 +47,7 @@ def _check_layout(key: str, folder: str, scan: FolderScan) -> Iterator[Problem]:
 
 def check_broken(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
     """Pictures that cannot be read, by the reasons why."""
-    for code, reasons in BROKEN.items():
+    for code, reasons in SAID_OF_BROKEN.items():
         paths = [broken.path for broken in scan.broken if broken.reason in reasons]
         if paths:
             listed = some_names([f"{path.parent.name}/{path.name}" for path in paths])

@@ -11,7 +11,7 @@ from trainer.plan import machine
 from trainer.plan.memory import sample_bytes
 from trainer.plan.run import MOST_DRAWN, Plan
 from trainer.plan.sample_prompts import prompts
-from trainer.plan.saves import MOST_FILES, save_points
+from trainer.plan.saves import MOST_LORA_FILES, save_points
 from trainer.preflight.saving import gigabytes
 from trainer.problems import Problem, block, hint
 from trainer.settings import MOST_STEPS, TRAINING, Settings
@@ -46,13 +46,15 @@ def _check_length(plan: Plan) -> Iterator[Problem]:
 
 def _check_files(settings: Settings, plan: Plan) -> Iterator[Problem]:
     """More files than anyone looks through; of those that are removed again each has its turn, too."""
-    if plan.files <= MOST_FILES:
+    if plan.files <= MOST_LORA_FILES:
         return
     epochs, steps = save_points(settings.saving, plan.steps_per_epoch, plan.total_steps)
     counts = {"save_every_n_epochs": len(epochs), "save_every_n_steps": len(steps)}
     fix = {key: _every(settings.get(key), count) for key, count in counts.items() if count > FEWER}
     key = max(counts, key=lambda name: counts[name])
-    yield block(key, "preflight.files_many", fix, files=f"{plan.files:,}", **_about(key, fix, MOST_FILES))
+    yield block(
+        key, "preflight.files_many", fix, files=f"{plan.files:,}", **_about(key, fix, MOST_LORA_FILES)
+    )
 
 
 def _check_times(settings: Settings, plan: Plan) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from trainer.settings import BLOCKWISE, TRAINING, WITH_SCALAR, Network, Optimize
 
 LEAST_BOFT = 10
 """Stable Diffusion's layers have multiples of 320 outputs: BOFT finds no even block below 10 in 2^n·5."""
-LORA_PLUS = {
+RAISED_BY_RATIO = {
     "loraplus_lr_ratio": "",
     "loraplus_unet_lr_ratio": "unet_lr",
     "loraplus_text_encoder_lr_ratio": "text_encoder_lr",
@@ -74,7 +74,7 @@ def _check_options(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
         "use_tucker": is_lycoris(network) and network.use_tucker and not ALGORITHMS[algorithm].has_core,
         "rank_dropout": algorithm == "dylora" and network.rank_dropout,
     }
-    idle |= {key: getattr(optimizer, key) for key in LORA_PLUS if not ALGORITHMS[algorithm].has_up}
+    idle |= {key: getattr(optimizer, key) for key in RAISED_BY_RATIO if not ALGORITHMS[algorithm].has_up}
     for key, is_set in idle.items():
         if is_set:
             values = {"label": TRAINING[key].spec.label, "type": kind}

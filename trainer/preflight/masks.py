@@ -96,7 +96,7 @@ def _looked_at(mask: Mask) -> MaskFault:
     height, width = values.shape
     learned = values
     if mask.fit:
-        grey = pixels.resize(values[..., None].repeat(3, axis=2), mask.fit.resized)
+        grey = pixels.resize_pixels(values[..., None].repeat(3, axis=2), mask.fit.resized)
         learned = pixels.crop(grey, mask.fit.bucket, *mask.fit.center)
     if not learned.any():
         return "empty"

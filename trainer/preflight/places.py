@@ -27,10 +27,13 @@ from trainer.problems import Problem, block
 from trainer.settings import TRAINING, Settings
 
 PATHS = tuple(key for key, setting in TRAINING.items() if setting.spec.widget in PATH_WIDGETS)
-NAMES = ("pretrained_model_name_or_path", "vae", "model_list")
+HUB_SETTINGS = ("pretrained_model_name_or_path", "vae", "model_list")
 """Settings that may name a model of the hub instead of a place."""
 PLACES = (*PATHS, "model_list")
-WORDS = {key for key, setting in TRAINING.items() if setting.kind == "text"} - {*PLACES, "sample_prompts"}
+FREE_TEXTS = {key for key, setting in TRAINING.items() if setting.kind == "text"} - {
+    *PLACES,
+    "sample_prompts",
+}
 """Settings of free text that name no place, whatever they hold."""
 TRACKER_WORDS = frozenset(("entity", "group", "id", "job_type", "name", "notes", "project", "tags"))
 """Options of a tracker that name no place."""
@@ -117,7 +120,7 @@ def _outside(setting: str, path: str, roots: Roots, fix: Mapping[str, Any] | Non
 def _options(typed: additional.Typed, roots: Roots) -> Iterator[Problem]:
     """Typed options: also those without a setting, so that none is obeyed one day unseen."""
     for name, value in typed.found.items():
-        if SETTING_OF.get(name, name) in WORDS:
+        if SETTING_OF.get(name, name) in FREE_TEXTS:
             continue
         for text in value if isinstance(value, list) else [value]:
             named = str(text).partition("=")[2] or str(text)
@@ -134,7 +137,7 @@ def _looks_like_a_place(text: str) -> bool:
 def _settings(settings: Settings, typed: additional.Typed, roots: Roots) -> Iterator[Problem]:
     for key in PLACES:
         text = settings.get(key)
-        if not text or (key in NAMES and _is_a_name(text)) or not leads_out(text, roots):
+        if not text or (key in HUB_SETTINGS and _is_a_name(text)) or not leads_out(text, roots):
             continue
         if key in typed.options:
             fix = {additional.SETTING: typed.without(typed.options[key])}

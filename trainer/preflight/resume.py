@@ -16,13 +16,13 @@ from trainer.files.state_folder import StateAbout, check_files, damaged, read_ab
 from trainer.lora.blocks import block_rates
 from trainer.plan.rates import trains_denoiser, trains_text_encoder
 from trainer.plan.run import Plan
-from trainer.plan.state_facts import file_mark, shown
+from trainer.plan.state_facts import file_mark, text_of_value
 from trainer.problems import Problem, block, from_error
 from trainer.settings import BLOCKWISE, FIXED_BY_STATE, TRAINING, Saving, Settings, matters
 
 THEIRS = ("train_state.json", "optimizer.bin")
 """Files of a state that sd-scripts (accelerate) writes."""
-PARTS = {"unet_lr": trains_denoiser, "text_encoder_lr": trains_text_encoder}
+TRAINED_BY_RATE = {"unet_lr": trains_denoiser, "text_encoder_lr": trains_text_encoder}
 PLUS = ("loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 BLOCK_RATES = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold")
 
@@ -82,7 +82,7 @@ def differences(about: StateAbout, settings: Settings) -> Iterator[Problem]:
         old, new = then.get(key), settings.get(key)
         counts = any(matters(key, values.flat()) for values in (then, settings))
         if key in about.settings and counts and not _same(old, new):
-            values = {"label": TRAINING[key].spec.label, "old": shown(old), "new": shown(new)}
+            values = {"label": TRAINING[key].spec.label, "old": text_of_value(old), "new": text_of_value(new)}
             yield block(key, "preflight.resume_fixed", {key: old}, **values)
     if about.settings:
         yield from _other_parts(then, settings)
@@ -96,7 +96,7 @@ def _settings_then(about: StateAbout) -> Settings:
         return Settings.from_flat(known)
     except ValidationError as error:
         bad = {str(one["loc"][-1]) for one in error.errors() if one["loc"]}
-    if bad & {*FIXED_BY_STATE, *PARTS, "learning_rate"}:
+    if bad & {*FIXED_BY_STATE, *TRAINED_BY_RATE, "learning_rate"}:
         raise damaged(about.folder)
     return Settings.from_flat({key: value for key, value in known.items() if key not in bad})
 
@@ -123,7 +123,7 @@ def _other_model(about: StateAbout, then: Settings, settings: Settings) -> Itera
 
 def _other_parts(then: Settings, settings: Settings) -> Iterator[Problem]:
     """A part that was trained must be trained on; one that was not has nothing in the state."""
-    for key, trains in PARTS.items():
+    for key, trains in TRAINED_BY_RATE.items():
         was, now = trains(then.optimizer), trains(settings.optimizer)
         if was != now:
             code = "preflight.resume_part_off" if was else "preflight.resume_part_on"
@@ -137,7 +137,7 @@ def _other_groups(then: Settings, settings: Settings) -> Iterator[Problem]:
         old, new = ((one.get(key) or one.optimizer.loraplus_lr_ratio) for one in (then, settings))
         if bool(old) != bool(new):
             fix = {name: then.get(name) for name in ("loraplus_lr_ratio", *PLUS)}
-            values = {"label": TRAINING[key].spec.label, "old": shown(old), "new": shown(new)}
+            values = {"label": TRAINING[key].spec.label, "old": text_of_value(old), "new": text_of_value(new)}
             yield block(key, "preflight.resume_fixed", fix, **values)
             return
     if _blocks(then) != _blocks(settings):

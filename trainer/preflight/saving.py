@@ -12,7 +12,7 @@ from unicodedata import category
 from trainer.errors import UserError
 from trainer.families.family import Family
 from trainer.families.table import named_by
-from trainer.files.hub import REPO, TYPES, VISIBILITIES, place_of
+from trainer.files.hub import REPO, REPO_TYPES, VISIBILITIES, place_of
 from trainer.files.paths import FORBIDDEN, nearest_existing
 from trainer.files.reading import read_toml
 from trainer.files.secrets import read_secret
@@ -34,10 +34,10 @@ RESERVED = {
     "conout$",
     *(f"{name}{number}" for name in ("com", "lpt") for number in "123456789¹²³"),
 }
-ENDINGS = (".safetensors", ".ckpt", ".pt")
+LORA_ENDINGS = (".safetensors", ".ckpt", ".pt")
 LONGEST_NAME = 180
 """Bytes; file systems stop at 255, and step number and ending come behind the name."""
-SPARE = 1_000_000_000
+NEARLY_FULL = 1_000_000_000
 """Free bytes under which a disk counts as nearly full."""
 
 
@@ -68,7 +68,7 @@ def _check_disk(place: Path, plan: Plan) -> Iterator[Problem]:
     values = {"free": gigabytes(free), "needed": gigabytes(plan.disk_bytes), "files": f"{plan.files:,}"}
     if free < plan.disk_bytes:
         yield block("output_dir", "preflight.disk_full", None, **values)
-    elif free < plan.disk_bytes + SPARE:
+    elif free < plan.disk_bytes + NEARLY_FULL:
         yield hint("output_dir", "preflight.disk_low", None, **values)
 
 
@@ -101,12 +101,12 @@ def _check_writable(key: str, folder: str) -> Iterator[Problem]:
 
 def check_name(name: str) -> Iterator[Problem]:
     """The output name: a plain file name, without ending."""
-    fixed = safe_name(name)
+    fixed = safe_output_name(name)
     values = {"name": name, "fixed": fixed}
     fix = {"output_name": fixed}
     if not _seen(name).strip():
         yield block("output_name", "preflight.name_missing", fix, fixed=fixed)
-    elif name.strip().lower().endswith(ENDINGS):
+    elif name.strip().lower().endswith(LORA_ENDINGS):
         yield block("output_name", "preflight.name_ending", fix, **values)
     elif "/" in name or "\\" in name:
         yield block("output_name", "preflight.name_path", fix, **values)
@@ -125,10 +125,10 @@ def _seen(name: str) -> str:
     return "".join(sign for sign in name if category(sign) not in UNSEEN or sign in JOINTS)
 
 
-def safe_name(name: str) -> str:
+def safe_output_name(name: str) -> str:
     """The closest name that every system and program takes."""
     stem = _seen(name).strip().rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    while stem.lower().endswith(ENDINGS):
+    while stem.lower().endswith(LORA_ENDINGS):
         stem = stem[: stem.rindex(".")]
     stem = FORBIDDEN.sub("_", stem).strip().rstrip(".")
     stem = stem.encode()[:LONGEST_NAME].decode(errors="ignore")
@@ -185,7 +185,7 @@ def _check_hub(saving: Saving) -> Iterator[Problem]:
     repo = saving.huggingface_repo_id
     if repo and not REPO.fullmatch(repo):
         yield block("huggingface_repo_id", "preflight.hub_repo", {"huggingface_repo_id": ""}, text=repo)
-    choices = {"huggingface_repo_type": TYPES, "huggingface_repo_visibility": VISIBILITIES}
+    choices = {"huggingface_repo_type": REPO_TYPES, "huggingface_repo_visibility": VISIBILITIES}
     for key, allowed in choices.items() if repo else ():
         if getattr(saving, key) not in allowed:
             values = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.files.paths import nearest_existing
-from trainer.preflight.places import NAMES, PATHS
+from trainer.preflight.places import HUB_SETTINGS, PATHS
 from trainer.problems import Problem, block, hint
 from trainer.settings import TRAINING, Settings
 
@@ -24,7 +24,9 @@ def web_addresses(settings: Settings) -> tuple[Problem, ...]:
 
 def _web(key: str, text: str) -> Problem:
     page = HUB_PAGE.fullmatch(text)
-    fix = {key: page[1]} if page and key in NAMES else None if TRAINING[key].spec.required else {key: ""}
+    fix = (
+        {key: page[1]} if page and key in HUB_SETTINGS else None if TRAINING[key].spec.required else {key: ""}
+    )
     return block(key, "preflight.path_web", fix, label=TRAINING[key].spec.label, path=text[:100])
 
 

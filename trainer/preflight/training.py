@@ -107,7 +107,7 @@ def _check_parts_of_one_rate(optimizer: Optimizer, network: Network, blocks: Blo
         "unet_lr": trains_denoiser(optimizer),
         "text_encoder_lr": trains_text_encoder(optimizer),
     }
-    for key, part in lora_type.LORA_PLUS.items():
+    for key, part in lora_type.RAISED_BY_RATIO.items():
         if getattr(optimizer, key) not in {0, 1} and trained[part]:
             values = {"label": TRAINING[key].spec.label, "optimizer": optimizer.optimizer}
             yield block(key, "preflight.one_rate_parts", {key: 0}, **values)

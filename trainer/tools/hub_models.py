@@ -25,7 +25,7 @@ Use = Literal["tag", "caption"]
 NEEDED: dict[Use, tuple[str, ...]] = {"tag": ("model.onnx", "selected_tags.csv"), "caption": ("config.json",)}
 INDEX = ".index.json"
 """End of the name of the file that tells over which files a model's weights are spread."""
-TEXTS = ("*.json", "*.txt", "*.model", "*.jinja")
+TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 MB = 1_000_000
 PATIENCE = 8.0
 """Seconds for the hub's answer about a model."""
@@ -119,7 +119,9 @@ def wanted(names: Iterable[str], use: Use) -> tuple[str, ...]:
     safe = [name for name in top if name.endswith(".safetensors")]
     weights = safe or [name for name in top if _is_weights(name)]
     index = [name for name in top if name.endswith(INDEX) and (".safetensors." in name) == bool(safe)]
-    texts = [name for name in top if any(fnmatch(name, one) for one in TEXTS) and not name.endswith(INDEX)]
+    texts = [
+        name for name in top if any(fnmatch(name, one) for one in TEXT_FILES) and not name.endswith(INDEX)
+    ]
     return (*texts, *index, *weights)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from trainer.models.checkpoint_names import WeightPlace
 
-PARTS = ("unet", "text_encoder", "text_encoder_2")
+CHANGED_FOLDERS = ("unet", "text_encoder", "text_encoder_2")
 """Folders of a diffusers model that a LoRA changes."""
 COPIED = 1 << 24
 """Bytes that are copied at a time."""
@@ -115,7 +115,9 @@ class _Work:
     def folder(self, model: Path, output: Path) -> None:
         partial = partial_of(output)
         try:
-            weights = [path for part in PARTS for path in sorted((model / part).glob("*.safetensors"))]
+            weights = [
+                path for part in CHANGED_FOLDERS for path in sorted((model / part).glob("*.safetensors"))
+            ]
             shutil.copytree(model, partial, ignore=_left_out(weights), copy_function=self._copy)
             found = {path: self._folder_places(path) for path in weights}
             self._expect({name: place for names in found.values() for name, place in names.items()})

@@ -1,6 +1,6 @@
 """Pictures into the folder layout that training reads: img/10_sks cat, reg/1_cat, log, model.
 
-First everything is listed (`prepared`), then done (`carry_out`). Originals are copied or linked, never
+First everything is listed (`preparation_of`), then done (`carry_out`). Originals are copied or linked, never
 moved or changed; what is there already stays.
 """
 
@@ -89,7 +89,7 @@ def training_folder_name(repeats: int, *words: str) -> str:
     return f"{repeats}_{text}"
 
 
-def prepared(root: Path, sources: Iterable[TrainingFolder], options: CopyOptions) -> Preparation:
+def preparation_of(root: Path, sources: Iterable[TrainingFolder], options: CopyOptions) -> Preparation:
     """Everything that would be made below `root`. Raises UserError for a folder without pictures."""
     steps: list[FileStep] = []
     left_out: list[tuple[Path, str]] = []

@@ -25,7 +25,7 @@ from trainer.tools.tool import Work
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-FILE = "proposals.jsonl"
+PROPOSALS_FILE = "proposals.jsonl"
 DEEPEST = 4
 Existing = Literal["keep", "append", "overwrite"]
 BROKEN = (OSError, SyntaxError, ValueError)
@@ -86,7 +86,7 @@ def propose(wish: Selection, work: Work, describe: Callable[[Picture], Sequence[
 
     Raises StopRequested between two pictures; what is proposed until then stays.
     """
-    path = work.folder / FILE
+    path = work.folder / PROPOSALS_FILE
     known = {proposal.path for proposal in read_proposals(work.folder)} if work.resume else set()
     if not work.resume:
         path.unlink(missing_ok=True)
@@ -132,7 +132,7 @@ def read_proposals(folder: Path) -> list[Proposal]:
     """What a job has proposed so far; lines that were cut off by a crash count as none."""
     found = {}
     try:
-        rows = (folder / FILE).read_bytes().split(b"\n")
+        rows = (folder / PROPOSALS_FILE).read_bytes().split(b"\n")
     except OSError:
         return []
     for row in rows:

@@ -30,7 +30,7 @@ from trainer.network.network import LoraNetwork
 from trainer.training.latent_cache import cache_latents
 from trainer.training.sampling import random_state_kept
 
-SMALLEST = 1e-8
+SMALLEST_ERROR = 1e-8
 """Errors below count as this: a logarithm is taken."""
 PATIENCE = 3
 """Points in a row without a better one after which "Stop when it no longer gets better" stops."""
@@ -229,7 +229,7 @@ class Judge:
         if not all(map(isfinite, (*found, *self._base, drift))):
             raise ValueError("no numbers")
         ratios = [
-            round(log(max(on, SMALLEST) / max(off, SMALLEST)), 5)
+            round(log(max(on, SMALLEST_ERROR) / max(off, SMALLEST_ERROR)), 5)
             for on, off in zip(found, self._base, strict=True)
         ]
         held, learned = ratios[: len(self.held_out)], ratios[len(self.held_out) :]
@@ -251,7 +251,7 @@ class Judge:
         for look, error in zip([*self.held_out, *self.learned], self._base, strict=True):
             usual[float(look.timestep)].append(error)
         shares = [
-            change / max(SMALLEST, sum(known) / len(known))
+            change / max(SMALLEST_ERROR, sum(known) / len(known))
             for look, change in zip(self._way, self._errors(self._way), strict=True)
             if (known := usual.get(float(look.timestep)))
         ]

@@ -27,7 +27,7 @@ from trainer.training.state import READING, load_state, restore_random_states, s
 
 MOST_PER_WEIGHT = 64
 """Bytes that an optimizer's file may have for each weight; the most demanding ones need 20."""
-SPARE = 50_000_000
+SPARE_FOR_STATE = 50_000_000
 
 
 @dataclass
@@ -120,7 +120,7 @@ class StateKeeper:
             raise UserError("training.no_state", "resume", path=str(place))
         # A bound from our own side: what a foreign file says of its size is not believed.
         weights = sum(weight.numel() for weight in self.network.parameters())
-        position, network, kept, states = load_state(folder, weights * MOST_PER_WEIGHT + SPARE)
+        position, network, kept, states = load_state(folder, weights * MOST_PER_WEIGHT + SPARE_FOR_STATE)
         # Before anything is taken over: a state that does not fit leaves the run as it was.
         if reason := self._misfit(network, kept["optimizer"]["param_groups"]):
             if read_about(folder).facts.get("made_for") == self._made_for():

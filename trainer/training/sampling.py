@@ -81,7 +81,7 @@ def as_png(image: Image, text: str = "") -> bytes:
     """The picture as a file's content; `text` says how it was drawn (trainer.plan.sample_text)."""
     buffer, about = io.BytesIO(), PngInfo()
     if text:
-        about.add_text(sample_text.KEY, text)
+        about.add_text(sample_text.PNG_KEY, text)
     image.save(buffer, "PNG", pnginfo=about)
     return buffer.getvalue()
 

@@ -23,10 +23,10 @@ from trainer.plan.rates import denoiser_rate, text_rates
 from trainer.settings import TRAINING
 from trainer.training.optimizer import build_optimizer, set_training
 
-SIDE = 64
+TRIAL_SIDE = 64
 """4,096 numbers: from there on 8-bit optimizers keep 8 bits."""
-STEPS = 3
-LOOKED_AT = 200
+TRIAL_STEPS = 3
+STEPS_LOOKED_AT = 200
 """Steps at which a schedule's factor is computed."""
 
 
@@ -50,13 +50,13 @@ def try_out(optimizer: schema.Optimizer, total_steps: int, device: torch.device)
 def _stepped(optimizer: schema.Optimizer, total_steps: int, device: torch.device) -> torch.Tensor:
     """The weight (SIDE, SIDE) after some steps with drawn gradients."""
     draws = torch.Generator().manual_seed(0)  # of its own: a run with the same seed stays the same
-    weight = nn.Parameter((torch.randn(SIDE, SIDE, generator=draws) * 0.01).to(device))
+    weight = nn.Parameter((torch.randn(TRIAL_SIDE, TRIAL_SIDE, generator=draws) * 0.01).to(device))
     # One group: what several rates mean is checked elsewhere.
     made, _ = build_optimizer(optimizer, [{"params": [weight], "lr": _rate(optimizer)}], device)
     scheduler = build_lr_scheduler(optimizer, made, total_steps, warmup=0)
     set_training(made, True)
-    for _ in range(STEPS):
-        weight.grad = (torch.randn(SIDE, SIDE, generator=draws) * 0.01).to(device)
+    for _ in range(TRIAL_STEPS):
+        weight.grad = (torch.randn(TRIAL_SIDE, TRIAL_SIDE, generator=draws) * 0.01).to(device)
         made.step()
         scheduler.step()
         made.zero_grad()
@@ -77,7 +77,7 @@ def _check_schedule(optimizer: schema.Optimizer, total_steps: int) -> None:
     factor = schedule(optimizer, total_steps, warmup_steps(optimizer, total_steps))
     try:
         # Over the whole run: a schedule may turn bad at its end.
-        factors = [factor(step) for step in range(0, total_steps, max(1, total_steps // LOOKED_AT))]
+        factors = [factor(step) for step in range(0, total_steps, max(1, total_steps // STEPS_LOOKED_AT))]
     except (ArithmeticError, ValueError, TypeError) as error:
         raise _refusal("core.arguments_refused", SCHEDULE_SETTING, name, reason=str(error)[:200]) from error
     if not all(math.isfinite(one) and one >= 0 for one in factors):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from app.answers import Answers
-from app.dataset.room import Room, open_room, settings_of
+from app.dataset.room import Room, open_room, settings_for_pictures
 from app.jobs.store import JobStore
 from app.paths import Roots
 from tests.app.conftest import ask
@@ -52,7 +52,7 @@ class Desk:
         }  # fmt: skip
 
     def room(self) -> Room:
-        return open_room(settings_of(self.values, self.roots), self.roots)
+        return open_room(settings_for_pictures(self.values, self.roots), self.roots)
 
     def ask(self, question: str, **request: Any) -> dict[str, Any]:
         return ask(self.answers, question, values=self.values, **request)

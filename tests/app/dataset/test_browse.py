@@ -65,7 +65,7 @@ def test_pictures_are_counted_and_families_told_again_when_a_file_changes(desk: 
 
 
 def test_of_very_many_entries_the_first_are_shown_and_the_rest_counted(desk: Desk, monkeypatch):
-    monkeypatch.setattr(browse, "MOST", 3)
+    monkeypatch.setattr(browse, "MOST_ENTRIES", 3)
     for number in range(8):
         (desk.data / f"{number}").mkdir()
     answer = desk.ask("browse", path=str(desk.data), kind="folder")

@@ -171,7 +171,7 @@ def test_missing_captions_are_offered_from_files_of_another_ending(desk: Desk):
 
 
 def test_old_copies_are_kept_within_bounds(desk: Desk, monkeypatch):
-    monkeypatch.setattr(captions, "MOST_KEPT", 3)
+    monkeypatch.setattr(captions, "MOST_COPIES", 3)
     desk.picture("10_cat/a.png", "0")
     for number in range(1, 7):
         desk.write(a=str(number))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.dataset.room import as_json, settings_of
+from app.dataset.room import as_json, settings_for_pictures
 from tests.app.dataset.conftest import Desk
-from trainer.data.pixels import fitted, load_pixels, resize
+from trainer.data.pixels import fitted, load_pixels, resize_pixels
 from trainer.plan.inputs import read_inputs
 
 
@@ -26,7 +26,7 @@ def test_the_crop_that_is_drawn_is_what_the_trainer_cuts(desk: Desk):
     shown = as_json(room)["fits"][0]
     left, top = shown["corner"]
     wide, high = shown["bucket"]
-    scaled = resize(load_pixels(path), tuple(shown["resized"]))
+    scaled = resize_pixels(load_pixels(path), tuple(shown["resized"]))
     assert (scaled[top : top + high, left : left + wide] == fitted(path, fit)).all()
 
 
@@ -59,7 +59,7 @@ def test_the_pictures_that_a_run_keeps_back_are_marked(desk: Desk, seed: int):
     for number in range(8):
         desk.picture(f"10_cat/{number}.png")
     desk.values |= {"validation_split": 0.25, "validation_seed": seed}
-    judging = read_inputs(settings_of(desk.values, desk.roots)).plan().judging
+    judging = read_inputs(settings_for_pictures(desk.values, desk.roots)).plan().judging
     marked = [f"10_cat/{one['name']}" for one in as_json(desk.room())["pictures"] if one.get("held_out")]
     assert judging is not None
     assert (marked, len(marked)) == ([*judging.held_out], 2)

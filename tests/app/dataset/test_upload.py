@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from app.dataset import upload
-from app.dataset.upload import safe_name
+from app.dataset.upload import safe_file_name
 from tests.app.dataset.conftest import Desk
 
 
@@ -89,7 +89,7 @@ def test_what_is_no_picture_or_caption_is_refused_and_leaves_nothing(desk: Desk,
     ],
 )  # fmt: skip
 def test_names_are_made_safe_for_every_system(name: str, safe: str):
-    assert safe_name(name) == safe
+    assert safe_file_name(name) == safe
 
 
 @pytest.mark.parametrize(

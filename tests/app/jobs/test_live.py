@@ -318,7 +318,7 @@ def test_an_ended_run_names_the_file_to_take_in_jobs_as_in_run(
     write(job, Phase("start"), *events, end)
     run = compare.show_jobs(store, [job.id], "", "en")["runs"][0]
     assert run["judged"]["file"] == "cat-000002.safetensors"
-    assert run["judged"] == live.summary(job, {"lang": "en"})["parts"]["judged"]
+    assert run["judged"] == live.news_of(job, {"lang": "en"})["parts"]["judged"]
 
 
 def test_reading_again_costs_nothing_when_nothing_is_new(job: Job):

@@ -19,7 +19,7 @@ from trainer.data.pixels import (
     load_pixels,
     random_corner,
     random_hue,
-    resize,
+    resize_pixels,
     to_input,
     turn_hue,
 )
@@ -52,8 +52,10 @@ def test_turned_hues_equal_the_reference(name, steps):
 
 def test_shrinking_is_the_mean_of_what_is_covered():
     pixels = np.arange(0, 96, dtype=np.uint8).reshape(4, 8, 3)
-    assert np.array_equal(resize(pixels, (4, 2))[0, 0], np.round(pixels[:2, :2].mean(axis=(0, 1)) + 0.001))
-    assert resize(pixels, (8, 4)) is pixels
+    assert np.array_equal(
+        resize_pixels(pixels, (4, 2))[0, 0], np.round(pixels[:2, :2].mean(axis=(0, 1)) + 0.001)
+    )
+    assert resize_pixels(pixels, (8, 4)) is pixels
 
 
 @pytest.mark.parametrize("turned", range(1, 9))

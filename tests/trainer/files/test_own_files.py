@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.files.own_files import MOST, OwnFiles
+from trainer.files.own_files import MOST_TRIED, OwnFiles
 
 
 @pytest.mark.parametrize(
@@ -37,5 +37,5 @@ def test_its_own_file_is_written_anew_in_its_place(tmp_path: Path):
 
 def test_only_so_many_numbers_are_looked_at(tmp_path: Path):
     path = tmp_path / "a.safetensors"
-    assert OwnFiles([tmp_path / f"a-{MOST}.safetensors"]).placed(path) is not None
-    assert OwnFiles([tmp_path / f"a-{MOST + 1}.safetensors"]).placed(path) is None
+    assert OwnFiles([tmp_path / f"a-{MOST_TRIED}.safetensors"]).placed(path) is not None
+    assert OwnFiles([tmp_path / f"a-{MOST_TRIED + 1}.safetensors"]).placed(path) is None

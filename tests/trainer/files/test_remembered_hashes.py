@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainer.files import remembered_hashes
-from trainer.files.remembered_hashes import MOST, remembered_hash
+from trainer.files.remembered_hashes import MOST_REMEMBERED, remembered_hash
 
 
 @pytest.fixture(autouse=True)
@@ -82,12 +82,12 @@ def test_a_memory_that_cannot_be_written_costs_time_alone(tmp_path: Path, read: 
 
 def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
     memory = tmp_path / "hashes.json"
-    memory.write_text(json.dumps({str(n): [0, 0, 0, "x"] for n in range(MOST)}))
+    memory.write_text(json.dumps({str(n): [0, 0, 0, "x"] for n in range(MOST_REMEMBERED)}))
     path = tmp_path / "model"
     path.write_bytes(b"one")
     right(path, memory)
     known = json.loads(memory.read_text())
-    assert len(known) == MOST
+    assert len(known) == MOST_REMEMBERED
     assert "0" not in known
     assert str(path.resolve()) in known
 

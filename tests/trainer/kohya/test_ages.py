@@ -10,7 +10,7 @@ import pytest
 
 from trainer.files.job_folder import PROJECT
 from trainer.kohya import Imported, read, to_kohya
-from trainer.kohya.ages import NAMES, PLACES, Age, recognise
+from trainer.kohya.ages import AGE_NAMES, PLACES, Age, recognise
 from trainer.preflight import check as preflight
 from trainer.preflight.check import Checked
 from trainer.settings import TRAINING
@@ -58,7 +58,7 @@ def test_a_file_without_its_places_is_dated_all_the_same() -> None:
     assert recognise(without(MAY_2023, *PLACES)).name == "v21.5.12"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", AGE_NAMES)
 def test_each_release_is_recognised_by_its_own_keys(name: str) -> None:
     age = Age(name)
     form = dict.fromkeys((key for key in [*V26, *MAY_2023, *JANUARY_2023, "locon"] if age.has(key)), "")

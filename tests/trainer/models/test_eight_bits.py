@@ -126,7 +126,7 @@ def test_a_lora_is_built_without_making_a_weight(kind: Any, monkeypatch: pytest.
     model = random_model("sd1")
     squeeze(model.denoiser, "int8")
     made: list[torch.Tensor] = []
-    monkeypatch.setattr(eight_bits, "restored", lambda stored, *_: made.append(stored))
+    monkeypatch.setattr(eight_bits, "dequantized", lambda stored, *_: made.append(stored))
     network = build_network(model, schema.Network(LoRA_type=kind, conv_dim=2), train_text_encoder=False)
     assert network.targets
     assert made == []

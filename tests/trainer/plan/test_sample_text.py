@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from trainer.plan.sample_prompts import SamplePrompt
-from trainer.plan.sample_text import KEY, picture_text, text_entries
+from trainer.plan.sample_text import PNG_KEY, picture_text, text_entries
 from trainer.training.sampling import as_png
 
 
@@ -31,7 +31,7 @@ def test_what_is_written_is_read_back_from_the_file(name: str, words: str):
         SamplePrompt(words, words, 512, 512), 1, "dpmsolver", {"Lora": name, "Run": "20261130-owl"}
     )
     picture = Image.open(io.BytesIO(as_png(Image.new("RGB", (8, 8)), text)))
-    told = picture.info[KEY]
+    told = picture.info[PNG_KEY]
     assert told == text
     entries = text_entries(told)
     assert (entries["Lora"], entries["Run"], entries["Seed"]) == (name, "20261130-owl", "1")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.plan.run import sample_points
-from trainer.plan.saves import LISTED, MOST_FILES, most_files, most_states, save_plans, save_points
+from trainer.plan.saves import LISTED, MOST_LORA_FILES, most_files, most_states, save_plans, save_points
 from trainer.settings import MOST_STEPS, Sampling, Saving
 
 SMALL = st.integers(0, 5)
@@ -75,7 +75,7 @@ def test_no_list_is_longer_than_a_run_may_have():
     assert sum(map(len, save_points(saving, 1, MOST_STEPS))) == 2 * (MOST_STEPS - 1)
     assert most_files(plans) > 4
     saving = Saving(save_every_n_epochs=0, save_every_n_steps=1)
-    assert len(save_plans(saving, "a", ".pt", 1, MOST_FILES)) == MOST_FILES
+    assert len(save_plans(saving, "a", ".pt", 1, MOST_LORA_FILES)) == MOST_LORA_FILES
     sampling = Sampling(sample_prompts="a", sample_every_n_steps=1, sample_at_first=True)
     points, times = sample_points(sampling, 1, MOST_STEPS)
     assert (len(points), times) == (LISTED + 1, MOST_STEPS + 1)

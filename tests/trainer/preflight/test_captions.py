@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 
 from tests.trainer.found import expect, find
 from tests.trainer.made import sound_settings, sound_values
-from trainer.data.caption_tokens import FOLDER, clean_caption, token_count
+from trainer.data.caption_tokens import TOKENIZER_FOLDER, clean_caption, token_count
 from trainer.data.prompt_attention import parse_weights
 from trainer.preflight import looks
 from trainer.preflight.check import check, check_values
@@ -30,7 +30,7 @@ def write(folder: Path, *texts: str) -> None:
 
 
 def test_tokens_are_counted_as_the_text_encoder_counts_them() -> None:
-    tokenizer = CLIPTokenizer.from_pretrained(FOLDER)
+    tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER_FOLDER)
     for text in [*TEXTS, ", ".join(TEXTS)]:
         ids = tokenizer(clean_caption(text), truncation=False, verbose=False).input_ids
         assert token_count(text) == len(ids) - 2, text

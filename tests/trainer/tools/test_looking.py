@@ -130,10 +130,12 @@ def test_nothing_is_written_over_what_has_changed_since(tmp_path: Path, folder: 
 
 def test_an_interrupted_job_goes_on_where_it_stopped(tmp_path: Path, folder: Path, tagger_folder: Path):
     job, _ = run(tmp_path, "tag", folder=str(folder), model=str(tagger_folder))
-    lines = (job.path / proposals.FILE).read_bytes().splitlines(keepends=True)
+    lines = (job.path / proposals.PROPOSALS_FILE).read_bytes().splitlines(keepends=True)
     first = json.loads(lines[0])
     kept = json.dumps({**first, "after": "kept"}).encode()
-    (job.path / proposals.FILE).write_bytes(kept + b"\n" + lines[1][:20])  # killed in the middle of a line
+    (job.path / proposals.PROPOSALS_FILE).write_bytes(
+        kept + b"\n" + lines[1][:20]
+    )  # killed in the middle of a line
     job.stop_file.unlink(missing_ok=True)
     run_tool(job, listen=lambda _event: None, resume=True)
     assert proposed(job)[Path(first["path"]).name] == "kept"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from trainer.data.folders import scan_folder
 from trainer.errors import UserError
-from trainer.tools.prepare import CopyOptions, TrainingFolder, carry_out, prepared, training_folder_name
+from trainer.tools.prepare import CopyOptions, TrainingFolder, carry_out, preparation_of, training_folder_name
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 def test_the_result_is_what_training_reads(own: Path, tmp_path: Path) -> None:
     before = snapshot(own)
-    preparation = prepared(
+    preparation = preparation_of(
         tmp_path / "cat", [TrainingFolder(own, training_folder_name(7, "sks", "cat"))], CopyOptions()
     )
     assert not (tmp_path / "cat").exists(), "a plan makes nothing"
@@ -54,10 +54,10 @@ def test_the_result_is_what_training_reads(own: Path, tmp_path: Path) -> None:
 
 def test_again_it_adds_only_what_is_new(own: Path, tmp_path: Path) -> None:
     sources = [TrainingFolder(own, "1_x")]
-    carry_out(prepared(tmp_path / "cat", sources, CopyOptions()))
+    carry_out(preparation_of(tmp_path / "cat", sources, CopyOptions()))
     (tmp_path / "cat/img/1_x/a.txt").write_text("edited", encoding="utf-8")
     Image.new("RGB", (9, 9)).save(own / "new.png")
-    again = prepared(tmp_path / "cat", sources, CopyOptions())
+    again = preparation_of(tmp_path / "cat", sources, CopyOptions())
     assert [step.target.name for step in again.steps] == ["new.png"]
     carry_out(again)
     assert (tmp_path / "cat/img/1_x/a.txt").read_text(encoding="utf-8") == "edited"
@@ -65,7 +65,9 @@ def test_again_it_adds_only_what_is_new(own: Path, tmp_path: Path) -> None:
 
 def test_smaller_and_converted_copies_are_upright_and_keep_their_shape(own: Path, tmp_path: Path) -> None:
     carry_out(
-        prepared(tmp_path / "cat", [TrainingFolder(own, "1_x")], CopyOptions(longest_side=50, format="webp"))
+        preparation_of(
+            tmp_path / "cat", [TrainingFolder(own, "1_x")], CopyOptions(longest_side=50, format="webp")
+        )
     )
     sizes = {}
     for path in (tmp_path / "cat/img/1_x").glob("*.webp"):
@@ -75,7 +77,7 @@ def test_smaller_and_converted_copies_are_upright_and_keep_their_shape(own: Path
 
 
 def test_links_take_no_room_and_captions_are_copies(own: Path, tmp_path: Path) -> None:
-    carry_out(prepared(tmp_path / "cat", [TrainingFolder(own, "1_x")], CopyOptions(how="link")))
+    carry_out(preparation_of(tmp_path / "cat", [TrainingFolder(own, "1_x")], CopyOptions(how="link")))
     made = tmp_path / "cat/img/1_x"
     assert (made / "a.png").samefile(own / "a.png")
     assert not (made / "a.txt").samefile(own / "a.txt"), "editing it must not change the original"
@@ -86,15 +88,15 @@ def test_regularisation_pictures_go_beside(own: Path, tmp_path: Path) -> None:
         TrainingFolder(own, "10_sks cat"),
         TrainingFolder(own / "more", training_folder_name(1, "cat"), "reg"),
     ]
-    carry_out(prepared(tmp_path / "cat", sources, CopyOptions()))
+    carry_out(preparation_of(tmp_path / "cat", sources, CopyOptions()))
     assert [image.path.name for image in scan_folder(tmp_path / "cat/reg", ".txt", is_reg=True).images] == [
         "a.jpg"
     ]
 
 
 def test_the_made_folder_inside_the_pictures_is_not_taken_again(own: Path) -> None:
-    carry_out(prepared(own / "cat", [TrainingFolder(own, "1_x")], CopyOptions()))
-    assert not prepared(own / "cat", [TrainingFolder(own, "1_x")], CopyOptions()).steps
+    carry_out(preparation_of(own / "cat", [TrainingFolder(own, "1_x")], CopyOptions()))
+    assert not preparation_of(own / "cat", [TrainingFolder(own, "1_x")], CopyOptions()).steps
 
 
 @pytest.mark.parametrize("word", ["a/b", "..\\x", "a:b", "what?", "end."])
@@ -106,5 +108,5 @@ def test_words_that_cannot_stand_in_a_name_are_refused(word: str) -> None:
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
-        prepared(tmp_path / "cat", [TrainingFolder(tmp_path, "1_x")], CopyOptions())
+        preparation_of(tmp_path / "cat", [TrainingFolder(tmp_path, "1_x")], CopyOptions())
     assert (refused.value.message.code, refused.value.setting) == ("tools.prepare_no_pictures", "pictures")

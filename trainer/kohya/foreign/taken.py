@@ -20,7 +20,7 @@ OPTIMIZERS: dict[str, str] = {
     "dadaptadagrad": "DAdaptAdaGrad", "prodigy8bit": "Prodigy",
 }  # fmt: skip
 """Small letters and digits of a name -> our name."""
-MAKERS = re.compile(r"^(optimi|bnb|ao|torch|torchao)[-_.]|[-_](bf16|fp32)$")
+MAKER_PATTERN = re.compile(r"^(optimi|bnb|ao|torch|torchao)[-_.]|[-_](bf16|fp32)$")
 """What a name says of where the optimizer is from, or of its numbers."""
 SCHEDULES = {
     "cosine_with_hard_restarts": "cosine_with_restarts", "cosine_annealing": "cosine",
@@ -75,7 +75,7 @@ class Taken:
     def optimizer(self, key: str) -> None:
         """An optimizer by its name in another program."""
         name = self.word(key)
-        plain = re.sub(r"[^a-z0-9]", "", MAKERS.sub("", MAKERS.sub("", name)))
+        plain = re.sub(r"[^a-z0-9]", "", MAKER_PATTERN.sub("", MAKER_PATTERN.sub("", name)))
         self.take("optimizer_type", key, OPTIMIZERS.get(plain, self.flat.get(key)))
 
     def schedule(self, key: str) -> None:

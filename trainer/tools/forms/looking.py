@@ -15,7 +15,7 @@ from trainer.tools.proposals import Existing, Selection, pictures, read_proposal
 from trainer.tools.tool import Work
 
 # fmt: off
-PictureFolder = Annotated[str, Spec("Picture folder", "tools", "pictures", "folder", required=True)]
+FolderOfPictures = Annotated[str, Spec("Picture folder", "tools", "pictures", "folder", required=True)]
 
 
 class CaptionFiles(Section):

@@ -18,7 +18,7 @@ REMOVED = "-"
 THUMBNAIL = "thumbnail"
 MOST_SHOWN = 300
 """Letters of an entry in the list."""
-TEXTS = tuple(name for name in FIELDS if name != THUMBNAIL)
+TEXT_FIELDS = tuple(name for name in FIELDS if name != THUMBNAIL)
 
 # One row per setting reads better here than one argument per line.
 # fmt: off
@@ -61,8 +61,8 @@ def _check(form: Metadata) -> Iterator[Problem]:
         yield block("lora", "files.not_safetensors", name=path.name)
         return
     told = metadata_of(path)
-    known = {name: told[FIELDS[name]] for name in TEXTS if told.get(FIELDS[name])}
-    if known and not any(getattr(about, name) for name in TEXTS):
+    known = {name: told[FIELDS[name]] for name in TEXT_FIELDS if told.get(FIELDS[name])}
+    if known and not any(getattr(about, name) for name in TEXT_FIELDS):
         shown = "; ".join(f"{name}: {text[:60]}" for name, text in known.items())
         yield hint("lora", "tools.metadata_told", known, told=shown[:400])
     changes = _changes(form, with_picture=False)
@@ -73,7 +73,7 @@ def _check(form: Metadata) -> Iterator[Problem]:
 
 def _changes(form: Metadata, *, with_picture: bool = True) -> dict[str, str]:
     """Full key -> text; "" takes it out. A blank field changes nothing."""
-    texts = {name: getattr(form.about, name).strip() for name in TEXTS}
+    texts = {name: getattr(form.about, name).strip() for name in TEXT_FIELDS}
     changes = {FIELDS[name]: "" if text == REMOVED else text for name, text in texts.items() if text}
     if with_picture and form.about.thumbnail:
         changes[FIELDS[THUMBNAIL]] = thumbnail_text(Path(form.about.thumbnail))

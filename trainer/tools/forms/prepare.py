@@ -18,7 +18,7 @@ from trainer.tools.prepare import (
     Preparation,
     TrainingFolder,
     carry_out,
-    prepared,
+    preparation_of,
     training_folder_name,
 )
 from trainer.tools.tool import Tool, Work
@@ -81,7 +81,7 @@ def preparation(form: Prepare) -> Preparation:
         sources.append(
             TrainingFolder(Path(reg.reg_pictures), training_folder_name(reg.reg_repeats, words), "reg")
         )
-    return prepared(
+    return preparation_of(
         Path(learned.output), sources, CopyOptions(copies.how, copies.longest_side, copies.format)
     )
 

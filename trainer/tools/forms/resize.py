@@ -18,7 +18,7 @@ from trainer.tools.tool import Tool, Work
 if TYPE_CHECKING:
     from trainer.network.weights import RankRule
 
-RULES: dict[str, RankRule] = {
+RANK_RULES: dict[str, RankRule] = {
     "fixed rank": "fixed", "ratio of values": "sv_ratio", "share of the sum": "sv_cumulative",
     "share of the energy": "sv_fro",
 }  # fmt: skip
@@ -65,7 +65,7 @@ def _check(form: Resize) -> Iterator[Problem]:
 
 def _run(form: Resize, work: Work) -> Path:
     how, output = form.how, Path(form.files.output)
-    rule = RULES[how.method]
+    rule = RANK_RULES[how.method]
     told = resize(
         Path(form.files.lora), output, how.rank, how.conv_rank, rule, how.target, how.precision, work.report
     )

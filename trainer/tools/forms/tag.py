@@ -10,7 +10,7 @@ from pydantic import Field
 
 from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section, Spec
-from trainer.tools.forms.looking import CaptionFiles, PictureFolder, check_model, fetched_folder, finished
+from trainer.tools.forms.looking import CaptionFiles, FolderOfPictures, check_model, fetched_folder, finished
 from trainer.tools.proposals import propose
 from trainer.tools.tag import Choice, Tagger, chosen, comparable
 from trainer.tools.tool import Tool, Work
@@ -27,7 +27,7 @@ Threshold = Annotated[float, Field(gt=0, le=1)]
 class Pictures(Section):
     """What is looked at, and by which model."""
 
-    folder: PictureFolder = ""
+    folder: FolderOfPictures = ""
     model: Annotated[
         str, Spec("Tagger", "tools", "pictures", "model", required=True, suggestions=TAGGERS)
     ] = TAGGERS[0]
