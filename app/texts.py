@@ -126,5 +126,6 @@ def log_line(event: Event, language: Language) -> tuple[str, str]:
     if isinstance(event, Finished):
         return "info", word(language, "log.finished", steps=thousands(event.step))
     if isinstance(event, Stopped):
-        return "warning", word(language, "log.stopped", step=thousands(event.step))
+        told = "log.paused" if event.paused else "log.stopped"
+        return "warning", word(language, told, step=thousands(event.step))
     return "", ""
