@@ -18,6 +18,8 @@ import psutil
 from trainer.files.job_folder import PROJECT, default_workspace
 from trainer.files.roots import Roots, hidden_name, is_link
 
+ASSETS = Path(__file__).parent / "assets"
+"""The page's scripts, styles and pictures."""
 PathKind = Literal["any", "file", "folder", "model"]
 OFFERED_ENDINGS: dict[str, tuple[str, ...]] = {
     "model": (".safetensors", ".ckpt"),

@@ -20,6 +20,8 @@ Widget = Literal[
     "lora", "picture", "shares", "new_file", "new_model", "new_folder",
 ]  # fmt: skip
 """The last six are the tools': a LoRA file, a picture, LoRA files with strengths, and what is written."""
+HELP_PARTS = ("does", "usual", "too_much", "goes_with")
+"""Parts of a setting's help, in the order they are read."""
 SET = "*"
 """In `Spec.matters`: the other setting is on, no blank text and not zero (a blank number counts)."""
 Derived = Mapping[str, Callable[[Mapping[str, Any]], Any]]

@@ -13,13 +13,12 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from trainer.data.captions import LONGEST_FILE
+from trainer.data.captions import CAPTION_ENDINGS, LONGEST_FILE
 from trainer.data.folders import MOST_REPEATS, repeats_and_words
 from trainer.data.picture_files import UnreadableError, is_picture, read_picture_header
 from trainer.errors import UserError
 from trainer.files.whole_file import PARTIAL, partial_of
 
-CAPTIONS = (".txt", ".caption")
 MOST_PICTURE = 100 << 20
 """Bytes of one picture."""
 MOST_FILES = 20_000
@@ -82,9 +81,9 @@ def receive(folder: Path, name: str, start: Any, size: Any, data: str) -> dict[s
     Raises UserError for what cannot be taken; of that file nothing is left then.
     """
     kept = safe_file_name(name)
-    if not kept.lower().endswith(CAPTIONS) and not is_picture(kept):
+    if not kept.lower().endswith(CAPTION_ENDINGS) and not is_picture(kept):
         raise UserError("page.upload_kind", name=name[:120])
-    most = LONGEST_FILE if kept.lower().endswith(CAPTIONS) else MOST_PICTURE
+    most = LONGEST_FILE if kept.lower().endswith(CAPTION_ENDINGS) else MOST_PICTURE
     if not isinstance(size, int) or not isinstance(start, int) or not 0 <= start <= size:
         raise UserError("page.upload_broken", name=kept)
     if not 0 < size <= most:

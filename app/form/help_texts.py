@@ -11,15 +11,13 @@ from app.form.groups import fold_of
 from app.form.values import plain
 from app.texts import TEXTS, group_words, word, words
 from trainer.messages import LANGUAGES, Language, texts
-from trainer.schema import Schema, Setting
+from trainer.schema import HELP_PARTS, Schema, Setting
 from trainer.settings import TRAINING
 from trainer.tools.table import TOOLS
 
-HELP_PARTS = ("does", "usual", "too_much", "goes_with")
-
 
 def help_of(key: str, language: Language, schema: Schema[Any] = TRAINING) -> dict[str, str]:
-    """The help of a setting: `meaning` (of the label, Japanese only) and PARTS."""
+    """The help of a setting: `meaning` (of the label, Japanese only) and HELP_PARTS."""
     return schema.told(key, texts(language)["tool_settings" if schema.name else "settings"])
 
 

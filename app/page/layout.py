@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,11 +16,10 @@ from gradio.components import Component
 from app.form.groups import fold_of, keys_of
 from app.page.theme import COLOURS
 from app.page.widgets import add_fields
+from app.paths import ASSETS
 from app.texts import group_words, words
 from trainer.messages import LANGUAGES
 from trainer.settings import TRAINING
-
-ASSETS = Path(__file__).parent.parent / "assets"
 
 
 def both(texts_by_language: Iterable[str], tag: str = "span") -> str:

@@ -24,6 +24,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import parse_qs
 
+from app.paths import ASSETS
 from app.texts import word
 from app.web.doors import TooLargeError, read_body
 from app.web.guard import (
@@ -40,7 +41,6 @@ from app.web.guard import (
 )
 from trainer.messages import Language
 
-ASSETS = Path(__file__).parent.parent / "assets"
 COOKIE = "la_session"
 SESSION_SECONDS = 30 * 24 * 3600
 FREE_TRIES = 5

@@ -12,6 +12,8 @@ from pathlib import Path
 from trainer.data.picture_files import Stamp, stamp_of
 
 DEFAULT_EXTENSION = ".caption"
+CAPTION_ENDINGS = (".txt", ".caption")
+"""Of files that lie beside pictures and hold their captions, whatever the settings say."""
 
 
 def extension(setting: str) -> str:

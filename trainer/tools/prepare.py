@@ -16,6 +16,7 @@ from typing import Literal
 
 from PIL import Image, ImageOps
 
+from trainer.data.captions import CAPTION_ENDINGS
 from trainer.data.folders import listing
 from trainer.data.picture_files import UnreadableError, header_of, is_picture
 from trainer.errors import UserError
@@ -24,7 +25,6 @@ from trainer.tools.lora_files import Progress, silent
 
 CopyMode = Literal["copy", "link"]
 Format = Literal["as it is", "png", "jpg", "webp"]
-CAPTIONS = (".txt", ".caption")
 OUTPUT_FOLDERS = ("img", "reg", "log", "model")
 QUALITY = 95
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
@@ -145,7 +145,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _captions(picture: Path, made: Path) -> Iterator[FileStep]:
-    for ending in CAPTIONS:
+    for ending in CAPTION_ENDINGS:
         if (caption := picture.with_suffix(ending)).is_file():
             yield FileStep(caption, made.with_suffix(ending))
 

@@ -14,12 +14,10 @@ from trainer.families.table import FAMILIES
 from trainer.files.whole_file import write_whole
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.messages import LANGUAGES, Language, Message, say, texts
-from trainer.schema import SET, Schema, Setting
+from trainer.schema import HELP_PARTS, SET, Schema, Setting
 from trainer.settings import TRAINING, Tab
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-HELP_PARTS = ("does", "usual", "too_much", "goes_with")
-"""Parts of a setting's help, in the order they are read."""
 NO_FLAG = "-"
 """`Spec.flag` of a setting that sd-scripts has no option for."""
 TEXT_KINDS = (
