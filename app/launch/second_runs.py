@@ -26,13 +26,22 @@ HEAVY = ("accelerate", "diffusers", "peft", "scipy", "sympy", "transformers")
 PLAIN = tuple(
     f"tests/{place}"
     for place in (
-        "app/form", "app/page", "app/web", "app/test_paths.py", "trainer/data", "trainer/kohya",
-        "trainer/lora", "trainer/plan", "trainer/preflight",
+        "app/page/test_page.py", "app/page/test_widgets.py", "app/web", "trainer/data", "trainer/plan",
+        "trainer/files/test_job_folder.py", "trainer/files/test_reading.py", "trainer/kohya/test_foreign.py",
+        "trainer/test_command_line.py",
     )
 )  # fmt: skip
-"""The page, and what the trainer does without PyTorch."""
-SMALL_TRAININGS = ("tests/trainer/jobs/test_run.py",)
-"""Small trainings."""
+"""What depends on versions and not on PyTorch: the page (Gradio), the guard (Starlette), pictures
+(Pillow, NumPy), locks (filelock), readers (PyYAML, tomli), the command line (Typer), settings (Pydantic).
+"""
+WITH_PYTORCH = tuple(
+    f"tests/trainer/{place}"
+    for place in (
+        "training/test_trial.py", "training/test_optimizer.py", "models/test_samplers.py",
+        "models/test_clip.py", "jobs/test_run.py",
+    )
+)  # fmt: skip
+"""Every optimizer, sampler and schedule, the text encoders, and small trainings."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def lowest(root: Path, python: Path) -> SecondRun:
     options = ("--resolution", "lowest-direct", "--python", str(python), "--extra", "quick")
     packages = resolve(root, *options)
     return SecondRun(
-        "lowest", "launcher.tests_lowest", python, packages, (*PLAIN, *SMALL_TRAININGS), with_torch=True
+        "lowest", "launcher.tests_lowest", python, packages, (*PLAIN, *WITH_PYTORCH), with_torch=True
     )
 
 
