@@ -116,9 +116,12 @@ def test_gradients_are_those_of_the_restored_weights(kind: Any, eight_bits: Eigh
         told = Conditioning(torch.ones(1, 77, 48))
         model.predict(torch.ones(1, 4, 8, 8), torch.tensor([500]), told, FRAMING).square().mean().backward()
         gradients.append([weight.grad for weight in network.parameters()])
+    # Of equal words a key learns nothing: what is left there (1e-12) is rounding, and no layer's own measure.
+    largest = max(float(theirs.abs().max()) for theirs in gradients[1])
     for ours, theirs in zip(*gradients, strict=True):
         # BOFT solves equations: how far it rounds differs from machine to machine.
-        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+        own = max(float(theirs.abs().max()), 1e-6 * largest)
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * own)
 
 
 @pytest.mark.parametrize("kind", ["Standard", "Kohya LoCon"])
