@@ -120,7 +120,7 @@ def test_gradients_are_those_of_the_restored_weights(kind: Any, eight_bits: Eigh
     largest = max(float(theirs.abs().max()) for theirs in gradients[1])
     for ours, theirs in zip(*gradients, strict=True):
         # BOFT solves equations: how far it rounds differs from machine to machine.
-        own = max(float(theirs.abs().max()), 1e-6 * largest)
+        own = max(float(theirs.abs().max()), 1e-3 * largest)
         assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * own)
 
 
