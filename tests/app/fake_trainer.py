@@ -3,8 +3,9 @@
     python fake_trainer.py job|resume|try DIR
 
 `training_comment` of the job's settings drives it, as space-separated words: seconds=0.05 per step,
-fail=STEP, crash=STEP (ends without a word), hang (deaf to Stop), quiet (no pictures), environment (written
-to environment.json in the Output folder). A prompt for `try` may be "slow", "fail" or "crash".
+fail=STEP, crash=STEP (ends without a word), hold=STEP (until there is a file "go" in the Output folder), hang
+(deaf to Stop), quiet (no pictures), environment (written to environment.json in the Output folder).
+A prompt for `try` may be "slow", "fail" or "crash".
 """
 
 from __future__ import annotations
@@ -158,6 +159,8 @@ class Run:
             )
             if str(step) == self.wishes.get("crash"):
                 os._exit(17)
+            while str(step) == self.wishes.get("hold") and not (self.out / "go").exists():
+                time.sleep(0.02)
             if str(step) == self.wishes.get("fail"):
                 self.emit(Failed("training.out_of_memory", {}, "train_batch_size"))
                 return 2

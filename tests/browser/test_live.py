@@ -103,7 +103,7 @@ def test_a_run_from_start_to_file(served: Served, page: Page, settings: MakeSett
     look(page, served)
     expect(title(page)).to_have_text("No run yet", timeout=SECONDS)
     prompts = f"a red circle\n{HOSTILE}"
-    job = served.store.start(settings("seconds=0.2", max_train_steps=100, sample_prompts=prompts))
+    job = served.store.start(settings("hold=60", max_train_steps=100, sample_prompts=prompts))
     expect(title(page)).to_contain_text("Training, step", timeout=SECONDS)
     expect(page.locator(".la-live .pb img").first).to_be_visible(timeout=SECONDS)
     look(page, served)
@@ -112,6 +112,7 @@ def test_a_run_from_start_to_file(served: Served, page: Page, settings: MakeSett
     expect(page.get_by_role("heading", name="Log", exact=True)).to_be_visible()
     expect(page.locator(".la-live [aria-current=step]")).to_have_text("Train")
     page.evaluate("scrollTo(0, 9999)")
+    (Path(job.settings()["output_dir"]) / "go").touch()
     wait_until(job, "finished")
     expect(title(page)).to_have_text("Your LoRA is ready", timeout=SECONDS)
     expect(title(page)).to_be_in_viewport(timeout=SECONDS)
@@ -163,7 +164,7 @@ def test_a_crash_can_be_continued_from_the_page(served: Served, page: Page, sett
 
 
 def test_view_follows_a_restarted_server(served: Served, page: Page, settings: MakeSettings):
-    job = served.store.start(settings("seconds=0.1", max_train_steps=600))
+    job = served.store.start(settings("seconds=0.1", max_train_steps=6000))
     look(page, served)
     expect(title(page)).to_contain_text("Training, step", timeout=SECONDS)
     page.evaluate("window.same = true")

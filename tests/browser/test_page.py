@@ -191,7 +191,7 @@ def test_blocks_and_their_text_fields_keep_in_step(open_page):
 
 def test_train_shows_the_run_and_stop_ends_it(open_page, root, tmp_path):
     page = open_page()
-    fill_demo(page, root, tmp_path / "out", training_comment="seconds=0.3", max_train_steps=200)
+    fill_demo(page, root, tmp_path / "out", training_comment="seconds=0.3", max_train_steps=2000)
     page.locator("[data-act=train]").click()
     expect(page.locator("#t-run-button")).to_have_attribute("aria-selected", "true")
     stop = page.locator("[data-act=stop]")

@@ -66,9 +66,10 @@ def test_the_bar_and_the_title_tell_of_the_run_on_every_tab(
 def test_an_end_far_from_the_page_is_told(open_page, root: Path, tmp_path: Path):
     page = open_page()
     page.evaluate(NOTICES)
-    start(page, root, tmp_path / "out", "told", max_train_steps=30, training_comment="seconds=0.2")
+    start(page, root, tmp_path / "out", "told", max_train_steps=30, training_comment="hold=20")
     page.get_by_label("Notice when it ends").check()
     page.evaluate(AWAY)
+    (tmp_path / "out" / "go").touch()
     page.wait_for_function("notices.length === 1", timeout=LONG)
     assert page.evaluate("notices[0]") == ["Your LoRA is ready", "told"]
     expect(page).to_have_title("✓ told — LoRA Atelier")
