@@ -13,8 +13,9 @@ from trainer.kohya.script_lines import NAME, statements
 
 TRAINS = re.compile(r"(?:^|[\s\"'/\\])(?:train_\w+|\w+_train\w*)\.py\b")
 TALKS = re.compile(r"\s*@?(?:echo|printf|write-host|ls|dir|cat|type|test|\[+)\b", re.IGNORECASE)
-RUNS = re.compile(rf"{TRAINS.pattern}[\"']?(?=\s.*(?:--|[—–‐−]\w|[$%!@{{]\w|[$@%]\{{))", re.DOTALL)
-"""A script with options, or variables that may hold some: copying, naming or searching it is no training."""
+RUNS = re.compile(rf"{TRAINS.pattern}[\"']?(?=\s)")
+OPTIONS = re.compile(r"--|[—–‐−]\w|[$%!@{]\w|[$@%]\{")
+"""Or variables that may hold some."""
 WORD = r"(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|\$\([^()]*\)|\\.|(?!\$\()[^\s\"'\\])*"
 SH = re.compile(rf"\s*({NAME})(\+?=)(\([^()]*\)(?=\s|$)|{WORD})(?=\s|$)", re.DOTALL)
 SH_DECLARES = re.compile(r"\s*(?:export|local|readonly|declare|typeset)\s+(?:-\w+\s+)*")
@@ -105,7 +106,7 @@ class _Reading:
         if assigned or TALKS.match(statement):
             return
         command = self.filled(statement)
-        if RUNS.search(command):
+        if (script := RUNS.search(command)) and OPTIONS.search(command, script.end()):
             used = [self.asked[name] for name in _names(statement) if name in self.asked]
             self.commands.append((command, tuple(dict.fromkeys(used))))
 

@@ -10,6 +10,7 @@ import pytest
 from trainer.errors import UserError
 from trainer.kohya import read_text
 from trainer.kohya.report import Imported
+from trainer.kohya.script import read_script
 
 RUN = "accelerate launch train_network.py --network_module=networks.lora"
 
@@ -250,3 +251,10 @@ def test_what_stands_twice_is_told_and_the_last_counts(words, note):
     assert of(imported, "network_dim") == [16]
     assert {entry.note for entry in imported.report.attention} == {note}
     assert imported.settings.get("optimizer_args").endswith("weight_decay=0.2") == ("decay" in words)
+
+
+def test_a_script_that_is_named_a_hundred_thousand_times_is_read_once():
+    """Were each name followed to the end of the text, it would take hours."""
+    copied = "cp " + "train_network.py " * 100_000
+    assert read_script(copied).more == 0
+    assert read_script(f"{copied}\n{RUN} --network_dim=32").command.endswith("--network_dim=32")
