@@ -53,6 +53,7 @@ def build_app(
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(routes(store, roots))
     blocks.queue(default_concurrency_limit=8)
+    _let_queue_rest(blocks)
     app = gr.mount_gradio_app(app, blocks, path="/", **{**quiet_options(store), **options})
     # The last one added is asked first.
     app.add_middleware(LanguageOfPage)
@@ -62,6 +63,12 @@ def build_app(
     app.add_middleware(Headers)
     app.add_middleware(Guard, hosts=(*LOCAL, *hosts), any_address=any_address)
     return app
+
+
+def _let_queue_rest(blocks: gr.Blocks) -> None:
+    """Nothing of ours goes through Gradio's queue; it would look for work a thousand times a second."""
+    queue = blocks._queue  # noqa: SLF001  # Gradio has no setting for it
+    queue.sleep_when_free = queue.progress_update_sleep_when_free = 0.5
 
 
 def quiet_options(store: JobStore) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.page.page import build_page, mount_options
+from app.web.server import build_app
 from trainer.settings import TRAINING
 
 # Gradio 6.31 leaves the event loop of a page that is never served to the garbage collector.
@@ -29,6 +30,16 @@ def test_the_page_asks_nothing_but_its_questions(store, answers):
         for function in getattr(block, "server_fns", [])
     ]
     assert set(asked) == set(answers.questions)
+
+
+def test_a_page_at_rest_asks_for_nothing_to_do(store):
+    """Gradio's queue, which nothing of the page uses, would wake the processor a thousand times a second."""
+    page = build_page(store)
+    assert page.fns
+    assert not any(function.queue for function in page.fns.values())
+    build_app(store, page, {})
+    assert page._queue.sleep_when_free >= 0.1
+    assert page._queue.progress_update_sleep_when_free >= 0.1
 
 
 def test_page_asks_no_other_host():
