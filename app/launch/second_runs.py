@@ -90,7 +90,7 @@ def run(
 
 def lowest(root: Path, python: Path) -> SecondRun:
     """The lowest versions that pyproject.toml allows, with the Python of .venv."""
-    options = ("--resolution", "lowest-direct", "--python", str(python), "--extra", "quick")
+    options = ("--resolution", "lowest-direct", "--python", str(python), "--extra", "quick", "--extra", "gpu")
     packages = resolve(root, *options)
     return SecondRun(
         "lowest", "launcher.tests_lowest", python, packages, (*PLAIN, *WITH_PYTORCH), with_torch=True
