@@ -13,8 +13,20 @@ M_TRIM_THRESHOLD = -1
 """mallopt(3): so much free memory at the end of the heap is kept for what comes next."""
 ONE_MIB = 1 << 20
 LOADING = {M_MMAP_THRESHOLD: ONE_MIB}
-FOR_TRAINING = {M_MMAP_THRESHOLD: 32 * ONE_MIB, M_TRIM_THRESHOLD: 1024 * ONE_MIB}
+QUICK_STEPS = {M_MMAP_THRESHOLD: 32 * ONE_MIB, M_TRIM_THRESHOLD: 1024 * ONE_MIB}
 """32 MiB is the most that glibc takes."""
+SMALL_STEPS = {M_MMAP_THRESHOLD: ONE_MIB, M_TRIM_THRESHOLD: ONE_MIB // 8}
+_in_steps = dict(QUICK_STEPS)
+
+
+def choose_for_steps(*, small: bool) -> None:
+    """Whether steps give freed memory back (`small`) or keep it for the next one, from now on.
+
+    SDXL at 512 pixels with checkpointing and an 8-bit base: 4.3 GB instead of 4.9, for an eighth more
+    processor time on a CPU.
+    """
+    _in_steps.update(SMALL_STEPS if small else QUICK_STEPS)
+    _set(_in_steps)
 
 
 @contextmanager
@@ -24,13 +36,13 @@ def returning_freed_memory() -> Iterator[None]:
     Loading frees what it will never need again, between weights that stay: those gaps would be lost. A
     training step frees what the next step asks for again: mapped anew each time, SD 1.5 at 512 pixels takes
     1.3 to 1.45 times the time on a CPU (two million page faults a step); kept, it needs 0.5 GB more in
-    bfloat16. Elsewhere nothing is done.
+    bfloat16 (`choose_for_steps`). Elsewhere nothing is done.
     """
     _set(LOADING)
     try:
         yield
     finally:
-        _set(FOR_TRAINING)
+        _set(_in_steps)
 
 
 def _set(limits: dict[int, int]) -> None:

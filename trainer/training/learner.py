@@ -8,6 +8,7 @@ import torch
 
 from trainer import settings as schema
 from trainer.events import Notice
+from trainer.models.allocator import choose_for_steps
 from trainer.models.base import BaseModel
 from trainer.models.checkpointing import enable_gradient_checkpointing
 from trainer.network.network import LoraNetwork, build_network
@@ -39,18 +40,21 @@ def build_learner(run: Run, encoded: Encoded) -> Learner:
     Text encoders that are not trained are not read for it.
     """
     settings, model, emit = run.settings, encoded.model, run.emit
+    machine = settings.machine
+    # Who asks for both wants a small run rather than a quick one.
+    choose_for_steps(small=machine.gradient_checkpointing and machine.fp8_base)
     seed_everything(run.seed)  # the LoRA's first weights follow from it alone, whatever was encoded before
     network = build_lora(settings, model, emit)
     # A rate alone does not say it: a LoRA type or a preset may leave the text encoder out.
     encoded.captions.learning = bool(network.parameters("text_encoder"))
-    if settings.machine.gradient_checkpointing:
+    if machine.gradient_checkpointing:
         enable_gradient_checkpointing(
             model,
             text_encoders=encoded.captions.learning,
-            keep_attention=settings.machine.checkpointing_keeps_attention,
+            keep_attention=machine.checkpointing_keeps_attention,
         )
     optimizer = build_rates(settings.optimizer, network, run.device, emit)
-    _compile(settings.machine, model, optimizer, emit)  # after the LoRA: what is compiled must contain it
+    _compile(machine, model, optimizer, emit)  # after the LoRA: what is compiled must contain it
     name = name_with_arguments(optimizer, settings.optimizer)
     prepared = run.accelerator.prepare(optimizer)
     # The schedule drives the optimizer itself: accelerate's wrapper would step it once per process.

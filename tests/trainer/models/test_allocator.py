@@ -20,8 +20,9 @@ with returning_freed_memory() if sys.argv[1] == "on" else contextlib.nullcontext
     print((full - psutil.Process().memory_info().rss) >> 20)
 """
 STEPS = """
-import resource, torch
-from trainer.models.allocator import returning_freed_memory
+import resource, sys, torch
+from trainer.models.allocator import choose_for_steps, returning_freed_memory
+choose_for_steps(small=sys.argv[1] == "small")
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def step():
@@ -54,5 +55,11 @@ def test_gaps_between_tensors_are_given_back_while_loading() -> None:
 
 @linux_only
 def test_a_step_after_loading_takes_the_memory_of_the_last_one() -> None:
-    loading, training = printed(STEPS)
+    loading, training = printed(STEPS, "quick")
     assert training < loading / 20  # 800 MiB are 204,800 pages of 4 KiB
+
+
+@linux_only
+def test_a_step_of_a_run_that_is_to_be_small_gives_its_memory_back() -> None:
+    loading, training = printed(STEPS, "small")
+    assert training > loading / 2
