@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,11 @@ def hint(setting: str, code: str, fix: Mapping[str, Any] | None = None, **values
 def block(setting: str, code: str, fix: Mapping[str, Any] | None = None, **values: Any) -> Problem:
     """A problem that stops the run."""
     return Problem(setting, code, values, blocks=True, fix=fix)
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Those that stand more than once, in their order."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def some_names(items: Sequence[str], most: int = MOST_NAMES) -> str:

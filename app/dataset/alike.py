@@ -29,7 +29,7 @@ COMPARED_AT_ONCE = 512
 
 
 def _cosines() -> NDArray[np.float64]:
-    """(KEPT, SIDE): the first waves of the cosine transform (II)."""
+    """(COEFFICIENTS, COMPARED_SIDE): the first waves of the cosine transform (II)."""
     wave, place = np.arange(COEFFICIENTS)[:, None], np.arange(COMPARED_SIDE)[None, :]
     return np.cos(math.pi * wave * (2 * place + 1) / (2 * COMPARED_SIDE))
 

@@ -17,6 +17,7 @@ from trainer.data.captions import CAPTION_ENDINGS, LONGEST_FILE
 from trainer.data.folders import MOST_REPEATS, repeats_and_words
 from trainer.data.picture_files import UnreadableError, is_picture, read_picture_header
 from trainer.errors import UserError
+from trainer.files.paths import is_reserved
 from trainer.files.whole_file import PARTIAL, partial_of
 
 MOST_PICTURE = 100 << 20
@@ -27,8 +28,6 @@ MOST_PIECE = 8 << 20
 """Bytes that are sent at once."""
 SPARE = 512 << 20
 """Bytes of the disk that stay free."""
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names that Windows keeps for itself."""
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 LONGEST_FILE_NAME = 180
 """Bytes of a file's name in UTF-8; file systems allow 255, and while it is written the name is longer."""
@@ -43,7 +42,7 @@ def safe_file_name(name: str) -> str:
     while len(f"{stem}{ending}".encode()) > LONGEST_FILE_NAME and stem:
         stem = stem[:-1]
     text = f"{stem.rstrip(' .')}{ending}"
-    return f"_{text}" if RESERVED.fullmatch(text) else "" if PARTIAL.fullmatch(text) else text
+    return f"_{text}" if is_reserved(text) else "" if PARTIAL.fullmatch(text) else text
 
 
 def new_folder(datasets: Path, name: str, repeats: Any, words: str) -> Path:

@@ -10,8 +10,8 @@ from app.jobs.record import JobRecord
 from app.jobs.store import Job
 from app.texts import base_name
 from trainer.files.job_folder import TRAIN
+from trainer.preflight.saving import LORA_ENDINGS
 
-OFFERED_AS_LORA = (".safetensors", ".ckpt", ".pt")
 MADE = re.compile(r"(?P<stem>.+)-rank\d+(-\d+)?\.safetensors")
 """Names that trainer.extract gives."""
 
@@ -43,7 +43,7 @@ def result_file(job: Job, record: JobRecord, name: str) -> Path | None:
             return None
         smaller = [path for path in made(job, record) if path.name == name]
         result = next((inside(path, folder) for path in (*own, *smaller)), None)
-    served = result and result.name.lower().endswith(OFFERED_AS_LORA) and job.store.may_use(result)
+    served = result and result.name.lower().endswith(LORA_ENDINGS) and job.store.may_use(result)
     return result if served else None
 
 

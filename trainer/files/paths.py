@@ -17,8 +17,17 @@ QUOTES = "\"'“”‘’「」"
 PATH_WIDGETS = ("model", "file", "folder")
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 """What no name of a file may hold on one system or another."""
+RESERVED = {
+    "con", "prn", "aux", "nul", "conin$", "conout$",
+    *(f"{name}{number}" for name in ("com", "lpt") for number in "0123456789¹²³"),
+}  # fmt: skip
 LONGEST_FILE_NAME = 200
 """Bytes of a name that still gets a number, an ending and the marks of a file being written."""
+
+
+def is_reserved(name: str) -> bool:
+    """Whether Windows keeps a file's name for itself; with any ending."""
+    return name.partition(".")[0].strip().lower() in RESERVED
 
 
 def clean_path(text: str) -> str:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
 
-from trainer.errors import StopRequested, UserError, is_out_of_memory
+from trainer.errors import StopRequested, UserError
 from trainer.events import Event, Failed, Finished, Phase, Stopped
 from trainer.files.job_folder import JobFolder
 from trainer.files.redact import secret_values
 from trainer.files.roots import Roots
 from trainer.jobs import console
 from trainer.jobs.quiet import quiet_libraries
-from trainer.jobs.run import DONE, STOPPED, USER, Teller, cannot_begin, explain, refused
+from trainer.jobs.run import DONE, STOPPED, Teller, cannot_begin, explain, refused
 from trainer.tools.checks import require_form
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Tool, Work
@@ -65,8 +65,8 @@ def _run(folder: JobFolder, resume: bool, listen: console.Listener | None) -> in
 def _explained(error: Exception) -> tuple[Failed, int]:
     """As of a training, but for what only a training has: batch size, Output folder."""
     failed, code = explain(error)
-    if is_out_of_memory(error):
-        return Failed("tools.out_of_memory", trace=failed.trace), USER
+    if failed.code == "training.out_of_memory":
+        return replace(failed, code="tools.out_of_memory", setting=""), code
     if isinstance(error, UserError):
         return failed, code
     return replace(failed, setting=""), code

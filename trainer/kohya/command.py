@@ -13,6 +13,7 @@ from trainer.families.table import FAMILIES
 from trainer.kohya.fitting import as_number
 from trainer.kohya.script import UNKNOWN, Script, read_script
 from trainer.kohya.sd_defaults import DEFAULTS, LISTS, TEXT_OPTIONS
+from trainer.problems import repeated
 
 MOST_CHARACTERS = 100_000
 TRAIN_SCRIPTS = {family.script: family.switches["sdxl"] for family in FAMILIES.values()}
@@ -60,8 +61,7 @@ def read_command(text: str) -> Command:
     if name and name not in TRAIN_SCRIPTS:
         raise UserError("kohya.other_script", script=name)
     found, loose = options(words[at + 1 :])
-    names = [_full_name(name) for name, _ in _grouped(words[at + 1 :], [])]
-    twice = tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
+    twice = tuple(repeated(_full_name(name) for name, _ in _grouped(words[at + 1 :], [])))
     launcher, rest = options(words[: max(at, 0)])
     extra = {option: value for option, value in launcher.items() if option not in LAUNCHER}
     known = {option: value for option, value in launcher.items() if option in LAUNCHER}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.problems import repeated
 from trainer.settings import BLOCKWISE, Network, Optimizer
 
 BLOCKS = (
@@ -131,8 +132,7 @@ def parse_args(raw: Any) -> tuple[dict[str, str], list[str]]:
 
 def twice(raw: Any) -> str:
     """A name that stands more than once among such arguments; "" for none."""
-    names = [part.strip().partition("=")[0] for part in parts_of(raw) if "=" in part]
-    return next((name for name in names if names.count(name) > 1), "")
+    return next(iter(repeated(part.strip().partition("=")[0] for part in parts_of(raw) if "=" in part)), "")
 
 
 def settings_of_arguments(

@@ -159,16 +159,15 @@ def _with_hidden(imported: Imported, data: Mapping[str, Any]) -> Imported:
     names = [(section, key) for section, value in data.items() if isinstance(value, Mapping) for key in value]
     names += [("", key) for key, value in data.items() if not isinstance(value, Mapping)]
     order = {section: at for at, section in enumerate(data)}
-    hidden = [
-        (section, key)
-        for section, key in names
-        if any(key == other and order[section or key] < order[later or other] for later, other in names)
-    ]
+    last: dict[str, int] = {}
+    for section, key in names:
+        last[key] = max(last.get(key, 0), order[section or key])
     entries = [
         Entry(f"{section}.{key}", "unknown", was=data[section][key], why="kohya.key_hidden", attention=True)
         if section
         else Entry(key, "unknown", was=data[key], why="kohya.key_hidden", attention=True)
-        for section, key in hidden
+        for section, key in names
+        if order[section or key] < last[key]
     ]
     report = replace(imported.report, entries=(*entries, *imported.report.entries))
     return replace(imported, report=report) if entries else imported

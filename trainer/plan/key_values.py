@@ -18,6 +18,7 @@ from itertools import zip_longest
 from typing import Any
 
 from trainer.errors import UserError
+from trainer.problems import repeated
 
 
 class Unset(Enum):
@@ -98,9 +99,9 @@ def last_of_each(text: str) -> tuple[str, str]:
     except ValueError:
         return "", ""
     names = [piece.partition("=")[0] for piece in pieces]
-    kept = [piece for at, piece in enumerate(pieces) if names[at] not in names[at + 1 :]]
-    twice = next((name for name in names if names.count(name) > 1), "")
-    return (twice, shlex.join(kept)) if twice else ("", "")
+    last = {name: at for at, name in enumerate(names)}
+    kept = [piece for at, piece in enumerate(pieces) if last[names[at]] == at]
+    return next(((name, shlex.join(kept)) for name in repeated(names)), ("", ""))
 
 
 def check_known(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from trainer.families.family import Family
-from trainer.problems import Problem, hint
+from trainer.problems import Problem, hint, repeated
 from trainer.settings import SamplerName
 
 SMALLEST, LARGEST = 64, 2048
@@ -219,10 +219,10 @@ def _idle_options(line: str, number: int) -> list[Problem]:
 def _of_other_pages(line: str, number: int) -> list[Problem]:
     """Hints for an option that stands twice, and for other pages' words that load a LoRA."""
     letters = [part.partition(" ")[0].lower() for part in line.split(" --")[1:]]
-    twice = next((one for one in letters if one in OPTIONS and letters.count(one) > 1), "")
-    found = (
-        [hint("sample_prompts", "preflight.sample_twice", line=number, option=f"--{twice}")] if twice else []
-    )
+    twice = [one for one in repeated(letters) if one in OPTIONS][:1]
+    found = [
+        hint("sample_prompts", "preflight.sample_twice", line=number, option=f"--{one}") for one in twice
+    ]
     if tag := re.search(r"<(?:lora|lyco|hypernet):[^<>]{1,100}>", line, re.IGNORECASE):
         found.append(hint("sample_prompts", "preflight.sample_tag", line=number, tag=tag[0][:60]))
     return found

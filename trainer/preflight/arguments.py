@@ -68,9 +68,11 @@ def _sound_part(optimizer: Optimizer, key: str) -> str:
 
 def _check_card(optimizer: Optimizer) -> Iterator[Problem]:
     """What only graphics cards know. On the processor the run's own trial of the optimizer refuses it."""
-    if not _takes(optimizer, OPTIMIZER_ARGS, optimizer.optimizer_args):
+    try:
+        wanted = extra_arguments(optimizer).get("capturable")
+    except UserError:
         return  # told above
-    if not extra_arguments(optimizer).get("capturable") or machine.graphics_memory():
+    if not wanted or machine.graphics_memory():
         return
     rest = [one for one in shlex.split(optimizer.optimizer_args) if not one.startswith("capturable=")]
     fix = {OPTIMIZER_ARGS: shlex.join(rest)}

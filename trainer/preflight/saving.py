@@ -13,7 +13,7 @@ from trainer.errors import UserError
 from trainer.families.family import Family
 from trainer.families.table import named_by
 from trainer.files.hub import REPO, REPO_TYPES, VISIBILITIES, place_of
-from trainer.files.paths import FORBIDDEN, nearest_existing
+from trainer.files.paths import FORBIDDEN, is_reserved, nearest_existing
 from trainer.files.reading import read_toml
 from trainer.files.secrets import read_secret
 from trainer.messages import say
@@ -25,15 +25,6 @@ from trainer.settings import TRAINING, Folders, Records, Sampling, Saving, Setti
 
 UNSEEN, JOINTS = ("Cf", "Zl", "Zp", "Cs"), "\u200d"
 """Kinds of signs that nobody sees in a name, and the one that emoji are put together with."""
-RESERVED = {
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    "conin$",
-    "conout$",
-    *(f"{name}{number}" for name in ("com", "lpt") for number in "123456789¹²³"),
-}
 LORA_ENDINGS = (".safetensors", ".ckpt", ".pt")
 LONGEST_NAME = 180
 """Bytes; file systems stop at 255, and step number and ending come behind the name."""
@@ -112,7 +103,7 @@ def check_name(name: str) -> Iterator[Problem]:
         yield block("output_name", "preflight.name_path", fix, **values)
     elif FORBIDDEN.search(name) or name != _seen(name).strip().rstrip("."):
         yield block("output_name", "preflight.name_characters", fix, **values)
-    elif name.partition(".")[0].strip().lower() in RESERVED:
+    elif is_reserved(name):
         yield block("output_name", "preflight.name_reserved", fix, **values)
     elif len(name.encode()) > LONGEST_NAME:
         yield block("output_name", "preflight.name_long", fix, **values)
@@ -132,7 +123,7 @@ def safe_output_name(name: str) -> str:
         stem = stem[: stem.rindex(".")]
     stem = FORBIDDEN.sub("_", stem).strip().rstrip(".")
     stem = stem.encode()[:LONGEST_NAME].decode(errors="ignore")
-    if stem.partition(".")[0].strip().lower() in RESERVED:
+    if is_reserved(stem):
         stem = f"_{stem}"
     return stem or "last"
 

@@ -61,12 +61,9 @@ def taken(flat: Flat) -> Taken:
 def unwrapped(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """The tables of a file in which they stand under "args", as its server is sent them."""
     inner = data.get("args")
-    wrapped = isinstance(inner, Mapping) and any(str(key).endswith("_args") for key in inner)
-    return (
-        {**{key: value for key, value in data.items() if key != "args"}, **inner}
-        if wrapped and inner
-        else data
-    )
+    if not isinstance(inner, Mapping) or not any(str(key).endswith("_args") for key in inner):
+        return data
+    return {**{key: value for key, value in data.items() if key != "args"}, **inner}
 
 
 def take_subsets(reading: Taken, data: Mapping[str, Any]) -> None:
