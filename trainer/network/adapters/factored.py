@@ -112,7 +112,10 @@ class Hadamard:
         chain = self._rank * (self._out + self._width) * places
         if chain < self._out * self._width * (places + COST_OF_BUILDING):
             return self._low_rank.applied(x, strength, layer)
-        return self._built(lambda whole, x: whole.applied(x, strength, layer), x)
+        learned = (strength,) if isinstance(strength, Tensor) else ()
+        return self._built(
+            lambda whole, x, *own: whole.applied(x, own[0] if own else strength, layer), x, *learned
+        )
 
     def along(self, weight: Tensor) -> Tensor:
         """See Change."""

@@ -101,6 +101,18 @@ def test_outputs_and_gradients_are_those_of_the_whole_change(kind: str, data: st
     assert_close([ours, *gradients(ours, x, adapter)], [whole, *gradients(whole, x, adapter)])
 
 
+@pytest.mark.parametrize("switch", ["dora_wd", "use_scalar"])
+@pytest.mark.parametrize("places", [1, 1000])
+def test_a_hadamard_product_that_is_built_hands_on_what_its_strength_learns(switch: str, places: int) -> None:
+    """Rank 16 is 256 ranks of a chain: with many places it is built instead."""
+    torch.manual_seed(0)
+    module = nn.Linear(32, 32)
+    adapter = built("LyCORIS/LoHa", module, 16, **{switch: True})
+    x = example(module, places).requires_grad_()
+    ours, whole = module(x), with_whole_change(adapter, x)
+    assert_close([ours, *gradients(ours, x, adapter)], [whole, *gradients(whole, x, adapter)])
+
+
 @pytest.mark.parametrize("kind", [*DECOMPOSED, "LyCORIS/GLoRA", "LyCORIS/iA3", "LyCORIS/Native Fine-Tuning"])
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
