@@ -112,34 +112,34 @@ def _mended(problem: Problem, typed: Typed) -> Problem:
 
 
 def _contradictions(
-    settings: Settings, values: Mapping[str, Any], sources: Mapping[str, str], found: Mapping[str, Any]
+    settings: Settings, values: Mapping[str, Any], sources: Mapping[str, str], typed: Mapping[str, Any]
 ) -> Iterator[Problem]:
     """One hint for each option that says something else than the form; its fix moves it there."""
     for option in dict.fromkeys(sources.values()):
         mine = {key: values[key] for key, source in sources.items() if source == option}
-        other = {key: value for key, value in mine.items() if value != settings.get(key)}
-        if not other:
+        differing = {key: value for key, value in mine.items() if value != settings.get(key)}
+        if not differing:
             continue
-        key = next(iter(other))
-        left = text_of({name: value for name, value in found.items() if name != option})
+        key = next(iter(differing))
+        remaining = text_of({name: value for name, value in typed.items() if name != option})
         yield hint(
             SETTING,
             "preflight.parameter_wins",
-            {**other, SETTING: left},
+            {**differing, SETTING: remaining},
             option=option,
             label=TRAINING[key].spec.label,
-            value=short(other[key]),
+            value=short(differing[key]),
             form=short(settings.get(key)),
         )
 
 
 def _read_options(
-    settings: Settings, found: Mapping[str, Any], may_read: MayRead | None
+    settings: Settings, typed: Mapping[str, Any], may_read: MayRead | None
 ) -> Iterator[tuple[str, Mapping[str, Any] | Problem]]:
     """Each option with its settings, or with what is wrong."""
-    draft = draft_from_options(_in_context(settings, found))
-    for name, value in found.items():
-        fix = {SETTING: text_of({other: one for other, one in found.items() if other != name})}
+    draft = draft_from_options(_in_context(settings, typed))
+    for name, value in typed.items():
+        fix = {SETTING: text_of({option: argument for option, argument in typed.items() if option != name})}
         if name in SECRETS:
             yield name, block(SETTING, "preflight.parameter_secret", fix, option=name)
         elif value is None:
@@ -153,7 +153,7 @@ def _read_options(
         elif name in ARGUMENT_OF:
             yield (
                 name,
-                _schedule_option(settings, draft.values if "lr_scheduler" in found else {}, name, value),
+                _schedule_option(settings, draft.values if "lr_scheduler" in typed else {}, name, value),
             )
         elif name in DEFAULTS:
             entries = [entry for entry in draft.entries if entry.key.partition(" ")[0] == name]
@@ -167,12 +167,12 @@ def _read_options(
             yield name, _unknown(name, fix)
 
 
-def _in_context(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
+def _in_context(settings: Settings, typed: Mapping[str, Any]) -> dict[str, Any]:
     """The options, with those of the form without which some cannot be read."""
     network = settings.network
-    context: dict[str, Any] = dict(found)
-    args = networks.parts_of(found.get("network_args"))
-    if args and "network_module" not in found:
+    context: dict[str, Any] = dict(typed)
+    args = networks.parts_of(typed.get("network_args"))
+    if args and "network_module" not in typed:
         context["network_module"] = networks.network_module(network)
         algo = networks.LYCORIS_ARGS.get(network.LoRA_type, ("",))[0]
         if algo and not any(arg.startswith("algo=") for arg in args):

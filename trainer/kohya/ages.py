@@ -66,9 +66,9 @@ class Age:
         return {key: self._default(key) for key in TRAINING}
 
     def _default(self, key: str) -> Any:
-        found = [value for name, value in _table["defaults"].get(key, ()) if _index[name] <= self.index]
-        if found:
-            return _plain(key, found[-1])
+        defaults = [value for name, value in _table["defaults"].get(key, ()) if _index[name] <= self.index]
+        if defaults:
+            return _plain(key, defaults[-1])
         if key in BEFORE:
             return BEFORE[key]
         newest = _table["defaults"].get(key)

@@ -39,12 +39,12 @@ class Beside:
         likeliest = decoded(data, name)
         if is_utf(data):
             return likeliest
-        found = dict(readings(data))
-        used = self.encoding if self.encoding in found else next(iter(found))
+        texts = dict(readings(data))
+        used = self.encoding if self.encoding in texts else next(iter(texts))
         self.readings.extend(
-            Reading(name, one, _sample(text), used=one == used) for one, text in found.items()
+            Reading(name, encoding, _sample(text), used=encoding == used) for encoding, text in texts.items()
         )
-        return found[used]
+        return texts[used]
 
     def table(self, name: str) -> Mapping[str, Any]:
         """The table in a TOML or JSON file that the text names; {} where it is not at hand."""
@@ -64,8 +64,8 @@ class Beside:
     def find(self, name: str, endings: tuple[str, ...]) -> Path | None:
         """A file that another names: there, or beside the file that names it."""
         last = name.replace("\\", "/").rpartition("/")[2]
-        here = [Path(self.place).parent / name, Path(self.place).parent / last] if self.place else []
-        usable = [place for place in [Path(name), *here] if place.suffix.lower() in endings]
+        beside = [Path(self.place).parent / name, Path(self.place).parent / last] if self.place else []
+        usable = [place for place in [Path(name), *beside] if place.suffix.lower() in endings]
         if self.may_read:  # not even looked at before
             usable = [place for place in usable if self.may_read(place)]
         return next(filter(_is_file, usable), None)
@@ -75,9 +75,9 @@ class Beside:
         return tuple(self._asked(reading) for reading in self.readings if reading.used)
 
     def _asked(self, used: Reading) -> Entry:
-        of_file = [one for one in self.readings if one.file == used.file and not one.used]
-        others = " / ".join(f"{one.encoding}: {one.sample}" for one in of_file) or "–"
-        values = {"used": used.encoding, "sample": used.sample, "others": others}
+        of_file = [reading for reading in self.readings if reading.file == used.file and not reading.used]
+        other_readings = " / ".join(f"{reading.encoding}: {reading.sample}" for reading in of_file) or "–"
+        values = {"used": used.encoding, "sample": used.sample, "others": other_readings}
         open_still = used.encoding != self.encoding
         why = "kohya.encoding" if open_still else "kohya.encoding_chosen"
         return Entry(used.file, "unknown", was=used.encoding, why=why, values=values, attention=open_still)

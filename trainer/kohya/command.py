@@ -60,18 +60,20 @@ def read_command(text: str) -> Command:
     name = PureWindowsPath(words[at].replace("/", "\\")).name if at >= 0 else ""
     if name and name not in TRAIN_SCRIPTS:
         raise UserError("kohya.other_script", script=name)
-    found, loose = options(words[at + 1 :])
+    typed, loose = options(words[at + 1 :])
     twice = tuple(repeated(_full_name(name) for name, _ in _grouped(words[at + 1 :], [])))
-    launcher, rest = options(words[: max(at, 0)])
+    launcher, launcher_words = options(words[: max(at, 0)])
     extra = {option: value for option, value in launcher.items() if option not in LAUNCHER}
     known = {option: value for option, value in launcher.items() if option in LAUNCHER}
     texts = [option_text(option, value) for option, value in extra.items()]
     texts += [
-        word for word in rest[1:] if word not in ("launch", "-m", "accelerate.commands.launch", "accelerate")
+        word
+        for word in launcher_words[1:]
+        if word not in ("launch", "-m", "accelerate.commands.launch", "accelerate")
     ]
     if texts and at >= 0:
         known["extra_accelerate_launch_args"] = " ".join(texts)
-    return Command(TRAIN_SCRIPTS.get(name), found, known if at >= 0 else {}, tuple(loose), twice, script)
+    return Command(TRAIN_SCRIPTS.get(name), typed, known if at >= 0 else {}, tuple(loose), twice, script)
 
 
 def _from_launcher(words: list[str]) -> list[str]:
@@ -93,7 +95,7 @@ def split_command(text: str) -> list[str]:
     way = (r"\^([&|<>^\"])", r"\1") if windows else (r"(?<=[\s=])\$(?=['\"])", "")  # sh: $'…' $"…"
     text = re.sub(r"(?<=[\s=])[“”„‟]([^“”„‟\n]*)[“”‟](?=\s|$)", r'"\1"', text)  # as pages print them
     text = re.sub(*way, text)
-    text = re.sub(r"\$\([^()\"]*\)", lambda found: found[0].replace(" ", BLANK), text)
+    text = re.sub(r"\$\([^()\"]*\)", lambda match: match[0].replace(" ", BLANK), text)
     for escapes in (True, False) if windows else (True,):
         words, complete = _split(text, windows=windows, escapes=escapes)
         if complete:
@@ -141,26 +143,26 @@ def _escapes(after: str, *, windows: bool, quoted: bool) -> bool:
 
 def options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """sd-scripts' options among words, with typed values; and the words that belong to none."""
-    found: dict[str, Any] = {}
+    typed: dict[str, Any] = {}
     loose: list[str] = []
     for name, values in _grouped(words, loose):
         option = _full_name(name)
         if option in LISTS:
-            found[option] = [_typed(option, value) for value in values]
+            typed[option] = [_typed(option, value) for value in values]
         elif DEFAULTS.get(option) is False or (not values and option not in DEFAULTS):
-            found[option] = True
+            typed[option] = True
             loose += values
         else:
-            found[option] = _typed(option, values[0]) if values else None
+            typed[option] = _typed(option, values[0]) if values else None
             loose += values[1:]
-    return found, loose
+    return typed, loose
 
 
 def _grouped(words: Sequence[str], loose: list[str]) -> Iterator[tuple[str, list[str]]]:
     name = ""
     values: list[str] = []
-    for written in words:
-        word = _with_dashes(written)
+    for raw in words:
+        word = _with_dashes(raw)
         if re.match(r"--[A-Za-z]", word):
             if name:
                 yield name, values
@@ -176,8 +178,8 @@ def _grouped(words: Sequence[str], loose: list[str]) -> Iterator[tuple[str, list
 
 def _with_dashes(word: str) -> str:
     """A word; one that names an option behind one dash, or long ones as pages print them, behind two."""
-    found = re.match(r"[-—–―‐‑−]{1,2}([A-Za-z]\w{2,})(?==|$)", word)
-    return f"--{word[found.start(1) :]}" if found and found[1] in DEFAULTS else word
+    match = re.match(r"[-—–―‐‑−]{1,2}([A-Za-z]\w{2,})(?==|$)", word)
+    return f"--{word[match.start(1) :]}" if match and match[1] in DEFAULTS else word
 
 
 def _full_name(name: str) -> str:
@@ -203,16 +205,16 @@ def option_text(name: str, value: Any) -> str:
     )
 
 
-def text_of(found: Mapping[str, Any]) -> str:
+def text_of(typed: Mapping[str, Any]) -> str:
     """Options as one line."""
-    return " ".join(option_text(name, value) for name, value in found.items())
+    return " ".join(option_text(name, value) for name, value in typed.items())
 
 
-def shell_variables(found: Mapping[str, Any]) -> list[str]:
+def shell_variables(typed: Mapping[str, Any]) -> list[str]:
     """Options with a variable in their value that only the shell knew."""
 
     def holds(value: Any) -> bool:
         parts = value if isinstance(value, list) else [value]
         return any(isinstance(part, str) and UNKNOWN.search(part) for part in parts)
 
-    return [name for name, value in found.items() if holds(value)]
+    return [name for name, value in typed.items() if holds(value)]

@@ -60,7 +60,7 @@ def is_dataset(data: Mapping[str, Any]) -> bool:
 def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
     """Put what a dataset file says into a draft. Raises UserError where it is malformed."""
     general = _table(data.get("general", {}))
-    sets = [_table(one) for one in _list(data.get("datasets", []))]
+    sets = [_table(dataset) for dataset in _list(data.get("datasets", []))]
     subsets: list[tuple[str, dict[str, Any]]] = []
     for number, dataset in enumerate(sets):
         own = {key: value for key, value in dataset.items() if key != "subsets"}
@@ -83,7 +83,7 @@ def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
         draft.dataset = _as_text(general, sets)
     for name, table in [
         ("general", general),
-        *((f"datasets[{at}]", one) for at, one in enumerate(sets)),
+        *((f"datasets[{at}]", dataset) for at, dataset in enumerate(sets)),
         *subsets,
     ]:
         for key, value in table.items():
@@ -131,17 +131,17 @@ def _take_common(
     same = stays or (len(values) == len(tables) and all(value == first for value in values))
     text = ",".join(str(part) for part in first) if isinstance(first, list) else first
     raw = str(text) if setting == "max_resolution" else text
-    kept = option == "caption_extension"  # a dataset file's own go before the setting
+    own_first = option == "caption_extension"  # a dataset file's own go before the setting
     draft.entries = [
         entry for entry in draft.entries if entry.setting != setting or entry.kind != "defaulted"
     ]
-    draft.take(setting, raw, key=option, was=first, note="" if same or kept else "kohya.subsets_differ")
+    draft.take(setting, raw, key=option, was=first, note="" if same or own_first else "kohya.subsets_differ")
 
 
 def _parents(subsets: list[SubsetTable]) -> dict[str, set[str]]:
     """Setting -> the one folder above all its subsets; {} where they do not lie so."""
-    plain = {one.parent() for one in subsets if not one.is_reg}
-    reg = {one.parent() for one in subsets if one.is_reg}
+    plain = {subset.parent() for subset in subsets if not subset.is_reg}
+    reg = {subset.parent() for subset in subsets if subset.is_reg}
     fits = len(plain) == 1 and len(reg) <= 1 and "" not in plain | reg
     return {"train_data_dir": plain, "reg_data_dir": reg} if fits else {}
 
@@ -169,11 +169,11 @@ def _subset(table: Mapping[str, Any]) -> SubsetTable:
     repeats = table.get("num_repeats", 1)
     if not isinstance(repeats, int) or isinstance(repeats, bool):
         raise UserError("kohya.bad_dataset", part=f"num_repeats = {repeats!r}"[:80])
-    where = table.get("image_dir", table.get("metadata_file", ""))
+    folder = table.get("image_dir", table.get("metadata_file", ""))
     tokens = table.get("class_tokens", "")
-    if not isinstance(where, str) or not isinstance(tokens, str):
+    if not isinstance(folder, str) or not isinstance(tokens, str):
         raise UserError("kohya.bad_dataset", part="image_dir")
-    return SubsetTable(where, repeats, tokens, bool(table.get("is_reg", False)))
+    return SubsetTable(folder, repeats, tokens, bool(table.get("is_reg", False)))
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -43,8 +43,8 @@ def fit(setting: Setting, raw: Any, default: Any) -> Fitted:
 
     Never raises. 64.0 for an int and 1 for a float are taken as they are.
     """
-    if setting.pair and len(both := _parts(raw)) == 2:
-        return _pair(setting, both, default)
+    if setting.pair and len(parts := _parts(raw)) == 2:
+        return _pair(setting, parts, default)
     if isinstance(raw, (dict, list, tuple)) or (isinstance(raw, float) and not math.isfinite(raw)):
         return Fitted(default, "converted", "kohya.wrong_type", attention=True)
     if raw is None or (isinstance(raw, str) and not raw.strip() and setting.kind != "choice"):
@@ -67,9 +67,9 @@ def _parts(raw: Any) -> Sequence[Any]:
     return raw if isinstance(raw, (list, tuple)) else ()
 
 
-def _pair(setting: Setting, both: Sequence[Any], default: Any) -> Fitted:
+def _pair(setting: Setting, parts: Sequence[Any], default: Any) -> Fitted:
     """Two numbers; the same twice is one."""
-    first, second = (fit(setting, part, default) for part in both)
+    first, second = (fit(setting, part, default) for part in parts)
     if worse := next((part for part in (first, second) if part.attention), None):
         value = default if worse.kind == "converted" else (first.value, second.value)
         return Fitted(value, worse.kind, worse.why, attention=True)
@@ -109,9 +109,9 @@ def _choice(setting: Setting, raw: Any, default: Any) -> Fitted:
             if str(raw).strip().lower() == str(choice).lower():
                 return Fitted(choice, "converted", "kohya.spelling")
         same = SAME_CHOICES.get(str(raw).strip().lower().replace("torch.", "").replace("-", "_"), ())
-        found = [choice for choice in setting.choices if choice in same]
-        if found:
-            return Fitted(found[0], "converted", "kohya.same_choice")
+        matching = [choice for choice in setting.choices if choice in same]
+        if matching:
+            return Fitted(matching[0], "converted", "kohya.same_choice")
         return Fitted(_nearest(setting, raw, default), "converted", "kohya.no_such_choice", attention=True)
     return Fitted(default, "converted", "kohya.no_such_choice", attention=True)
 

@@ -26,43 +26,43 @@ def move_options(draft: Draft) -> None:
     """
     text = draft.get(SETTING)
     try:
-        found, loose = options(split_command(text))
+        typed, loose = options(split_command(text))
     except UserError:
         return
-    if loose or not found:
+    if loose or not typed:
         return
-    moved = _move(draft, found)
-    harmless = {name for name in found if name in NO_EFFECT}
+    moved = _move(draft, typed)
+    harmless = {name for name in typed if name in NO_EFFECT}
     if not moved | harmless:
         return
-    here = text_of({name: value for name, value in found.items() if name not in moved | harmless})
-    written = text_of({name: value for name, value in found.items() if name not in moved})
-    names = ", ".join(f"--{name}" for name in found if name in moved | harmless)
+    remaining = text_of({name: value for name, value in typed.items() if name not in moved | harmless})
+    saved = text_of({name: value for name, value in typed.items() if name not in moved})
+    names = ", ".join(f"--{name}" for name in typed if name in moved | harmless)
     draft.forget(SETTING)
-    draft.take(SETTING, here, was=text, why="kohya.options_moved", names=names)
+    draft.take(SETTING, remaining, was=text, why="kohya.options_moved", names=names)
     if harmless:
-        draft.replaced(SETTING, written, here)
+        draft.replaced(SETTING, saved, remaining)
 
 
-def _move(draft: Draft, found: Mapping[str, Any]) -> set[str]:
+def _move(draft: Draft, typed: Mapping[str, Any]) -> set[str]:
     moved = set()
-    for entry in draft_from_options(found).entries:
-        if entry.key in found and entry.key not in STAY and entry.setting and not entry.attention:
+    for entry in draft_from_options(typed).entries:
+        if entry.key in typed and entry.key not in STAY and entry.setting and not entry.attention:
             _set(draft, entry.setting, entry.now, entry.key, entry.was)
             moved.add(entry.key)
-    if found.get("network_train_unet_only") is True:
+    if typed.get("network_train_unet_only") is True:
         _set(draft, "text_encoder_lr", 0, "network_train_unet_only", True)
         moved.add("network_train_unet_only")
-    return moved | _move_schedule_options(draft, found)
+    return moved | _move_schedule_options(draft, typed)
 
 
-def _move_schedule_options(draft: Draft, found: Mapping[str, Any]) -> set[str]:
+def _move_schedule_options(draft: Draft, typed: Mapping[str, Any]) -> set[str]:
     """Those that the chosen schedule listens to become its extra arguments."""
-    mine = [name for name in schedule_options.ARGUMENT_OF if found.get(name) is not None]
+    mine = [name for name in schedule_options.ARGUMENT_OF if typed.get(name) is not None]
     mine = [name for name in mine if schedule_options.schedule_takes(draft.get("lr_scheduler"), name)]
     for name in mine:
-        text = schedule_options.with_argument(draft.get("lr_scheduler_args"), name, found[name])
-        _set(draft, "lr_scheduler_args", text, name, found[name])
+        text = schedule_options.with_argument(draft.get("lr_scheduler_args"), name, typed[name])
+        _set(draft, "lr_scheduler_args", text, name, typed[name])
     return set(mine)
 
 

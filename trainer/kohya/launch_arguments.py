@@ -33,48 +33,48 @@ class LaunchArguments:
 def read_launch_arguments(machine: Machine) -> LaunchArguments:
     """The typed arguments, and what is wrong with them."""
     try:
-        found, loose = options(split_command(machine.extra_accelerate_launch_args))
+        typed, loose = options(split_command(machine.extra_accelerate_launch_args))
     except UserError:
         return LaunchArguments(problems=(block(SETTING, "preflight.launch_quote"),))
-    found = {name.replace("-", "_"): value for name, value in found.items()}
+    typed = {name.replace("-", "_"): value for name, value in typed.items()}
     values = {
         name: fit(TRAINING[name], value, TRAINING[name].default)
-        for name, value in found.items()
+        for name, value in typed.items()
         if name in LAUNCHER
     }
-    rank = found.get("machine_rank", 0)
-    problems = [*_problems(found, loose)]
+    rank = typed.get("machine_rank", 0)
+    problems = [*_problems(typed, loose)]
     problems += [
-        _bad(found, name) for name, fitted in values.items() if fitted.attention or found[name] is None
+        _bad(typed, name) for name, fitted in values.items() if fitted.attention or typed[name] is None
     ]
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0:
-        problems.append(_bad(found, "machine_rank"))
+        problems.append(_bad(typed, "machine_rank"))
         rank = 0
     return LaunchArguments(
         {name: fitted.value for name, fitted in values.items()},
         rank,
-        str(found.get("main_process_ip") or ""),
+        str(typed.get("main_process_ip") or ""),
         tuple(problems),
     )
 
 
-def _problems(found: Mapping[str, Any], loose: list[str]) -> Iterator[Problem]:
+def _problems(typed: Mapping[str, Any], loose: list[str]) -> Iterator[Problem]:
     if loose:
-        yield block(SETTING, "preflight.launch_unknown", {SETTING: text_of(found)}, option=" ".join(loose))
-    for name in found:
+        yield block(SETTING, "preflight.launch_unknown", {SETTING: text_of(typed)}, option=" ".join(loose))
+    for name in typed:
         if name in LAUNCHER or name in WHERE:
             continue
         near = difflib.get_close_matches(name, [*LAUNCHER, *WHERE], n=1)
         code = "preflight.launch_unknown_near" if near else "preflight.launch_unknown"
         values = {"near": f"--{near[0]}"} if near else {}
-        yield block(SETTING, code, _without(found, name), option=f"--{name}", **values)
+        yield block(SETTING, code, _without(typed, name), option=f"--{name}", **values)
 
 
-def _bad(found: Mapping[str, Any], name: str) -> Problem:
+def _bad(typed: Mapping[str, Any], name: str) -> Problem:
     return block(
-        SETTING, "preflight.launch_value", _without(found, name), option=f"--{name}", value=short(found[name])
+        SETTING, "preflight.launch_value", _without(typed, name), option=f"--{name}", value=short(typed[name])
     )
 
 
-def _without(found: Mapping[str, Any], name: str) -> dict[str, str]:
-    return {SETTING: text_of({other: value for other, value in found.items() if other != name})}
+def _without(typed: Mapping[str, Any], name: str) -> dict[str, str]:
+    return {SETTING: text_of({option: value for option, value in typed.items() if option != name})}

@@ -113,10 +113,10 @@ def _value(option: str, text: str) -> Any:
         return text
 
 
-def _special(metadata: Mapping[str, str], shapes: Shapes, found: Mapping[str, Any]) -> dict[str, Any]:
+def _special(metadata: Mapping[str, str], shapes: Shapes, values: Mapping[str, Any]) -> dict[str, Any]:
     """Entries that say a setting in other words."""
     special: dict[str, Any] = {}
-    optimizer = str(found.get("optimizer_type") or "")
+    optimizer = str(values.get("optimizer_type") or "")
     called = re.match(r"(?:[\w.]+\.)?(\w+)(?:\((.*)\))?$", optimizer)
     if called:
         special["optimizer_type"] = CLASSES.get(called[1], called[1])
@@ -133,9 +133,9 @@ def _special(metadata: Mapping[str, str], shapes: Shapes, found: Mapping[str, An
 
 def _facts(draft: Draft, metadata: Mapping[str, str]) -> None:
     """What tells of the run but is no setting."""
-    seen = {entry.key for entry in draft.entries}
+    keys = {entry.key for entry in draft.entries}
     for key, text in metadata.items():
-        if key in seen:
+        if key in keys:
             continue
         if key == "ss_sd_model_name":
             draft.add(key, "unknown", text, why="kohya.model_by_name", attention=True)
@@ -148,12 +148,14 @@ def _facts(draft: Draft, metadata: Mapping[str, str]) -> None:
 def _folders(text: str) -> str:
     """{"10_cat": {"n_repeats": 10, "img_count": 7}} as "10_cat (7)"."""
     try:
-        found = json.loads(text) if len(text) < 1_000_000 else {}
+        folders = json.loads(text) if len(text) < 1_000_000 else {}
     except (ValueError, RecursionError):
         return text[:200]
-    if not isinstance(found, dict):
+    if not isinstance(folders, dict):
         return text[:200]
-    counts = {name: one.get("img_count", "?") for name, one in found.items() if isinstance(one, dict)}
+    counts = {
+        name: folder.get("img_count", "?") for name, folder in folders.items() if isinstance(folder, dict)
+    }
     return ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:20])
 
 
@@ -182,8 +184,8 @@ def _from_shapes(path: Path, shapes: Shapes) -> Imported:
 def _kind(shapes: Shapes, *, has_conv: bool) -> str:
     from trainer.kohya.start_file import start_file_of  # it needs this package
 
-    found = start_file_of(shapes, {})
-    return found.type if found else "Kohya LoCon" if has_conv else "Standard"
+    start_file = start_file_of(shapes, {})
+    return start_file.type if start_file else "Kohya LoCon" if has_conv else "Standard"
 
 
 def _ranks(shapes: Shapes) -> tuple[Counter[int], Counter[int]]:

@@ -59,8 +59,8 @@ def read_kohya(data: Mapping[str, Any]) -> Imported:
     _read_keys(draft, dict(data), age)
     if draft.get("sdxl") or draft.get("v2"):  # the model of kohya_ss's fresh form is Stable Diffusion 1.5
         draft.defaults["pretrained_model_name_or_path"] = ""
-    known = sum(key in ages.KNOWN_KEYS or key in RENAMED or key in OTHER_FAMILY for key in data)
-    if 2 * known < len(data):
+    known_keys = sum(key in ages.KNOWN_KEYS or key in RENAMED or key in OTHER_FAMILY for key in data)
+    if 2 * known_keys < len(data):
         draft.entries = [
             replace(entry, attention=True) if entry.kind == "unknown" else entry for entry in draft.entries
         ]
@@ -83,11 +83,15 @@ def _read_ours(data: Mapping[str, Any], own: Mapping[str, Any]) -> Imported:
     draft.own |= {"sd_scripts": options} if (options := _dict(own, "sd_scripts")) else {}
     plain = {key: value for key, value in data.items() if key != OWN}
     standing_in: dict[str, dict[str, Any]] = {}
-    for key, one in _dict(own, "replaced").items():
-        if key in TRAINING and set(_dict_or(one)) == {"file", "here"} and plain.get(key) == one["file"]:
-            plain[key] = one["here"]
-            standing_in[key] = {"was": one["file"], "why": "kohya.stands_in"}
-            draft.replaced(key, one["file"], one["here"])
+    for key, replacement in _dict(own, "replaced").items():
+        if (
+            key in TRAINING
+            and set(_dict_or(replacement)) == {"file", "here"}
+            and plain.get(key) == replacement["file"]
+        ):
+            plain[key] = replacement["here"]
+            standing_in[key] = {"was": replacement["file"], "why": "kohya.stands_in"}
+            draft.replaced(key, replacement["file"], replacement["here"])
     mine = {}
     for key, value in _dict(own, "values").items():
         if key in plain and not own.get("flat") and plain[key] != stand_in(key, value, plain):

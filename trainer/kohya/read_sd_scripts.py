@@ -54,7 +54,7 @@ def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> 
     draft.take(
         "sdxl", bool(args.get("sdxl") or args.get("cache_text_encoder_outputs")) if sdxl is None else sdxl
     )
-    for read in (
+    for reader in (
         _network,
         _rates,
         _optimizer,
@@ -66,12 +66,12 @@ def draft_from_options(args: Mapping[str, Any], *, sdxl: bool | None = None) -> 
         _files,
         _process,
     ):
-        read(draft, values)
+        reader(draft, values)
     if values["cache_text_encoder_outputs_to_disk"]:  # what is cached here is on disk
         draft.take(CACHE_TEXTS, True, key="cache_text_encoder_outputs_to_disk", was=True)
-    seen = {entry.key for entry in draft.entries} | {"sdxl"}
+    keys = {entry.key for entry in draft.entries} | {"sdxl"}
     for option, value in values.items():
-        if option in seen:
+        if option in keys:
             continue
         setting = SETTING_OF.get(option)
         if setting and setting not in draft.values:
@@ -141,11 +141,11 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
     else:
         draft.own.setdefault("sd_scripts", {})["network_module"] = module
         draft.add("network_module", "unknown", module, why="kohya.unknown_network", attention=True)
-    taken = networks.settings_of_arguments(kind, args, dim, alpha)
-    for setting, value in taken.items():
+    settings = networks.settings_of_arguments(kind, args, dim, alpha)
+    for setting, value in settings.items():
         name = networks.ARGUMENT_NAMES.get(setting, setting)
-        if setting == "conv_alpha" and _is_zero(value) and not _is_zero(taken.get("conv_dim", 0)):
-            same = alpha if kind in networks.LYCORIS_ARGS else taken["conv_dim"]  # as each takes a 0
+        if setting == "conv_alpha" and _is_zero(value) and not _is_zero(settings.get("conv_dim", 0)):
+            same = alpha if kind in networks.LYCORIS_ARGS else settings["conv_dim"]  # as each takes a 0
             draft.take(setting, same, key="network_args conv_alpha", was=value, why="kohya.conv_alpha_zero")
             continue
         note = "kohya.decompose_both" if setting == "decompose_both" and value.lower() == "false" else ""
@@ -162,7 +162,7 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
     unknown = [
         f"{name}={value}"
         for name, value in args.items()
-        if back.get(name, name) not in taken and name != "algo"
+        if back.get(name, name) not in settings and name != "algo"
     ]
     if unknown or odd:
         draft.own.setdefault("sd_scripts", {})["network_args"] = unknown + odd

@@ -52,7 +52,7 @@ class Entry:
         reasons = [str(say(Message(code, values), language)) for code in (self.why, self.note) if code]
         return [
             str(say(Message(f"kohya.line_{self.kind}", values), language)),
-            *(f"  {one}" for one in reasons),
+            *(f"  {reason}" for reason in reasons),
         ]
 
     def as_json(self, language: Language = "en") -> dict[str, Any]:

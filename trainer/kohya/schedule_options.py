@@ -27,14 +27,14 @@ def with_argument(text: str, option: str, value: Any) -> str:
     raw = str(value).strip()
     share = as_number(raw[:-1]) if raw.endswith("%") else None
     argument = f"{ARGUMENT_OF[option]}={raw if share is None else f'{share / 100:g}'}"
-    kept = [part for part in text.split() if part.partition("=")[0] != ARGUMENT_OF[option]]
-    return " ".join([*kept, argument])
+    arguments = [part for part in text.split() if part.partition("=")[0] != ARGUMENT_OF[option]]
+    return " ".join([*arguments, argument])
 
 
 def apart(schedule: str, pieces: list[str]) -> tuple[list[str], Mapping[str, Any]]:
     """Extra arguments as sd-scripts wants them: those that remain, and options with their values."""
     options: dict[str, Any] = {}
-    rest: list[str] = []
+    remaining: list[str] = []
     for piece in pieces:
         name, _, value = piece.partition("=")
         option = OPTION_OF_ARGUMENT.get(name, "")
@@ -42,5 +42,5 @@ def apart(schedule: str, pieces: list[str]) -> tuple[list[str], Mapping[str, Any
         if option and number is not None and schedule_takes(schedule, option):
             options[option] = number
         else:
-            rest.append(piece)
-    return rest, options
+            remaining.append(piece)
+    return remaining, options

@@ -61,17 +61,17 @@ class Script:
 def read_script(text: str) -> Script:
     """The command that trains; the whole text where there is none of that kind."""
     written: dict[str, str] = {}
-    found = _Reading(in_notebook=bool(re.search(r"^\s*!", text, re.MULTILINE)))
+    reading = _Reading(in_notebook=bool(re.search(r"^\s*!", text, re.MULTILINE)))
     waiting = list(statements(text, written))
     for statement in waiting:
-        if found.leaps(statement):
+        if reading.leaps(statement):
             continue
-        for one in found.blocks.counting(statement, found.filled):
-            found.take(one)
-    if not found.commands:
-        return Script(found.filled(" ".join(waiting)), written=written)
-    command, asked = found.commands[0]
-    return Script(command, len(found.commands) - 1, asked, written)
+        for simple in reading.blocks.counting(statement, reading.filled):
+            reading.take(simple)
+    if not reading.commands:
+        return Script(reading.filled(" ".join(waiting)), written=written)
+    command, questions = reading.commands[0]
+    return Script(command, len(reading.commands) - 1, questions, written)
 
 
 class _Reading:
@@ -92,10 +92,10 @@ class _Reading:
         if self.leap:
             self.leap = "" if statement.lower() == f":{self.leap}" else self.leap
             return True
-        found = re.fullmatch(r"goto\s+:?(\w+)", statement, re.IGNORECASE)
-        if found and self.blocks.is_plain:
-            self.leap = found[1].lower()
-        return bool(found)
+        jump = re.fullmatch(r"goto\s+:?(\w+)", statement, re.IGNORECASE)
+        if jump and self.blocks.is_plain:
+            self.leap = jump[1].lower()
+        return bool(jump)
 
     def take(self, statement: str) -> None:
         assigned = list(self._assignments(statement))
@@ -116,28 +116,28 @@ class _Reading:
         return "".join(part if part.startswith("'") else self._put_in(part) for part in parts)
 
     def _put_in(self, text: str) -> str:
-        def value(found: re.Match[str]) -> str:
-            groups = found.groups()
-            name = next(one for one in (*groups[:2], *groups[3:]) if one)
-            return self.known.get(name.lower(), found[0] if groups[2] is None else groups[2])
+        def value(match: re.Match[str]) -> str:
+            groups = match.groups()
+            name = next(group for group in (*groups[:2], *groups[3:]) if group)
+            return self.known.get(name.lower(), match[0] if groups[2] is None else groups[2])
 
         text = VARIABLE.sub(value, text)
         if not self.in_notebook:
             return text
-        return PLACE.sub(lambda found: self.known.get(found[1].lower(), found[0]), text)
+        return PLACE.sub(lambda match: self.known.get(match[1].lower(), match[0]), text)
 
     def _assignments(self, statement: str) -> Iterator[tuple[str, str, bool]]:
         """Name, value without its quotes, and whether it is added to what was there."""
         if added := ADDED.match(statement):
             yield added[1].lower(), _item(self._expression(added[2])), True
-        elif found := POWERSHELL.fullmatch(statement):
-            value, adds = self._expression(found[3]), found[2] == "+="
-            yield found[1].lower(), _item(value) if adds else value, adds
-        elif found := SET.fullmatch(statement):
-            name, value = found["quoted"] or found["name"], found["inside"] or found["value"] or ""
+        elif match := POWERSHELL.fullmatch(statement):
+            value, adds = self._expression(match[3]), match[2] == "+="
+            yield match[1].lower(), _item(value) if adds else value, adds
+        elif match := SET.fullmatch(statement):
+            name, value = match["quoted"] or match["name"], match["inside"] or match["value"] or ""
             yield name.lower(), self.filled(value.strip()), False  # cmd keeps quotes around the value
-        elif self.in_notebook and (found := PYTHON.fullmatch(statement)) and not TRAINS.search(statement):
-            yield found[1].lower(), self.filled(_bare(found[3].strip())), False
+        elif self.in_notebook and (match := PYTHON.fullmatch(statement)) and not TRAINS.search(statement):
+            yield match[1].lower(), self.filled(_bare(match[3].strip())), False
         else:
             yield from self._in_shell(statement)
 
@@ -146,24 +146,24 @@ class _Reading:
         declares = SH_DECLARES.match(statement)
         at = declares.end() if declares else 0
         pairs: list[re.Match[str]] = []
-        while found := SH.match(statement, at):
-            pairs.append(found)
-            at = found.end()
+        while match := SH.match(statement, at):
+            pairs.append(match)
+            at = match.end()
         if not statement[at:].strip():
-            for found in pairs:
-                value = found[3]
+            for match in pairs:
+                value = match[3]
                 is_list = value.startswith("(")
                 value = _words(value[1:-1]) if is_list else _bare(value)
-                yield found[1].lower(), " ".join(self.filled(value).split()), found[2] == "+="
+                yield match[1].lower(), " ".join(self.filled(value).split()), match[2] == "+="
 
     def _expression(self, text: str) -> str:
         """PowerShell's value: a text, a list, texts that are added, or one of two."""
         text = text.strip().removesuffix(",")  # in param( … )
         if EMPTY.fullmatch(text):
             return ""
-        if chosen := INLINE.fullmatch(text):
-            first = holds_true(chosen[1], self.filled) is not False
-            return self._expression(chosen[2] if first else chosen[3])
+        if branches := INLINE.fullmatch(text):
+            first = holds_true(branches[1], self.filled) is not False
+            return self._expression(branches[2] if first else branches[3])
         if listed := re.fullmatch(
             r"@\((.*)\)|((?:\"[^\"]*\"|'[^']*')(?:\s*,\s*(?:\"[^\"]*\"|'[^']*'))+)", text
         ):
@@ -173,8 +173,8 @@ class _Reading:
 
 def _divided(text: str, sign: str) -> list[str]:
     """A text at a sign outside of quotes."""
-    found = re.findall(rf"(?:\"[^\"]*\"|'[^']*'|[^{re.escape(sign)}\"'])+", text)
-    return [part.strip() for part in found]
+    parts = re.findall(rf"(?:\"[^\"]*\"|'[^']*'|[^{re.escape(sign)}\"'])+", text)
+    return [part.strip() for part in parts]
 
 
 def _words(text: str) -> str:
@@ -195,5 +195,5 @@ def _bare(value: str) -> str:
 
 def _names(statement: str) -> list[str]:
     """Variables that a statement uses, in small letters."""
-    groups = [found.groups() for found in VARIABLE.finditer(statement)]
-    return [name.lower() for one in groups for name in (*one[:2], *one[3:]) if name]
+    groups = [match.groups() for match in VARIABLE.finditer(statement)]
+    return [name.lower() for group in groups for name in (*group[:2], *group[3:]) if name]

@@ -67,17 +67,17 @@ class ScriptBlocks:
         if not text or text == "then":
             return
         if tested := TEST.match(text):
-            asked, rest = _asked(tested["rest"])
-            if len(asked) < LONGEST_QUESTION and COMMAND.search(asked):  # it asks whether that works
-                yield re.sub(r"^!\s*", "", asked)
-                self._open.append(_Block(counts=True, been=True, asked=asked))
+            question, rest = _asked(tested["rest"])
+            if len(question) < LONGEST_QUESTION and COMMAND.search(question):  # it asks whether that works
+                yield re.sub(r"^!\s*", "", question)
+                self._open.append(_Block(counts=True, been=True, asked=question))
             else:
-                self._test(asked, filled, also=bool(tested["also"]))
+                self._test(question, filled, also=bool(tested["also"]))
             yield from self._inside(rest, filled)
-        elif (other := ELSE.match(text)) and self._open:
+        elif (otherwise := ELSE.match(text)) and self._open:
             block = self._open[-1]
             block.counts, block.been, block.asked = not block.been, True, ""
-            yield from self._inside(other["rest"], filled)
+            yield from self._inside(otherwise["rest"], filled)
         elif BLOCK_ENDS.match(text):
             end = re.match(r"(?:fi|done|esac|[})])\s*", text)
             rest = text[end.end() :] if end else ""
@@ -93,8 +93,8 @@ class ScriptBlocks:
         elif all(block.counts for block in self._open):
             yield text
 
-    def _test(self, asked: str, filled: Filled, *, also: bool) -> None:
-        holds = holds_true(asked, filled)
+    def _test(self, question: str, filled: Filled, *, also: bool) -> None:
+        holds = holds_true(question, filled)
         if also and self._open:
             block = self._open[-1]
             block.counts = not block.been and holds is not False
@@ -103,7 +103,7 @@ class ScriptBlocks:
             block = _Block(counts=holds is not False, been=holds is not False)
             self._open.append(block)
         if holds is None and block.counts:
-            block.asked = asked
+            block.asked = question
 
     def _inside(self, rest: str, filled: Filled) -> Iterator[str]:
         """What stands behind a question on its line: "{ … } else { … }", "( … )", a command, or nothing."""
@@ -126,9 +126,9 @@ def _asked(rest: str) -> tuple[str, str]:
     if (
         len(rest) < LONGEST_QUESTION
         and not rest.startswith(("[", "(("))
-        and (found := CMD_TEST.fullmatch(rest))
+        and (match := CMD_TEST.fullmatch(rest))
     ):
-        return found["asked"], found["rest"]
+        return match["asked"], match["rest"]
     return re.sub(r"[;\s]+then$", "", rest), ""
 
 
@@ -149,25 +149,25 @@ def _surplus(text: str) -> bool:
     return text.count(text[-1]) > text.count(opened)
 
 
-def holds_true(asked: str, filled: Filled, *, in_shell: bool | None = None) -> bool | None:
+def holds_true(question: str, filled: Filled, *, in_shell: bool | None = None) -> bool | None:
     """Whether what an "if" asks holds; None where only the script knows.
 
     `in_shell`: in square brackets, where 0 is a text like any other.
     """
-    text = asked.strip()
+    text = question.strip()
     if len(text) > LONGEST_QUESTION:
         return None
     in_shell = text.startswith("[") if in_shell is None else in_shell
     for words, every in ((r"\s(?:\|\||-o|-or)\s", False), (r"\s(?:&&|-a|-and)\s", True)):
         if len(parts := re.split(words, text, flags=re.IGNORECASE)) > 1:
-            found = [holds_true(part, filled, in_shell=in_shell) for part in parts]
-            if (not every) in found:
+            answers = [holds_true(part, filled, in_shell=in_shell) for part in parts]
+            if (not every) in answers:
                 return not every
-            return None if None in found else every
+            return None if None in answers else every
     text = re.sub(r"^(?:\[\[|\[|\(\(|\(|test\s)|(?:\]\]|\]|\)\)|\))$", "", text).strip()
     if denied := re.match(r"(?:!|-not\b|not\b)\s*(.+)", text, re.IGNORECASE):
-        found = holds_true(denied[1], filled, in_shell=in_shell)
-        return None if found is None else not found
+        answer = holds_true(denied[1], filled, in_shell=in_shell)
+        return None if answer is None else not answer
     return _holds(text, filled, in_shell=in_shell)
 
 
@@ -189,15 +189,15 @@ def _holds(text: str, filled: Filled, *, in_shell: bool) -> bool | None:
     return _compared(left, compared["how"].strip().lstrip("-").lower(), right)
 
 
-def _compared(left: str, how: str, right: str) -> bool | None:
-    if how in NUMERIC:
+def _compared(left: str, operator: str, right: str) -> bool | None:
+    if operator in NUMERIC:
         try:
-            return NUMERIC[how](float(left), float(right))
+            return NUMERIC[operator](float(left), float(right))
         except ValueError:
             return None
-    if how in ("==", "=", "eq", "equ", "ieq", "ceq"):
+    if operator in ("==", "=", "eq", "equ", "ieq", "ceq"):
         return left.lower() == right.lower()
-    return left.lower() != right.lower() if how in ("!=", "ne", "neq") else None
+    return left.lower() != right.lower() if operator in ("!=", "ne", "neq") else None
 
 
 def _plain(text: str, filled: Filled) -> str | None:

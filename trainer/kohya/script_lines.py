@@ -40,7 +40,7 @@ LONG_NOTHING = re.compile(r"\s*:\s+([\"'])")
 
 def statements(text: str, written: dict[str, str]) -> Iterator[str]:
     """The statements in order; `written` is filled with the files that the script writes itself."""
-    text = DECORATION.sub(lambda found: "\n" if found[0].startswith("```") else "", _without_blocks(text))
+    text = DECORATION.sub(lambda match: "\n" if match[0].startswith("```") else "", _without_blocks(text))
     for line in _lines(_without_texts(text.splitlines(), written)):
         yield from divided(line)
 
@@ -83,14 +83,14 @@ def _opened(part: str) -> Iterator[str]:
 
 def _quoted_command(line: str) -> str:
     """The command in quotes that trains; "" for none."""
-    quoted = (found[1] or found[2] for found in re.finditer(r"\"([^\"]*)\"|'([^']*)'", line))
+    quoted = (match[1] or match[2] for match in re.finditer(r"\"([^\"]*)\"|'([^']*)'", line))
     return next((text for text in quoted if text and re.search(r"\.py\b.*\s--", text, re.DOTALL)), "")
 
 
 def _without_blocks(text: str) -> str:
     """A text without PowerShell's comments of several lines, <# … #>."""
-    first, *others = text.split("<#")
-    return " ".join([first, *(other.partition("#>")[2] for other in others)])
+    first, *parts = text.split("<#")
+    return " ".join([first, *(part.partition("#>")[2] for part in parts)])
 
 
 def _without_texts(lines: list[str], written: dict[str, str]) -> Iterator[str]:
@@ -99,19 +99,19 @@ def _without_texts(lines: list[str], written: dict[str, str]) -> Iterator[str]:
     for line in waiting:
         begun = None if COMMENT.match(line) or "<<<" in line else WRITTEN.search(line)
         if long := re.search(r"@([\"'])[ \t]*$", line):  # PowerShell
-            for one in waiting:
-                if one.startswith(f"{long[1]}@"):
+            for inner in waiting:
+                if inner.startswith(f"{long[1]}@"):
                     break
         elif (nothing := LONG_NOTHING.match(line)) and line.count(nothing[1]) % 2:
-            for one in waiting:
-                if nothing[1] in one:
+            for inner in waiting:
+                if nothing[1] in inner:
                     break
         elif begun:
             inside: list[str] = []
-            for one in waiting:
-                if one.strip() == begun[2]:
+            for inner in waiting:
+                if inner.strip() == begun[2]:
                     break
-                inside.append(one)
+                inside.append(inner)
             if target := TARGET.search(line):
                 written[target[1] or target[2]] = "\n".join(inside)
         else:

@@ -135,8 +135,10 @@ def _read_mapping(data: Mapping[str, Any], files: Beside) -> Imported:
     flat = flatten(data)
     if SD_SCRIPTS_ONLY & set(flat) and not KOHYA_ONLY & set(data):
         draft = _from_options(flat, None, files)
-        known = sum(key in DEFAULTS for key in flat)
-        return draft.finish("sd_scripts" if 2 * known >= len(flat) or "network_module" in flat else "unknown")
+        known_keys = sum(key in DEFAULTS for key in flat)
+        return draft.finish(
+            "sd_scripts" if 2 * known_keys >= len(flat) or "network_module" in flat else "unknown"
+        )
     return read_kohya(data)
 
 
@@ -174,17 +176,17 @@ def _with_hidden(imported: Imported, data: Mapping[str, Any]) -> Imported:
 
 
 def _from_command(command: Command, files: Beside) -> Imported:
-    found = dict(command.options)
+    typed = dict(command.options)
     files = replace(files, written=command.script.written)
-    config = found.pop("config_file", None)
+    config = typed.pop("config_file", None)
     inside: dict[str, Any] = {}
     if config:
         inside = _table(str(config), files)
     datasets: dict[str, Any] = {}
     if is_dataset(inside):
         inside, datasets = _apart(inside)
-    draft = _from_options({**inside, **found}, command.sdxl, files)
-    if datasets and not found.get("dataset_config"):
+    draft = _from_options({**inside, **typed}, command.sdxl, files)
+    if datasets and not typed.get("dataset_config"):
         take_dataset(draft, datasets, str(config))
     if config:
         inside = inside or datasets
@@ -201,28 +203,28 @@ def _from_command(command: Command, files: Beside) -> Imported:
         draft.remark(option, "kohya.option_twice")
     for word in command.loose:
         draft.add(word[:80], "unknown", word, why="kohya.loose_word", attention=True)
-    for option in shell_variables(found):
+    for option in shell_variables(typed):
         draft.remark(option, "kohya.shell_variable")
-    for asked in command.script.asked:
-        draft.add("if", "unknown", asked, why="kohya.condition", attention=True)
+    for question in command.script.asked:
+        draft.add("if", "unknown", question, why="kohya.condition", attention=True)
     if command.script.more:
         draft.add("…", "unknown", command.script.more, why="kohya.more_commands", attention=True)
     return draft.finish("sd_scripts")
 
 
-def _from_options(found: Mapping[str, Any], sdxl: bool | None, files: Beside) -> Draft:
-    kind = str(found.get(TRAINS) or "").lower()
+def _from_options(typed: Mapping[str, Any], sdxl: bool | None, files: Beside) -> Draft:
+    kind = str(typed.get(TRAINS) or "").lower()
     if kind and sdxl is None:
         sdxl = kind.startswith("sdxl")
-    draft = draft_from_options({key: value for key, value in found.items() if key != TRAINS}, sdxl=sdxl)
+    draft = draft_from_options({key: value for key, value in typed.items() if key != TRAINS}, sdxl=sdxl)
     if kind in ("sd-lora", "sdxl-lora"):
-        draft.add(TRAINS, "taken", found[TRAINS], now=found[TRAINS])
+        draft.add(TRAINS, "taken", typed[TRAINS], now=typed[TRAINS])
     elif kind:
-        draft.add(TRAINS, "other_family", found[TRAINS], why="kohya.foreign_family", attention=True)
-    prompts = found.get("sample_prompts")
+        draft.add(TRAINS, "other_family", typed[TRAINS], why="kohya.foreign_family", attention=True)
+    prompts = typed.get("sample_prompts")
     if isinstance(prompts, str) and prompts:
         _prompts(draft, prompts, files)
-    dataset = found.get("dataset_config")
+    dataset = typed.get("dataset_config")
     if isinstance(dataset, str) and dataset:
         inside = _table(dataset, files)
         if inside and is_dataset(inside):

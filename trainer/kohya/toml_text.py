@@ -26,7 +26,7 @@ def dataset_text(general: Mapping[str, Any], datasets: Sequence[Mapping[str, Any
 def can_say(value: Any) -> bool:
     """Whether a value has a place in such a table."""
     if isinstance(value, (list, tuple)):
-        return all(isinstance(one, (str, int, float)) for one in value)
+        return all(isinstance(item, (str, int, float)) for item in value)
     return isinstance(value, (str, int, float))
 
 
@@ -36,7 +36,7 @@ def _value(value: Any) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_value(one) for one in value)}]"
+        return f"[{', '.join(_value(item) for item in value)}]"
     if isinstance(value, str):
         return _text(value)
     raise TypeError(f"{type(value).__name__} has no place in this TOML")

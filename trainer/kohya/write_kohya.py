@@ -40,8 +40,12 @@ def to_kohya(
     own: dict[str, Any] = dict(carried.pop(OWN, {}))
     values = settings.flat()
     file = {key: stand_in(key, value, values) for key, value in values.items() if key not in OURS}
-    replaced = {key: one for key, one in own.pop("replaced", {}).items() if values.get(key) == one["here"]}
-    file |= {key: one["file"] for key, one in replaced.items()}
+    replaced = {
+        key: replacement
+        for key, replacement in own.pop("replaced", {}).items()
+        if values.get(key) == replacement["here"]
+    }
+    file |= {key: replacement["file"] for key, replacement in replaced.items()}
     special = [
         key for key in OWN_MEANING if not values[key]
     ]  # blank, and zeros that mean something else there

@@ -29,8 +29,8 @@ def to_sd_scripts(settings: Settings, carried: Mapping[str, Any] | None = None) 
     options: dict[str, Any] = {OPTION_OF[key]: settings.get(key) for key in OPTION_OF}
     options |= _network_options(settings) | _rate_options(settings) | _optimizer_options(settings)
     options |= _noise_options(settings) | _other_options(settings)
-    kept = (carried or {}).get(OWN, {}).get("sd_scripts", {})
-    extra = {option: value for option, value in kept.items() if can_say(value)}
+    of_file = (carried or {}).get(OWN, {}).get("sd_scripts", {})
+    extra = {option: value for option, value in of_file.items() if can_say(value)}
     more_args = extra.pop("network_args", [])
     if isinstance(more_args, list) and more_args:
         options["network_args"] = [*(options.get("network_args") or []), *more_args]
@@ -99,10 +99,12 @@ def _optimizer_options(settings: Settings) -> dict[str, Any]:
         warmup = round(optimizer.lr_warmup * settings.length.max_train_steps / 100)
     if optimizer.lr_scheduler in NO_WARMUP or optimizer.lr_scheduler_type:
         warmup = 0  # sd-scripts ends with an error otherwise
-    rest, of_schedule = schedule_options.apart(optimizer.lr_scheduler, _pieces(optimizer.lr_scheduler_args))
+    schedule_args, of_schedule = schedule_options.apart(
+        optimizer.lr_scheduler, _pieces(optimizer.lr_scheduler_args)
+    )
     return {
         "optimizer_args": _pieces(optimizer.optimizer_args),
-        "lr_scheduler_args": rest,
+        "lr_scheduler_args": schedule_args,
         **of_schedule,
         "lr_warmup_steps": warmup,
     }

@@ -58,24 +58,24 @@ def _bad_arguments(optimizer: Optimizer, error: UserError) -> Problem:
 
 def _sound_part(optimizer: Optimizer, key: str) -> str:
     """The arguments without those that cannot be."""
-    kept: list[str] = []
+    sound: list[str] = []
     with suppress(ValueError):  # a quote that does not close
         for piece in shlex.split(getattr(optimizer, key))[:MOST_PIECES]:
-            if _takes(optimizer, key, shlex.join([*kept, piece])):
-                kept.append(piece)
-    return shlex.join(kept)
+            if _takes(optimizer, key, shlex.join([*sound, piece])):
+                sound.append(piece)
+    return shlex.join(sound)
 
 
 def _check_card(optimizer: Optimizer) -> Iterator[Problem]:
     """What only graphics cards know. On the processor the run's own trial of the optimizer refuses it."""
     try:
-        wanted = extra_arguments(optimizer).get("capturable")
+        capturable = extra_arguments(optimizer).get("capturable")
     except UserError:
         return  # told above
-    if not wanted or machine.graphics_memory():
+    if not capturable or machine.graphics_memory():
         return
-    rest = [one for one in shlex.split(optimizer.optimizer_args) if not one.startswith("capturable=")]
-    fix = {OPTIMIZER_ARGS: shlex.join(rest)}
+    pieces = [piece for piece in shlex.split(optimizer.optimizer_args) if not piece.startswith("capturable=")]
+    fix = {OPTIMIZER_ARGS: shlex.join(pieces)}
     yield hint(OPTIMIZER_ARGS, "core.argument_card", fix, owner=optimizer.optimizer)
 
 

@@ -57,8 +57,8 @@ def _check_place(name: str, setting: str) -> Iterator[Problem]:
 
 
 def _check_kind(facts: ModelFacts, setting: str, name: str, model: Model) -> Iterator[Problem]:
-    if found := verdict(facts, model, name):
-        yield block(found.setting or setting, found.code, found.fix, **found.values)
+    if fault := verdict(facts, model, name):
+        yield block(fault.setting or setting, fault.code, fault.fix, **fault.values)
     elif facts.v_prediction is not None and facts.v_prediction != model.v_parameterization:
         code = "preflight.model_velocity" if facts.v_prediction else "preflight.model_no_velocity"
         yield hint("v_parameterization", code, asked_for(facts, name), name=name)

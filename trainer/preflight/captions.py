@@ -21,8 +21,8 @@ def check(settings: Settings, images: Sequence[TrainImage], most: int | None) ->
     if settings.captions.weighted_captions:
         yield from _check_weights(images)
     yield from _check_lengths(settings.captions, images, most)
-    asked = prompts(settings.sampling.sample_prompts, named_by(settings.model))
-    yield from _check_prompts(settings.captions, asked)
+    sample_prompts = prompts(settings.sampling.sample_prompts, named_by(settings.model))
+    yield from _check_prompts(settings.captions, sample_prompts)
 
 
 def _check_weights(images: Sequence[TrainImage]) -> Iterator[Problem]:

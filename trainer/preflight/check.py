@@ -127,9 +127,11 @@ def check(
     return Checked(_sorted(additional.with_fixes_that_count(problems, typed)), plan, inputs=inputs)
 
 
-def _without(settings: Settings, found: tuple[Problem, ...]) -> tuple[Settings, tuple[Problem, ...]]:
+def _without(settings: Settings, problems: tuple[Problem, ...]) -> tuple[Settings, tuple[Problem, ...]]:
     """Settings without the paths that cannot be looked at, and what is said of these."""
-    return (settings.replace(**{problem.setting: "" for problem in found}) if found else settings), found
+    return (
+        settings.replace(**{problem.setting: "" for problem in problems}) if problems else settings
+    ), problems
 
 
 def _check_folders(
@@ -159,9 +161,9 @@ def check_values(values: Mapping[str, Any], roots: Roots | None = None) -> tuple
     settings, problems = checks_values.typed_form(clean_paths(values))
     checked = check(settings, roots, looks.AT_A_LOOK)
     own = {problem.setting for problem in problems}
-    others = [problem for problem in checked.problems if problem.setting not in own]
-    found = replace(checked, problems=_sorted([*problems, *others]))
-    return (None if any(problem.blocks for problem in problems) else settings), found
+    of_checks = [problem for problem in checked.problems if problem.setting not in own]
+    result = replace(checked, problems=_sorted([*problems, *of_checks]))
+    return (None if any(problem.blocks for problem in problems) else settings), result
 
 
 def _plan_after_fixes(

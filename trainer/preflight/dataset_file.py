@@ -81,9 +81,9 @@ def _folders(pictures: FolderScan, reg: FolderScan, values: Mapping[str, str]) -
     folders: defaultdict[str, list[str]] = defaultdict(list)
     for ignored in (*pictures.ignored, *reg.ignored):
         folders[LEFT_OUT[ignored.reason]].append(_end_of(ignored.name))
-    for code, found in folders.items():
+    for code, names in folders.items():
         problem = block if code in STOPPING else hint
-        yield problem(KEY, code, None, **values, folder=some_names(found))
+        yield problem(KEY, code, None, **values, folder=some_names(names))
     if not (pictures.images or pictures.broken or STOPPING & folders.keys()):
         yield block(KEY, "preflight.dataset_empty", {KEY: ""}, **values)
 
@@ -95,11 +95,11 @@ def _end_of(path: str) -> str:
 
 def _captions(file: DatasetFile, captions: Captions, pictures: FolderScan) -> Iterator[Problem]:
     subsets = [subset.values for dataset in file.datasets for subset in dataset.subsets]
-    said = [subset["caption_extension"] for subset in subsets if "caption_extension" in subset]
-    if said:
-        captions = captions.model_copy(update={"caption_extension": said[0]})
+    endings = [subset["caption_extension"] for subset in subsets if "caption_extension" in subset]
+    if endings:
+        captions = captions.model_copy(update={"caption_extension": endings[0]})
     for problem in check_captions(pictures, captions):
-        if problem.fix and not said:
+        if problem.fix and not endings:
             yield problem
         else:
             yield hint(KEY, SAID_OF_CAPTIONS.get(problem.code, problem.code), None, **problem.values)
@@ -111,10 +111,10 @@ def _remarks(remarks: Iterable[Remark]) -> Iterator[Problem]:
     for remark in remarks:
         groups[remark.code].append(remark)
     for code, group in groups.items():
-        said = [f"{remark.where} = {short(remark.value)}" for remark in group]
+        lines = [f"{remark.where} = {short(remark.value)}" for remark in group]
         near = some_names(sorted({remark.near for remark in group if remark.near}))
         problem = block if code in STOPPING else hint
-        yield problem(KEY, f"{code}_near" if near else code, None, values=some_names(said), near=near)
+        yield problem(KEY, f"{code}_near" if near else code, None, values=some_names(lines), near=near)
 
 
 def _masks_without_masked_loss(file: DatasetFile, settings: Settings) -> Iterator[Problem]:
@@ -127,49 +127,51 @@ def _masks_without_masked_loss(file: DatasetFile, settings: Settings) -> Iterato
 def _beside(file: DatasetFile, settings: Settings) -> Iterator[Problem]:
     """Options of a training run beside the datasets: from here they do not count."""
     flat = flatten(file.beside)
-    taken = {
+    agrees = {
         entry.key: entry.now == settings.get(entry.setting)
         for entry in (draft_from_options(flat).entries if flat else ())
         if entry.setting and entry.key in flat
     }
-    other = [f"{key} = {short(value)}" for key, value in flat.items() if not taken.get(key)]
-    if other:
-        yield hint(KEY, "preflight.dataset_beside", None, values=some_names(other, most=8))
+    differing = [f"{key} = {short(value)}" for key, value in flat.items() if not agrees.get(key)]
+    if differing:
+        yield hint(KEY, "preflight.dataset_beside", None, values=some_names(differing, most=8))
 
 
 def _goes_first(datasets: Sequence[Dataset], settings: Settings) -> Iterator[Problem]:
     """Where the file says something else than the form; one click lets the form say the same."""
-    rules = [one for dataset in datasets for one in (dataset, *dataset.subsets)]
-    said: list[str] = []
+    rules = [rule for dataset in datasets for rule in (dataset, *dataset.subsets)]
+    lines: list[str] = []
     fix: dict[str, Any] = {}
     for key in TRAINING:
-        holding = {short(one.settings[key]): one.settings[key] for one in rules if key in one.settings}
+        holding = {short(rule.settings[key]): rule.settings[key] for rule in rules if key in rule.settings}
         form = settings.get(key)
-        if not any(key in one.says for one in rules) or all(
-            _same(key, one, form) for one in holding.values()
+        if not any(key in rule.says for rule in rules) or all(
+            _same(key, value, form) for value in holding.values()
         ):
             continue
-        said.append(f"**{TRAINING[key].spec.label}** {' / '.join(holding)} ({short(form)})")
+        lines.append(f"**{TRAINING[key].spec.label}** {' / '.join(holding)} ({short(form)})")
         if len(holding) == 1:
             [fix[key]] = holding.values()
-    if said:
-        yield hint(KEY, "preflight.dataset_first", fix or None, values=some_names(said, most=len(TRAINING)))
+    if lines:
+        yield hint(KEY, "preflight.dataset_first", fix or None, values=some_names(lines, most=len(TRAINING)))
 
 
-def _same(key: str, one: Any, other: Any) -> bool:
+def _same(key: str, first: Any, second: Any) -> bool:
     if key != "max_resolution":
-        return one == other
+        return first == second
     try:
-        return resolution(one) == resolution(other)
+        return resolution(first) == resolution(second)
     except ValueError:
         return False
 
 
 def of_file(problem: Problem, *rules: Dataset | Subset) -> Problem:
     """A problem with a value that the file says, told of the file: its field would not mend it."""
-    saying = next((one for one in rules if problem.setting in one.says), None)
+    saying = next((rule for rule in rules if problem.setting in rule.says), None)
     if saying is None:
         return problem
     fix = {key: value for key, value in (problem.fix or {}).items() if key not in saying.says} or None
-    said = Message(problem.code, problem.values)
-    return Problem(KEY, "preflight.dataset_value", {"part": saying.name, "said": said}, problem.blocks, fix)
+    message = Message(problem.code, problem.values)
+    return Problem(
+        KEY, "preflight.dataset_value", {"part": saying.name, "said": message}, problem.blocks, fix
+    )

@@ -66,9 +66,9 @@ def _check_clip_skip(clip_skip: int, family: Family, facts: ModelFacts | None) -
 
 
 def _check_vae(path: Path, family: Family) -> Iterator[Problem]:
-    found = latent_space(path)
+    space = latent_space(path)
     values = {"name": path.name, "family": family.title}
-    if found == "other":
+    if space == "other":
         yield block("vae", "preflight.vae_other_space", {"vae": ""}, **values)
-    elif found not in ("", family.latents.key):
+    elif space not in ("", family.latents.key):
         yield hint("vae", "preflight.vae_other_family", {"vae": ""}, **values)

@@ -106,15 +106,15 @@ def _left_out(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
     if scan.loose:
         yield hint(key, "preflight.left_loose", count=f"{scan.loose:,}", label=label)
     for reason in ("no_number", "zero_repeats", "many_repeats", "nested", "no_access"):
-        there = [
+        items = [
             item
             for item in scan.ignored
             if item.reason == reason and (item.pictures or reason == "no_access")
         ]
-        if there:
-            count = f"{sum(item.pictures for item in there):,}"
-            listed = some_names([item.name for item in there])
-            example = f"10_{there[0].name}"
+        if items:
+            count = f"{sum(item.pictures for item in items):,}"
+            listed = some_names([item.name for item in items])
+            example = f"10_{items[0].name}"
             severity = block if reason == "many_repeats" else hint
             yield severity(
                 key, f"preflight.left_{reason}", None, label=label, names=listed, count=count, example=example
@@ -134,13 +134,13 @@ def check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
         return
     ending, total = caption_ending(captions.caption_extension), len(scan.images)
     captioned = scan.captions_found
-    others = scan.extensions.copy()
-    others.pop(ending, None)
+    endings = scan.extensions.copy()
+    endings.pop(ending, None)
     values = {"ending": ending, "total": f"{total:,}", "missing": f"{total - captioned:,}"}
-    if not captioned and others:
-        other, count = others.most_common(1)[0]
-        fix = {"caption_extension": other}
-        values |= {"other": other, "count": f"{count:,}"}
+    if not captioned and endings:
+        likeliest, count = endings.most_common(1)[0]
+        fix = {"caption_extension": likeliest}
+        values |= {"other": likeliest, "count": f"{count:,}"}
         yield hint("caption_extension", "preflight.captions_elsewhere", fix, **values)
     elif not captioned:
         words = some_names(sorted({image.class_tokens for image in scan.images if image.class_tokens}))
@@ -178,6 +178,6 @@ def _check_reg(folders: Folders, pictures: FolderScan, reg: FolderScan) -> Itera
 
 def check_reg_fits(key: str, images: Sequence[TrainImage], reg: Sequence[TrainImage]) -> Iterator[Problem]:
     """More regularisation pictures than an epoch has room for."""
-    wanted = sum(image.repeats for image in images)
-    if len(reg) > wanted:
-        yield hint(key, "preflight.reg_many", used=f"{wanted:,}", total=f"{len(reg):,}")
+    room = sum(image.repeats for image in images)
+    if len(reg) > room:
+        yield hint(key, "preflight.reg_many", used=f"{room:,}", total=f"{len(reg):,}")

@@ -79,12 +79,13 @@ def _about(key: str, fix: dict[str, int], most: int) -> dict[str, Any]:
 def _check_memory(settings: Settings, plan: Plan) -> Iterator[Problem]:
     """The estimate against what there is."""
     needed = plan.memory_bytes
-    if not (found := _too_much(needed)):
+    if not (shortage := _too_much(needed)):
         return
+    available, surely = shortage
     part = max(plan.memory, key=lambda name: plan.memory[name])
     key, fix = _lever(settings, part)
-    values = {"label": TRAINING[key].spec.label, "needed": gigabytes(needed), "there": gigabytes(found[0])}
-    yield (block if found[1] else hint)(key, "preflight.memory_little", fix, **values)
+    values = {"label": TRAINING[key].spec.label, "needed": gigabytes(needed), "there": gigabytes(available)}
+    yield (block if surely else hint)(key, "preflight.memory_little", fix, **values)
 
 
 def _too_much(needed: int) -> tuple[int, bool] | None:
@@ -94,8 +95,8 @@ def _too_much(needed: int) -> tuple[int, bool] | None:
     """
     if needed <= machine.memory():
         return None
-    there = machine.memory() + machine.graphics_memory()
-    return (there, needed > SURELY * there) if needed > there else None
+    available = machine.memory() + machine.graphics_memory()
+    return (available, needed > SURELY * available) if needed > available else None
 
 
 def _lever(settings: Settings, part: str) -> tuple[str, dict[str, Any] | None]:
@@ -119,11 +120,12 @@ def _check_samples(settings: Settings, plan: Plan, model: ModelFacts | None) -> 
     if not plan.sample_times:
         return
     family = named_by(settings.model)
-    asked = prompts(settings.sampling.sample_prompts, family)
-    largest = max(asked, key=lambda line: line.width * line.height)
+    sample_prompts = prompts(settings.sampling.sample_prompts, family)
+    largest = max(sample_prompts, key=lambda line: line.width * line.height)
     facts = model if model and model.denoiser else FULL_SIZE[family.key]
     needed = sample_bytes(plan.memory, largest.width * largest.height, facts)
-    if found := _too_much(needed):
+    if shortage := _too_much(needed):
+        available, surely = shortage
         size = f"{largest.width:,} × {largest.height:,}"
-        values = {"size": size, "needed": gigabytes(needed), "there": gigabytes(found[0])}
-        yield (block if found[1] else hint)("sample_prompts", "preflight.sample_memory", None, **values)
+        values = {"size": size, "needed": gigabytes(needed), "there": gigabytes(available)}
+        yield (block if surely else hint)("sample_prompts", "preflight.sample_memory", None, **values)

@@ -87,40 +87,40 @@ def _check_start(network: Network, blocks: Blocks) -> Iterator[Problem]:
     if not network.network_weights:
         return
     try:
-        found = read_start_file(path)
+        start_file = read_start_file(path)
     except (ModelUnreadableError, OSError):
         return  # told elsewhere
-    if found:
-        yield from _check_found(found, network, blocks, path.name)
+    if start_file:
+        yield from _check_type(start_file, network, blocks, path.name)
 
 
-def _check_found(found: StartFile, network: Network, blocks: Blocks, name: str) -> Iterator[Problem]:
-    chosen, kind = algorithm_of(network), network.LoRA_type
-    key, names = "network_weights", {"name": name, "found": found.type, "chosen": network.LoRA_type}
-    family = {algorithm.replace("dylora", "lora") for algorithm in (chosen, found.algorithm)}
-    fix = {"LoRA_type": found.type}
-    if found.algorithm == "norm" and is_lycoris(network):
+def _check_type(start_file: StartFile, network: Network, blocks: Blocks, name: str) -> Iterator[Problem]:
+    algorithm, kind = algorithm_of(network), network.LoRA_type
+    key, names = "network_weights", {"name": name, "found": start_file.type, "chosen": network.LoRA_type}
+    bases = {algo.replace("dylora", "lora") for algo in (algorithm, start_file.algorithm)}
+    fix = {"LoRA_type": start_file.type}
+    if start_file.algorithm == "norm" and is_lycoris(network):
         return
-    if len(family) > 1 or (found.lycoris and not is_lycoris(network) and chosen == "lora"):
+    if len(bases) > 1 or (start_file.lycoris and not is_lycoris(network) and algorithm == "lora"):
         yield block(key, "preflight.weights_type", fix, **names)
     elif network.dim_from_weights:
         return
-    elif found.dora != network.dora_wd and kind in WITH_SCALAR:
-        yield block("dora_wd", "preflight.weights_dora", {"dora_wd": found.dora}, name=name)
-    elif wrong := _other_rank(found, network):
+    elif start_file.dora != network.dora_wd and kind in WITH_SCALAR:
+        yield block("dora_wd", "preflight.weights_dora", {"dora_wd": start_file.dora}, name=name)
+    elif wrong := _other_rank(start_file, network):
         values = {"name": name, "dim": wrong, "wanted": network.network_dim}
         yield block(key, "core.weights_other_dim", {"dim_from_weights": True}, **values)
-    elif found.wide and not is_lycoris(network) and not _changes_convolutions(network, blocks):
+    elif start_file.wide and not is_lycoris(network) and not _changes_convolutions(network, blocks):
         yield hint(key, "preflight.weights_wide", {**fix, "dim_from_weights": True}, **names)
 
 
-def _other_rank(found: StartFile, network: Network) -> int:
+def _other_rank(start_file: StartFile, network: Network) -> int:
     """The file's rank where all its attention layers have one that is not the chosen one."""
     blocks = network.LoRA_type in BLOCKWISE and network.block_dims.strip()
-    ranks = set(found.ranks)
-    if blocks or 0 in ranks or not ranks or found.algorithm in ("diag-oft", "boft", "lokr"):
+    ranks = set(start_file.ranks)
+    if blocks or 0 in ranks or not ranks or start_file.algorithm in ("diag-oft", "boft", "lokr"):
         return 0
-    return 0 if network.network_dim in ranks else found.ranks.most_common(1)[0][0]
+    return 0 if network.network_dim in ranks else start_file.ranks.most_common(1)[0][0]
 
 
 def _changes_convolutions(network: Network, blocks: Blocks) -> bool:

@@ -55,8 +55,8 @@ def check(datasets: Sequence[Dataset], images: Sequence[TrainImage], most: int |
     if empty := faults.get("empty"):
         tell = block if len(empty) == len(images) else hint
         yield tell("masked_loss", "preflight.masks_empty", {"masked_loss": False}, **_told(empty))
-    if other := faults.get("shape"):
-        yield hint("masked_loss", "preflight.masks_shape", None, **_told(other))
+    if misshapen := faults.get("shape"):
+        yield hint("masked_loss", "preflight.masks_shape", None, **_told(misshapen))
 
 
 def _masks(datasets: Sequence[Dataset], images: Sequence[TrainImage]) -> list[Mask]:
@@ -100,8 +100,8 @@ def _looked_at(mask: Mask) -> MaskFault:
         learned = pixels.crop(grey, mask.fit.bucket, *mask.fit.center)
     if not learned.any():
         return "empty"
-    wanted = mask.image.height * width / mask.image.width
-    return "shape" if abs(height - wanted) > max(1, SAME_SHAPE * wanted) else ""
+    expected = mask.image.height * width / mask.image.width
+    return "shape" if abs(height - expected) > max(1, SAME_SHAPE * expected) else ""
 
 
 def _told(masks: Sequence[Mask]) -> dict[str, Any]:

@@ -152,9 +152,9 @@ def _cleared(key: str) -> dict[str, Any] | None:
 
 def _is_a_name(text: str) -> bool:
     """Whether a model is looked up on the hub (or is "custom"): nothing of that name is in reach here."""
-    there = any(os.path.lexists(base / text) for base in _bases())
+    exists = any(os.path.lexists(base / text) for base in _bases())
     dots = any(not part.strip(".") for part in text.split("/"))
-    return text == "custom" or (bool(REPO.fullmatch(text)) and not there and not dots)
+    return text == "custom" or (bool(REPO.fullmatch(text)) and not exists and not dots)
 
 
 def _dataset(settings: Settings, roots: Roots) -> Iterator[Problem]:
@@ -222,11 +222,11 @@ def links_out(folder: Path, depth: int, roots: Roots) -> Iterator[Path]:
     if not depth:
         return
     try:
-        with os.scandir(folder) as entries:
-            found = list(entries)
+        with os.scandir(folder) as scan:
+            entries = list(scan)
     except (OSError, ValueError):  # gone, no folder, or a name that no system can have
         return
-    for entry in found:
+    for entry in entries:
         if is_link(entry) and roots.place(entry.path) is None:
             yield Path(entry.path)
         elif _is_folder(entry):

@@ -24,17 +24,17 @@ def check(machine: Machine) -> Iterator[Problem]:
     yield from launch.problems
     processes, machines = machine.num_processes, machine.num_machines
     gpus = gpu_list(machine.gpu_ids)
-    here = processes // machines
+    per_machine = processes // machines
     if gpus is None:
         yield block("gpu_ids", "preflight.gpu_ids", {"gpu_ids": ""}, value=machine.gpu_ids)
-    elif gpus and len(gpus) < here:
+    elif gpus and len(gpus) < per_machine:
         fix = {"num_processes": len(gpus) * machines}
-        yield block("num_processes", "preflight.gpus_few", fix, gpus=len(gpus), processes=here)
+        yield block("num_processes", "preflight.gpus_few", fix, gpus=len(gpus), processes=per_machine)
     if processes % machines:
         fix = {"num_processes": -(-processes // machines) * machines}
         yield block("num_machines", "preflight.machines_uneven", fix, processes=processes, machines=machines)
     if machines > 1 and not launch.main_process_ip:
         yield block("num_machines", "preflight.machines_where", {"num_machines": 1})
     if machine.multi_gpu and processes == 1:
-        wanted = max(2, len(gpus or ()))
-        yield hint("multi_gpu", "preflight.multi_gpu_one", {"num_processes": wanted})
+        enough = max(2, len(gpus or ()))
+        yield hint("multi_gpu", "preflight.multi_gpu_one", {"num_processes": enough})

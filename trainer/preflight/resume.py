@@ -91,14 +91,14 @@ def differences(about: StateAbout, settings: Settings) -> Iterator[Problem]:
 
 def _settings_then(about: StateAbout) -> Settings:
     """The settings of the run that wrote the state; what a version did not have yet has its default."""
-    known = {key: value for key, value in about.settings.items() if key in TRAINING}
+    values = {key: value for key, value in about.settings.items() if key in TRAINING}
     try:
-        return Settings.from_flat(known)
+        return Settings.from_flat(values)
     except ValidationError as error:
-        bad = {str(one["loc"][-1]) for one in error.errors() if one["loc"]}
+        bad = {str(detail["loc"][-1]) for detail in error.errors() if detail["loc"]}
     if bad & {*FIXED_BY_STATE, *TRAINED_BY_RATE, "learning_rate"}:
         raise damaged(about.folder)
-    return Settings.from_flat({key: value for key, value in known.items() if key not in bad})
+    return Settings.from_flat({key: value for key, value in values.items() if key not in bad})
 
 
 def _same(old: Any, new: Any) -> bool:
@@ -113,11 +113,11 @@ def _other_model(about: StateAbout, then: Settings, settings: Settings) -> Itera
         return
     marks = about.facts.get("files")
     mark = marks.get(PATH) if isinstance(marks, dict) else None
-    here = file_mark(new)
-    moved = Path(old).name == Path(new).name and (not mark or not here or mark[:1] == here[:1])
+    mark_now = file_mark(new)
+    moved = Path(old).name == Path(new).name and (not mark or not mark_now or mark[:1] == mark_now[:1])
     if not moved:
-        there = is_hub_id(old) or Path(old).exists()
-        fix = {"model_list": then.model.model_list, key: old} if there else None
+        is_there = is_hub_id(old) or Path(old).exists()
+        fix = {"model_list": then.model.model_list, key: old} if is_there else None
         yield block(setting, "preflight.resume_model", fix, old=Path(old).name, new=Path(new).name)
 
 
@@ -134,7 +134,7 @@ def _other_parts(then: Settings, settings: Settings) -> Iterator[Problem]:
 def _other_groups(then: Settings, settings: Settings) -> Iterator[Problem]:
     """Rates may change, but not whether lora_up or a block has one of its own."""
     for key in PLUS:
-        old, new = ((one.get(key) or one.optimizer.loraplus_lr_ratio) for one in (then, settings))
+        old, new = ((run.get(key) or run.optimizer.loraplus_lr_ratio) for run in (then, settings))
         if bool(old) != bool(new):
             fix = {name: then.get(name) for name in ("loraplus_lr_ratio", *PLUS)}
             values = {"label": TRAINING[key].spec.label, "old": text_of_value(old), "new": text_of_value(new)}

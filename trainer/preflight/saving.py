@@ -45,8 +45,8 @@ def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
     """Problems that follow from the plan: names in use, disk space."""
     if plan.final_name != plan.wanted_name:
         ending = f".{settings.saving.save_model_as}"
-        found = taken_by(settings.folders.output_dir, settings.folders.output_name, ending)
-        yield hint("output_name", "preflight.name_exists", name=found, used=plan.final_name)
+        existing = taken_by(settings.folders.output_dir, settings.folders.output_name, ending)
+        yield hint("output_name", "preflight.name_exists", name=existing, used=plan.final_name)
     if settings.folders.output_dir and (place := nearest_existing(Path(settings.folders.output_dir))):
         yield from _check_disk(place, plan)
 
@@ -162,10 +162,10 @@ def _check_tracker_config(path: str) -> Iterator[Problem]:
 def _check_samples(sampling: Sampling, family: Family) -> Iterator[Problem]:
     lines = parse_lines(sampling.sample_prompts, family)
     yield from (line for line in lines if isinstance(line, Problem))
-    wanted = sampling.sample_every_n_steps or sampling.sample_every_n_epochs or sampling.sample_at_first
-    if wanted and not lines:
+    draws = sampling.sample_every_n_steps or sampling.sample_every_n_epochs or sampling.sample_at_first
+    if draws and not lines:
         yield hint("sample_prompts", "preflight.sample_no_prompts")
-    elif lines and not wanted:
+    elif lines and not draws:
         yield hint("sample_every_n_epochs", "preflight.sample_never", {"sample_every_n_epochs": 1})
     if sampling.sample_every_n_steps and sampling.sample_every_n_epochs:
         yield hint("sample_every_n_steps", "preflight.sample_both", {"sample_every_n_steps": 0})

@@ -34,7 +34,7 @@ def variables(settings: Settings) -> Iterator[Problem]:
     """Hints for variables in paths, where no such folder is there."""
     for key in PATHS:
         text = settings.get(key)
-        found = VARIABLE.search(text)
-        if found and found[0] not in str(nearest_existing(Path(text)) or ""):
-            values = {"label": TRAINING[key].spec.label, "path": text[:100], "part": found[0]}
+        variable = VARIABLE.search(text)
+        if variable and variable[0] not in str(nearest_existing(Path(text)) or ""):
+            values = {"label": TRAINING[key].spec.label, "path": text[:100], "part": variable[0]}
             yield hint(key, "preflight.path_variable", None, **values)

@@ -216,12 +216,12 @@ def _check_lora_file(path: Path, model: Model) -> Iterator[Problem]:
         yield block(key, stand_in(path) or "preflight.weights_no_lora", {key: ""}, name=path.name)
         return
     base = known_facts(model)
-    wanted = (base and base.family) or named_by(model).key
+    family = (base and base.family) or named_by(model).key
     if facts.kind != "lora":
         yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
-    elif facts.title or facts.family not in (None, wanted):
-        found = facts.title or FAMILIES[facts.family or wanted].title
-        values = {"name": path.name, "found": found, "wanted": FAMILIES[wanted].title}
+    elif facts.title or facts.family not in (None, family):
+        title = facts.title or FAMILIES[facts.family or family].title
+        values = {"name": path.name, "found": title, "wanted": FAMILIES[family].title}
         yield block(key, "preflight.weights_family", {key: ""}, **values)
     elif numbers.not_finite:
         values = {"name": path.name, "tensor": numbers.not_finite[:80]}
@@ -259,9 +259,13 @@ def _check_noise(noise: Noise, v_pred_like_loss: float, model: Model) -> Iterato
 
 
 def _check_precision(machine: Machine) -> Iterator[Problem]:
-    for key, wanted in (("full_fp16", "fp16"), ("full_bf16", "bf16")):
-        if getattr(machine, key) and machine.mixed_precision != wanted:
-            values = {"label": TRAINING[key].spec.label, "wanted": wanted, "value": machine.mixed_precision}
+    for key, precision in (("full_fp16", "fp16"), ("full_bf16", "bf16")):
+        if getattr(machine, key) and machine.mixed_precision != precision:
+            values = {
+                "label": TRAINING[key].spec.label,
+                "wanted": precision,
+                "value": machine.mixed_precision,
+            }
             yield hint(key, "preflight.full_precision", {key: False}, **values)
     if machine.fp8_base and machine.mixed_precision == "no":
         yield hint("fp8_base", "preflight.fp8_precision", {"fp8_base": False})

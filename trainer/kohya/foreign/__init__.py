@@ -68,10 +68,10 @@ def read_foreign(data: Mapping[str, Any], program: Source) -> Imported:
         key, name = taken.family
         draft.add(key, "other_family", name, why="kohya.foreign_family", attention=True)
     used = taken.used | ({taken.family[0]} if taken.family else set())
-    rest = [
+    unread = [
         (key, value) for key, value in flat.items() if key not in used and value not in (None, "", [], {})
     ]
-    for key, value in rest[:MOST_REST]:
+    for key, value in unread[:MOST_REST]:
         draft.add(key, "unknown", value, why="kohya.foreign_key", attention=True)
     return draft.finish(program)
 
@@ -84,8 +84,12 @@ def _under_own_key(entry: Entry, taken: Taken, flat: Flat) -> Entry:
     key = taken.keys[option]
     was = flat.get(key, entry.was)
     kind = "renamed" if entry.kind == "taken" and str(was) == str(entry.now) else entry.kind
-    found = replace(entry, key=key, was=was, kind="converted" if kind == "taken" else kind)
-    return replace(found, note="kohya.first_of_several", attention=True) if option in taken.several else found
+    renamed = replace(entry, key=key, was=was, kind="converted" if kind == "taken" else kind)
+    return (
+        replace(renamed, note="kohya.first_of_several", attention=True)
+        if option in taken.several
+        else renamed
+    )
 
 
 def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -93,7 +97,7 @@ def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(data, Mapping) and data:
         for name, value in data.items():
             yield from _leaves(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(data, list) and any(isinstance(one, (Mapping, list)) for one in data):
+    elif isinstance(data, list) and any(isinstance(item, (Mapping, list)) for item in data):
         for at, value in enumerate(data):
             yield from _leaves(value, f"{key}[{at}]")
     else:

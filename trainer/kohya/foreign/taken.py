@@ -85,8 +85,8 @@ class Taken:
     def precision(self, key: str, option: str) -> None:
         """ "BFLOAT_16", "bf16" or "float32" as sd-scripts has it."""
         if word := self.word(key):
-            found = _precision(word)
-            self.take(option, key, "no" if found == "float" and option == "mixed_precision" else found)
+            name = _precision(word)
+            self.take(option, key, "no" if name == "float" and option == "mixed_precision" else name)
 
     def sizes(self, key: str) -> None:
         """The first of several sizes, as the trainer's own number or W,H."""
@@ -103,10 +103,10 @@ class Taken:
         if self.flat.get(key) not in (None, ""):
             self.take(option, key, is_on(self.flat[key]))
 
-    def known_family(self, key: str, known: Iterable[str]) -> None:
+    def known_family(self, key: str, beginnings: Iterable[str]) -> None:
         """Note a family that is none of these (beginnings, small letters)."""
         word = self.word(key)
-        if word and not word.startswith(tuple(known)):
+        if word and not word.startswith(tuple(beginnings)):
             self.family = key, str(self.flat[key])
         elif word:
             self.used.add(key)
