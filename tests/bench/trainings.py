@@ -163,7 +163,8 @@ def finished(
 
 def figures_of(notes: Sequence[Note]) -> Figures:
     """What a training's notes say: its start, its steps (median of all after the first), what came after."""
-    steps = [note for note in notes if note.kind == "step"]
+    # Before its first backward pass a program may only have tried its optimizer, as ours does.
+    steps = [note for note in notes if note.kind == "step" and note.queued]
     if not steps:
         raise RuntimeError("No step was made.")
     first, last, end = steps[0], steps[-1], notes[-1]
