@@ -10,6 +10,7 @@ import torch
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from trainer.models.base import BaseModel
+from trainer.models.lean.build import keep_activations
 
 ATTENTION = (
     "_scaled_dot_product_flash_attention_for_cpu",
@@ -33,6 +34,7 @@ def enable_gradient_checkpointing(
     and not recomputed ("Keep attention's output").
     """
     denoiser: Any = model.denoiser
+    keep_activations(denoiser)
     denoiser.enable_gradient_checkpointing(_keeping_attention if keep_attention else None)
     denoiser.train()
     for text_encoder in model.text_encoders if text_encoders else ():

@@ -1,0 +1,73 @@
+"""Norms, SiLU and GEGLU before a frozen layer: what they need is kept, what they give is computed anew.
+
+torch keeps a norm's output for SiLU's backward pass, and what GELU gives for the product behind it. Both are
+as large as their input and take hardly any time, so that a third of what a step keeps is made again instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers.models.activations import GEGLU
+from diffusers.models.resnet import ResnetBlock2D
+from torch import Tensor, nn
+
+from trainer.models.lean.recompute import recomputed
+
+
+class LeanResnetBlock(ResnetBlock2D):
+    """diffusers' block of two convolutions, where it is a plain one (`can_be_lean`)."""
+
+    def forward(self, input_tensor: Tensor, temb: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """(B, in, h, w) and the embedded time (B, t) -> (B, out, h, w)."""
+        if torch.compiler.is_compiling():  # a compiler plans what is kept by itself
+            return super().forward(input_tensor, temb, *args, **kwargs)
+        time = self.time_emb_proj(self.nonlinearity(temb))[:, :, None, None]
+        middle = self.conv1(activated(self.norm1, self.nonlinearity, input_tensor)) + time
+        change = self.conv2(activated(self.norm2, self.nonlinearity, middle))
+        if self.conv_shortcut is not None:
+            input_tensor = self.conv_shortcut(input_tensor.contiguous())
+        return input_tensor + change
+
+
+class LeanGEGLU(GEGLU):
+    """diffusers' gated unit: the gate's GELU is not kept."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """(…, in) -> (…, out)."""
+        if torch.compiler.is_compiling():
+            return super().forward(hidden_states, *args, **kwargs)
+        return recomputed(self._gated, self.proj(hidden_states))
+
+    def _gated(self, both: Tensor) -> Tensor:
+        values, gate = both.chunk(2, dim=-1)
+        return values * self.gelu(gate)
+
+
+def can_be_lean(block: ResnetBlock2D) -> bool:
+    """Whether LeanResnetBlock does all that this one does."""
+    resizes = block.upsample is not None or block.downsample is not None
+    added = block.time_embedding_norm == "default" and block.time_emb_proj is not None
+    plain = not resizes and not block.skip_time_act and block.dropout.p == 0
+    return plain and added and block.output_scale_factor == 1
+
+
+def activated(norm: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
+    """`activation(norm(x))`, of x's shape. A norm that learns or that others change acts as it is."""
+    if norm._forward_hooks or any(weight.requires_grad for weight in norm.parameters()):  # noqa: SLF001  # torch has no question for it
+        return activation(norm(x))
+    return recomputed(as_here(x, lambda values: activation(norm(values))), x)
+
+
+def as_here(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`compute` in the number formats of this place, wherever it is called later."""
+    device = x.device.type
+    enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+
+    def computed(values: Tensor) -> Tensor:
+        with torch.autocast(device, dtype, enabled=enabled):
+            return compute(values)
+
+    return computed
