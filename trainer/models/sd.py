@@ -58,7 +58,8 @@ class StableDiffusion(ModelParts):
     @property
     def dtype(self) -> torch.dtype:
         """See BaseModel."""
-        return self.denoiser.dtype
+        # Asked every step: diffusers' own answer goes through all modules first.
+        return next(self.denoiser.parameters()).dtype
 
     def latent_shape(self, bucket: Size) -> tuple[int, int, int]:
         """See BaseModel."""

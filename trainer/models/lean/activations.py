@@ -7,14 +7,15 @@ as large as their input and take hardly any time, so that a third of what a step
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers.models.activations import GEGLU
+from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from trainer.models.lean.recompute import recomputed
+from trainer.models.lean.recompute import kept_as, recomputed
 
 
 class LeanResnetBlock(ResnetBlock2D):
@@ -24,6 +25,7 @@ class LeanResnetBlock(ResnetBlock2D):
         """(B, in, h, w) and the embedded time (B, t) -> (B, out, h, w)."""
         if torch.compiler.is_compiling():  # a compiler plans what is kept by itself
             return super().forward(input_tensor, temb, *args, **kwargs)
+        assert self.time_emb_proj is not None  # noqa: S101  # for the type checker: `can_be_lean` asked
         time = self.time_emb_proj(self.nonlinearity(temb))[:, :, None, None]
         middle = self.conv1(activated(self.norm1, self.nonlinearity, input_tensor)) + time
         change = self.conv2(activated(self.norm2, self.nonlinearity, middle))
@@ -32,22 +34,31 @@ class LeanResnetBlock(ResnetBlock2D):
         return input_tensor + change
 
 
-class LeanGEGLU(GEGLU):
-    """diffusers' gated unit: the gate's GELU is not kept."""
+class LeanFeedForward(FeedForward):
+    """diffusers' feed-forward with a gated unit; of its inside only the first layer's output is kept."""
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """(…, in) -> (…, out)."""
+        """(…, width) -> (…, width)."""
         if torch.compiler.is_compiling():
             return super().forward(hidden_states, *args, **kwargs)
-        return recomputed(self._gated, self.proj(hidden_states))
+        unit, _, last = cast("tuple[GEGLU, nn.Module, nn.Module]", self.net)
+        both = unit.proj(hidden_states)
 
-    def _gated(self, both: Tensor) -> Tensor:
-        values, gate = both.chunk(2, dim=-1)
-        return values * self.gelu(gate)
+        def gated(both: Tensor) -> Tensor:
+            values, gate = both.chunk(2, dim=-1)
+            return values * unit.gelu(gate)
+
+        product = recomputed(gated, both)
+        # A LoRA on the last layer wants its input for the gradient.
+        with kept_as(lambda: gated(both.detach()), product):
+            return last(product)
 
 
-def can_be_lean(block: ResnetBlock2D) -> bool:
-    """Whether LeanResnetBlock does all that this one does."""
+def can_be_lean(block: ResnetBlock2D | FeedForward) -> bool:
+    """Whether LeanResnetBlock or LeanFeedForward does all that this one does."""
+    if isinstance(block, FeedForward):
+        unit, dropout, *rest = block.net
+        return type(unit) is GEGLU and isinstance(dropout, nn.Dropout) and dropout.p == 0 and len(rest) == 1
     resizes = block.upsample is not None or block.downsample is not None
     added = block.time_embedding_norm == "default" and block.time_emb_proj is not None
     plain = not resizes and not block.skip_time_act and block.dropout.p == 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from diffusers.models.activations import GEGLU
+from math import prod
+from typing import Any
+
+from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
-from trainer.models.lean.activations import LeanGEGLU, LeanResnetBlock, can_be_lean
+from trainer.models.lean.activations import LeanFeedForward, LeanResnetBlock, can_be_lean
 from trainer.models.lean.convolution import FrozenConv2d, can_be_frozen
 
 LARGE_WEIGHT = 1 << 16
@@ -21,21 +24,19 @@ def make_lean(model: nn.Module) -> None:
             module.__class__ = FrozenConv2d
         elif type(module) is ResnetBlock2D and _is_large(module.conv1) and can_be_lean(module):
             module.__class__ = LeanResnetBlock
-        elif type(module) is GEGLU and _is_large(module.proj):
-            module.__class__ = LeanGEGLU
+        elif type(module) is FeedForward and can_be_lean(module) and _is_large(module.net[0].proj):
+            module.__class__ = LeanFeedForward
 
 
 def keep_activations(model: nn.Module) -> None:
     """Undo what makes activations anew: under gradient checkpointing whole blocks are."""
+    plain: dict[type, Any] = {LeanResnetBlock: ResnetBlock2D, LeanFeedForward: FeedForward}
     for module in model.modules():
-        if type(module) is LeanResnetBlock:
-            module.__class__ = ResnetBlock2D
-        elif type(module) is LeanGEGLU:
-            module.__class__ = GEGLU
+        module.__class__ = plain.get(type(module), type(module))
 
 
-def _is_large(layer: nn.Conv2d | nn.Linear) -> bool:
+def _is_large(layer: Any) -> bool:
+    """Of a Linear or Conv2d, by its sizes: the weight of an 8-bit layer would have to be made."""
     if isinstance(layer, nn.Linear):
         return layer.in_features * layer.out_features >= LARGE_WEIGHT
-    height, width = layer.kernel_size
-    return layer.in_channels * layer.out_channels * height * width >= LARGE_WEIGHT
+    return layer.in_channels * layer.out_channels * prod(layer.kernel_size) >= LARGE_WEIGHT

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 
 def recomputed(compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -19,6 +20,21 @@ def recomputed(compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     if not torch.is_grad_enabled():
         return compute(*inputs)
     return cast("Tensor", _Recomputed.apply(compute, *inputs))
+
+
+def kept_as(again: Callable[[], Tensor], tensor: Tensor) -> saved_tensors_hooks:
+    """Inside, what would keep `tensor` (any shape) for its backward pass makes it by `again` there."""
+    place, numbers = tensor.untyped_storage().data_ptr(), tensor.numel()
+
+    def pack(kept: Tensor) -> Tensor | torch.Size:
+        whole = kept.numel() == numbers and kept.dtype == tensor.dtype and kept.is_contiguous()
+        # Layers that work row by row keep it in another shape.
+        return kept.shape if whole and kept.untyped_storage().data_ptr() == place else kept
+
+    def unpack(kept: Tensor | torch.Size) -> Tensor:
+        return again().view(kept) if isinstance(kept, torch.Size) else kept
+
+    return saved_tensors_hooks(pack, unpack)
 
 
 class _Recomputed(torch.autograd.Function):

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import copy
+from typing import Any, cast
 
 import pytest
 import torch
-from diffusers.models.activations import GEGLU
+from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
+from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from trainer.models.lean.activations import LeanGEGLU, LeanResnetBlock
-from trainer.models.lean.build import make_lean
+from trainer.models.lean.activations import LeanFeedForward, LeanResnetBlock
+from trainer.models.lean.build import keep_activations, make_lean
+from trainer.network.lean_linear import make_lora_lean
 
 
-def block(channels: int = 128, **options: object) -> ResnetBlock2D:
+def block(channels: int = 128, **options: Any) -> ResnetBlock2D:
     """A frozen block."""
     torch.manual_seed(0)
-    made = ResnetBlock2D(in_channels=96, out_channels=channels, temb_channels=16, **options)  # pyright: ignore[reportArgumentType]  # options of several types
+    made = ResnetBlock2D(in_channels=96, out_channels=channels, temb_channels=16, **options)
     return made.requires_grad_(requires_grad=False)
 
 
-def unit() -> GEGLU:
-    """A frozen gated unit."""
+def feed_forward() -> FeedForward:
+    """A frozen one with a gated unit."""
     torch.manual_seed(0)
-    return GEGLU(128, 512).requires_grad_(requires_grad=False)
+    return FeedForward(128, activation_fn="geglu").requires_grad_(requires_grad=False)
 
 
 def ask(module: nn.Module, x: Tensor) -> Tensor:
-    """What a block or a unit answers for x."""
-    return module(x) if isinstance(module, GEGLU) else module(x, torch.linspace(-1, 1, 32).view(2, 16))
+    """What a block or a feed-forward answers for x."""
+    return module(x) if isinstance(module, FeedForward) else module(x, torch.linspace(-1, 1, 32).view(2, 16))
 
 
 def lean(module: nn.Module) -> nn.Module:
@@ -66,7 +69,7 @@ MAP, ROWS = (2, 96, 24, 24), (2, 50, 128)
 CASES = {
     "block": (block, MAP, LeanResnetBlock, 0.6),
     "block without shortcut": (lambda: block(96), MAP, LeanResnetBlock, 0.6),
-    "unit": (unit, ROWS, LeanGEGLU, 0.8),
+    "feed-forward": (feed_forward, ROWS, LeanFeedForward, 0.8),
 }
 """Name -> module, the shape it takes, its lean class, how much of what diffusers keeps it keeps at most."""
 
@@ -88,11 +91,37 @@ def test_it_is_diffusers_answer_and_keeps_less(name: str, *, autocast: bool) -> 
         assert kept_by(better, x) <= share * kept_by(plain, x)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("leanest", [False, True])
+def test_a_lora_on_the_last_layer_learns_the_same_and_keeps_no_input(
+    *, leanest: bool, autocast: bool
+) -> None:
+    x = torch.randn(ROWS)
+    plain, better = feed_forward(), lean(feed_forward())
+    for module in (plain, better):
+        config = LoraConfig(r=4, target_modules=["net.2"], init_lora_weights=False)
+        torch.manual_seed(0)
+        inject_adapter_in_model(config, module)
+        if leanest:
+            make_lora_lean(module.get_submodule("net.2"))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        for module in (plain, better):
+            ask(module, x).float().square().sum().backward()
+        spared = kept_by(plain, x) - kept_by(better, x)
+    inside = 4 * x.numel() * (2 if autocast else 4)  # bytes of an activation between the layers
+    assert spared >= 2 * inside  # GELU's output and the last layer's input, and the copies that PEFT makes
+    learned = [[w.grad for w in module.parameters() if w.requires_grad] for module in (plain, better)]
+    for theirs, ours in zip(*learned, strict=True):
+        assert theirs is not None
+        assert ours is not None
+        assert torch.equal(theirs, ours)
+
+
 def test_a_norm_that_learns_or_is_changed_by_others_acts_as_it_is() -> None:
     module, x = lean(block()), torch.randn(MAP)
     assert isinstance(module, LeanResnetBlock)
     before = ask(module, x)
-    handle = module.norm1.register_forward_hook(lambda _module, _inputs, output: output * 2)
+    handle = module.norm1.register_forward_hook(lambda _, __, output: cast("Tensor", output) * 2)
     assert not torch.equal(ask(module, x), before)
     handle.remove()
     module.norm2.requires_grad_()
@@ -102,12 +131,24 @@ def test_a_norm_that_learns_or_is_changed_by_others_acts_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("options", [{"up": True}, {"down": True}, {"time_embedding_norm": "scale_shift"}])
-def test_other_blocks_stay_diffusers_own(options: dict[str, object]) -> None:
+def test_other_blocks_stay_diffusers_own(options: dict[str, Any]) -> None:
     assert type(lean(block(**options))) is ResnetBlock2D
 
 
 def test_small_ones_stay_as_they_are() -> None:
     """A call costs more there than it saves."""
-    small = nn.ModuleList([ResnetBlock2D(in_channels=32, out_channels=32, temb_channels=16), GEGLU(32, 128)])
+    small = nn.ModuleList(
+        [
+            ResnetBlock2D(in_channels=32, out_channels=32, temb_channels=16),
+            FeedForward(32, activation_fn="geglu"),
+        ]
+    )
     make_lean(small)
-    assert [type(module) for module in small] == [ResnetBlock2D, GEGLU]
+    assert [type(module) for module in small] == [ResnetBlock2D, FeedForward]
+
+
+def test_under_gradient_checkpointing_nothing_is_made_anew_twice() -> None:
+    modules = lean(nn.ModuleList([block(), feed_forward()]))
+    assert [type(module) for module in modules.children()] == [LeanResnetBlock, LeanFeedForward]
+    keep_activations(modules)
+    assert [type(module) for module in modules.children()] == [ResnetBlock2D, FeedForward]
