@@ -56,11 +56,22 @@ def _training(case: Case, aims: Mapping[str, float], *, alone: bool = False, lim
     return Row(case.name, lambda place: ours(case, place), None if alone else other, aims, limit=limit)
 
 
+LYCORIS_PRESET = "attn-mlp"
+
+
 def _lycoris(name: str, algorithm: str, *options: str, **changes: Any) -> Row:
-    arguments = ["--network_args", f"algo={algorithm}", "preset=full", "conv_dim=8", "conv_alpha=1", *options]
+    # With its preset "full" LyCORIS 4.1.3 gives two modules of sd-scripts' UNet one name, and stops.
+    arguments = [
+        "--network_args",
+        f"algo={algorithm}",
+        f"preset={LYCORIS_PRESET}",
+        "conv_dim=8",
+        "conv_alpha=1",
+        *options,
+    ]
     case = Case(
         f"bf16, {name}",
-        changes={"LyCORIS_preset": "full", "conv_dim": 8, "conv_alpha": 1, **changes},
+        changes={"LyCORIS_preset": LYCORIS_PRESET, "conv_dim": 8, "conv_alpha": 1, **changes},
         flags=(UNET_ALONE, "--network_module", "lycoris.kohya", *arguments),
     )
     return _training(case, {"step_cpu": 0.5})
