@@ -65,10 +65,18 @@ def texts(language: Language, folder: Path = Path(__file__).parent / "texts") ->
 ONE = re.compile(
     r"(?<![\d.,/×-])1 "
     r"(caption files|captions|pictures|files|folders|options|remarks|caches|epochs|steps|times)\b"
-    r"(?: (are|have|become|lose|belong|do)\b)?"
+    r"(?: (are|were|have|become|lose|belong|do)\b)?"
 )
 ONE_OF = re.compile(r"(?<![\d.,/×-])(1 of [\d,]+ pictures) are\b")
-VERBS = {"are": "is", "have": "has", "become": "becomes", "lose": "loses", "belong": "belongs", "do": "does"}
+VERBS = {
+    "are": "is",
+    "were": "was",
+    "have": "has",
+    "become": "becomes",
+    "lose": "loses",
+    "belong": "belongs",
+    "do": "does",
+}
 
 
 def _singular(found: re.Match[str]) -> str:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.dataset.room import NEVER_WRITTEN, Picture, Room
+from app.dataset.room import Picture, Room
 from trainer.data.captions import LONGEST_FILE, decode_caption, first_line, lines_of
+from trainer.data.folders import NEVER_WRITTEN
 from trainer.errors import UserError
 from trainer.files.roots import Roots
 from trainer.files.whole_file import write_whole

@@ -16,9 +16,9 @@ from trainer.data.buckets import Fit
 from trainer.data.captions import extension
 from trainer.data.dataset_file import scans
 from trainer.data.datasets import Dataset, datasets_of, subset_of
-from trainer.data.folders import NO_CAPTIONS, TrainImage, split_name
+from trainer.data.folders import NEVER_WRITTEN, TrainImage, split_name
 from trainer.data.held_out import split_of
-from trainer.data.picture_files import EXTENSIONS, OTHER_PICTURES, is_picture
+from trainer.data.picture_files import is_picture
 from trainer.families.table import named_by
 from trainer.files.paths import clean_paths
 from trainer.files.roots import Roots, is_link
@@ -29,8 +29,6 @@ from trainer.settings import Settings
 
 SMALL = 1.1
 """Times that a picture's sides may be too short before it is told."""
-NEVER_WRITTEN = NO_CAPTIONS | OTHER_PICTURES | set(EXTENSIONS)
-"""Endings of files that no caption is written into, whatever "Caption Extension" says."""
 
 
 @dataclass(frozen=True)

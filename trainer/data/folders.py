@@ -13,6 +13,7 @@ from typing import NamedTuple
 from trainer.data.captions import caption_of
 from trainer.data.captions import extension as caption_ending
 from trainer.data.picture_files import (
+    EXTENSIONS,
     OTHER_PICTURES,
     PictureHeader,
     Stamp,
@@ -27,6 +28,8 @@ MOST_REPEATS = 100_000
 """More is a date or another number in the folder's name, not a count of repeats."""
 NO_CAPTIONS = frozenset((".npz", ".safetensors", ".json", ".db", ".ini"))
 """Endings of files beside pictures that surely are no captions."""
+NEVER_WRITTEN = NO_CAPTIONS | OTHER_PICTURES | frozenset(EXTENSIONS)
+"""Endings of files into which no caption is written, whatever the settings say."""
 
 
 @dataclass(frozen=True)

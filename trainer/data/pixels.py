@@ -45,7 +45,7 @@ def load_pixels(path: Path) -> Pixels:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 turns = UPRIGHT.get(orientation(picture), ())
-                flat = _rgb(picture)
+                flat = flattened(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError("pictures.unreadable", "train_data_dir", path=str(path), error=str(error)) from error
     for turn in turns:
@@ -53,11 +53,17 @@ def load_pixels(path: Path) -> Pixels:
     return np.asarray(flat)
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def is_see_through(picture: Image.Image) -> bool:
+    """Whether it may have see-through parts."""
+    return "transparency" in picture.info or picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"}
+
+
+def flattened(picture: Image.Image) -> Image.Image:
+    """A picture of any kind in RGB: see-through parts white, 16 bits as 8. Raises what Pillow raises."""
     if picture.mode.startswith("I;16") or picture.mode == "I":  # 16 bits of grey: Pillow would clip them
         grey = np.asarray(picture, dtype=np.uint32)
         return Image.fromarray((grey // 257).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if "transparency" in picture.info or picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"}:
+    if is_see_through(picture):
         layer = picture.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
@@ -28,6 +29,15 @@ LONGEST_FILE_NAME = 200
 def is_reserved(name: str) -> bool:
     """Whether Windows keeps a file's name for itself; with any ending."""
     return name.partition(".")[0].strip().lower() in RESERVED
+
+
+UNSEEN, JOINTS = ("Cf", "Zl", "Zp", "Cs"), "\u200d"
+"""Kinds of signs that nobody sees in a name, and the one that emoji are put together with."""
+
+
+def visible(name: str) -> str:
+    """A name without signs that nobody sees or that turn its direction; emoji keep their joints."""
+    return "".join(sign for sign in name if category(sign) not in UNSEEN or sign in JOINTS)
 
 
 def clean_path(text: str) -> str:

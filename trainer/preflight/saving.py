@@ -7,13 +7,12 @@ import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from unicodedata import category
 
 from trainer.errors import UserError
 from trainer.families.family import Family
 from trainer.families.table import named_by
 from trainer.files.hub import REPO, REPO_TYPES, VISIBILITIES, place_of
-from trainer.files.paths import FORBIDDEN, is_reserved, nearest_existing
+from trainer.files.paths import FORBIDDEN, is_reserved, nearest_existing, visible
 from trainer.files.reading import read_toml
 from trainer.files.secrets import read_secret
 from trainer.messages import say
@@ -23,8 +22,6 @@ from trainer.plan.saves import taken_by
 from trainer.problems import Problem, block, hint
 from trainer.settings import TRAINING, Folders, Records, Sampling, Saving, Settings
 
-UNSEEN, JOINTS = ("Cf", "Zl", "Zp", "Cs"), "\u200d"
-"""Kinds of signs that nobody sees in a name, and the one that emoji are put together with."""
 LORA_ENDINGS = (".safetensors", ".ckpt", ".pt")
 LONGEST_NAME = 180
 """Bytes; file systems stop at 255, and step number and ending come behind the name."""
@@ -95,13 +92,13 @@ def check_name(name: str) -> Iterator[Problem]:
     fixed = safe_output_name(name)
     values = {"name": name, "fixed": fixed}
     fix = {"output_name": fixed}
-    if not _seen(name).strip():
+    if not visible(name).strip():
         yield block("output_name", "preflight.name_missing", fix, fixed=fixed)
     elif name.strip().lower().endswith(LORA_ENDINGS):
         yield block("output_name", "preflight.name_ending", fix, **values)
     elif "/" in name or "\\" in name:
         yield block("output_name", "preflight.name_path", fix, **values)
-    elif FORBIDDEN.search(name) or name != _seen(name).strip().rstrip("."):
+    elif FORBIDDEN.search(name) or name != visible(name).strip().rstrip("."):
         yield block("output_name", "preflight.name_characters", fix, **values)
     elif is_reserved(name):
         yield block("output_name", "preflight.name_reserved", fix, **values)
@@ -111,14 +108,9 @@ def check_name(name: str) -> Iterator[Problem]:
         yield hint("output_name", "preflight.name_not_ascii", None, **values)
 
 
-def _seen(name: str) -> str:
-    """A name without signs that nobody sees or that turn its direction; emoji keep their joints."""
-    return "".join(sign for sign in name if category(sign) not in UNSEEN or sign in JOINTS)
-
-
 def safe_output_name(name: str) -> str:
     """The closest name that every system and program takes."""
-    stem = _seen(name).strip().rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    stem = visible(name).strip().rstrip("/\\").replace("\\", "/").rpartition("/")[2]
     while stem.lower().endswith(LORA_ENDINGS):
         stem = stem[: stem.rindex(".")]
     stem = FORBIDDEN.sub("_", stem).strip().rstrip(".")

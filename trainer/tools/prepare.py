@@ -7,37 +7,22 @@ moved or changed; what is there already stays.
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image, ImageOps
-
 from trainer.data.captions import CAPTION_ENDINGS
-from trainer.data.folders import listing
-from trainer.data.picture_files import UnreadableError, header_of, is_picture
+from trainer.data.picture_files import PictureHeader, UnreadableError, header_of, is_picture
 from trainer.errors import UserError
-from trainer.files.whole_file import partial_of
+from trainer.files.paths import FORBIDDEN, LONGEST_FILE_NAME, visible
 from trainer.tools.lora_files import Progress, silent
+from trainer.tools.picture_copies import CopyOptions, FileStep, make_files
+from trainer.tools.picture_walk import PicturesBelow, pictures_below
 
-CopyMode = Literal["copy", "link"]
-Format = Literal["as it is", "png", "jpg", "webp"]
 OUTPUT_FOLDERS = ("img", "reg", "log", "model")
-QUALITY = 95
-SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
-
-
-@dataclass(frozen=True)
-class CopyOptions:
-    """How files get there."""
-
-    how: CopyMode = "copy"
-    longest_side: int = 0
-    """Pixels; larger pictures are made smaller. 0: as they are."""
-    format: Format = "as it is"
+SAME_TIME = 2.0
+"""Seconds by which the times of a file and its copy differ at most: memory cards know no finer ones."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +36,6 @@ class TrainingFolder:
 
 
 @dataclass(frozen=True)
-class FileStep:
-    """One file to be made."""
-
-    source: Path
-    target: Path
-    drawn: bool = False
-    """Whether the picture is made smaller or converted, not copied as it is."""
-
-
-@dataclass(frozen=True)
 class Preparation:
     """What would be done."""
 
@@ -69,7 +44,9 @@ class Preparation:
     steps: tuple[FileStep, ...]
     left_out: tuple[tuple[Path, str], ...] = ()
     """Files that are not taken, and why: reasons of UnreadableError, or "there" for what exists already."""
-    options: CopyOptions = CopyOptions()
+    not_read: tuple[tuple[Path, str], ...] = ()
+    """Folders with pictures of kinds that are not read, and which: ".heic (12)"."""
+    options: CopyOptions = field(default_factory=CopyOptions)
 
     @property
     def pictures(self) -> int:
@@ -81,118 +58,127 @@ class Preparation:
         return sum(step.source.stat().st_size for step in self.steps) if self.options.how == "copy" else 0
 
 
-def training_folder_name(repeats: int, *words: str) -> str:
-    """ "10_sks cat". Raises UserError where the words cannot stand in a folder's name."""
-    text = " ".join(filter(None, (word.strip() for word in words)))
-    if any(sign in text for sign in '/\\:*?"<>|') or text.endswith("."):
-        raise UserError("tools.prepare_words", "instance_prompt", text=text)
-    return f"{repeats}_{text}"
+def training_folder_name(repeats: int, **words: str) -> str:
+    """ "10_sks cat". Raises UserError at the setting whose words cannot stand in a folder's name."""
+    for setting, word in words.items():
+        text = word.strip()
+        at_end = setting == [key for key, other in words.items() if other.strip()][-1]
+        if FORBIDDEN.search(text) or visible(text) != text or (at_end and text.endswith(".")):
+            raise UserError("tools.prepare_words", setting, text=text[:100])
+        if len(text.encode()) > LONGEST_FILE_NAME // 2:
+            raise UserError("tools.prepare_words_long", setting, text=f"{text[:40]}…")
+    return f"{repeats}_{' '.join(filter(None, map(str.strip, words.values())))}"
 
 
-def preparation_of(root: Path, sources: Iterable[TrainingFolder], options: CopyOptions) -> Preparation:
-    """Everything that would be made below `root`. Raises UserError for a folder without pictures."""
+def preparation_of(root: Path, sources: Sequence[TrainingFolder], options: CopyOptions) -> Preparation:
+    """Everything that would be made below `root`. Raises UserError for a folder without pictures, OSError."""
     steps: list[FileStep] = []
     left_out: list[tuple[Path, str]] = []
-    folders = [root / name for name in OUTPUT_FOLDERS]
-    for source in sources:
-        target = root / source.parent / source.name
-        folders.append(target)
-        found = list(_pictures(source.folder, root))
-        if not found:
-            setting = "reg_pictures" if source.parent == "reg" else "pictures"
-            raise UserError("tools.prepare_no_pictures", setting, path=str(source.folder))
-        taken: set[str] = set()
-        for entry in found:
-            path = Path(entry.path)
-            try:
-                header = header_of(entry)
-            except UnreadableError as error:
-                left_out.append((path, str(error)))
-                continue
-            drawn = options.format != "as it is" or 0 < options.longest_side < max(
-                header.width, header.height
-            )
-            made = target / _free(_target_name(path, options), taken)
-            if made.exists():
+    not_read: list[tuple[Path, str]] = []
+    targets = [root / source.parent / source.name for source in sources]
+    made = [root / "img", root / "reg", *targets, *(source.folder for source in sources)]
+    for source, target in zip(sources, targets, strict=True):
+        below = pictures_below(source.folder, made if _is_same(root, source.folder) else [root, *made])
+        left_out += [(folder, "no_access") for folder in below.closed]
+        if below.kinds:
+            not_read.append((source.folder, below.kinds))
+        if not below.entries:
+            raise _no_pictures(source, below)
+        pictures = list(_readable(below, left_out))
+        for path, header, place in _placed(pictures, target, options):
+            if place.exists():
                 left_out.append((path, "there"))
                 continue
-            steps.append(FileStep(path, made, drawn))
-            steps += _captions(path, made)
-    return Preparation(root, tuple(folders), tuple(steps), tuple(left_out), options)
+            steps += [FileStep(path, place, options.draws(header)), *_captions(path, place)]
+    folders = (*(root / name for name in OUTPUT_FOLDERS), *targets)
+    return Preparation(root, folders, tuple(steps), tuple(left_out), tuple(not_read), options)
 
 
-def _pictures(folder: Path, outside: Path) -> Iterator[os.DirEntry[str]]:
-    """Pictures of a folder and of those in it, but not of the one that is being made."""
-    for entry in listing(folder):
-        if entry.is_dir():
-            if Path(entry.path) != outside:
-                yield from _pictures(Path(entry.path), outside)
-        elif is_picture(entry.name):
-            yield entry
+def _is_same(one: Path, two: Path) -> bool:
+    return one.resolve() == two.resolve()
 
 
-def _target_name(path: Path, options: CopyOptions) -> str:
-    return path.name if options.format == "as it is" else path.stem + SUFFIXES[options.format]
+def _no_pictures(source: TrainingFolder, below: PicturesBelow) -> UserError:
+    setting = "reg_pictures" if source.parent == "reg" else "pictures"
+    code = "tools.pictures_of_other_kinds" if below.kinds else "tools.prepare_no_pictures"
+    return UserError(code, setting, path=str(source.folder), kinds=below.kinds)
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """The name, numbered where another picture (or its caption) has it already; case does not count."""
+def _readable(
+    below: PicturesBelow, left_out: list[tuple[Path, str]]
+) -> Iterator[tuple[os.DirEntry[str], PictureHeader]]:
+    for entry in below.entries:
+        header = _header(entry)
+        if isinstance(header, PictureHeader):
+            yield entry, header
+        else:
+            left_out.append((Path(entry.path), header))
+
+
+def _header(entry: os.DirEntry[str]) -> PictureHeader | str:
+    """A picture's header, or why it has none."""
+    try:
+        return header_of(entry)
+    except UnreadableError as error:
+        return str(error)
+
+
+def _placed(
+    pictures: Sequence[tuple[os.DirEntry[str], PictureHeader]], folder: Path, options: CopyOptions
+) -> Iterator[tuple[Path, PictureHeader, Path]]:
+    """A place in the folder for each picture: where an earlier run has put it, else under a name of its own.
+
+    Names are numbered where another picture (or its caption) has them already; case does not count.
+    """
+    places: dict[str, Path] = {}
+    taken: set[str] = set()
+    for entry, header in pictures:
+        for name in _names(options.name(Path(entry.path)), len(pictures)):
+            if not (folder / name).exists():
+                break
+            if _stem(name) not in taken and _is_copy(entry, folder / name, drawn=options.draws(header)):
+                taken.add(_stem(name))
+                places[entry.path] = folder / name
+                break
+    for entry, header in pictures:
+        if entry.path not in places:
+            names = _names(options.name(Path(entry.path)), len(pictures))
+            free = next(name for name in names if _stem(name) not in taken)
+            taken.add(_stem(free))
+            places[entry.path] = folder / free
+        yield Path(entry.path), header, places[entry.path]
+
+
+def _names(name: str, most: int) -> Iterator[str]:
+    """ "a.png", "a-2.png", "a-3.png" …"""
     stem, dot, ending = name.rpartition(".")
-    names = (name, *(f"{stem}-{number}{dot}{ending}" for number in range(2, len(taken) + 3)))
-    free = next(one for one in names if one.rpartition(".")[0].casefold() not in taken)
-    taken.add(free.rpartition(".")[0].casefold())
-    return free
+    yield name
+    yield from (f"{stem}-{number}{dot}{ending}" for number in range(2, most + 2))
 
 
-def _captions(picture: Path, made: Path) -> Iterator[FileStep]:
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0].casefold()
+
+
+def _is_copy(entry: os.DirEntry[str], made: Path, *, drawn: bool) -> bool:
+    """Whether a file was made of a picture: copies keep its time (see picture_copies)."""
+    before, after = entry.stat(), made.stat()
+    same_time = abs(before.st_mtime - after.st_mtime) <= SAME_TIME
+    return same_time and (drawn or before.st_size == after.st_size)
+
+
+def _captions(picture: Path, place: Path) -> Iterator[FileStep]:
     for ending in CAPTION_ENDINGS:
-        if (caption := picture.with_suffix(ending)).is_file():
-            yield FileStep(caption, made.with_suffix(ending))
+        caption = picture.with_suffix(ending)
+        if caption.is_file() and not place.with_suffix(ending).exists():
+            yield FileStep(caption, place.with_suffix(ending))
 
 
-def carry_out(preparation: Preparation, report: Progress = silent) -> int:
-    """Make the folders and files; returns how many pictures there are now. Stopped, what is done stays.
+def carry_out(preparation: Preparation, report: Progress = silent) -> list[Path]:
+    """Make the folders and files; returns the pictures that could not be decoded. What is done stays.
 
-    Raises OSError with `filename` set (full disk, no right), UserError for a picture that cannot be decoded.
+    Raises OSError (full disk, no right).
     """
     for folder in preparation.folders:
         folder.mkdir(parents=True, exist_ok=True)
-    for done, step in enumerate(preparation.steps):
-        report(done, len(preparation.steps))
-        _make(step, preparation.options)
-    report(len(preparation.steps), len(preparation.steps))
-    return preparation.pictures
-
-
-def _make(step: FileStep, options: CopyOptions) -> None:
-    """One file, whole or not at all; nothing is replaced."""
-    if options.how == "link" and not step.drawn and is_picture(step.target.name):  # captions may be edited
-        with suppress(OSError):  # another disk, or a file system without links: a copy then
-            step.target.hardlink_to(step.source)
-            return
-    partial = partial_of(step.target)
-    try:
-        if step.drawn:
-            _draw(step, partial, options)
-        else:
-            shutil.copy2(step.source, partial)
-        partial.replace(step.target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _draw(step: FileStep, into: Path, options: CopyOptions) -> None:
-    """The picture upright, at most `longest_side` large, in the wanted format (losslessly but for JPEG)."""
-    try:
-        with Image.open(step.source) as image:
-            icc = image.info.get("icc_profile")
-            upright = ImageOps.exif_transpose(image)
-            kind = Image.registered_extensions()[step.target.suffix.lower()]
-            if kind == "JPEG":
-                upright = upright.convert("RGB")
-            if options.longest_side:
-                upright.thumbnail((options.longest_side, options.longest_side), Image.Resampling.LANCZOS)
-            lossless = {"WEBP": {"lossless": True}, "JPEG": {"quality": QUALITY}}.get(kind, {})
-            upright.save(into, kind, icc_profile=icc, **lossless)
-    except (SyntaxError, ValueError) as error:
-        raise UserError("tools.no_picture", "pictures", name=step.source.name) from error
+    return make_files(preparation.steps, preparation.options, report)

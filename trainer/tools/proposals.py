@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 
 from trainer.data.captions import decode_caption, extension, first_line
-from trainer.data.folders import listing
-from trainer.data.picture_files import is_picture
+from trainer.data.folders import NEVER_WRITTEN
 from trainer.data.pixels import load_pixels
 from trainer.errors import UserError
+from trainer.files.paths import FORBIDDEN, visible
 from trainer.files.whole_file import write_whole
+from trainer.tools.picture_walk import pictures_below
 from trainer.tools.tool import Work
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 PROPOSALS_FILE = "proposals.jsonl"
-DEEPEST = 4
 Existing = Literal["keep", "append", "overwrite"]
 BROKEN = (OSError, SyntaxError, ValueError)
 """What comes of pictures that nothing can be made of."""
@@ -52,13 +52,13 @@ class Selection:
     """The trigger word: it stands before everything else."""
 
 
-def pictures(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
-    """Pictures of a folder and of those in it, by name. Raises OSError."""
-    for entry in listing(folder):
-        if entry.is_dir() and depth and not entry.name.startswith("."):
-            yield from pictures(Path(entry.path), depth - 1)
-        elif is_picture(entry.name):
-            yield Path(entry.path)
+def is_caption_ending(text: str) -> bool:
+    """Whether captions may be written into files of such an ending: pictures, weights and the like never."""
+    ending = extension(text)
+    named = len(ending) > 1 and not FORBIDDEN.search(ending) and visible(ending) == ending
+    return (
+        named and not ending.endswith((".", " ")) and Path(f"a{ending}").suffix.lower() not in NEVER_WRITTEN
+    )
 
 
 def caption_file(picture: Path, ending: str) -> Path:
@@ -75,10 +75,21 @@ def caption_there(picture: Path, ending: str) -> str:
 
 
 def combined(before: str, parts: Sequence[str], wish: Selection) -> str:
-    """A caption of what was found in a picture, behind the trigger word and what is kept."""
-    kept = [part.strip() for part in before.split(",")] if wish.existing == "append" else []
-    named = [wish.first, *kept, *parts]
-    return ", ".join(dict.fromkeys(part.strip() for part in named if part.strip()))
+    """A caption of what was found in a picture, behind the trigger word and what is kept; nothing twice."""
+    pieces = dict.fromkeys(_pieces(wish.first))
+    pieces |= dict.fromkeys(_pieces(before) if wish.existing == "append" else ())
+    new = [one_line(part) for part in dict.fromkeys(parts) if not pieces.keys() >= set(_pieces(part))]
+    return ", ".join([*pieces, *new])
+
+
+def _pieces(caption: str) -> list[str]:
+    """What stands between its commas."""
+    return [piece for part in caption.split(",") if (piece := one_line(part))]
+
+
+def one_line(text: str) -> str:
+    """A caption stands on one line."""
+    return " ".join(text.split())
 
 
 def propose(wish: Selection, work: Work, describe: Callable[[Picture], Sequence[str]]) -> tuple[int, int]:
@@ -90,30 +101,45 @@ def propose(wish: Selection, work: Work, describe: Callable[[Picture], Sequence[
     known = {proposal.path for proposal in read_proposals(work.folder)} if work.resume else set()
     if not work.resume:
         path.unlink(missing_ok=True)
-    found = list(pictures(wish.folder))
-    left_out = 0
+    below = pictures_below(wish.folder)
+    if below.kinds:
+        work.tell("tools.prepare_kinds", "warning", path=str(wish.folder), kinds=below.kinds)
+    left_out, caption_files = 0, set[Path]()
     with path.open("ab") as lines:
         if lines.tell():
             lines.write(b"\n")  # a crash may have cut off the last line
-        for number, picture in enumerate(found):
-            work.report(number, len(found))
-            if str(picture) in known:
+        for number, picture in enumerate(below.paths):
+            work.report(number, len(below.paths))
+            proposal = "tools.caption_shared"
+            if (caption := caption_file(picture, wish.ending)) not in caption_files:
+                caption_files.add(caption)
+                if str(picture) in known:
+                    continue
+                proposal = _proposed(picture, wish, describe)
+            if isinstance(proposal, Proposal):
+                lines.write(json.dumps(asdict(proposal), ensure_ascii=False).encode() + b"\n")
+                lines.flush()
+                os.fsync(lines.fileno())
                 continue
-            before = caption_there(picture, wish.ending)
-            if before and wish.existing == "keep":
-                left_out += 1
-                continue
-            parts = _described(picture, describe)
-            if parts is None:
-                work.tell("tools.prepare_unreadable", "warning", path=str(picture))
-                left_out += 1
-                continue
-            proposal = Proposal(str(picture), before, combined(before, parts, wish))
-            lines.write(json.dumps(asdict(proposal), ensure_ascii=False).encode() + b"\n")
-            lines.flush()
-            os.fsync(lines.fileno())
-    work.report(len(found), len(found))
+            left_out += 1
+            if proposal:
+                work.tell(proposal, "warning", path=str(picture))
+    work.report(len(below.paths), len(below.paths))
     return len(read_proposals(work.folder)), left_out
+
+
+def _proposed(picture: Path, wish: Selection, describe: Callable[[Picture], Sequence[str]]) -> Proposal | str:
+    """A proposal for a picture, or the code of what stands in its way; "" where its caption is kept."""
+    try:
+        before = caption_there(picture, wish.ending)
+    except OSError:
+        return "tools.caption_closed"
+    if before and wish.existing == "keep":
+        return ""
+    parts = _described(picture, describe)
+    if parts is None:
+        return "tools.prepare_unreadable"
+    return Proposal(str(picture), before, combined(before, parts, wish))
 
 
 def _described(path: Path, describe: Callable[[Picture], Sequence[str]]) -> Sequence[str] | None:
@@ -148,8 +174,11 @@ def read_proposals(folder: Path) -> list[Proposal]:
 def write_proposals(proposals: Iterable[Proposal], ending: str) -> int:
     """Write captions beside their pictures, each whole; returns how many.
 
-    Nothing is written where one of the files has changed since (UserError). Lines behind the first stay.
+    Nothing is written where one of the files has changed since, or none is a caption file (UserError). Lines
+    behind the first stay.
     """
+    if not is_caption_ending(ending):
+        raise UserError("tools.no_caption_ending", "extension", ending=extension(ending)[:40])
     wanted = [one for one in proposals if one.after != one.before and Path(one.path).is_file()]
     for one in wanted:
         if caption_there(Path(one.path), ending) != one.before:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from trainer.errors import UserError
+from trainer.errors import UserError, is_out_of_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 GENERAL, CHARACTER, RATING = 0, 4, 9
+LARGEST_SIDE = 4096
+"""Pixels; taggers have 448."""
 SHORTEST = 4
 """Letters from which on underscores become blanks: shorter ones are faces such as ^_^."""
 
@@ -55,26 +57,33 @@ class Tagger:
             self._session: Any = onnxruntime.InferenceSession(folder / "model.onnx", providers=providers)
         except Exception as error:  # onnxruntime's own errors have no common class but this
             raise UserError("tools.not_for_tag", "model", name=folder.name) from error
-        given = self._session.get_inputs()[0]
-        sizes = [size for size in given.shape[1:] if isinstance(size, int) and size != 3]
-        if len(given.shape) != 4 or len(sizes) != 2 or sizes[0] != sizes[1]:
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape
+        sides = [size for size in shape[1:] if isinstance(size, int) and size != 3]
+        square = len(shape) == 4 and len(sides) == 2 and sides[0] == sides[1] <= LARGEST_SIDE
+        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not square:
             raise UserError("tools.not_for_tag", "model", name=folder.name)
-        self._input, self.side, self._first = given.name, sizes[0], given.shape[1] == 3
+        self._name, self._input, self.side, self._first = folder.name, inputs[0].name, sides[0], shape[1] == 3
 
     def scores(self, picture: Picture) -> np.ndarray:
         """How sure it is of each tag, (tags,), 0-1. Raises UserError where model and table do not fit."""
         pixels = prepared(picture, self.side)
         pixels = pixels.transpose(2, 0, 1) if self._first else pixels
-        [scores, *_] = self._session.run(None, {self._input: pixels[None]})
-        if scores.shape[-1] != len(self.tags):
-            raise UserError("tools.not_for_tag", "model", name="selected_tags.csv")
-        return scores.reshape(-1)
+        try:
+            [scores, *_] = self._session.run(None, {self._input: pixels[None]})
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise UserError("tools.not_for_tag", "model", name=self._name) from error
+        if scores.size != len(self.tags):
+            raise UserError("tools.not_for_tag", "model", name=self._name)
+        return np.nan_to_num(scores.reshape(-1))
 
 
 def read_tags(path: Path) -> list[tuple[str, int]]:
     """(name, category) of each row. Raises UserError for what is no such table."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             return [(row["name"], int(row["category"])) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise UserError("tools.not_for_tag", "model", name=path.parent.name) from error

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.trainer.tools.lookers import SIDE, TAGS, captioner, florence, tagger
 from trainer.errors import UserError
-from trainer.events import Failed, Notice, Stopped, read_events
+from trainer.events import Failed, Finished, Notice, Stopped, read_events
 from trainer.files.job_folder import JobFolder
 from trainer.jobs.run_tool import run_tool
 from trainer.tools import hub_models, proposals
 from trainer.tools.checks import check_values
 from trainer.tools.hub_models import HubModel, wanted
 from trainer.tools.table import TOOLS
-from trainer.tools.tag import Choice, Tagger, chosen, prepared
+from trainer.tools.tag import Choice, Tagger, chosen, prepared, read_tags
 
 BLUE, GREY = (0, 0, 255), (120, 120, 120)
 
@@ -151,18 +154,119 @@ def test_stop_keeps_what_is_proposed(tmp_path: Path, folder: Path, tagger_folder
     assert isinstance(last, Stopped)
 
 
-@pytest.mark.parametrize("harm", ["rows", "no table", "no model", "rubbish"])
-def test_what_is_no_tagger_is_told(tmp_path: Path, folder: Path, harm: str):
-    place = tagger(tmp_path / "bad", rows=5 if harm == "rows" else len(TAGS))
+def harmed_tagger(folder: Path, harm: str) -> Path:
+    place = tagger(folder, rows=5 if harm == "rows" else len(TAGS), side=100_000 if harm == "huge" else SIDE)
     if harm == "no table":
         (place / "selected_tags.csv").unlink()
-    if harm == "no model":
+    elif harm == "empty table":
+        (place / "selected_tags.csv").write_bytes(b"")
+    elif harm == "no model":
         (place / "model.onnx").unlink()
-    if harm == "rubbish":
+    elif harm == "rubbish":
         (place / "model.onnx").write_bytes(b"no model at all")
+    elif harm in {"uint8", "batch", "inputs", "oblong"}:
+        onnx = pytest.importorskip("onnx")
+        model = onnx.load(place / "model.onnx")
+        shape = model.graph.input[0].type.tensor_type.shape.dim
+        if harm == "uint8":
+            model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+            model.graph.node[0].input[0] = "floats"
+            cast = onnx.helper.make_node("Cast", ["input"], ["floats"], to=onnx.TensorProto.FLOAT)
+            model.graph.node.insert(0, cast)
+        elif harm == "batch":
+            shape[0].dim_value = 4
+        elif harm == "oblong":
+            shape[1].dim_value = 2 * SIDE
+        else:
+            model.graph.input.append(onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, [1]))
+        onnx.save(model, place / "model.onnx")
+    return place
+
+
+@pytest.mark.parametrize(
+    "harm",
+    ["rows", "no table", "empty table", "no model", "rubbish", "huge", "uint8", "batch", "inputs", "oblong"],
+)
+def test_what_is_no_tagger_is_told(tmp_path: Path, folder: Path, harm: str):
+    place = harmed_tagger(tmp_path / "bad", harm)
     _, events = run(tmp_path, "tag", folder=str(folder), model=str(place))
     assert isinstance(events[-1], Failed)
     assert (events[-1].code, events[-1].setting) == ("tools.not_for_tag", "model")
+    assert events[-1].values["name"] == "bad"
+
+
+def test_a_file_of_a_tagger_leads_to_its_folder(folder: Path, tagger_folder: Path):
+    _, [problem] = check_values(
+        TOOLS["tag"], {"folder": str(folder), "model": str(tagger_folder / "model.onnx")}
+    )
+    assert problem.fix == {"model": str(tagger_folder)}
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_table_of_tags_may_begin_with_a_mark(tmp_path: Path, mark: bytes):
+    rows = "\n".join(["name,category", *(f"{name},{kind}" for name, kind in TAGS)])
+    (tmp_path / "selected_tags.csv").write_bytes(mark + rows.encode())
+    assert read_tags(tmp_path / "selected_tags.csv") == TAGS
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [".png", "png", ".JPG", ".webp", ".gif", ".npz", ".safetensors", ".", "../x", ".a/b", ".\0"],
+)
+def test_captions_are_never_written_into_other_files(
+    tmp_path: Path, folder: Path, tagger_folder: Path, ending: str
+):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    values = {"folder": str(folder), "model": str(tagger_folder), "existing": "overwrite", "write": True}
+    _, [problem] = check_values(TOOLS["tag"], {**values, "extension": ending})
+    assert (problem.setting, problem.code) == ("extension", "tools.no_caption_ending")
+    assert check_values(TOOLS["tag"], {**values, **(problem.fix or {})})[1] == []
+    _, events = run(tmp_path, "tag", **values, extension=ending)
+    assert (events[-1].code, events[-1].setting) == ("tools.no_caption_ending", "extension")
+    picture = proposals.Proposal(str(folder / "a.png"), "", "sks")
+    with pytest.raises(UserError):
+        proposals.write_proposals([picture], ending)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_appended_again_adds_nothing(tmp_path: Path, folder: Path, tagger_folder: Path):
+    values = {"folder": str(folder), "model": str(tagger_folder), "existing": "append", "write": True}
+    for _ in range(2):
+        run(tmp_path, "tag", **values, prefix="sks, cat")
+        assert (folder / "a.txt").read_text(encoding="utf-8") == (
+            "sks, cat, owl (bird), blue sky, long hair, ^_^\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("existing", "before", "parts", "caption"),
+    [
+        ("append", "a cat, on a mat", ["a cat, on a mat"], "sks, a cat, on a mat"),
+        ("append", "sks, red", ["a cat, red"], "sks, red, a cat, red"),
+        ("overwrite", "red", ["a cat, on a mat, a cat"], "sks, a cat, on a mat, a cat"),
+        ("overwrite", "", ["sks", " two\nlines ", ""], "sks, two lines"),
+    ],
+)
+def test_a_sentence_stays_whole_and_stands_once(
+    existing: proposals.Existing, before: str, parts: list[str], caption: str
+):
+    wish = proposals.Selection(Path(), existing=existing, first="sks")
+    assert proposals.combined(before, parts, wish) == caption
+
+
+def test_captions_that_cannot_be_told_apart_or_read_are_left_out(
+    tmp_path: Path, folder: Path, tagger_folder: Path
+):
+    Image.new("RGB", (9, 9)).save(folder / "a.webp")
+    (folder / "c.txt").mkdir()
+    (folder / "phone.heic").write_bytes(b"x")
+    (folder / "self").symlink_to(folder)
+    job, events = run(tmp_path, "tag", folder=str(folder), model=str(tagger_folder), existing="append")
+    assert set(proposed(job)) == {"a.png", "b.png"}
+    told = {event.code: event.values for event in events if isinstance(event, Notice)}
+    assert Path(told["tools.caption_shared"]["path"]).name == "a.webp"
+    assert Path(told["tools.caption_closed"]["path"]).name == "c.png"
+    assert told["tools.prepare_kinds"]["kinds"] == ".heic (1)"
 
 
 def test_a_caption_model_describes_each_picture(tmp_path: Path, folder: Path):
@@ -175,6 +279,37 @@ def test_a_caption_model_describes_each_picture(tmp_path: Path, folder: Path):
     (place / "config.json").write_text('{"model_type": "clip"}', encoding="utf-8")
     _, events = run(tmp_path, "caption", **values)
     assert (events[-1].code, events[-1].setting) == ("tools.not_for_caption", "model")
+
+
+@pytest.fixture(scope="session")
+def blip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return captioner(tmp_path_factory.mktemp("blip"))
+
+
+@pytest.mark.parametrize("harm", ["cut off", "empty", "of another model", "of another size"])
+def test_weights_that_do_not_fit_are_no_caption_model(
+    tmp_path: Path, folder: Path, blip_folder: Path, harm: str
+):
+    place = copytree(blip_folder, tmp_path / "bad")
+    weights = place / "model.safetensors"
+    if harm == "of another model":
+        save_file({"some.weight": torch.zeros(3)}, weights, {"format": "pt"})
+    elif harm == "of another size":
+        sizes = place / next(path.name for path in place.glob("*process*.json"))
+        sizes.write_text(sizes.read_text(encoding="utf-8").replace(": 16", ": 24"), encoding="utf-8")
+    else:
+        weights.write_bytes(weights.read_bytes()[: 2000 if harm == "cut off" else 0])
+    _, events = run(tmp_path, "caption", folder=str(folder), model=str(place), max_tokens=5)
+    assert (events[-1].code, events[-1].setting) == ("tools.not_for_caption", "model")
+
+
+def test_a_sentence_gets_no_longer_than_the_model_can(tmp_path: Path, folder: Path, blip_folder: Path):
+    values = {"folder": str(folder), "model": str(blip_folder), "max_tokens": 500}
+    job, events = run(tmp_path, "caption", **values)
+    assert isinstance(events[-1], Finished), events[-1]
+    assert len(proposed(job)) == 2
+    _, events = run(tmp_path, "caption", **values, prompt="a photo of " * 20)
+    assert (events[-1].code, events[-1].setting) == ("tools.caption_long", "prompt")
 
 
 def test_florence_describes_and_takes_its_tasks_as_questions(tmp_path: Path, folder: Path):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from trainer.data.folders import scan_folder
 from trainer.errors import UserError
-from trainer.tools.prepare import CopyOptions, TrainingFolder, carry_out, preparation_of, training_folder_name
+from trainer.tools.picture_copies import CopyMode, CopyOptions, Format
+from trainer.tools.prepare import TrainingFolder, carry_out, preparation_of, training_folder_name
 
 
 @pytest.fixture
@@ -39,11 +42,14 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 def test_the_result_is_what_training_reads(own: Path, tmp_path: Path) -> None:
     before = snapshot(own)
     preparation = preparation_of(
-        tmp_path / "cat", [TrainingFolder(own, training_folder_name(7, "sks", "cat"))], CopyOptions()
+        tmp_path / "cat",
+        [TrainingFolder(own, training_folder_name(7, instance_prompt="sks", class_prompt="cat"))],
+        CopyOptions(),
     )
     assert not (tmp_path / "cat").exists(), "a plan makes nothing"
     assert [(path.name, why) for path, why in preparation.left_out] == [("broken.png", "empty")]
-    assert carry_out(preparation) == preparation.pictures == 4
+    assert carry_out(preparation) == []
+    assert preparation.pictures == 4
     scan = scan_folder(tmp_path / "cat" / "img", ".txt")
     assert {(image.repeats, image.class_tokens) for image in scan.images} == {(7, "sks cat")}
     assert sorted(image.path.stem for image in scan.images) == ["a", "a-2", "b", "side"], "none is replaced"
@@ -86,7 +92,7 @@ def test_links_take_no_room_and_captions_are_copies(own: Path, tmp_path: Path) -
 def test_regularisation_pictures_go_beside(own: Path, tmp_path: Path) -> None:
     sources = [
         TrainingFolder(own, "10_sks cat"),
-        TrainingFolder(own / "more", training_folder_name(1, "cat"), "reg"),
+        TrainingFolder(own / "more", training_folder_name(1, class_prompt="cat"), "reg"),
     ]
     carry_out(preparation_of(tmp_path / "cat", sources, CopyOptions()))
     assert [image.path.name for image in scan_folder(tmp_path / "cat/reg", ".txt", is_reg=True).images] == [
@@ -99,14 +105,145 @@ def test_the_made_folder_inside_the_pictures_is_not_taken_again(own: Path) -> No
     assert not preparation_of(own / "cat", [TrainingFolder(own, "1_x")], CopyOptions()).steps
 
 
-@pytest.mark.parametrize("word", ["a/b", "..\\x", "a:b", "what?", "end."])
-def test_words_that_cannot_stand_in_a_name_are_refused(word: str) -> None:
+@pytest.mark.parametrize(
+    "word",
+    ["a/b", "..\\x", "a:b", "what?", "end.", "two\nlines", "a\ttab", "zero\0", "un\u200bseen", "猫" * 80],
+)
+@pytest.mark.parametrize("setting", ["instance_prompt", "class_prompt"])
+def test_words_that_cannot_stand_in_a_name_are_refused(setting: str, word: str) -> None:
     with pytest.raises(UserError) as refused:
-        training_folder_name(1, word)
-    assert refused.value.setting == "instance_prompt"
+        training_folder_name(1, **{setting: word})
+    assert refused.value.setting == setting
 
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         preparation_of(tmp_path / "cat", [TrainingFolder(tmp_path, "1_x")], CopyOptions())
     assert (refused.value.message.code, refused.value.setting) == ("tools.prepare_no_pictures", "pictures")
+
+
+def pictures_of(kind: str, folder: Path) -> None:
+    """A whole picture, one that its kind of colours or its form makes odd, and one that is cut off inside."""
+    folder.mkdir()
+    plain = Image.radial_gradient("L").resize((60, 40))
+    plain.convert("RGB").save(folder / "whole.png")
+    noise = Image.effect_noise((300, 300), 90).convert("RGB")
+    noise.save(folder / "damaged.png")
+    data = bytearray((folder / "damaged.png").read_bytes())
+    data[3000:3100] = bytes(100)
+    (folder / "damaged.png").write_bytes(data)
+    (folder / "damaged.txt").write_text("sks", encoding="utf-8")
+    if kind == "CMYK":
+        plain.convert("CMYK").save(folder / "odd.jpg", icc_profile=b"no profile of RGB")
+    elif kind == "16 bit":
+        plain.convert("I").point(lambda value: value * 257).convert("I;16").save(folder / "odd.png")
+    elif kind == "animation":
+        plain.convert("RGB").save(
+            folder / "odd.webp", save_all=True, append_images=[Image.new("RGB", (60, 40))]
+        )
+    elif kind == "wrong ending":
+        plain.convert("RGB").save(folder / "odd.bmp")
+        (folder / "odd.bmp").rename(folder / "odd.jpg")
+    elif kind == "too wide":
+        Image.new("RGB", (16_500, 2)).save(folder / "odd.png")
+    else:
+        plain.convert(kind).save(folder / "odd.png")
+
+
+@pytest.mark.parametrize("format_", ["png", "jpg", "webp"])
+@pytest.mark.parametrize(
+    "kind", ["CMYK", "16 bit", "animation", "wrong ending", "too wide", "1", "L", "LA", "P", "RGBA"]
+)
+def test_each_kind_of_picture_can_be_drawn_and_a_damaged_one_is_left_out(
+    kind: str, format_: Format, tmp_path: Path
+) -> None:
+    pictures_of(kind, tmp_path / "own")
+    before = snapshot(tmp_path / "own")
+    preparation = preparation_of(
+        tmp_path / "cat", [TrainingFolder(tmp_path / "own", "1_x")], CopyOptions(format=format_)
+    )
+    assert [path.name for path in carry_out(preparation)] == ["damaged.png"]
+    made = tmp_path / "cat/img/1_x"
+    assert {path.name for path in made.iterdir()} == {f"whole.{format_}", f"odd.{format_}"}
+    with Image.open(made / f"odd.{format_}") as image:
+        assert image.mode in {"RGB", "RGBA"}
+        assert not image.info.get("icc_profile")
+        if kind not in {"1", "too wide"}:
+            grey = np.asarray(image.convert("L"))
+            assert grey[20, 30] < 40, "as dark as the picture is"
+            assert grey[1, 1] > 180
+    assert snapshot(tmp_path / "own") == before
+
+
+def test_pictures_of_kinds_that_are_not_read_are_told(own: Path, tmp_path: Path) -> None:
+    for name in ("phone.heic", "more/phone.HEIC", "old.gif", ".hidden.gif"):
+        (own / name).write_bytes(b"x")
+    preparation = preparation_of(tmp_path / "cat", [TrainingFolder(own, "1_x")], CopyOptions())
+    assert preparation.not_read == ((own, ".gif (1), .heic (2)"),)
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone" / "a.heic").write_bytes(b"x")
+    with pytest.raises(UserError) as refused:
+        preparation_of(tmp_path / "cat", [TrainingFolder(tmp_path / "phone", "1_x")], CopyOptions())
+    assert refused.value.message.code == "tools.pictures_of_other_kinds"
+
+
+def test_an_edited_caption_stays_where_its_picture_is_made_anew(own: Path, tmp_path: Path) -> None:
+    sources = [TrainingFolder(own, "1_x")]
+    carry_out(preparation_of(tmp_path / "cat", sources, CopyOptions()))
+    made = tmp_path / "cat/img/1_x"
+    (made / "a.txt").write_text("edited", encoding="utf-8")
+    (made / "a.png").unlink()
+    carry_out(preparation_of(tmp_path / "cat", sources, CopyOptions()))
+    assert (made / "a.png").exists()
+    assert (made / "a.txt").read_text(encoding="utf-8") == "edited"
+
+
+@pytest.mark.parametrize(("how", "format_"), [("copy", "as it is"), ("link", "as it is"), ("copy", "webp")])
+def test_a_new_picture_of_an_old_name_takes_no_place_that_is_taken(
+    own: Path, tmp_path: Path, how: CopyMode, format_: Format
+) -> None:
+    sources, options = [TrainingFolder(own, "1_x")], CopyOptions(how, format=format_)
+    carry_out(preparation_of(tmp_path / "cat", sources, options))
+    before = snapshot(tmp_path / "cat")
+    (own / "A").mkdir()  # its pictures come first
+    Image.new("RGB", (9, 9), "green").save(own / "A" / "b.webp")
+    os.utime(own / "A" / "b.webp", (1, 1))
+    again = preparation_of(tmp_path / "cat", sources, options)
+    assert [(step.source, step.target.name) for step in again.steps] == [(own / "A" / "b.webp", "b-2.webp")]
+    carry_out(again)
+    assert before.items() <= snapshot(tmp_path / "cat").items()
+
+
+@pytest.mark.parametrize("place", ["inside", "dotted", "linked", "same"])
+def test_what_was_made_is_never_taken_for_an_original(own: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "link").symlink_to(own)
+    folder = tmp_path / "link" if place == "linked" else own
+    root = {"dotted": own / "more" / ".." / "cat", "same": own}.get(place, own / "cat")
+    for count in (4, 0):
+        preparation = preparation_of(root, [TrainingFolder(folder, "1_x")], CopyOptions())
+        assert preparation.pictures == count
+        carry_out(preparation)
+
+
+def test_links_that_lead_in_a_circle_are_followed_once(own: Path, tmp_path: Path) -> None:
+    (own / "self").symlink_to(own)
+    (own / "more" / "up").symlink_to(own)
+    (own / "again").symlink_to(own / "more")
+    preparation = preparation_of(tmp_path / "cat", [TrainingFolder(own, "1_x")], CopyOptions())
+    assert preparation.pictures == 4
+
+
+def test_a_link_of_a_link_is_a_link_to_the_picture(own: Path, tmp_path: Path) -> None:
+    (own / "z.png").symlink_to("a.png")
+    carry_out(preparation_of(tmp_path / "cat", [TrainingFolder(own, "1_x")], CopyOptions(how="link")))
+    made = tmp_path / "cat/img/1_x/z.png"
+    assert not made.is_symlink()
+    assert made.samefile(own / "a.png")
+
+
+def test_regularisation_pictures_below_the_others_are_no_training_images(own: Path, tmp_path: Path) -> None:
+    sources = [TrainingFolder(own, "10_sks cat"), TrainingFolder(own / "more", "1_cat", "reg")]
+    preparation = preparation_of(tmp_path / "cat", sources, CopyOptions())
+    assert [step.source.name for step in preparation.steps if "img" in step.target.parts] == [
+        "a.png", "a.txt", "b.webp", "side.jpg",
+    ]  # fmt: skip

@@ -11,7 +11,14 @@ from pydantic import Field
 from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.caption import Captioner
-from trainer.tools.forms.looking import CaptionFiles, FolderOfPictures, check_model, fetched_folder, finished
+from trainer.tools.forms.looking import (
+    CaptionFiles,
+    FolderOfPictures,
+    check_model,
+    check_pictures,
+    fetched_folder,
+    finished,
+)
 from trainer.tools.proposals import propose
 from trainer.tools.tool import Tool, Work
 
@@ -53,7 +60,8 @@ class Caption(Form):
 
 
 def _check(form: Caption) -> Iterator[Problem]:
-    yield from check_model(form.pictures.model, form.pictures.download, "caption", form.pictures.folder)
+    yield from check_pictures(form.pictures.folder, form.captions)
+    yield from check_model(form.pictures.model, form.pictures.download, "caption")
 
 
 def _run(form: Caption, work: Work) -> Path:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+from trainer.data.captions import extension as caption_ending
 from trainer.errors import UserError
 from trainer.families.known import is_hub_id
-from trainer.problems import Problem, block, from_error
+from trainer.problems import Problem, block, from_error, hint
 from trainer.schema import Section, Spec
 from trainer.tools.hub_models import Use, about, fetch, here, is_whole
-from trainer.tools.proposals import Existing, Selection, pictures, read_proposals, write_proposals
+from trainer.tools.picture_walk import pictures_below
+from trainer.tools.proposals import Existing, Selection, is_caption_ending, read_proposals, write_proposals
 from trainer.tools.tool import Work
 
 # fmt: off
@@ -36,14 +38,26 @@ class CaptionFiles(Section):
 # fmt: on
 
 
-def check_model(name: str, download: str, use: Use, folder: str) -> Iterator[Problem]:
-    """Whether there are pictures, and a model; one of the hub is fetched only after a yes."""
-    if next(pictures(Path(folder)), None) is None:
-        yield block("folder", "tools.prepare_no_pictures", path=folder)
+def check_pictures(folder: str, captions: CaptionFiles) -> Iterator[Problem]:
+    """Whether there are pictures, and captions may be written beside them."""
+    below = pictures_below(Path(folder))
+    if not below.entries:
+        code = "tools.pictures_of_other_kinds" if below.kinds else "tools.prepare_no_pictures"
+        yield block("folder", code, path=folder, kinds=below.kinds)
+    elif below.kinds:
+        yield hint("folder", "preflight.left_kinds", label="Picture folder", kinds=below.kinds)
+    if not is_caption_ending(captions.extension):
+        ending = caption_ending(captions.extension)[:40]
+        yield block("extension", "tools.no_caption_ending", {"extension": ".txt"}, ending=ending)
+
+
+def check_model(name: str, download: str, use: Use) -> Iterator[Problem]:
+    """Whether there is a model; one of the hub is fetched only after a yes."""
     place = Path(name)
     if place.exists():
         if not is_whole(place, use):
-            yield block("model", f"tools.not_for_{use}", name=place.name)
+            fix = {"model": str(place.parent)} if is_whole(place.parent, use) else None
+            yield block("model", f"tools.not_for_{use}", fix, name=place.name)
     elif not is_hub_id(name):
         yield block("model", "tools.missing", label="Tagger" if use == "tag" else "Caption model", path=name)
     elif not here(name, use) and download != name:

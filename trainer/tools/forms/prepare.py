@@ -11,10 +11,8 @@ from pydantic import Field
 from trainer.messages import Message
 from trainer.problems import Problem, hint
 from trainer.schema import SET, Form, Schema, Section, Spec
+from trainer.tools.picture_copies import CopyMode, CopyOptions, Format
 from trainer.tools.prepare import (
-    CopyMode,
-    CopyOptions,
-    Format,
     Preparation,
     TrainingFolder,
     carry_out,
@@ -74,51 +72,63 @@ class Prepare(Form):
 def preparation(form: Prepare) -> Preparation:
     """Everything that would be made. Raises UserError."""
     learned, reg, copies = form.learned, form.reg, form.copies
-    name = training_folder_name(learned.repeats, learned.instance_prompt, learned.class_prompt)
+    words = {"instance_prompt": learned.instance_prompt, "class_prompt": learned.class_prompt}
+    name = training_folder_name(learned.repeats, **words)
     sources = [TrainingFolder(Path(learned.pictures), name)]
     if reg.reg_pictures:
-        words = learned.class_prompt or learned.instance_prompt
-        sources.append(
-            TrainingFolder(Path(reg.reg_pictures), training_folder_name(reg.reg_repeats, words), "reg")
-        )
+        key = "class_prompt" if learned.class_prompt.strip() else "instance_prompt"
+        of_class = training_folder_name(reg.reg_repeats, **{key: words[key]})
+        sources.append(TrainingFolder(Path(reg.reg_pictures), of_class, "reg"))
     return preparation_of(
         Path(learned.output), sources, CopyOptions(copies.how, copies.longest_side, copies.format)
     )
 
 
 def _check(form: Prepare) -> Iterator[Problem]:
-    made = preparation(form)
-    if form.reg.reg_pictures and not form.learned.class_prompt.strip():
+    learned, reg = form.learned, form.reg.reg_pictures
+    if reg and Path(reg).samefile(learned.pictures):
+        yield hint("reg_pictures", "tools.prepare_reg_same", {"reg_pictures": ""})
+    listed = preparation(form)
+    if reg and not learned.class_prompt.strip():
         yield hint("class_prompt", "tools.prepare_no_class")
-    if not made.steps:
+    for folder, kinds in listed.not_read:
+        key = "pictures" if folder == Path(learned.pictures) else "reg_pictures"
+        label = "Training images" if key == "pictures" else "Regularisation images"
+        yield hint(key, "preflight.left_kinds", label=label, kinds=kinds)
+    if not listed.steps:
         yield hint("output", "tools.prepare_all_there")
 
 
 def _preview(form: Prepare) -> list[Message]:
-    made = preparation(form)
-    size = f"{made.size / 1e6:,.1f} MB"
-    lines = [Message("tools.prepare_sum", {"pictures": made.pictures, "size": size, "path": str(made.root)})]
-    lines += [Message("tools.prepare_folder", {"path": str(path)}) for path in made.folders]
-    for step in made.steps[:MOST_LISTED]:
-        kind = "drawn" if step.drawn else made.options.how
+    listed = preparation(form)
+    size = f"{listed.size / 1e6:,.1f} MB"
+    sums = {"pictures": listed.pictures, "size": size, "path": str(listed.root)}
+    lines = [Message("tools.prepare_sum", sums)]
+    lines += [Message("tools.prepare_folder", {"path": str(path)}) for path in listed.folders]
+    for step in listed.steps[:MOST_LISTED]:
+        kind = "drawn" if step.drawn else listed.options.how
         names = {"source": str(step.source), "target": str(step.target)}
         lines.append(Message(f"tools.prepare_{kind}", names))
-    return lines + list(_left_out(made))
+    return lines + list(_left_out(listed))
 
 
-def _left_out(made: Preparation) -> Iterator[Message]:
-    for path, why in made.left_out[:MOST_LISTED]:
+def _left_out(listed: Preparation) -> Iterator[Message]:
+    for folder, kinds in listed.not_read:
+        yield Message("tools.prepare_kinds", {"path": str(folder), "kinds": kinds})
+    for path, why in listed.left_out[:MOST_LISTED]:
         code = "tools.prepare_there" if why == "there" else "tools.prepare_unreadable"
         yield Message(code, {"path": str(path)})
 
 
 def _run(form: Prepare, work: Work) -> Path:
-    made = preparation(form)
-    pictures = carry_out(made, work.report)
-    work.tell("tools.prepared", pictures=pictures, path=str(made.root))
-    for message in _left_out(made):
+    listed = preparation(form)
+    damaged = carry_out(listed, work.report)
+    work.tell("tools.prepared", pictures=listed.pictures - len(damaged), path=str(listed.root))
+    for message in _left_out(listed):
         work.tell(message.code, "warning", **message.values)
-    return work.saved(made.root, "folder")
+    for path in damaged[:MOST_LISTED]:
+        work.tell("tools.prepare_unreadable", "warning", path=str(path))
+    return work.saved(listed.root, "folder")
 
 
 PREPARE = Tool(

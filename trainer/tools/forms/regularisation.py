@@ -83,7 +83,7 @@ def _check(form: Regularisation) -> Iterator[Problem]:
             fixed = max(SMALLEST, round(side / 8) * 8)
             yield block(key, "tools.side", {key: fixed}, smallest=SMALLEST, fixed=fixed)
     try:
-        training_folder_name(1, form.what.class_prompt)
+        training_folder_name(1, class_prompt=form.what.class_prompt)
     except UserError as error:
         yield block("class_prompt", error.message.code, **error.message.values)
         return
@@ -111,7 +111,7 @@ def _batch(form: Regularisation, family: Family) -> ToDraw:
 
 def _folder(form: Regularisation) -> Path:
     """As training reads it: one repeat, and the class word."""
-    return Path(form.what.output) / training_folder_name(1, form.what.class_prompt)
+    return Path(form.what.output) / training_folder_name(1, class_prompt=form.what.class_prompt)
 
 
 def _run(form: Regularisation, work: Work) -> Path:

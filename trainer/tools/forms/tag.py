@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,14 @@ from pydantic import Field
 
 from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section, Spec
-from trainer.tools.forms.looking import CaptionFiles, FolderOfPictures, check_model, fetched_folder, finished
+from trainer.tools.forms.looking import (
+    CaptionFiles,
+    FolderOfPictures,
+    check_model,
+    check_pictures,
+    fetched_folder,
+    finished,
+)
 from trainer.tools.proposals import propose
 from trainer.tools.tag import Choice, Tagger, chosen, comparable
 from trainer.tools.tool import Tool, Work
@@ -57,11 +65,12 @@ class Tag(Form):
 
 
 def _check(form: Tag) -> Iterator[Problem]:
-    yield from check_model(form.pictures.model, form.pictures.download, "tag", form.pictures.folder)
+    yield from check_pictures(form.pictures.folder, form.captions)
+    yield from check_model(form.pictures.model, form.pictures.download, "tag")
 
 
 def _names(text: str) -> frozenset[str]:
-    parts = text.replace("\n", ",").split(",")
+    parts = re.split(r"[,\n，、]", text)
     return frozenset(comparable(part) for part in parts if part.strip())
 
 

@@ -1,0 +1,119 @@
+"""Files of a training folder, made one by one: copied, linked, or drawn anew in another size or format."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from PIL import Image, ImageOps
+
+from trainer.data.picture_files import PictureHeader, is_picture
+from trainer.data.pixels import flattened, is_see_through
+from trainer.files.whole_file import partial_of
+from trainer.tools.lora_files import Progress, silent
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+CopyMode = Literal["copy", "link"]
+Format = Literal["as it is", "png", "jpg", "webp"]
+QUALITY = 95
+SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
+LARGEST = {"WEBP": 16_383, "JPEG": 65_500}
+"""Pixels of a side that a kind of file can have."""
+SAVED_WITH: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": QUALITY}}
+DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What comes of pictures whose beginning is whole and the rest is not."""
+
+
+@dataclass(frozen=True)
+class CopyOptions:
+    """How files get there."""
+
+    how: CopyMode = "copy"
+    longest_side: int = 0
+    """Pixels; larger pictures are made smaller. 0: as they are."""
+    format: Format = "as it is"
+
+    def name(self, source: Path) -> str:
+        """Of a picture's copy."""
+        return source.name if self.format == "as it is" else source.stem + SUFFIXES[self.format]
+
+    def draws(self, picture: PictureHeader) -> bool:
+        """Whether a picture is made smaller or converted, not copied as it is."""
+        too_large = 0 < self.longest_side < max(picture.width, picture.height)
+        return self.format != "as it is" or too_large
+
+
+@dataclass(frozen=True)
+class FileStep:
+    """One file to be made."""
+
+    source: Path
+    target: Path
+    drawn: bool = False
+    """Whether the picture is made smaller or converted, not copied as it is."""
+
+
+def make_files(steps: Iterable[FileStep], options: CopyOptions, report: Progress = silent) -> list[Path]:
+    """Make the files; returns the pictures of which none was made, as they are damaged.
+
+    Nothing is replaced. Stopped, what is done stays. Raises OSError (full disk, no right).
+    """
+    steps = list(steps)
+    damaged: list[Path] = []
+    for done, step in enumerate(steps):
+        report(done, len(steps))
+        if damaged and damaged[-1].with_suffix("") == step.source.with_suffix(""):
+            continue  # its caption
+        if not step.target.exists() and not _make(step, options):
+            damaged.append(step.source)
+    report(len(steps), len(steps))
+    return damaged
+
+
+def _make(step: FileStep, options: CopyOptions) -> bool:
+    """One file, whole or not at all. False for a picture that is damaged."""
+    if options.how == "link" and not step.drawn and is_picture(step.target.name):  # captions may be edited
+        with suppress(OSError):  # another disk, or a file system without links: a copy then
+            os.link(step.source.resolve(), step.target)  # of a link, what it leads to
+            return True
+    partial = partial_of(step.target)
+    try:
+        if step.drawn:
+            kind = Image.registered_extensions()[step.target.suffix.lower()]
+            picture = _drawn(step.source, kind, options.longest_side)
+            if picture is None:
+                return False
+            icc = picture.info.get("icc_profile")
+            picture.save(partial, kind, icc_profile=icc, **SAVED_WITH.get(kind, {}))
+            shutil.copystat(step.source, partial)  # by its time it is known again
+        else:
+            shutil.copy2(step.source, partial)
+        partial.replace(step.target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return True
+
+
+def _drawn(source: Path, kind: str, longest_side: int) -> Picture | None:
+    """The picture upright, at most so large, in colours that the kind of file has; None: it is damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(source) as image:
+                upright = ImageOps.exif_transpose(image)
+                icc = image.info.get("icc_profile") if image.mode in {"RGB", "RGBA", "P"} else None
+    except DAMAGED:
+        return None
+    drawn = upright.convert("RGBA") if kind != "JPEG" and is_see_through(upright) else flattened(upright)
+    longest = min(longest_side or max(drawn.size), LARGEST.get(kind, max(drawn.size)))
+    drawn.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    drawn.info = {"icc_profile": icc} if icc else {}
+    return drawn
