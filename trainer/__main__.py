@@ -24,7 +24,7 @@ from trainer.files.job_folder import TRAIN, JobFolder, default_workspace
 from trainer.files.reading import Encoding
 from trainer.files.secrets import VARIABLES, secrets_file
 from trainer.kohya import additional
-from trainer.messages import Language, Message, say
+from trainer.messages import Language, Message, printable, say
 from trainer.plan.run import DatasetPlan, Plan
 from trainer.preflight import check as preflight
 from trainer.preflight.values import typed_form as typed_values
@@ -82,10 +82,7 @@ def train(
     def prepared() -> str:
         if job is None:
             return str(JobFolder.create(default_workspace(), settings).path)
-        if JobFolder(job).is_held():
-            raise UserError("training.job_busy")
-        job.mkdir(parents=True, exist_ok=True)
-        JobFolder(job).write_settings(settings)
+        JobFolder(job).begin(settings)
         return str(job)
 
     raise typer.Exit(_run(JobFolder(Path(_once(prepared)))))
@@ -158,8 +155,10 @@ def check(config: ConfigFile, changes: Sets = [], as_json: AsJson = False) -> No
         print(json.dumps(found, ensure_ascii=False, indent=1))
     else:
         for problem in checked.problems:
-            print("STOPS" if problem.blocks else "hint ", f"[{problem.setting}]", problem.said(language()))
-        print("\n".join(plan_lines(plan)) if plan else "No plan: the pictures cannot be read.")
+            told = "STOPS" if problem.blocks else "hint "
+            print(told, f"[{problem.setting}]", printable(str(problem.said(language()))))
+        lines = plan_lines(plan) if plan else ["No plan: the pictures cannot be read."]
+        print(printable("\n".join(lines)))
     raise typer.Exit(2 if checked.blocked else 0)
 
 
@@ -217,7 +216,7 @@ def inspect(lora: Annotated[Path, typer.Argument(help="A LoRA file.")], as_json:
     from trainer.lora.info import describe
 
     info = describe(lora)
-    print(json.dumps(info.as_json(), ensure_ascii=False, indent=1) if as_json else info.text())
+    print(json.dumps(info.as_json(), ensure_ascii=False, indent=1) if as_json else printable(info.text()))
 
 
 @app.command()
@@ -269,11 +268,11 @@ def import_(
         print(json.dumps(imported.as_json(), ensure_ascii=False, indent=1))
     else:
         for line in kohya.report_lines(imported.report, language()):
-            print(line)
+            print(printable(line))
 
 
 def main() -> None:
-    """Run the command line; a UserError becomes a sentence and exit code 2."""
+    """Run the command line; a UserError, or what a disk refuses, becomes a sentence and exit code 2."""
     _share_the_processor()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -281,8 +280,12 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         raise SystemExit(2) from None
+    except OSError as error:
+        from trainer.jobs.run import cannot_begin
+
+        raise SystemExit(cannot_begin(error)) from None
 
 
 def _share_the_processor() -> None:

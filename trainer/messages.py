@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import category
 
 Language = Literal["en", "ja"]
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
@@ -47,6 +48,22 @@ class Said:
         parts = [part for part in (self.what, self.why, self.fix) if part]
         ended = [part if part.endswith(SENTENCE_ENDS) else part + self.stop for part in parts[:-1]]
         return " ".join([*ended, *parts[-1:]])
+
+
+STEERING = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+"""Kinds of signs that steer a terminal, or that nobody sees."""
+HARMLESS = "\n\t\u200d"
+"""Those of them that texts need; emoji are put together with the last."""
+
+
+def printable(text: str) -> str:
+    """Without what steers a terminal: captions, paths and what files say of themselves come from anywhere."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if category(sign) in STEERING and sign not in HARMLESS else sign
+        for sign in text
+    )
 
 
 @cache

@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.data.picture_files import Stamp, stamp_of
+from trainer.files.reading import readings
 
 DEFAULT_EXTENSION = ".caption"
 CAPTION_ENDINGS = (".txt", ".caption")
 """Of files that lie beside pictures and hold their captions, whatever the settings say."""
+NAMES = {
+    "utf-16": "UTF-16", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-32": "UTF-32",
+    "iso2022_jp": "ISO-2022-JP",
+}  # fmt: skip
+"""Of encodings that are read without a guess, as people know them."""
 
 
 def extension(setting: str) -> str:
@@ -24,22 +30,21 @@ def extension(setting: str) -> str:
     return text if text.startswith(".") else f".{text}"
 
 
-def decode_caption(data: bytes) -> tuple[str, bool]:
-    """Text of a caption file, and whether it was UTF-8.
+def decode_caption(data: bytes) -> tuple[str, str]:
+    """Text of a caption file, and how it was read: "" for UTF-8, else the encoding's name.
 
-    Editors on Japanese Windows still write Shift-JIS (cp932), and some write UTF-16 with its mark.
+    Editors of older Windows write the encoding of its country, and some write UTF-16.
     """
-    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        return data.decode("utf-16", errors="replace"), False
-    try:
-        return data.decode("utf-8-sig"), True
-    except UnicodeDecodeError:
-        return data.decode("cp932", errors="replace"), False
+    for encoding, text in readings(data):
+        is_utf8 = encoding in ("utf-8", "utf-8-sig")
+        return text.removeprefix("\ufeff"), "" if is_utf8 else NAMES.get(encoding, encoding)
+    return data.decode("cp932", errors="replace"), "Shift-JIS"
 
 
 def first_line(text: str) -> str:
-    """The line that is the caption: the first that is not blank."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+    """The line that is the caption: the first that is not blank, or "" where that has nothing but commas."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if line.strip(NO_WORDS) else ""
 
 
 def lines_of(text: str) -> str:
@@ -47,6 +52,8 @@ def lines_of(text: str) -> str:
     return "\n".join(line.strip() for line in text.splitlines() if line.strip())
 
 
+NO_WORDS = " ,.;\t\0\u3000\u3001\u3002\uff0c\uff0e\uff1b"
+"""What a caption is not made of: commas, stops and blanks, of Japanese and Chinese keyboards too."""
 LONGEST_FILE = 1_000_000
 """Bytes of a caption file that are looked at; the longest captions have a few thousand."""
 
@@ -59,11 +66,11 @@ def _beginning(entry: os.DirEntry[str]) -> bytes:
         return file.read(LONGEST_FILE)
 
 
-_captions: dict[str, tuple[Stamp, tuple[str, bool]]] = {}
+_captions: dict[str, tuple[Stamp, tuple[str, str]]] = {}
 
 
-def caption_of(entry: os.DirEntry[str], *, all_lines: bool = False) -> tuple[str, bool]:
-    """Caption in a file ("" where it is empty or cannot be read), and whether it is UTF-8.
+def caption_of(entry: os.DirEntry[str], *, all_lines: bool = False) -> tuple[str, str]:
+    """Caption in a file ("" where it is empty or cannot be read), and how it was read ("": as UTF-8).
 
     Remembered until the file's time or size changes.
     """
@@ -71,12 +78,12 @@ def caption_of(entry: os.DirEntry[str], *, all_lines: bool = False) -> tuple[str
         stamp = stamp_of(entry)
         known = _captions.get(entry.path)
         if known is None or known[0] != stamp:
-            text, is_utf8 = decode_caption(_beginning(entry))
-            known = _captions[entry.path] = stamp, (lines_of(text), is_utf8)
+            text, encoding = decode_caption(_beginning(entry))
+            known = _captions[entry.path] = stamp, (lines_of(text), encoding)
     except OSError:
-        return "", True
-    text, is_utf8 = known[1]
-    return (text if all_lines else first_line(text)), is_utf8
+        return "", ""
+    text, encoding = known[1]
+    return (text if all_lines else first_line(text)), encoding
 
 
 def is_dropped(rate: float, every_n_epochs: int, epoch: int, rng: random.Random) -> bool:

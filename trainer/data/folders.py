@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -84,8 +84,8 @@ class FolderScan:
     extensions: Counter[str] = field(default_factory=Counter)
     """Endings of the text files beside pictures."""
     blank_captions: tuple[Path, ...] = ()
-    odd_captions: tuple[Path, ...] = ()
-    """Caption files that are not UTF-8."""
+    odd_captions: Mapping[Path, str] = field(default_factory=dict)
+    """Caption files that are not UTF-8, and as what they were read."""
     not_read: Counter[str] = field(default_factory=Counter)
     """Endings of pictures of kinds that are not read."""
     transparent: int = 0
@@ -149,7 +149,7 @@ def merged(parts: Iterable[FolderScan]) -> FolderScan:
         loose=sum(scan.loose for scan in scans),
         extensions=sum((scan.extensions for scan in scans), Counter()),
         blank_captions=tuple(path for scan in scans for path in scan.blank_captions),
-        odd_captions=tuple(path for scan in scans for path in scan.odd_captions),
+        odd_captions={path: name for scan in scans for path, name in scan.odd_captions.items()},
         not_read=sum((scan.not_read for scan in scans), Counter()),
         transparent=sum(scan.transparent for scan in scans),
         animated=sum(scan.animated for scan in scans),
@@ -224,7 +224,7 @@ def _scan_afresh(entries: Sequence[os.DirEntry[str]], place: PictureFolder) -> F
     headers: list[PictureHeader] = []
     broken: list[Broken] = []
     blank: list[Path] = []
-    odd: list[Path] = []
+    odd: dict[Path, str] = {}
     for entry in entries:
         if not is_picture(entry.name):
             continue
@@ -234,11 +234,11 @@ def _scan_afresh(entries: Sequence[os.DirEntry[str]], place: PictureFolder) -> F
             broken.append(Broken(Path(entry.path), str(error)))
             continue
         beside = _beside(entry.name, place.ending, files)
-        caption, is_utf8 = caption_of(beside, all_lines=place.all_lines) if beside else ("", True)
+        caption, encoding = caption_of(beside, all_lines=place.all_lines) if beside else ("", "")
         if beside and not caption:
             blank.append(Path(beside.path))
-        if beside and not is_utf8:
-            odd.append(Path(beside.path))
+        if beside and encoding:
+            odd[Path(beside.path)] = encoding
         written = Path(beside.path) if beside else place.path / (split_name(entry.name)[0] + place.ending)
         images.append(_train_image(Path(entry.path), place, caption, header, written))
         headers.append(header)
@@ -247,7 +247,7 @@ def _scan_afresh(entries: Sequence[os.DirEntry[str]], place: PictureFolder) -> F
         broken=tuple(broken),
         extensions=_text_endings(files),
         blank_captions=tuple(blank),
-        odd_captions=tuple(odd),
+        odd_captions=odd,
         not_read=Counter(ending for name in files if (ending := split_name(name)[1]) in OTHER_PICTURES),
         transparent=sum(header.transparent for header in headers),
         animated=sum(header.animated for header in headers),

@@ -88,6 +88,22 @@ class JobFolder:
             return folder
         raise UserError("training.no_job_folder", path=str(workspace))
 
+    def begin(self, settings: Form) -> None:
+        """Make this very folder a new job. Raises UserError where anything else stands in it, or OSError."""
+        if self.is_held():
+            raise UserError("training.job_busy")
+        if self.path.exists() and not (self.path.is_dir() and self._is_unused()):
+            raise UserError("training.job_folder_taken", path=str(self.path))
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_settings(settings)
+
+    def _is_unused(self) -> bool:
+        """Whether it is empty, or holds only what a job has that was refused before its first step."""
+        there = {path for path in self.path.iterdir() if path != self.lock_file}
+        refused = {self.settings_file, self.events_file, self.process_file}
+        started = any(isinstance(event, Started) for _, _, event in read_events(self.events_file))
+        return not there or (there == refused and not started)
+
     @property
     def kind_file(self) -> Path:
         """What the job is: {"kind": "train" or a tool's name, "name"}. Absent in jobs of earlier versions."""

@@ -31,7 +31,6 @@ MOST_NUMBERS = 1_000_000
 """Of weights that an optimizer keeps count of, over all its groups; SDXL's LoRAs have some thousands."""
 NUMPY_KEYS, PYTHON_KEYS, TORCH_BYTES = 624, 625, 5056
 """Numbers in the random states of numpy, Python and torch: each is a Mersenne Twister."""
-Plain = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class StateAbout:
     seed: int
     name: str
     """The LoRA's name in the run that wrote it; "" where it is not told."""
-    settings: Mapping[str, Plain]
+    settings: Mapping[str, Any]
     """The run's settings, flat; a state of another version may lack some or have others."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What else the run noted: versions, pictures, files."""
@@ -85,7 +84,7 @@ def _about(folder: Path, found: Mapping[str, Any]) -> StateAbout:
         raise TypeError("kinds")
     if name and not is_plain_name(name):
         raise ValueError("name")
-    if not all(isinstance(value, Plain) for value in settings.values()):
+    if not all(map(_is_plain, settings.values())):
         raise TypeError("settings")
     return StateAbout(
         folder=folder,
@@ -97,6 +96,12 @@ def _about(folder: Path, found: Mapping[str, Any]) -> StateAbout:
         settings=settings,
         facts={key: value for key, value in found.items() if key not in ("position", "settings")},
     )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is what a setting's value is in JSON: a text, a number, a switch, or a pair of numbers."""
+    one = value if isinstance(value, list) and len(value) == 2 else [value]
+    return all(isinstance(part, str | int | float | bool | None) for part in one)
 
 
 def _whole(value: Any, least: int, most: int) -> int:

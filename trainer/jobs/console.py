@@ -25,7 +25,7 @@ from trainer.events import (
     Step,
     Stopped,
 )
-from trainer.messages import Message, say
+from trainer.messages import Message, printable, say
 
 Listener = Callable[[Event], None]
 
@@ -53,13 +53,6 @@ def event_line(event: Event) -> str:
             return f"Finished after {event.step} steps: {event.path}" if event.step else "Done"
         case _:
             return ""
-
-
-def printable(text: str) -> str:
-    """Without what steers a terminal: captions and prompts come from anywhere."""
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
 
 
 def _size(count: int) -> str:

@@ -25,6 +25,7 @@ from trainer.jobs.quiet import quiet_libraries
 from trainer.jobs.stopping import EarlyStop
 from trainer.kohya import additional
 from trainer.kohya.launch_arguments import read_launch_arguments
+from trainer.messages import printable
 from trainer.plan.inputs import read_inputs
 from trainer.preflight import check, places
 from trainer.preflight import resume as resume_checks
@@ -130,14 +131,14 @@ def _run(folder: JobFolder, rank: processes.Rank, *, resume: bool, own_process: 
 
 def refused(error: UserError) -> int:
     """It is being trained, or is complete: nothing in its folder is touched, only the terminal is told."""
-    print(error, file=sys.stderr)
+    print(printable(str(error)), file=sys.stderr)
     return USER
 
 
 def cannot_begin(error: OSError) -> int:
     """The job's folder cannot be written: only the terminal can be told."""
     failed, code = explain(error)
-    print(console.event_line(failed), file=sys.stderr)
+    print(printable(console.event_line(failed)), file=sys.stderr)
     return code
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from trainer.events import Failed, Notice, Saved, Stopped, read_events
 from trainer.files.job_folder import JobFolder, default_workspace
 from trainer.files.roots import Roots
-from trainer.messages import Language, Message, say, texts
+from trainer.messages import Language, Message, printable, say, texts
 from trainer.problems import Problem
 from trainer.schema import Setting
 from trainer.tools import checks
@@ -52,7 +52,7 @@ def command(words: Sequence[str], language: Language, run: RunJob) -> int:
         return _refused(problems, language, as_json=as_json)
     if dry and tool.preview:
         lines = [say(message, language).what for message in tool.preview(form)]
-        print(json.dumps(lines, ensure_ascii=False, indent=1) if as_json else "\n".join(lines))
+        print(json.dumps(lines, ensure_ascii=False, indent=1) if as_json else printable("\n".join(lines)))
         return 0
     folder = JobFolder.create(default_workspace(), form, tool.name, checks.job_name(tool, form))
     code = run(folder, quiet=as_json)
@@ -114,7 +114,7 @@ def _refused(problems: Sequence[Problem], language: Language, *, as_json: bool) 
     else:
         for problem in stops:
             said = str(problem.said(language)).replace("**", "")
-            print(f"--{problem.setting}:" if problem.setting else "", said, file=sys.stderr)
+            print(f"--{problem.setting}:" if problem.setting else "", printable(said), file=sys.stderr)
     return USER
 
 

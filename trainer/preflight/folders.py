@@ -164,6 +164,7 @@ def check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
             "preflight.captions_encoding",
             count=f"{len(scan.odd_captions):,}",
             names=listed,
+            encodings=some_names([*dict.fromkeys(scan.odd_captions.values())]),
         )
 
 

@@ -15,9 +15,11 @@ from trainer.errors import UserError
 from trainer.preflight.looks import some
 from trainer.problems import Problem, block, hint, some_names
 
-MaskFault = Literal["", "empty", "unreadable", "shape"]
+MaskFault = Literal["", "empty", "faint", "unreadable", "shape"]
 SAME_SHAPE = 0.02
 """Share by which a mask's height, at its picture's width, may differ: whole pixels are round numbers."""
+FAINT = 26
+"""Of 255: a mask whose brightest part is below this was painted with 1 for white, or is black to the eye."""
 _known: dict[Mask, MaskFault] = {}
 
 
@@ -52,9 +54,10 @@ def check(datasets: Sequence[Dataset], images: Sequence[TrainImage], most: int |
         faults.setdefault(_verdict(mask), []).append(mask)
     if bad := faults.get("unreadable"):
         yield block("masked_loss", "preflight.masks_unreadable", {"masked_loss": False}, **_told(bad))
-    if empty := faults.get("empty"):
-        tell = block if len(empty) == len(images) else hint
-        yield tell("masked_loss", "preflight.masks_empty", {"masked_loss": False}, **_told(empty))
+    for fault in ("empty", "faint"):
+        if found := faults.get(fault):
+            tell = block if len(found) == len(images) else hint
+            yield tell("masked_loss", f"preflight.masks_{fault}", {"masked_loss": False}, **_told(found))
     if misshapen := faults.get("shape"):
         yield hint("masked_loss", "preflight.masks_shape", None, **_told(misshapen))
 
@@ -98,8 +101,8 @@ def _looked_at(mask: Mask) -> MaskFault:
     if mask.fit:
         grey = pixels.resize_pixels(values[..., None].repeat(3, axis=2), mask.fit.resized)
         learned = pixels.crop(grey, mask.fit.bucket, *mask.fit.center)
-    if not learned.any():
-        return "empty"
+    if learned.max() < FAINT:
+        return "faint" if learned.any() else "empty"
     expected = mask.image.height * width / mask.image.width
     return "shape" if abs(height - expected) > max(1, SAME_SHAPE * expected) else ""
 

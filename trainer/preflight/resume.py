@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ THEIRS = ("train_state.json", "optimizer.bin")
 """Files of a state that sd-scripts (accelerate) writes."""
 TRAINED_BY_RATE = {"unet_lr": trains_denoiser, "text_encoder_lr": trains_text_encoder}
 PLUS = ("loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+MOST_LOOKED_AT = 10_000
+"""Files of a folder among which states are looked for."""
 BLOCK_RATES = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold")
 
 
@@ -34,9 +37,12 @@ def check(settings: Settings) -> Iterator[Problem]:
     place, fix = Path(settings.saving.resume), {"resume": ""}
     values = {"label": TRAINING["resume"].spec.label, "path": settings.saving.resume}
     try:
-        if not place.is_dir():
+        if not place.exists():
             yield block("resume", "preflight.folder_not_found", fix, **values)
-        elif not (state := find_state(place)):
+        elif not (state := find_state(place)) and (near := _near(place)):
+            values["found"] = str(near)
+            yield block("resume", "preflight.state_near", {"resume": str(near)}, **values)
+        elif not state:
             theirs = any((place / name).exists() for name in THEIRS)
             code = "preflight.state_of_others" if theirs else "preflight.state_missing"
             yield block("resume", code, fix, path=settings.saving.resume)
@@ -48,6 +54,16 @@ def check(settings: Settings) -> Iterator[Problem]:
         yield from_error(error, fix)
     except OSError:  # its folder may not be looked into
         yield from_error(damaged(place), fix)
+
+
+def _near(place: Path) -> Path | None:
+    """The state that is probably meant: that of this file or LoRA, or of this job, or the newest in here."""
+    if place.is_file():
+        meant = [place.parent, place.with_name(f"{place.stem}-state")]
+    else:
+        states = [path for path in islice(place.iterdir(), MOST_LOOKED_AT) if path.name.endswith("-state")]
+        meant = [place / "state", *sorted(states, key=lambda path: path.stat().st_mtime, reverse=True)]
+    return next((path for path in meant if find_state(path)), None)
 
 
 def check_plan(about: StateAbout | None, plan: Plan) -> Iterator[Problem]:
@@ -113,12 +129,15 @@ def _other_model(about: StateAbout, then: Settings, settings: Settings) -> Itera
         return
     marks = about.facts.get("files")
     mark = marks.get(PATH) if isinstance(marks, dict) else None
-    mark_now = file_mark(new)
-    moved = Path(old).name == Path(new).name and (not mark or not mark_now or mark[:1] == mark_now[:1])
-    if not moved:
-        is_there = is_hub_id(old) or Path(old).exists()
-        fix = {"model_list": then.model.model_list, key: old} if is_there else None
-        yield block(setting, "preflight.resume_model", fix, old=Path(old).name, new=Path(new).name)
+    mark_now, same_name = file_mark(new), Path(old).name == Path(new).name
+    comparable = isinstance(mark, list) and mark and mark_now
+    if same_name and not (comparable and mark[:1] != mark_now[:1]):
+        return
+    # A path that a stranger wrote may name a server, which must not be asked.
+    is_there = is_hub_id(old) or (not old.startswith(("//", "\\\\")) and file_mark(old))
+    fix = {"model_list": then.model.model_list, key: old} if is_there else None
+    names = (old, new) if same_name else (Path(old).name, Path(new).name)
+    yield block(setting, "preflight.resume_model", fix, old=names[0], new=names[1])
 
 
 def _other_parts(then: Settings, settings: Settings) -> Iterator[Problem]:
@@ -140,10 +159,13 @@ def _other_groups(then: Settings, settings: Settings) -> Iterator[Problem]:
             values = {"label": TRAINING[key].spec.label, "old": text_of_value(old), "new": text_of_value(new)}
             yield block(key, "preflight.resume_fixed", fix, **values)
             return
-    if _blocks(then) != _blocks(settings):
-        values = {"label": TRAINING[BLOCK_RATES[0]].spec.label}
+    was, now = _blocks(then), _blocks(settings)
+    if was != now:
+        both = was is not None and now is not None
+        code = "blocks" if both else "block_rates_on" if was is None else "block_rates_off"
         fix = {key: then.get(key) for key in BLOCK_RATES}
-        yield block(BLOCK_RATES[0], "preflight.resume_blocks", fix, **values)
+        label = TRAINING[BLOCK_RATES[0]].spec.label
+        yield block(BLOCK_RATES[0], f"preflight.resume_{code}", fix, label=label)
 
 
 def _blocks(settings: Settings) -> list[bool] | None:

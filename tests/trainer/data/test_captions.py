@@ -92,16 +92,41 @@ def test_the_first_line_with_words_is_the_caption():
 
 
 @pytest.mark.parametrize(
-    ("data", "text", "is_utf8"),
+    ("text", "codec", "told"),
     [
-        ("猫, cat".encode(), "猫, cat", True),
-        ("猫, cat".encode("utf-8-sig"), "猫, cat", True),
-        ("猫, cat".encode("cp932"), "猫, cat", False),
-        ("猫, cat".encode("utf-16"), "猫, cat", False),
-        (b"caf\x81, \xff", None, False),
+        ("猫, cat", "utf-8", ""),
+        ("猫, cat", "utf-8-sig", ""),
+        ("", "utf-8-sig", ""),
+        ("猫, cat", "cp932", "Shift-JIS"),
+        ("ワンピースの少女、笑顔", "cp932", "Shift-JIS"),
+        ("青い目の少女", "euc_jp", "EUC-JP"),
+        ("猫, cat", "utf-16", "UTF-16"),
+        ("a cat", "utf-16-le", "UTF-16"),
+        ("a cat", "utf-16-be", "UTF-16"),
+        ("猫, cat", "utf-32", "UTF-32"),
+        ("青い目の少女", "iso2022_jp", "ISO-2022-JP"),
+        ("一个女孩, 长发, 白色裙子, 微笑", "gbk", "GBK"),
+        ("微笑", "gbk", "GBK"),
+        ("소녀, 긴 머리", "cp949", "EUC-KR"),
+        ("café, naïve girl", "cp1252", "Windows-1252"),
+        ("девочка, улыбка", "cp1251", "Windows-1251"),
     ],
 )
-def test_captions_of_other_encodings_are_read_and_told(data, text, is_utf8):
-    found, told = decode_caption(data)
-    assert told is is_utf8
-    assert text is None or found == text
+def test_captions_of_other_encodings_are_read_and_told(text, codec, told):
+    assert decode_caption(text.encode(codec)) == (text, told)
+
+
+def test_a_caption_in_no_encoding_is_read_somehow():
+    text, told = decode_caption(b"caf\x81, \xff")
+    assert text.startswith("caf")
+    assert told
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", ", , ,", "、、", "　，", "\0\0", "."])
+def test_a_caption_without_words_is_empty(text):
+    assert first_line(text) == ""
+
+
+def test_marks_that_are_words_are_kept():
+    for text in ("♥", "^_^", ":3", "!?", "1", "...cat"):
+        assert first_line(text) == text

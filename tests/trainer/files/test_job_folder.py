@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ from trainer.errors import UserError
 from trainer.events import Phase, Removed, Saved, Started
 from trainer.files.job_folder import PROJECT, JobFolder
 from trainer.jobs.run import USER, run_job
+from trainer.settings import Settings
 
 HOLDER = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from trainer.files.job_folder import JobFolder
 lock = JobFolder(Path(sys.argv[1])).hold()
@@ -82,6 +85,47 @@ def test_the_settings_of_a_job_at_work_are_not_replaced(job: JobFolder, tmp_path
     assert done.returncode == USER
     assert "Another process" in done.stderr
     assert job.settings_file.read_bytes() == before
+
+
+def settings_of_others(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "settings.json").write_text("of another program")
+
+
+def finished_job(folder: Path) -> None:
+    folder.mkdir()
+    JobFolder(folder).write_settings(Settings())
+    JobFolder(folder).write_own_process()
+    log = JobFolder(folder).event_log()
+    log.emit(Started(1, 1, 1, "cpu", {}))
+    log.close()
+
+
+def pictures(folder: Path) -> None:
+    (folder / "state").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("stands", [settings_of_others, finished_job, pictures, Path.touch])
+def test_a_new_job_takes_no_folder_in_which_something_stands(
+    tmp_path: Path, stands: Callable[[Path], object]
+):
+    folder = tmp_path / "folder"
+    stands(folder)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError) as caught:
+        JobFolder(folder).begin(Settings())
+    assert caught.value.message.code == "training.job_folder_taken"
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path: text for path, text in after.items() if path.name != "lock"} == before
+
+
+def test_a_job_that_was_refused_is_begun_again(tmp_path: Path):
+    """Its settings were mended, and the command given once more."""
+    job = JobFolder(tmp_path / "job")
+    job.begin(Settings())
+    assert run_job(job) == USER
+    job.begin(Settings().replace(seed=9))
+    assert job.settings().length.seed == 9
 
 
 @pytest.mark.parametrize(

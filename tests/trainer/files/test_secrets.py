@@ -10,15 +10,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from tests.trainer.made import sound_settings
 from tests.trainer.runs import short_settings
+from trainer.__main__ import main
 from trainer.errors import UserError
 from trainer.events import EventLog, Failed, Notice, Sampled, read_events
 from trainer.files.job_folder import JobFolder
 from trainer.files.redact import HIDDEN, RedactedStream, redacted, secret_values
 from trainer.files.secrets import known_secrets, read_secret, secrets_file, write_secret
 from trainer.jobs.console import listener
+from trainer.messages import printable
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 ROOT = Path(__file__).parents[3]
@@ -133,6 +138,30 @@ def test_a_terminal_is_not_steered_by_a_prompt(tmp_path: Path):
     listener(out)(Sampled(1, 0, "cat \x1b[2J\x07\u202e", "x"))
     assert "cat" in out.getvalue()
     assert not {"\x1b", "\x07", "\u202e"} & set(out.getvalue())
+
+
+def test_letters_of_every_language_are_shown_as_they_are():
+    for text in ("a\tb\nc", "夏　祭り", "👩\u200d🎨", "e\u0301", "café", "عربى"):
+        assert printable(text) == text
+
+
+@pytest.mark.parametrize("verb", ["check", "import", "inspect", "tool"])
+def test_a_terminal_is_not_steered_by_a_foreign_file(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    evil, place = "\x1b[2J\x07\u202e\x9b1m", tmp_path / "x.json"
+    settings = sound_settings(tmp_path).replace(output_name=f"cat{evil}", metadata_title=evil)
+    place.write_text(json.dumps({**settings.flat(), f"key{evil}": evil}))
+    tensors = {f"lora_unet_x.lora_{part}.weight": np.zeros((2, 2)) for part in ("down", "up")}
+    save_file(tensors, tmp_path / "x.safetensors", {"ss_title": evil})
+    file = tmp_path / "x.safetensors" if verb == "inspect" else place
+    words = ["resize", f"--lora={evil}"] if verb == "tool" else [str(file)]
+    monkeypatch.setattr("sys.argv", ["trainer", verb, *words])
+    with pytest.raises(SystemExit):
+        main()
+    told = capsys.readouterr()
+    assert told.out + told.err
+    assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(told.out + told.err)
 
 
 def test_events_wait_while_the_disk_is_full(tmp_path: Path):

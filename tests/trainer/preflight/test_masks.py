@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -71,6 +72,37 @@ def test_a_mask_file_that_leaves_nothing_is_named(write, empty: int, tmp_path: P
     problem = find(check(settings), "preflight.masks_empty")
     assert "10_sks cat/0.png (masks/0.png)" in problem.values["names"]
     assert (problem.values["count"], problem.blocks) == (str(empty), empty == 4)
+
+
+def ones(path: Path) -> None:
+    Image.new("L", (64, 64), 1).save(path)
+
+
+def sixteen_bits(path: Path) -> None:
+    Image.fromarray(np.full((64, 64), 255, np.uint16)).save(path)
+
+
+def dark_palette(path: Path) -> None:
+    palette = Image.new("P", (64, 64), 1)
+    palette.putpalette([0, 0, 0, 9, 9, 9])
+    palette.save(path)
+
+
+@pytest.mark.parametrize("write", [ones, dark_palette, sixteen_bits])
+@pytest.mark.parametrize("faint", [1, 4])
+def test_masks_that_are_black_to_the_eye_are_named(write, faint: int, tmp_path: Path) -> None:
+    settings = with_mask_files(tmp_path)
+    for number in range(faint):
+        write(tmp_path / "masks" / f"{number}.png")
+    codes = {problem.code: problem.blocks for problem in check(settings).problems}
+    code = "preflight.masks_empty" if write is sixteen_bits else "preflight.masks_faint"
+    assert codes == {code: faint == 4}
+
+
+def test_a_soft_mask_passes(tmp_path: Path) -> None:
+    settings = with_mask_files(tmp_path)
+    Image.new("L", (64, 64), 60).save(tmp_path / "masks" / "1.png")
+    assert not check(settings).problems
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(40)])

@@ -57,6 +57,38 @@ def test_a_state_that_was_moved_aside_is_found(tmp_path: Path):
     assert not [problem for problem in check(settings).problems if problem.blocks]
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("out/cat-000001-state/state.json", "out/cat-000001-state"),
+        ("out/cat-000001-state/optimizer.pt", "out/cat-000001-state"),
+        ("out/cat-000001.safetensors", "out/cat-000001-state"),
+        ("out", "out/cat-000001-state"),
+        ("jobs/1", "jobs/1/state"),
+    ],
+)
+def test_a_state_near_the_path_is_offered(tmp_path: Path, given: str, meant: str):
+    settings = resumed(tmp_path, {}, {})
+    (tmp_path / "out" / "cat-000001.safetensors").write_text("a LoRA")
+    (tmp_path / "out" / "older-state").mkdir()
+    written_state(tmp_path / "jobs" / "1" / "state", settings)
+    asked = settings.replace(resume=str(tmp_path / given))
+    problem = expect(asked, "preflight.state_near", setting="resume", blocks=True)
+    assert problem.fix == {"resume": str(tmp_path / meant)}
+    assert not check(asked.replace(**problem.fix)).blocked
+
+
+def test_a_file_that_is_no_state_is_said_to_be_none(tmp_path: Path):
+    """And not that it is not there."""
+    settings = sound_settings(tmp_path, resume=str(tmp_path / "model.safetensors"))
+    expect(settings, "preflight.state_missing", setting="resume", blocks=True)
+
+
+def test_the_rates_of_two_text_encoders_are_no_damage(tmp_path: Path):
+    found = check(resumed(tmp_path, {"text_encoder_lr": (1e-5, 1e-6)}, {"text_encoder_lr": 1e-5})).problems
+    assert not [problem.code for problem in found if problem.blocks]
+
+
 FREE = {
     "rates": {"learning_rate": 1e-5, "unet_lr": 3e-5, "text_encoder_lr": None},
     "schedule": {"lr_scheduler": "linear", "lr_warmup": 0, "lr_scheduler_num_cycles": 3},
@@ -129,9 +161,10 @@ CURVE = {"down_lr_weight": "cosine", "block_lr_zero_threshold": "0.3"}
         ({"unet_lr": None}, {"learning_rate": 0}, "preflight.resume_part_off", "unet_lr"),
         ({}, {"loraplus_lr_ratio": 16}, "preflight.resume_fixed", UNET_PLUS),
         ({UNET_PLUS: 4}, {UNET_PLUS: 0}, "preflight.resume_fixed", UNET_PLUS),
-        ({}, {"mid_lr_weight": "0.5"}, "preflight.resume_blocks", "down_lr_weight"),
+        ({}, {"mid_lr_weight": "0.5"}, "preflight.resume_block_rates_on", "down_lr_weight"),
+        ({"mid_lr_weight": "1"}, {"mid_lr_weight": ""}, "preflight.resume_block_rates_off", "down_lr_weight"),
         ({"mid_lr_weight": "0.5"}, {"mid_lr_weight": "0"}, "preflight.resume_blocks", "down_lr_weight"),
-        ({}, CURVE, "preflight.resume_blocks", "down_lr_weight"),
+        ({}, CURVE, "preflight.resume_block_rates_on", "down_lr_weight"),
     ],
     ids=str,
 )  # fmt: skip
@@ -168,7 +201,26 @@ def test_another_model_of_the_same_name_is_told_by_its_size(tmp_path: Path):
     key = "pretrained_model_name_or_path"
     settings = resumed(tmp_path, {}, {}, files={key: [1, 5]})
     other = model_file(tmp_path / "elsewhere" / "model.safetensors")
-    expect(settings.replace(**{key: str(other)}), "preflight.resume_model", setting=key, blocks=True)
+    changed = settings.replace(**{key: str(other)})
+    values = expect(changed, "preflight.resume_model", setting=key, blocks=True).values
+    assert values["old"] != values["new"], "their names alone would say nothing"
+
+
+@pytest.mark.parametrize("mark", [5, "abc", None, [], {}, [None]], ids=str)
+@pytest.mark.parametrize(
+    "path", ["/a\0b/model.safetensors", "//server/x/other.safetensors", "x\0", "a/" * 9000]
+)
+def test_what_a_stranger_says_of_the_base_model(tmp_path: Path, mark: Any, path: str):
+    """Nothing there is looked for, and nothing of it ends in a traceback."""
+    key = "pretrained_model_name_or_path"
+    settings = resumed(tmp_path, {}, {}, files={key: mark})
+    state = Path(settings.saving.resume) / "state.json"
+    about = json.loads(state.read_text())
+    about["settings"][key] = path
+    state.write_text(json.dumps(about))
+    for problem in check(settings).problems:
+        if problem.blocks:
+            assert (problem.code, problem.fix) == ("preflight.resume_model", None)
 
 
 @pytest.mark.parametrize(
