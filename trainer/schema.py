@@ -66,7 +66,7 @@ class Form(BaseModel):
     def from_flat(cls, values: Mapping[str, Any]) -> Self:
         """Build from flat keys; absent keys take our defaults.
 
-        Raises pydantic.ValidationError (errors' `loc` ends with the key) for a bad value and
+        Raises pydantic.ValidationError (errors' `loc` begins with section and key) for a bad value and
         KeyError for a key that is no setting.
         """
         settings = settings_of(cls)

@@ -49,11 +49,14 @@ UNLIKELY = re.compile(
     [\uff61-\uff9f\ue000-\uf8ff]                          # half-width kana, private use
     | [\x80-\xff]{3,}                                     # accents in rows
     | [\xa1-\xbf\xd7\xf7](?=[^\W\d_]) | (?<=[^\W\d_])[\xa1-\xb4\xb6-\xbf\xd7\xf7]  # signs in words
+    | (?<=[\u3400-\u9fff])[ ](?=[\u3400-\u9fff])          # blanks between words, as Korean has
     | (?<=[A-Za-z])[\u0400-\u04ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af](?=[A-Za-z])  # a lone foreign one
     """,
     re.VERBOSE,
 )
 """Letters that show a wrong reading."""
+USUAL: Mapping[Encoding, str] = {"GBK": "gb2312", "EUC-KR": "euc_kr"}
+"""The older part of an encoding, which has the letters of everyday."""
 KANA = re.compile("[ぁ-んァ-ヶ]")
 
 
@@ -94,7 +97,9 @@ def _unlikeliness(reading: tuple[Encoding, str]) -> int:
     """How many letters speak against a reading. Chinese in kana is Japanese, which looks alike."""
     name, text = reading
     against = sum(len(found) for found in UNLIKELY.findall(text))
-    return against + (len(KANA.findall(text)) if name in ("GBK", "Big5", "EUC-KR") else 0)
+    against += len(KANA.findall(text)) if name in ("GBK", "Big5", "EUC-KR") else 0
+    usual = USUAL.get(name)
+    return against + (len(text) - len(text.encode(usual, "ignore").decode(usual)) if usual else 0)
 
 
 def is_utf(data: bytes) -> bool:

@@ -18,10 +18,13 @@ MARKS = (
     (re.compile(rb"GGUF|ggml"), "files.is_gguf"),
     (re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF....WEBP", re.DOTALL), "files.is_picture"),
     (re.compile(rb"\x00{64}"), "files.is_zeros"),
+    (re.compile(rb"[\s\S]{4}\x00{4}\{"), "files.is_renamed"),
 )  # fmt: skip
 """Beginnings, and the code of the sentence that names what begins so."""
 PACKED = ("files.is_archive",)
 """What a .ckpt may be."""
+RENAMED = ("files.is_renamed",)
+"""What a .safetensors file is under another ending."""
 EMPTY = "files.is_empty"
 
 
@@ -45,4 +48,5 @@ def _of_file(path: Path) -> str:
     if not start:
         return EMPTY
     found = next((code for mark, code in MARKS if mark.match(start)), "")
-    return "" if found in PACKED and path.suffix.lower() != ".safetensors" else found
+    own = RENAMED if path.suffix.lower() == ".safetensors" else PACKED
+    return "" if found in own else found

@@ -21,6 +21,13 @@ OUR_MODULES = re.compile(
     r"lora_te|lora_unet_(?:(?:down|up|mid|input|output|middle)_block|conv_|time_emb|add_emb|label_emb|out_)"
 )
 """Beginnings of modules' names in the models that can be trained here."""
+PAIRS: Mapping[Algorithm, tuple[tuple[str, str], ...]] = {
+    "lora": (("lora_up.weight", "lora_down.weight"),),
+    "loha": (("hada_w1_a", "hada_w1_b"), ("hada_w2_a", "hada_w2_b")),
+    "lokr": (("lokr_w1_a", "lokr_w1_b"), ("lokr_w2_a", "lokr_w2_b")),
+    "glora": (("a1.weight", "a2.weight"), ("b1.weight", "b2.weight")),
+}
+"""Factors that make a matrix together: (out, rank) and (rank, in). LoKr may have the matrix instead."""
 OUTSIDE_BLOCKS = re.compile(r"lora_unet_(conv_in|conv_out|time_embedding_linear_[12])$")
 
 
@@ -75,11 +82,30 @@ def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> S
 
 
 def _is_torn(module: Mapping[str, Shape]) -> bool:
-    """Whether up and down are not of one rank, or alpha is no single number."""
-    down, up = module.get("lora_down.weight"), module.get("lora_up.weight")
-    if (down is None) != (up is None) or math.prod(module.get("alpha", ())) != 1:
+    """Whether parts are missing or not of one rank, or alpha is no single number."""
+    if math.prod(module.get("alpha", ())) != 1:
         return True
-    return down is not None and up is not None and (len(up) < 2 or not down[0] or down[0] != up[1])
+    algorithm = algorithm_in(module)
+    if algorithm is None:
+        return any(part in module for pairs in PAIRS.values() for pair in pairs for part in pair)
+    return not all(_is_whole(module, pair) for pair in PAIRS.get(algorithm, ())) or _is_other_length(module)
+
+
+def _is_whole(module: Mapping[str, Shape], pair: tuple[str, str]) -> bool:
+    """Whether both factors are there, of one rank; or what they would make."""
+    left, right = (module.get(part) for part in pair)
+    if left is None and right is None:
+        return pair[0].removesuffix("_a") in module
+    # With a core between them the rank comes first in both.
+    return bool(left and right and len(left) > 1 and right[0] and right[0] in left[:2])
+
+
+def _is_other_length(module: Mapping[str, Shape]) -> bool:
+    """Whether DoRA's lengths are neither one per output nor one per input."""
+    down, up = module.get("lora_down.weight"), module.get("lora_up.weight")
+    if "dora_scale" not in module or not down or not up:
+        return False
+    return math.prod(module["dora_scale"]) not in (up[0], down[1])
 
 
 def _type(algorithm: Algorithm, metadata: Mapping[str, str], *, wide: bool, lycoris: bool) -> str:

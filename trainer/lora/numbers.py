@@ -11,6 +11,8 @@ import numpy as np
 
 from trainer.files.safetensors_header import HeaderError, TensorEntry, read_header
 
+LARGEST_ALPHA = 100_000
+"""Of "Network alpha"."""
 EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}
 """Kind of number -> how it is read as a whole one, and the bits that are all set in inf and NaN."""
 WHOLE = ("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
@@ -26,6 +28,8 @@ class Odd(NamedTuple):
     """Modules whose alpha is 0."""
     whole: str = ""
     """The kind of number of a weight that is whole numbers; "" for none."""
+    alpha: float | None = None
+    """One that no training writes: below 0, or beyond what "Network alpha" takes; None: there is none."""
 
 
 NOTHING_ODD = Odd("", 0)
@@ -41,7 +45,7 @@ def odd_numbers(path: Path) -> Odd:
 @lru_cache(maxsize=64)
 def _odd_numbers(path: Path, _changed: int, _size: int) -> Odd:
     header = read_header(path)
-    not_finite, zeros, whole = "", 0, ""
+    not_finite, zeros, whole, odd_alpha = "", 0, "", None
     with path.open("rb") as file:
         for name, entry in sorted(header.entries.items(), key=lambda item: item[1].begin):
             if entry.dtype not in EXPONENTS:
@@ -54,7 +58,21 @@ def _odd_numbers(path: Path, _changed: int, _size: int) -> Odd:
                 not_finite = name
             if name.endswith(".alpha"):
                 zeros += _is_zero(file, header.start, entry)
-    return Odd(not_finite, zeros, whole)
+                value = _number(file, header.start, entry)
+                if value is not None and not 0 <= value <= LARGEST_ALPHA:
+                    odd_alpha = value
+    return Odd(not_finite, zeros, whole, odd_alpha)
+
+
+def _number(file: BinaryIO, start: int, entry: TensorEntry) -> float | None:
+    """The number of a tensor that holds one fraction."""
+    if math.prod(entry.shape) != 1:
+        return None
+    file.seek(start + entry.begin)
+    data = file.read(entry.end - entry.begin)
+    if entry.dtype == "BF16":  # the upper half of a number of 32 bits
+        return float(np.frombuffer(bytes(2) + data, "<f4")[0])
+    return float(np.frombuffer(data, f"<f{len(data)}")[0])
 
 
 def _is_zero(file: BinaryIO, start: int, entry: TensorEntry) -> bool:

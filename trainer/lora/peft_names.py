@@ -22,6 +22,10 @@ DENOISER = re.compile(r"^(?:lora_unet|lycoris)_([^.]+)")
 PART_PATTERN = re.compile(
     r"^(?:base_model\.model\.)?(unet|text_encoder(?:_2)?)\.(?:base_model\.model\.)?(.+)$"
 )
+BARE_UNET = re.compile(
+    r"^(?:base_model\.model\.)?((?:down_blocks|mid_block|up_blocks|conv_in|conv_out|time_embedding)\..+)$"
+)
+"""What is saved of a UNet alone: by PEFT itself, and by diffusers before 2023."""
 OLD = re.compile(r"\.processor\.(to_(?:q|k|v|out))_lora(?=\.)")
 SIDE_PATTERN = re.compile(
     r"\.(?:(?:lora|lora_linear_layer)\.(down|up)|lora_([AB])(?:\.default(?:_\d+)?)?|(down|up))\.weight$"
@@ -31,7 +35,8 @@ SIDE_OF = {"A": "down", "B": "up", "down": "down", "up": "up"}
 
 def kohya_key(name: str, family: FamilyKey = SD1.key) -> str:
     """A tensor's name in kohya's form; "" for what is none of a LoRA in diffusers' form."""
-    found = PART_PATTERN.match(name)
+    bare = BARE_UNET.match(name)
+    found = PART_PATTERN.match(f"unet.{bare[1]}" if bare else name)
     if not found:
         return ""
     part, path = found.groups()

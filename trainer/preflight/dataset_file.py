@@ -52,7 +52,8 @@ def check(
     path = Path(settings.folders.dataset_config)
     values = {"label": TRAINING[KEY].spec.label, "path": str(path)}
     if not path.is_file():
-        yield block(KEY, "preflight.file_not_found", {KEY: ""}, **values)
+        code = "file_is_folder" if path.is_dir() else "file_not_found"
+        yield block(KEY, f"preflight.{code}", {KEY: ""}, **values)
         return
     try:
         file = read_dataset_file(path)

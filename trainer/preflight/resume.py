@@ -111,7 +111,8 @@ def _settings_then(about: StateAbout) -> Settings:
     try:
         return Settings.from_flat(values)
     except ValidationError as error:
-        bad = {str(detail["loc"][-1]) for detail in error.errors() if detail["loc"]}
+        # Section and key come first; of a value that may be of several kinds, the kind comes last.
+        bad = {str(detail["loc"][1]) for detail in error.errors()}
     if bad & {*FIXED_BY_STATE, *TRAINED_BY_RATE, "learning_rate"}:
         raise damaged(about.folder)
     return Settings.from_flat({key: value for key, value in values.items() if key not in bad})

@@ -138,7 +138,8 @@ def _check_tracker_config(path: str) -> Iterator[Problem]:
     fix = {"log_tracker_config": ""}
     if not Path(path).is_file():
         values = {"label": TRAINING["log_tracker_config"].spec.label, "path": path}
-        yield block("log_tracker_config", "preflight.file_not_found", fix, **values)
+        code = "file_is_folder" if Path(path).is_dir() else "file_not_found"
+        yield block("log_tracker_config", f"preflight.{code}", fix, **values)
         return
     try:
         content = read_toml(Path(path))

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 
 from trainer.data.datasets import Dataset, Subset
 from trainer.errors import UserError
-from trainer.families.detect import read_model
-from trainer.families.facts import ModelUnreadableError
 from trainer.families.family import Blocks, Family
 from trainer.families.known import known_facts
-from trainer.families.table import FAMILIES, named_by
-from trainer.files.safetensors_header import HeaderError
-from trainer.files.stand_ins import stand_in
-from trainer.kohya.start_file import read_start_file
+from trainer.families.table import named_by
 from trainer.lora.blocks import RATE_FIELDS, block_rates, sizes_of
-from trainer.lora.numbers import NOTHING_ODD, odd_numbers
 from trainer.lora.types import ALGORITHMS, algorithm_of
 from trainer.plan.optimizer_args import ONE_RATE_ONLY, uses_relative_step
 from trainer.plan.rates import denoiser_rate, text_rates, trains_denoiser, trains_text_encoder, written_rates
 from trainer.plan.run import DatasetPlan, Plan
-from trainer.preflight import arguments, lora_type
+from trainer.preflight import arguments, lora_type, start_weights
 from trainer.preflight.dataset_file import of_file
 from trainer.problems import Problem, block, from_error, hint
 from trainer.settings import (
@@ -56,7 +49,7 @@ def check(settings: Settings, datasets: Sequence[Dataset]) -> Iterator[Problem]:
     yield from _check_optimizer(settings.optimizer)
     yield from _check_network(settings.network)
     yield from _check_blocks(settings.network, blocks)
-    yield from _check_weights(settings.network, settings.model)
+    yield from start_weights.check(settings.network, settings.model)
     yield from lora_type.check(settings.network, settings.optimizer, blocks)
     yield from _check_dropouts(settings.network)
     yield from _check_noise(settings.noise, settings.loss.v_pred_like_loss, settings.model)
@@ -192,48 +185,6 @@ def _check_blocks(network: Network, blocks: Blocks) -> Iterator[Problem]:
     if rates and not any(rates[place] for place in blocks.learning):
         fix = dict.fromkeys(RATE_FIELDS, "")
         yield hint("down_lr_weight", "preflight.blocks_all_zero", fix)
-
-
-def _check_weights(network: Network, model: Model) -> Iterator[Problem]:
-    key, path = "network_weights", Path(network.network_weights)
-    if network.network_weights and not path.is_file():
-        values = {"label": TRAINING[key].spec.label, "path": network.network_weights}
-        yield block(key, "preflight.file_not_found", {key: ""}, **values)
-    elif network.network_weights:
-        yield from _check_lora_file(path, model)
-    if network.dim_from_weights and not network.network_weights:
-        yield hint("dim_from_weights", "preflight.dim_without_weights", {"dim_from_weights": False})
-
-
-def _check_lora_file(path: Path, model: Model) -> Iterator[Problem]:
-    """A LoRA, of the base model's family, with numbers in it."""
-    key = "network_weights"
-    try:
-        facts = read_model(path)
-        numbers = odd_numbers(path) if path.suffix.lower() == ".safetensors" else NOTHING_ODD
-        start = read_start_file(path)
-    except (ModelUnreadableError, HeaderError, OSError):
-        yield block(key, stand_in(path) or "preflight.weights_no_lora", {key: ""}, name=path.name)
-        return
-    base = known_facts(model)
-    family = (base and base.family) or named_by(model).key
-    if facts.kind != "lora":
-        yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
-    elif facts.title or facts.family not in (None, family):
-        title = facts.title or FAMILIES[facts.family or family].title
-        values = {"name": path.name, "found": title, "wanted": FAMILIES[family].title}
-        yield block(key, "preflight.weights_family", {key: ""}, **values)
-    elif numbers.not_finite:
-        values = {"name": path.name, "tensor": numbers.not_finite[:80]}
-        yield block(key, "core.weights_not_finite", {key: ""}, **values)
-    elif start is None:
-        yield block(key, "core.weights_fit_nothing", {key: ""}, name=path.name)
-    elif start.torn:
-        yield block(key, "preflight.weights_no_lora", {key: ""}, name=path.name)
-    elif numbers.whole:
-        yield hint(key, "preflight.weights_whole", {key: ""}, name=path.name, dtype=numbers.whole)
-    elif numbers.zero_alphas and ALGORITHMS[start.algorithm].has_alpha:
-        yield hint(key, "preflight.weights_alpha_zero", name=path.name)
 
 
 def _check_dropouts(network: Network) -> Iterator[Problem]:

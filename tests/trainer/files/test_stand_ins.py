@@ -76,6 +76,14 @@ def test_a_pickle_that_is_a_pointer_is_named_and_one_that_is_packed_is_not(endin
     assert not stand_in(path)
 
 
+@pytest.mark.parametrize("ending", [".ckpt", ".pt"])
+@pytest.mark.parametrize("key", ["pretrained_model_name_or_path", "network_weights"])
+def test_a_safetensors_file_with_another_ending_is_named(ending: str, key: str, tmp_path: Path):
+    path = model_file(tmp_path / f"mine{ending}", SD1)
+    problem = find(check(sound_settings(tmp_path, **{key: str(path)})), "files.is_renamed")
+    assert (problem.setting, problem.blocks) == (key, True)
+
+
 def test_a_folder_that_was_cloned_without_lfs_is_named(tmp_path: Path):
     folder = tmp_path / "model"
     for part in ("unet", "vae", "text_encoder"):

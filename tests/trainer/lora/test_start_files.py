@@ -11,13 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.trainer.found import find
-from tests.trainer.made import model_file, sound_settings
+from tests.trainer.made import SD1, SDXL, model_file, sound_settings
 from tests.trainer.references import reference
 from tests.trainer.runs import run, trained
 from trainer.errors import UserError
 from trainer.families.table import FAMILIES
+from trainer.kohya.start_file import start_file_of
 from trainer.lora.numbers import odd_numbers
 from trainer.lora.peft_names import in_kohyas_form, kohya_key
+from trainer.messages import LANGUAGES, Message, say
 from trainer.network.lora_file import load_lora
 from trainer.preflight.check import check
 
@@ -44,6 +46,10 @@ TEXT = "text_encoder.text_model.encoder.layers.3.mlp.fc1"
         (f"{TEXT}.lora_linear_layer.down.weight", f"{FC1}.lora_down.weight"),
         ("text_encoder.encoder.layers.3.mlp.fc1.lora_A.weight",
          f"{FC1}.lora_down.weight"),
+        (f"base_model.model.{QUERY}.lora_A.weight", f"{KOHYA}.lora_down.weight"),
+        (f"{QUERY.removesuffix('.to_q')}.processor.to_q_lora.up.weight", f"{KOHYA}.lora_up.weight"),
+        (f"{QUERY}.alpha", f"{KOHYA}.alpha"),
+        (f"{QUERY}.weight", ""),
         ("transformer.x_embedder.lora_A.weight", ""),
         (f"{KOHYA}.lora_down.weight", ""),
     ],
@@ -184,6 +190,14 @@ def test_a_lora_for_no_layer_of_ours_is_told_before_the_run(name: str, tmp_path:
         {"lora_down.weight": (0, 32), "lora_up.weight": (32, 0)},
         {"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "alpha": (4,)},
         {"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "alpha": (0,)},
+        {"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "dora_scale": (7, 1)},
+        {"hada_w1_a": (32, 4), "hada_w1_b": (4, 32)},
+        {"hada_w1_a": (32, 4), "hada_w1_b": (2, 32), "hada_w2_a": (32, 4), "hada_w2_b": (4, 32)},
+        {"lokr_w1": (4, 4)},
+        {"lokr_w1": (4, 4), "lokr_w2_a": (8, 4)},
+        {"lokr_w1_a": (4, 2), "lokr_w1_b": (3, 4), "lokr_w2": (8, 8)},
+        {"a1.weight": (32, 4), "a2.weight": (4, 32)},
+        {"hada_w2_b": (4, 32)},
     ],
 )
 def test_a_lora_whose_parts_do_not_fit_each_other_is_told_before_the_run(
@@ -197,6 +211,73 @@ def test_a_lora_whose_parts_do_not_fit_each_other_is_told_before_the_run(
     )
     settings = sound_settings(tmp_path, network_weights=str(file), dim_from_weights=True)
     assert find(check(settings), "preflight.weights_no_lora").blocks
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "dora_scale": (32, 1)},
+        {"lora_down.weight": (4, 32, 1, 1), "lora_mid.weight": (4, 4, 3, 3), "lora_up.weight": (32, 4, 1, 1)},
+        {"hada_w1_a": (32, 4), "hada_w1_b": (4, 9), "hada_w2_a": (32, 4), "hada_w2_b": (4, 9)},
+        {"hada_t1": (4, 4, 3, 3), "hada_w1_a": (4, 32), "hada_w1_b": (4, 9), "hada_t2": (4, 4, 3, 3),
+         "hada_w2_a": (4, 32), "hada_w2_b": (4, 9)},
+        {"lokr_w1": (4, 4), "lokr_w2": (8, 8)},
+        {"lokr_w1_a": (4, 2), "lokr_w1_b": (2, 4), "lokr_w2_a": (8, 2), "lokr_w2_b": (2, 8)},
+        {"lokr_w1": (4, 4), "lokr_t2": (2, 2, 3, 3), "lokr_w2_a": (2, 8), "lokr_w2_b": (2, 8)},
+        {"a1.weight": (32, 4), "a2.weight": (4, 32), "b1.weight": (32, 4), "b2.weight": (4, 32)},
+        {"diff": (32, 32)}, {"oft_blocks": (4, 8, 8)}, {"w_norm": (32,), "b_norm": (32,)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_sound_file_of_every_type_is_whole(parts: dict[str, tuple[int, ...]]) -> None:
+    found = start_file_of({f"{KOHYA}.{part}": size for part, size in {**parts, "alpha": ()}.items()}, {})
+    assert found is None or not found.torn
+
+
+@pytest.mark.parametrize("alpha", [-8.0, 1e6, -1e-3])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_an_alpha_that_no_training_writes_is_told(alpha: float, dtype: torch.dtype, tmp_path: Path) -> None:
+    parts = {"lora_down.weight": torch.ones(4, 32), "lora_up.weight": torch.ones(32, 4)}
+    tensors = {f"{KOHYA}.{name}": tensor for name, tensor in parts.items()}
+    save_file({**tensors, f"{KOHYA}.alpha": torch.tensor(alpha, dtype=dtype)}, tmp_path / "odd.safetensors")
+    problem = find(
+        check(sound_settings(tmp_path, network_weights=str(tmp_path / "odd.safetensors"))),
+        "preflight.weights_alpha",
+    )
+    assert (problem.setting, problem.blocks) == ("network_weights", True)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "kind"),
+    [
+        (SD1, "model"),
+        (SDXL, "model"),
+        ({"emb_params": (4, 768)}, "embedding"),
+        ({"clip_l": (4, 768), "clip_g": (4, 1280)}, "embedding"),
+        ({"control_model.input_blocks.0.0.weight": (32, 4, 3, 3)}, "controlnet"),
+        ({"decoder.conv_in.weight": (512, 4, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)}, "vae"),
+        ({"image_proj.proj.weight": (3072, 1024), "ip_adapter.1.to_k_ip.weight": (320, 768)}, "addition"),
+        ({"text_model.encoder.layers.0.mlp.fc1.weight": (8, 8)}, "text_encoder"),
+    ],
+)
+def test_what_is_no_lora_is_named_for_what_it_is(shapes: Any, kind: str, tmp_path: Path) -> None:
+    file = model_file(tmp_path / "x.safetensors", shapes)
+    problem = find(check(sound_settings(tmp_path, network_weights=str(file))), "preflight.weights_other_file")
+    assert problem.values["kind"] == Message(f"file_kind.{kind}")
+    for language in LANGUAGES:
+        assert say(problem.values["kind"], language).what in problem.said(language).what
+
+
+def test_a_folder_with_one_lora_offers_it(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    settings = sound_settings(tmp_path, network_weights=str(folder))
+    assert find(check(settings), "preflight.file_is_folder").fix == {"network_weights": ""}
+    file = model_file(folder / "adapter_model.safetensors")
+    problem = find(check(settings), "preflight.lora_in_folder")
+    assert (problem.blocks, problem.fix) == (True, {"network_weights": str(file)})
+    model_file(folder / "another.safetensors")
+    assert find(check(settings), "preflight.file_is_folder")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -217,7 +298,7 @@ def test_a_file_with_nan_is_named(dtype: torch.dtype, value: float, tmp_path: Pa
 
 def test_a_sound_file_has_no_odd_numbers(tmp_path: Path) -> None:
     down = {f"{KOHYA}.lora_down.weight": (8, 320)}
-    assert odd_numbers(model_file(tmp_path / "a.safetensors", down)) == ("", 0, "")
+    assert odd_numbers(model_file(tmp_path / "a.safetensors", down)) == ("", 0, "", None)
     assert (
         odd_numbers(model_file(tmp_path / "b.safetensors", {**down, f"{KOHYA}.alpha": ()})).zero_alphas == 1
     )

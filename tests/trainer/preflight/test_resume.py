@@ -248,9 +248,16 @@ def test_states_of_other_versions_are_compared_as_far_as_they_tell(tmp_path: Pat
     assert not [one.code for one in check(now).problems if one.blocks]
 
 
-@pytest.mark.parametrize("value", ["x", -3, None, 10**9])
-def test_settings_that_no_run_can_have_had(tmp_path: Path, value: Any):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("network_dim", value) for value in ("x", -3, None, 10**9, [1, 2])),
+        *(("text_encoder_lr", value) for value in ("x", -1, [1, "x"], [1, 2, 3])),
+        ("unet_lr", "x"), ("LoRA_type", "x"), ("optimizer", 5), ("optimizer_args", [1, 2]),
+    ],
+)  # fmt: skip
+def test_settings_that_no_run_can_have_had(tmp_path: Path, key: str, value: Any):
     now = resumed(tmp_path, {}, {})
     about = Path(now.saving.resume) / "state.json"
-    about.write_text(json.dumps({**json.loads(about.read_text()), "settings": {"network_dim": value}}))
+    about.write_text(json.dumps({**json.loads(about.read_text()), "settings": {key: value}}))
     expect(now, "training.state_damaged", setting="resume", blocks=True)

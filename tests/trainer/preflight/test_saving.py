@@ -69,7 +69,7 @@ def test_eight_bit_optimizers_without_their_package_get_a_stand_in(tmp_path, mon
 
 def test_network_weights_must_be_a_lora(tmp_path):
     settings = sound_settings(tmp_path, network_weights=str(tmp_path / "model.safetensors"))
-    expect(settings, "preflight.weights_no_lora", setting="network_weights", blocks=True)
+    expect(settings, "preflight.weights_other_file", setting="network_weights", blocks=True)
     lora = model_file(tmp_path / "l.safetensors", LORA)
     assert check(sound_settings(tmp_path, network_weights=str(lora))).problems == ()
 
