@@ -49,13 +49,13 @@ UNLIKELY = re.compile(
     [\uff61-\uff9f\ue000-\uf8ff]                          # half-width kana, private use
     | [\x80-\xff]{3,}                                     # accents in rows
     | [\xa1-\xbf\xd7\xf7](?=[^\W\d_]) | (?<=[^\W\d_])[\xa1-\xb4\xb6-\xbf\xd7\xf7]  # signs in words
-    | (?<=[\u3400-\u9fff])[ ](?=[\u3400-\u9fff])          # blanks between words, as Korean has
     | (?<=[A-Za-z])[\u0400-\u04ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af](?=[A-Za-z])  # a lone foreign one
     """,
     re.VERBOSE,
 )
 """Letters that show a wrong reading."""
-USUAL: Mapping[Encoding, str] = {"GBK": "gb2312", "EUC-KR": "euc_kr"}
+BLANK_BETWEEN = re.compile("(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])")
+USUAL: Mapping[Encoding, str] = {"GBK": "gb2312", "EUC-KR": "iso2022_kr"}
 """The older part of an encoding, which has the letters of everyday."""
 KANA = re.compile("[ぁ-んァ-ヶ]")
 
@@ -93,13 +93,17 @@ def readings(data: bytes) -> list[tuple[str, str]]:
     return [*sorted(fitting, key=_unlikeliness)]
 
 
-def _unlikeliness(reading: tuple[Encoding, str]) -> int:
-    """How many letters speak against a reading. Chinese in kana is Japanese, which looks alike."""
+def _unlikeliness(reading: tuple[Encoding, str]) -> tuple[int, int]:
+    """How many letters speak against a reading, and (where as many do) how many blanks.
+
+    Chinese in kana is Japanese, which looks alike; of the languages with such letters, Korean has blanks.
+    """
     name, text = reading
     against = sum(len(found) for found in UNLIKELY.findall(text))
     against += len(KANA.findall(text)) if name in ("GBK", "Big5", "EUC-KR") else 0
     usual = USUAL.get(name)
-    return against + (len(text) - len(text.encode(usual, "ignore").decode(usual)) if usual else 0)
+    against += len(text) - len(text.encode(usual, "ignore").decode(usual)) if usual else 0
+    return against, len(BLANK_BETWEEN.findall(text))
 
 
 def is_utf(data: bytes) -> bool:

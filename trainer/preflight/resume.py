@@ -130,9 +130,9 @@ def _other_model(about: StateAbout, then: Settings, settings: Settings) -> Itera
         return
     marks = about.facts.get("files")
     mark = marks.get(PATH) if isinstance(marks, dict) else None
-    mark_now, same_name = file_mark(new), Path(old).name == Path(new).name
-    comparable = isinstance(mark, list) and mark and mark_now
-    if same_name and not (comparable and mark[:1] != mark_now[:1]):
+    size_then, size_now = mark[:1] if isinstance(mark, list) else [], file_mark(new)[:1]
+    same_name = Path(old).name == Path(new).name
+    if same_name and (not size_then or not size_now or size_then == size_now):
         return
     # A path that a stranger wrote may name a server, which must not be asked.
     is_there = is_hub_id(old) or (not old.startswith(("//", "\\\\")) and file_mark(old))

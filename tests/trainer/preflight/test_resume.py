@@ -75,7 +75,7 @@ def test_a_state_near_the_path_is_offered(tmp_path: Path, given: str, meant: str
     asked = settings.replace(resume=str(tmp_path / given))
     problem = expect(asked, "preflight.state_near", setting="resume", blocks=True)
     assert problem.fix == {"resume": str(tmp_path / meant)}
-    assert not check(asked.replace(**problem.fix)).blocked
+    assert not check(asked.replace(**(problem.fix or {}))).blocked
 
 
 def test_a_file_that_is_no_state_is_said_to_be_none(tmp_path: Path):
