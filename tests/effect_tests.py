@@ -72,6 +72,9 @@ ELSEWHERE = {
         ("fp8_base", "fp8_base_format"),
         "jobs/test_sdxl_runs.py::test_fp8_base_keeps_the_denoisers_weights_in_8_bits",
     ),
+    "base_in_16_bits": (
+        "test_settings_in_runs.py::test_a_base_in_16_bits_is_half_as_large_and_learns_the_same"
+    ),
     "checkpointing_keeps_attention": (
         "models/test_checkpointing.py::test_the_run_is_built_so_that_attention_is_kept"
     ),

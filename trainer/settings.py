@@ -571,6 +571,9 @@ class Machine(Section):
         EightBitFormat,
         Spec("8-bit format", "advanced", "memory", matters={"fp8_base": (True,)}, flag="-"),
     ] = "int8"
+    base_in_16_bits: Annotated[
+        Switch, Spec("16-bit base", "advanced", "memory", matters={"mixed_precision": ("no",)}, flag="-"),
+    ] = False
     allow_tf32: Annotated[
         Switch, Spec("Allow TF32", "advanced", "memory", matters={"mixed_precision": ("no",)}, flag="-"),
     ] = False

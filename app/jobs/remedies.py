@@ -57,6 +57,8 @@ def _less_memory(settings: Settings) -> Iterator[Remedy]:
         yield Remedy({"gradient_checkpointing": True}, "slower", continues=True)
     if settings.model.sdxl and not machine.fp8_base and machine.mixed_precision != "no":
         yield Remedy({"fp8_base": True}, "nearly", continues=True)
+    if machine.mixed_precision == "no" and not machine.base_in_16_bits:
+        yield Remedy({"base_in_16_bits": True}, "slower", continues=True)
     if not images.cache_latents:
         faster = {"cache_latents": True, "color_aug": False, "random_crop": False}
         changed = {key: value for key, value in faster.items() if settings.get(key) != value}

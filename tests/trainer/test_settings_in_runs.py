@@ -164,6 +164,22 @@ def test_tf32_is_allowed_where_it_is_asked_for(tmp_path, allowed, precision):
         torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
+def test_a_base_in_16_bits_is_half_as_large_and_learns_the_same(tmp_path):
+    sizes, learned = [], []
+    for small in (False, True):
+        settings = short_settings(tmp_path / str(small), base_in_16_bits=small, max_train_steps=2)
+        parts = builders.build_parts(read_inputs(settings), JobFolder.create(tmp_path, settings), quiet)
+        base = parts.model.denoiser
+        frozen = [weight for weight in base.parameters() if not weight.requires_grad]
+        sizes.append(sum(weight.nbytes for weight in (*frozen, *base.buffers())))
+        train(parts, quiet, lambda: False)
+        state = parts.network.state_dict()
+        learned.append(torch.cat([state[key].flatten() for key in sorted(state) if "lora_up" in key]))
+    assert sizes[1] < 0.6 * sizes[0]
+    # Operations in another order: the last digits differ.
+    assert (learned[0] - learned[1]).norm() < 1e-3 * learned[0].norm()
+
+
 def test_where_and_how_files_are_uploaded(tmp_path, monkeypatch):
     sent: list[tuple[str, bool]] = []
     made: list[dict[str, Any]] = []

@@ -9,8 +9,8 @@ from trainer.settings import Validation
 
 COST = 0.03
 """Share of a run's time that judging may take."""
-FORWARDS_PER_STEP = 3
-"""A picture that is learned costs about as much as three that are only looked at."""
+FORWARDS_PER_STEP = 2.5
+"""A picture that is learned costs about as much as so many that are only looked at."""
 TIMESTEPS = 4
 """Noise levels at which each picture is looked at, and places on the way of each prompt."""
 FEWEST_PAIRS, MOST_PAIRS = TIMESTEPS, 64

@@ -11,6 +11,7 @@ import torch
 from trainer import settings as schema
 from trainer.models.base import BaseModel
 from trainer.models.parts import CPU
+from trainer.models.small_weights import Kept
 from trainer.models.tensor_file import TensorFile
 
 
@@ -35,8 +36,8 @@ class Opening:
     loss: schema.Loss = field(default_factory=schema.Loss)
     dtype: torch.dtype = torch.float32
     """Number format of its parts."""
-    eight_bits: schema.EightBitFormat | None = None
-    """How the denoiser's weights lie in 8 bits instead."""
+    small_weights: Kept | None = None
+    """How the denoiser's weights are kept instead."""
     device: torch.device = CPU
     """Where its parts go when they are read."""
 

@@ -16,7 +16,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from trainer.errors import UserError, is_out_of_memory
 from trainer.families.family import Family, TextEncoder
 from trainer.messages import Message
-from trainer.models.eight_bits import fill, squeeze
 from trainer.models.folder import (
     SETTING,
     Config,
@@ -37,8 +36,8 @@ from trainer.models.single_file import (
     unet_config,
     unet_names,
 )
+from trainer.models.small_weights import Kept, fill, squeeze
 from trainer.models.tensor_file import TensorFile, open_tensor_file
-from trainer.settings import EightBitFormat
 
 
 def readers_of(source: ModelSource, opening: Opening, family: Family) -> Readers:
@@ -53,9 +52,9 @@ def readers_of(source: ModelSource, opening: Opening, family: Family) -> Readers
     else:
         readers = _folder_readers(path, family, dtype, vae_dtype)
         small = partial(_small_of_folder, path / "unet", dtype)
-    if opening.eight_bits:
+    if opening.small_weights:
         # Only the denoiser: text encoders and VAE leave the memory anyway.
-        readers = replace(readers, denoiser=partial(small, opening.eight_bits))
+        readers = replace(readers, denoiser=partial(small, opening.small_weights))
     if model.vae:
         readers = replace(readers, vae=partial(load_vae, model.vae, family, vae_dtype))
     return readers
@@ -138,9 +137,9 @@ def _file_readers(
 
 
 def _small_of_file(
-    file: TensorFile, name: str, family: Family, dtype: torch.dtype, kind: EightBitFormat
+    file: TensorFile, name: str, family: Family, dtype: torch.dtype, kind: Kept
 ) -> UNet2DConditionModel:
-    """The denoiser with its weights in 8 bits, read one by one."""
+    """The denoiser with small weights, read one by one."""
     with _fitting(name):
         unet = squeeze(_on_meta(UNet2DConditionModel, unet_config(file, family)), kind)
         # The converter works on whole models; here it renames marks, and weights follow one by one.
@@ -148,7 +147,7 @@ def _small_of_file(
         return _whole(unet, fill(unet, names, lambda path: file.read(names[path]), dtype), name)
 
 
-def _small_of_folder(folder: Path, dtype: torch.dtype, kind: EightBitFormat) -> Any:
+def _small_of_folder(folder: Path, dtype: torch.dtype, kind: Kept) -> Any:
     """The same of a diffusers folder."""
     files = weight_files(folder)
     if not files:  # older folders hold pickles

@@ -25,7 +25,7 @@ from trainer.lora.target import LoraTarget, Part
 from trainer.lora.types import algorithm_of, is_lycoris, rank_of
 from trainer.messages import Message
 from trainer.models.base import BaseModel
-from trainer.models.eight_bits import outlined
+from trainer.models.small_weights import outlined
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.network.adapters.build import make_adapter
 from trainer.network.lean_linear import make_lora_lean

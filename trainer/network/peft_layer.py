@@ -11,7 +11,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from trainer.lora.target import LoraTarget
-from trainer.models.eight_bits import outlined
+from trainer.models.small_weights import outlined
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 
 ADAPTER = "default"

@@ -29,7 +29,7 @@ from trainer.lora.types import (
     options_of,
 )
 from trainer.plan.rates import trains_denoiser, trains_text_encoder
-from trainer.settings import FamilyKey, Network, Optimizer, Settings
+from trainer.settings import FamilyKey, Machine, Network, Optimizer, Settings
 
 GB = 1_000_000_000
 PROGRAM_BYTES = int(0.6 * GB)
@@ -113,6 +113,13 @@ def state_bytes(settings: Settings, weights: int) -> int:
     return weights * (4 + bytes_kept(settings.optimizer))
 
 
+def bytes_of_base(machine: Machine) -> int:
+    """Bytes that a weight of the denoiser takes."""
+    if machine.mixed_precision == "no":
+        return 2 if machine.base_in_16_bits else 4
+    return 1 if machine.fp8_base else 2
+
+
 def memory_parts(settings: Settings, pixels: int, model: ModelFacts, weights: int) -> dict[str, int]:
     """Estimated bytes while training, by part: program, unet, text_encoder, vae, lora, pictures.
 
@@ -127,7 +134,7 @@ def memory_parts(settings: Settings, pixels: int, model: ModelFacts, weights: in
     reads = trains_text_encoder(settings.optimizer) or settings.captions.no_token_padding
     return {
         "program": PROGRAM_BYTES,
-        "unet": model.denoiser * ((1 if machine.fp8_base else 2) if half else 4),
+        "unet": model.denoiser * bytes_of_base(machine),
         "text_encoder": model.text_encoder * (2 if half else 4) if reads else 0,  # else let go before
         "vae": 0 if is_cached else int(model.vae * 4 + VAE_PER_PICTURE * area * GB),
         "lora": weights * (8 + bytes_kept(settings.optimizer)),

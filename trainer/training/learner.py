@@ -41,8 +41,8 @@ def build_learner(run: Run, encoded: Encoded) -> Learner:
     """
     settings, model, emit = run.settings, encoded.model, run.emit
     machine = settings.machine
-    # Who asks for both wants a small run rather than a quick one.
-    choose_for_steps(small=machine.gradient_checkpointing and machine.fp8_base)
+    # Who asks for these wants a small run rather than a quick one.
+    choose_for_steps(small=(machine.fp8_base and machine.gradient_checkpointing) or machine.base_in_16_bits)
     seed_everything(run.seed)  # the LoRA's first weights follow from it alone, whatever was encoded before
     network = build_lora(settings, model, emit)
     # A rate alone does not say it: a LoRA type or a preset may leave the text encoder out.

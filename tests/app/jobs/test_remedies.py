@@ -35,8 +35,8 @@ def test_each_remedy_against_a_full_memory_needs_less(settings: MakeSettings):
     now = remedies.memory_needed(wanted, {})
     found = remedies.remedies(remedies.MEMORY, "", wanted)
     assert [next(iter(one.changes)) for one in found] == [
-        "gradient_checkpointing", "cache_latents", "mixed_precision", "train_batch_size", "max_resolution",
-        "network_dim",
+        "gradient_checkpointing", "base_in_16_bits", "cache_latents", "mixed_precision", "train_batch_size",
+        "max_resolution", "network_dim",
     ]  # fmt: skip
     for remedy in found:
         assert 0 < remedies.memory_needed(wanted, remedy.changes) < now, remedy

@@ -21,8 +21,8 @@ from tests.trainer.runs import events, run, short_settings
 from trainer.events import Judged, Notice, Sampled, Step
 from trainer.families.table import SDXL
 from trainer.files.job_folder import JobFolder
-from trainer.models.eight_bits import FORMATS, EightBits
 from trainer.models.sd import StableDiffusion
+from trainer.models.small_weights import FORMATS, SmallWeights
 from trainer.network.lora_file import load_lora, save_lora
 from trainer.network.network import build_network
 from trainer.network.weights import change_of
@@ -206,7 +206,7 @@ def test_fp8_base_keeps_the_denoisers_weights_in_8_bits(
         precision = pick_precision("bf16", pick_device())
         computing = Computing(pick_device(), precision)
         model = open_base_model(short_settings(tmp_path, **made), computing, lambda _event: None)
-        layers = [layer for layer in model.denoiser.modules() if isinstance(layer, EightBits)]
+        layers = [layer for layer in model.denoiser.modules() if isinstance(layer, SmallWeights)]
         found.append({layer.stored.dtype for layer in layers})
     assert found == [set(), {FORMATS[kind]}]
 

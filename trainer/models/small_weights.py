@@ -1,10 +1,11 @@
-"""A frozen part with its weights in 8 bits: "fp8 base".
+"""A frozen part that keeps smaller weights than it computes with: "fp8 base" and "16-bit base".
 
-Each weight of a Linear or Conv2d is kept as whole numbers from -127 to 127, with a factor for each row
-(int8), or as float8 (e4m3: 4 bits of exponent, 3 of fraction), with one power of two for the whole tensor,
-so that its largest number uses the format's range: without that most weights of a UNet would fall where
-float8 has hardly any digits. A layer makes the ordinary weight for its own work and lets it go again; going
-backwards it is made anew, so that no step holds all of them.
+In 8 bits each weight of a Linear or Conv2d is kept as whole numbers from -127 to 127, with a factor for each
+row (int8), or as float8 (e4m3: 4 bits of exponent, 3 of fraction), with one power of two for the whole
+tensor, so that its largest number uses the format's range: without that most weights of a UNet would fall
+where float8 has hardly any digits. Or it stays as it is in the file ("file"), to the digit. A layer makes the
+ordinary weight for its own work and lets it go again; going backwards it is made anew, so that no step holds
+all of them.
 
 Libraries' own 8-bit layers do more than that: bitsandbytes' Linear8bitLt rounds what goes through it as well,
 and has no convolutions; torchao makes tensors of another class, which LoRA types that build on a weight would
@@ -17,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,8 @@ from torch.nn.grad import conv2d_input
 
 from trainer.settings import EightBitFormat
 
+Kept = EightBitFormat | Literal["file"]
+"""Which small weights: in 8 bits, or as they are in the file."""
 FORMATS: Mapping[EightBitFormat, torch.dtype] = {"int8": torch.int8, "float8": torch.float8_e4m3fn}
 LARGEST_NUMBER = {torch.int8: 127.0, torch.float8_e4m3fn: torch.finfo(torch.float8_e4m3fn).max}
 SPARED = ("conv_in", "conv_out", "time_embedding.", "add_embedding.")
@@ -35,8 +38,10 @@ SPARED = ("conv_in", "conv_out", "time_embedding.", "add_embedding.")
 def squeezed(weight: Tensor, stored: torch.dtype) -> tuple[Tensor, Tensor]:
     """A weight (out, …) in 8 bits, and what to multiply it with: (out, 1, …) for int8, (1, 1, …) for float8.
 
-    The factors have few digits themselves: bfloat16 and float16 hold them, too.
+    The factors have few digits themselves: bfloat16 and float16 hold them, too. Ordinary numbers stay.
     """
+    if stored not in LARGEST_NUMBER:
+        return weight, torch.ones([1] * weight.dim())
     numbers = weight.to(torch.float32, copy=True)
     rows = tuple(range(1, weight.dim())) if stored == torch.int8 else tuple(range(weight.dim()))
     largest = torch.maximum(numbers.amax(rows, keepdim=True), -numbers.amin(rows, keepdim=True))
@@ -50,7 +55,8 @@ def squeezed(weight: Tensor, stored: torch.dtype) -> tuple[Tensor, Tensor]:
 
 def dequantized(stored: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
     """The weight again, in a number format to compute in."""
-    return stored.to(dtype).mul_(factor.to(dtype))
+    weight = stored.to(dtype)
+    return weight.mul_(factor.to(dtype)) if stored.dtype in LARGEST_NUMBER else weight
 
 
 class _Scratch(threading.local):
@@ -68,7 +74,8 @@ class _Scratch(threading.local):
             with torch.inference_mode(mode=False):  # what is made inside of it could not be used outside
                 self.memory[dtype] = memory = torch.empty(stored.numel(), dtype=dtype)
         weight = memory[: stored.numel()].view(stored.shape)
-        return weight.copy_(stored).mul_(factor.to(dtype))
+        weight.copy_(stored)
+        return weight.mul_(factor.to(dtype)) if stored.dtype in LARGEST_NUMBER else weight
 
 
 _scratch = _Scratch()
@@ -79,7 +86,7 @@ _outlined: ContextVar[bool] = ContextVar("outlined", default=False)
 
 @contextmanager
 def outlined() -> Iterator[None]:
-    """Inside, the weight of an 8-bit layer has its size, format and device, and no numbers.
+    """Inside, the weight of such a layer has its size, format and device, and no numbers.
 
     PEFT asks each layer for it some twenty times, only for these.
     """
@@ -90,7 +97,7 @@ def outlined() -> Iterator[None]:
         _outlined.reset(before)
 
 
-class EightBits:
+class SmallWeights:
     """What both kinds of layer share."""
 
     stored: Tensor
@@ -112,8 +119,8 @@ class EightBits:
         self.stored, self.factor = squeezed(weight, self.stored.dtype)
 
 
-class EightBitLinear(EightBits, nn.Linear):  # pyright: ignore[reportIncompatibleVariableOverride]  # `weight` is made when asked
-    """nn.Linear with its weight in 8 bits."""
+class SmallLinear(SmallWeights, nn.Linear):  # pyright: ignore[reportIncompatibleVariableOverride]  # `weight` is made when asked
+    """nn.Linear with a small weight."""
 
     def __init__(self, layer: nn.Linear, stored: torch.dtype) -> None:
         nn.Module.__init__(self)  # nn.Linear's own would make a weight
@@ -127,8 +134,8 @@ class EightBitLinear(EightBits, nn.Linear):  # pyright: ignore[reportIncompatibl
         return _LinearWork.apply(input, self.stored, self.factor, bias)
 
 
-class EightBitConv2d(EightBits, nn.Conv2d):  # pyright: ignore[reportIncompatibleVariableOverride]  # as above
-    """nn.Conv2d with its weight in 8 bits."""
+class SmallConv2d(SmallWeights, nn.Conv2d):  # pyright: ignore[reportIncompatibleVariableOverride]  # as above
+    """nn.Conv2d with a small weight."""
 
     def __new__(cls, *sizes: Any, **more: Any) -> Any:
         """PEFT makes the convolutions of a LoRA by the class of the layer: those are ordinary ones."""
@@ -169,7 +176,7 @@ def _to_compute(values: Tensor) -> Tensor:
 
 
 class _LinearWork(torch.autograd.Function):
-    """Keeps the 8-bit weight for the way back, not the one made of it."""
+    """Keeps the small weight for the way back, not the one made of it."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, stored: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
@@ -200,14 +207,14 @@ class _Conv2dWork(torch.autograd.Function):
         return conv2d_input(ctx.shape, weight, grad, *ctx.options), None, None, None, None
 
 
-def squeeze(module: nn.Module, kind: EightBitFormat) -> nn.Module:
-    """Put the weights of a frozen UNet into 8 bits, layer by layer; on the meta device only room for them."""
+def squeeze(module: nn.Module, kind: Kept) -> nn.Module:
+    """Have a frozen UNet keep small weights, layer by layer; on the meta device only room for them."""
     for path, layer in list(module.named_modules()):
         if f"{path}.".startswith(SPARED) or type(layer) not in (nn.Linear, nn.Conv2d):
             continue
         parent, _, name = path.rpartition(".")
-        smaller: Any = EightBitLinear if isinstance(layer, nn.Linear) else EightBitConv2d
-        small = smaller(layer, FORMATS[kind])
+        smaller: Any = SmallLinear if isinstance(layer, nn.Linear) else SmallConv2d
+        small = smaller(layer, layer.weight.dtype if kind == "file" else FORMATS[kind])
         setattr(module.get_submodule(parent), name, small)
     return module
 
@@ -217,7 +224,7 @@ def fill(
 ) -> list[str]:
     """Read a squeezed module's tensors one by one; returns which of its own are not among `names`.
 
-    So no more than one weight is in memory beside the 8-bit ones. What is not squeezed gets `dtype`, in which
+    So no more than one weight is in memory beside the small ones. What is not squeezed gets `dtype`, in which
     the others compute. Raises RuntimeError for a wrong shape.
     """
     for name in names:
@@ -231,7 +238,7 @@ def fill(
             continue
         if mine.shape != tensor.shape:
             raise RuntimeError(f"{name}: {tuple(tensor.shape)} instead of {tuple(mine.shape)}")
-        if isinstance(layer, EightBits) and last == "weight":
+        if isinstance(layer, SmallWeights) and last == "weight":
             layer.take(tensor)
             layer.plain = dtype
         else:
