@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainer.models.lean.test_activations import CASES, answer, lean
 from tests.trainer.runs import events, run, short_settings, trained
 from trainer import settings as schema
 from trainer.events import Sampled, Stopped
@@ -68,6 +69,17 @@ def test_one_step_equals_the_cpus(kind: str, dtype: torch.dtype) -> None:
         pytest.skip("this card has no bfloat16")
     for ours, wanted in zip(learned(CARD, dtype, kind), learned(CPU, torch.float32, kind), strict=True):
         assert (ours - wanted).norm() <= BOUNDS[dtype] * wanted.norm()
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", list(BOUNDS), ids=str)
+def test_what_is_computed_anew_equals_the_cpus(name: str, dtype: torch.dtype) -> None:
+    make, shape, *_ = CASES[name]
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        ours = answer(lean(make()).to(CARD), x.to(CARD))
+    for one, wanted in zip(ours, answer(make(), x), strict=True):
+        assert (one.float().cpu() - wanted).norm() <= BOUNDS[dtype] * wanted.norm()
 
 
 RUNS: dict[str, dict[str, Any]] = {

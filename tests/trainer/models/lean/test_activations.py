@@ -32,7 +32,11 @@ def feed_forward() -> FeedForward:
 
 def ask(module: nn.Module, x: Tensor) -> Tensor:
     """What a block or a feed-forward answers for x."""
-    return module(x) if isinstance(module, FeedForward) else module(x, torch.linspace(-1, 1, 32).view(2, 16))
+    return (
+        module(x)
+        if isinstance(module, FeedForward)
+        else module(x, torch.linspace(-1, 1, 32, device=x.device).view(2, 16))
+    )
 
 
 def lean(module: nn.Module) -> nn.Module:
@@ -46,7 +50,7 @@ def answer(module: nn.Module, x: Tensor) -> list[Tensor]:
     """Output, and the gradient of x."""
     x = x.clone().requires_grad_()
     output = ask(module, x)
-    towards = torch.linspace(-1, 1, output.numel()).view(output.shape).sin()
+    towards = torch.linspace(-1, 1, output.numel(), device=x.device).view(output.shape).sin()
     return [output, *torch.autograd.grad((output.float() * towards).sum(), x)]
 
 
