@@ -46,8 +46,6 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Serve until Ctrl-C."""
     wanted = arguments()
-    # Presets and path completion look it up there, and so does the trainer.
-    os.environ["LORA_ATELIER_WORKSPACE"] = str(wanted.workspace.expanduser().resolve())
     from app.launch.words import language
     from app.texts import language_of, word
 

@@ -102,7 +102,7 @@ def base_name(path: str) -> str:
 def log_line(event: Event, language: Language) -> tuple[str, str]:
     """(level, sentence) of an event for the log; ("", "") for those the log does not show."""
     if isinstance(event, (Notice, Failed)):
-        text = str(said(event.code, event.values, language)).replace("**", "").replace("。 ", "。")
+        text = str(said(event.code, event.values, language)).replace("**", "")
         return event.level if isinstance(event, Notice) else "error", text
     if isinstance(event, Started):
         if event.first_step:

@@ -190,7 +190,7 @@ def plan_lines(plan: Plan) -> list[str]:
         *datasets,
         f"buckets {buckets}",
         f"{length} (decided by {plan.decided_by}), warm-up {plan.warmup_steps}",
-        f"files {some_names([save.name for save in plan.saves], 20)}",
+        f"files {', '.join(some_names([save.name for save in plan.saves], 20))}",
         f"memory about {plan.memory_bytes / 1e9:.1f} GB, disk {plan.disk_bytes / 1e6:.0f} MB",
     ]
 

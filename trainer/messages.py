@@ -47,7 +47,7 @@ class Said:
         """All parts on one line; one that ends in a name or a reason gets the stop it lacks."""
         parts = [part for part in (self.what, self.why, self.fix) if part]
         ended = [part if part.endswith(SENTENCE_ENDS) else part + self.stop for part in parts[:-1]]
-        return " ".join([*ended, *parts[-1:]])
+        return ("" if self.stop == "。" else " ").join([*ended, *parts[-1:]])
 
 
 STEERING = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -104,7 +104,7 @@ def _singular(found: re.Match[str]) -> str:
 def say(message: Message, language: Language = "en") -> Said:
     """The message in words, and messages among its values. KeyError for a code that the texts lack.
 
-    Several messages in one value stand there as plain data, as events hold them: {"code", "values"}.
+    Several names in one value are a list of strings, or of messages as events hold them: {"code", "values"}.
     """
     parts = texts(language)["messages"][message.code]
     values = {name: _in_words(value, language) for name, value in message.values.items()}
@@ -115,13 +115,22 @@ def say(message: Message, language: Language = "en") -> Said:
 
 
 def _in_words(value: Any, language: Language) -> Any:
-    """Messages in words, one after the other; any other value as it is."""
+    """Messages in words, several of them or of names one after the other; any other value as it is."""
     if isinstance(value, Message):
         return say(value, language).what
-    if not (isinstance(value, list) and value and all(_is_message(one) for one in value)):
+    if not isinstance(value, (list, tuple)):
+        return value
+    if all(isinstance(one, str) for one in value):
+        return comma(language).join(value)
+    if not all(_is_message(one) for one in value):
         return value
     said = (say(Message(one["code"], one.get("values", {})), language).what for one in value)
-    return ("、" if language == "ja" else ", ").join(said)
+    return comma(language).join(said)
+
+
+def comma(language: Language) -> str:
+    """Between the parts of a list."""
+    return "、" if language == "ja" else ", "
 
 
 def _is_message(value: Any) -> bool:

@@ -68,8 +68,8 @@ def repeated(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def some_names(items: Sequence[str], most: int = MOST_NAMES) -> str:
-    """The first few of some names, and how many more there are: "a.png, b.png (+5)"."""
+def some_names(items: Sequence[str], most: int = MOST_NAMES) -> list[str]:
+    """The first few of some names, and how many more there are with the last: ["a.png", "b.png (+5)"]."""
     rest = len(items) - most
-    shown = (item if len(item) <= LONGEST_SHOWN else f"{item[: LONGEST_SHOWN - 1]}…" for item in items[:most])
-    return ", ".join(shown) + (f" (+{rest:,})" if rest > 0 else "")
+    shown = [item if len(item) <= LONGEST_SHOWN else f"{item[: LONGEST_SHOWN - 1]}…" for item in items[:most]]
+    return [*shown[:-1], f"{shown[-1]} (+{rest:,})"] if rest > 0 else shown

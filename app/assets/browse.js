@@ -56,18 +56,22 @@ function chooseFile(title, kind, path, done, more = null) {
   });
   document.body.append(choosing.root);
   choosing.root.showModal();
-  goFolder(path, true);
+  goFolder(path || stored(`folder_${kind}`), !path);
 }
 
-/** Show a folder; of a file the one it lies in. `first`: the field's own content, which may be anything. */
-async function goFolder(path, first = false) {
+/** Show a folder; of a file the one it lies in. `quiet`: nobody has asked for this very place. */
+async function goFolder(path, quiet = false) {
   const mine = ++choosing.number;
   const answer = await ask("browse", { path, kind: choosing.kind });
   if (!answer || !choosing.root || mine !== choosing.number) return;
-  if (!answer.path && answer.places.length === 1) return goFolder(answer.places[0], first);
+  const missing = quiet || answer.asked ? "" : w("browse.not_there", { path });
+  if (!answer.path && answer.start !== path) {
+    await goFolder(answer.start, true);
+    if (missing && choosing.root) $(".browse-said", choosing.root).textContent = missing;
+    return;
+  }
   Object.assign(choosing, { listing: answer, chosen: null, told: {} });
-  const said = first && !path ? "" : answer.asked ? "" : w("browse.not_there", { path });
-  $(".browse-said", choosing.root).textContent = said;
+  $(".browse-said", choosing.root).textContent = missing;
   $(".browse-way input", choosing.root).value = answer.path;
   $(".browse-way [type=search]", choosing.root).value = "";
   $(".browse-way .ib", choosing.root).disabled = !answer.parent;
@@ -100,7 +104,7 @@ function paintEntries() {
   list.replaceChildren(
     ...found.map(entryRow),
     more ? el("li", { class: "sub sm" }, w("browse.more", { count: number(more) })) : "",
-    found.length ? "" : el("li", { class: "sub sm" }, w(choosing.listing.path ? none : "browse.place_first")),
+    found.length ? "" : el("li", { class: "sub sm" }, w(none)),
   );
   list.scrollTop = 0;
   for (const row of list.children) if (row.dataset.name) choosing.watcher.observe(row);
@@ -188,7 +192,8 @@ function takeChosen() {
 }
 
 function takePath(path) {
-  const { done } = choosing;
+  const { done, kind, listing } = choosing;
+  store(`folder_${kind}`, (kind === "folder" && listing.parent) || listing.path); // the next choice begins there
   choosing.root.close();
   done(path);
 }

@@ -34,8 +34,12 @@ function dressField(block, key, field) {
         el("span"),
       ),
     ),
-    el("p", { class: "la-note", id: `n-${key}`, hidden: true }),
-    el("div", { class: "la-probs", id: `p-${key}` }),
+    el(
+      "div",
+      { class: "la-under" },
+      el("p", { class: "la-note", id: `n-${key}`, hidden: true }),
+      el("div", { class: "la-probs", id: `p-${key}` }),
+    ),
     el("span", { class: "la-sr", id: `h-${key}` }),
   );
   if (["file", "folder", "model"].includes(field.widget)) {
@@ -121,7 +125,7 @@ function dressSecret(block, key) {
     page.secrets[key] = answer.kept;
     write({ [key]: "" });
   };
-  block.append(
+  $(".la-under", block).append(
     el(
       "p",
       { class: "la-note la-kept", hidden: true },
@@ -253,7 +257,7 @@ async function mend(problem) {
   const changes = answer ? answer.changes : problem.changes;
   const labels = Object.keys(changes)
     .map((key) => page.fields[key].label)
-    .join(", ");
+    .join(comma());
   writeUndoable(changes, w("fixed", { label: `**${labels}**` }));
 }
 

@@ -253,7 +253,7 @@ function showJobs(element) {
       el(
         "div",
         { class: "bar2 wrap" },
-        el("h2", {}, [run.tool, run.name].filter(Boolean).join(": ")),
+        el("h2", {}, [run.tool, run.name].filter(Boolean).join(colon())),
         el("div", { class: "row" }, buttonsOf(run)),
       ),
       run.outcome ? saidOf(run.outcome) : "",
@@ -346,7 +346,7 @@ function showJobs(element) {
           width: 2.25,
         })),
       });
-      loss.say(there.map(({ run }) => `${run.name}: ${run.curve.smooth.at(-1).toFixed(3)}`).join("; "));
+      loss.say(there.map(({ run }) => run.name + colon() + run.curve.smooth.at(-1).toFixed(3)).join(comma()));
     };
     return { card: viewCard(w("jobs_loss"), "", loss.box, legend), draw };
   }

@@ -522,7 +522,7 @@ function showRun(element) {
   function top() {
     const v = view;
     if (!v.title) return;
-    const name = [tool, now.name].filter(Boolean).join(": ");
+    const name = [tool, now.name].filter(Boolean).join(colon());
     set(v.sub, `${name}${comma()}${w("started_at", { time: time(now.started) })}`);
     set(v.title, runTitle());
     set(v.leftLabel, now.left === null ? "" : w("ready_in"));

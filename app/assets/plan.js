@@ -121,7 +121,7 @@ function paintCurve() {
             {},
             el("i", { class: "second" }),
             w("text_encoder"),
-            curve.stop ? `, ${w("stops_at", { percent: curve.stop })}` : "",
+            curve.stop ? comma() + w("stops_at", { percent: curve.stop }) : "",
           )
         : null,
       el("span", {}, el("i", { class: "tk" }), w("file_saved")),
@@ -203,7 +203,7 @@ function bucketRow(bucket) {
     el(
       "span",
       { class: found ? "" : "no", title: `${name}\n${found ? caption : w("no_caption")}` },
-      el("img", { class: "pic", src, alt: found ? name : `${name}, ${w("no_caption")}` }),
+      el("img", { class: "pic", src, alt: found ? name : name + comma() + w("no_caption") }),
     );
   const more = bucket.more ? el("em", {}, w("more", { count: bucket.more })) : null;
   return el(

@@ -95,7 +95,12 @@ function captionBox(picture) {
     el("h3", {}, w("room.caption"), el("small", { class: "room-tokens" })),
     text,
     el("div", { id: "room-told" }),
-    el("p", { class: "sub sm room-hint" }, w("room.caption_keys")),
+    el(
+      "p",
+      { class: "sub sm room-hint" },
+      el("span", { class: "keys" }, `${w("room.caption_keys")} `),
+      w("room.caption_kept"),
+    ),
   );
 }
 

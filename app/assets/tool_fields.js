@@ -75,13 +75,7 @@ function toolHelp(field, id) {
   const parts = Object.entries(others).filter(([, text]) => text);
   const number = ["int", "float"].includes(field.kind);
   const more = parts.map(([part, text]) =>
-    el(
-      "p",
-      {},
-      el("b", {}, w(part === "too_much" && !number ? "wrong" : part)),
-      LANG === "ja" ? "：" : ": ",
-      rich(text),
-    ),
+    el("p", {}, el("b", {}, w(part === "too_much" && !number ? "wrong" : part)), colon(), rich(text)),
   );
   return el("div", { id, class: "sub sm thelp" }, rich(does), more);
 }

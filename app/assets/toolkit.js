@@ -59,6 +59,7 @@ function together(text) {
 }
 
 const comma = () => (LANG === "ja" ? "、" : ", ");
+const colon = () => (LANG === "ja" ? "：" : ": ");
 /** Sentences one after the other; blank ones are left out. */
 const sentences = (...parts) => parts.filter(Boolean).join(LANG === "ja" ? "" : " ");
 /** An error of the server in words. */

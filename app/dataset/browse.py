@@ -17,7 +17,7 @@ from trainer.families.folder import folder_mark
 from trainer.families.table import FAMILIES
 from trainer.files.paths import clean_path
 from trainer.files.roots import Roots, hidden_name, is_link
-from trainer.messages import Language
+from trainer.messages import Language, comma
 
 MOST_ENTRIES = 2000
 """Entries that are shown of one folder."""
@@ -30,10 +30,11 @@ MODEL_FILES = (".safetensors", ".ckpt", ".pt")
 
 
 def folder_listing(text: str, kind: str, roots: Roots) -> dict[str, Any]:
-    """A folder for the page: {"path", "parent", "places", "entries", "more", "asked"}.
+    """A folder for the page: {"path", "parent", "places", "start", "entries", "more", "asked"}.
 
     Of a file it is the folder that it lies in; of a place that is not there or not to be seen the nearest
-    folder that is, else the list of places alone ("path": ""). `asked`: whether it is what was asked for.
+    folder that is, else the list of places alone ("path": "") with the one to begin with. `asked`: whether
+    it is what was asked for.
     """
     wanted = clean_path(text)[:4096]
     folder = _nearest(wanted, roots)
@@ -41,6 +42,7 @@ def folder_listing(text: str, kind: str, roots: Roots) -> dict[str, Any]:
         "path": str(folder) if folder else "",
         "parent": _parent(folder, roots),
         "places": [str(place) for place in _places(roots)],
+        "start": str(_start(roots)),
         "entries": [],
         "more": 0,
         "asked": not wanted
@@ -56,6 +58,11 @@ def folder_listing(text: str, kind: str, roots: Roots) -> dict[str, Any]:
 def _places(roots: Roots) -> list[Path]:
     """The allowed folders, those that lie in none of the others first."""
     return sorted(roots.folders, key=lambda place: (len(place.parts), str(place)))
+
+
+def _start(roots: Roots) -> Path:
+    """Where a choice begins: one's home folder, where it may be looked at."""
+    return roots.allowed(str(Path.home())) or _places(roots)[0]
 
 
 def _children(text: str, roots: Roots) -> list[Path]:
@@ -157,6 +164,6 @@ def model_words(facts: ModelFacts, language: Language) -> str:
     title = FAMILIES[facts.family].title if facts.family else facts.title
     if facts.kind == "base":
         mark = word(language, "browse.v_prediction") if facts.v_prediction else ""
-        return word(language, "list").join(part for part in (title, mark) if part)
+        return comma(language).join(part for part in (title, mark) if part)
     kind = "" if facts.kind == "other_model" and title else word(language, f"browse.kind.{facts.kind}")
-    return word(language, "list").join(part for part in (kind, title) if part)
+    return comma(language).join(part for part in (kind, title) if part)

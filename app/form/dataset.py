@@ -23,7 +23,7 @@ from trainer.data.held_out import split_of
 from trainer.errors import UserError
 from trainer.families.table import named_by
 from trainer.kohya import additional
-from trainer.messages import Language
+from trainer.messages import Language, comma
 from trainer.preflight.pictures import no_buckets_possible
 from trainer.settings import Settings
 
@@ -101,17 +101,20 @@ def head(
     return {
         "title": title,
         "folders": [
-            [f"{own[0].folder}: {len(own):,} × {own[0].repeats}", effects(dataset.subsets[at], own[0])]
+            [
+                f"{own[0].folder}: {len(own):,} × {own[0].repeats}",
+                effects(dataset.subsets[at], own[0], language),
+            ]
             for at, own in folders.items()
         ],
     }
 
 
-def effects(subset: Subset, image: TrainImage) -> str:
+def effects(subset: Subset, image: TrainImage, language: Language) -> str:
     """What is switched on for a folder, as a dataset file says it."""
     tokens = {"class_tokens": image.class_tokens} if image.class_tokens else {}
     found = {**tokens, **subset.in_effect}
-    return ", ".join(key if value is True else f"{key} = {value}" for key, value in found.items())
+    return comma(language).join(key if value is True else f"{key} = {value}" for key, value in found.items())
 
 
 def stats(
@@ -135,7 +138,7 @@ def stats(
     if held_out:
         figures.append((f"{held_out:,}", word(language, "data.held_out")))
     if not captions:
-        figures.append((", ".join(tokens[:2]), word(language, "data.words")))
+        figures.append((comma(language).join(tokens[:2]), word(language, "data.words")))
     return figures
 
 
@@ -145,7 +148,7 @@ def bucket_words(images: list[TrainImage], dataset: Dataset, settings: Settings,
     if settings.length.gradient_accumulation_steps > 1:
         return text
     steps = -(-sum(image.repeats for image in images) // dataset.batch_size)
-    return word(language, "list").join([text, word(language, "data.bucket_steps", count=steps)])
+    return comma(language).join([text, word(language, "data.bucket_steps", count=steps)])
 
 
 def without(images: Sequence[TrainImage], language: Language) -> str:
@@ -153,7 +156,7 @@ def without(images: Sequence[TrainImage], language: Language) -> str:
     bare = list({image.path: image for image in images if not image.caption_found}.values())
     if not bare:
         return ""
-    tokens = ", ".join(sorted({image.class_tokens for image in bare})[:3])
+    tokens = comma(language).join(sorted({image.class_tokens for image in bare})[:3])
     return word(language, "data.without", count=len(bare), words=tokens)
 
 

@@ -21,7 +21,7 @@ from trainer.families.known import PATH as MODEL
 from trainer.families.table import named_by
 from trainer.files.paths import clean_path
 from trainer.files.roots import Roots
-from trainer.messages import Language, Message, say
+from trainer.messages import Language, Message, comma, say
 from trainer.plan import lr_schedule
 from trainer.plan.rates import denoiser_rate, text_rates
 from trainer.plan.run import Plan
@@ -176,7 +176,7 @@ def plan_summary(plan: Plan, language: Language) -> str:
     if plan.samples and plan.sample_times:
         times = f"{plan.sample_times:,}"
         parts.append(word(language, "plan.samples", prompts=plan.samples, points=times))
-    return word(language, "list").join(parts)
+    return comma(language).join(parts)
 
 
 def rate_curves(settings: Settings, total: int, warmup: int) -> dict[str, Any] | None:

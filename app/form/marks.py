@@ -9,7 +9,7 @@ from app.form import own_pictures
 from app.form import values as form
 from app.texts import word
 from trainer.families.table import FAMILIES
-from trainer.messages import Language
+from trainer.messages import Language, comma
 from trainer.problems import Problem
 from trainer.schema import SET, Schema, Setting
 from trainer.settings import TRAINING
@@ -33,7 +33,8 @@ def _idle_reason(
     """By the setting `key`, or the derived one, that makes it idle."""
     wanted = setting.spec.matters[key]
     if key == "family":
-        return word(language, "idle.for_family", titles=", ".join(FAMILIES[one].title for one in wanted))
+        titles = comma(language).join(FAMILIES[one].title for one in wanted)
+        return word(language, "idle.for_family", titles=titles)
     other = schema[key]
     label = other.spec.label
     if wanted in ((SET,), (True,)):
@@ -42,8 +43,7 @@ def _idle_reason(
         return word(language, "idle.only_without", label=label)
     if len(wanted) > 3:
         return word(language, "idle.not_with", label=label, value=form.plain(other, known.get(key)))
-    comma = "、" if language == "ja" else ", "
-    values = comma.join(form.plain(other, value) for value in wanted)
+    values = comma(language).join(form.plain(other, value) for value in wanted)
     return word(language, "idle.only_for", label=label, values=values)
 
 
@@ -71,7 +71,7 @@ def problem_json(
 def fix_words(changes: Mapping[str, Any], language: Language, schema: Schema[Any] = TRAINING) -> str:
     """The fix button: what it sets."""
     if len(changes) != 1:
-        labels = word(language, "list").join(schema[key].spec.label for key in changes)
+        labels = comma(language).join(schema[key].spec.label for key in changes)
         return word(language, "fix.several", labels=labels) if changes else ""
     [(key, value)] = changes.items()
     if schema[key].spec.widget == "hidden":  # a yes to what the problem says

@@ -15,7 +15,7 @@ from trainer.families.known import known_facts, source
 from trainer.families.table import FAMILIES
 from trainer.families.verdict import asked_for
 from trainer.files.paths import with_clean_paths
-from trainer.messages import Language
+from trainer.messages import Language, comma
 from trainer.settings import TRAINING, Settings
 
 
@@ -31,7 +31,7 @@ def told(values: Mapping[str, Any], settings: Settings, language: Language) -> d
     family, short = FAMILIES[facts.family], Path(name).name
     wanted = asked_for(facts, short)
     changes = {key: new for key, new in wanted.items() if form.typed(TRAINING[key], values.get(key)) != new}
-    labels = word(language, "list").join(f"**{TRAINING[key].spec.label}**" for key in changes)
+    labels = comma(language).join(f"**{TRAINING[key].spec.label}**" for key in changes)
     return {
         "name": name,
         "changes": changes,
@@ -46,7 +46,7 @@ def said_of_model(facts: ModelFacts, language: Language) -> str:
     parts = [FAMILIES[facts.family].title] if facts.family else []
     parts += [word(language, "told.v")] if facts.v_prediction else []
     parts += [word(language, "told.zero")] if facts.zero_terminal_snr else []
-    return word(language, "list").join(parts)
+    return comma(language).join(parts)
 
 
 def _size_offered(settings: Settings, family: Family, language: Language) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from app.jobs.smaller import smaller_ranks
 from app.texts import base_name, size, thousands, word
 from trainer.lora.info import LoraInfo, describe
 from trainer.lora.readers import Reader, is_pickle, learned_words, pickle_readers, readers
-from trainer.messages import Language
+from trainer.messages import Language, comma
 
 MOST_SIZES = 6
 LONGEST_VALUE = 2000
@@ -57,12 +57,12 @@ def summary(info: LoraInfo, language: Language) -> str:
 
 def contents(info: LoraInfo, language: Language) -> list[list[str]]:
     """[what, how much], in words."""
-    rows = [[word(language, "inside.kind"), _counted(info.kinds, counts=len(info.kinds) > 1)]]
+    rows = [[word(language, "inside.kind"), _counted(info.kinds, language, counts=len(info.kinds) > 1)]]
     parts = [
         word(language, f"inside.part.{part}", count=thousands(count))
         for part, count in info.parts.most_common()
     ]
-    rows.append([word(language, "inside.modules"), word(language, "list").join(parts)])
+    rows.append([word(language, "inside.modules"), comma(language).join(parts)])
     for (dim, alpha), count in info.sizes.most_common(MOST_SIZES):
         ratio = 1.0 if alpha is None or not dim else alpha / dim
         values = {"alpha": "–" if alpha is None else f"{alpha:g}", "ratio": f"{ratio:.3g}"}  # a dash
@@ -77,13 +77,14 @@ def contents(info: LoraInfo, language: Language) -> list[list[str]]:
     elif info.other_family:
         rows.append([word(language, "inside.base"), word(language, "works.other", title=info.other_family)])
     dtypes = {FORMAT_NAMES.get(name, name): count for name, count in info.dtypes.items()}
-    rows.append([word(language, "inside.numbers"), _counted(dtypes, counts=len(dtypes) > 1)])
+    rows.append([word(language, "inside.numbers"), _counted(dtypes, language, counts=len(dtypes) > 1)])
     return [*rows, [word(language, "inside.size"), size(info.size)]]
 
 
-def _counted(counter: Any, *, counts: bool = True) -> str:
+def _counted(counter: Any, language: Language, *, counts: bool = True) -> str:
     most_common = sorted(counter.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {count}" if counts else str(name) for name, count in most_common)
+    shown = (f"{name} {count}" if counts else str(name) for name, count in most_common)
+    return comma(language).join(shown)
 
 
 def verdicts(found: tuple[Reader, ...], language: Language) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ from trainer.events import Failed, Finished, Saved, Stopped
 from trainer.families.family import Family
 from trainer.families.table import FAMILIES
 from trainer.files.job_folder import TRAIN
-from trainer.messages import Language
+from trainer.messages import Language, comma
 from trainer.plan.sample_prompts import SamplePrompt, prompts
 from trainer.settings import TRAINING, family_key
 
@@ -213,7 +213,7 @@ def how_to_use(job: Job, record: JobRecord, path: str, language: Language) -> di
     stem = Path(base_name(path)).stem
     return {
         "prompt": " ".join([f"<lora:{stem}:0.8>", *learned[:1]]),
-        "words": ", ".join(learned),
+        "words": comma(language).join(learned),
         "base": word(language, f"works.{family_key(settings)}"),
     }
 

@@ -174,6 +174,7 @@ def serve(
     workspace.expanduser().mkdir(parents=True, exist_ok=True)
     roots = default_roots(workspace.expanduser().resolve(), added_roots, beyond=beyond)
     store = JobStore(workspace, roots=roots)
+    os.environ["LORA_ATELIER_WORKSPACE"] = str(store.workspace)  # presets look it up there, and the trainer
     gate = None if is_local(host) and password is None else Gate.for_workspace(store.workspace, password)
     listener = bind(host, port)
     options = mount_options()

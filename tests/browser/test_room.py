@@ -206,6 +206,10 @@ def test_a_folder_is_chosen_with_its_pictures_counted(open_page, folder: Path):
     assert page.evaluate(SERIOUS) == []
     page.locator("#la-browse footer .btn.p").click()
     page.wait_for_function("(path) => atelier.page.values.train_data_dir === path", arg=str(folder.parent))
+    page.evaluate("atelier.write({reg_data_dir: ''})")
+    choose(page, "reg_data_dir")  # blank: it begins where the last one was found
+    expect(page.locator(".browse-way input").first).to_have_value(str(folder.parents[1]))
+    expect(page.locator(".browse-said")).to_be_empty()
 
 
 def test_a_model_shows_its_family_before_it_is_chosen(open_page, tmp_path: Path):

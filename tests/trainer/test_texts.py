@@ -16,6 +16,7 @@ import pytest
 from trainer import messages
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.messages import LANGUAGES, Language, Message, say, texts
+from trainer.problems import some_names
 from trainer.settings import TRAINING
 from trainer.tools import settings_doc, tools_doc
 from trainer.tools.table import TOOLS
@@ -233,4 +234,13 @@ def test_docs_do_not_depend_on_the_process():
 def test_a_part_that_ends_in_a_reason_is_closed_before_the_next():
     lost = Message("training.tracker_failed", {"name": "tensorboard", "error": "OSError: no space"})
     assert "OSError: no space. Training goes on" in str(say(lost, "en"))
-    assert "OSError: no space。 " in str(say(lost, "ja"))
+    assert "OSError: no space。" in str(say(lost, "ja"))
+
+
+@pytest.mark.parametrize(("language", "listed"), [("en", "a.png, b.png (+2)"), ("ja", "a.png、b.png (+2)")])
+def test_names_are_listed_as_the_language_does(language: Language, listed: str):
+    said = say(
+        Message("tools.left_out", {"count": 4, "names": some_names(["a.png", "b.png", "c", "d"], 2)}),
+        language,
+    )
+    assert listed in said.what

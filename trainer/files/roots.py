@@ -73,9 +73,9 @@ class Roots:
                 return not any(hidden_name(part) for part in real.relative_to(root).parts)
         return False
 
-    def names(self) -> str:
+    def names(self) -> list[str]:
         """The folders, for a sentence."""
-        return ", ".join(str(folder) for folder in self.folders)
+        return [str(folder) for folder in self.folders]
 
 
 def is_link(entry: os.DirEntry[str]) -> bool:

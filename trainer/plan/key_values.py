@@ -131,7 +131,7 @@ def _unknown(key: str, known: Mapping[str, Any], setting: str, owner: str) -> Us
     if not known:
         return UserError("core.argument_none", setting, key=key, owner=owner)
     near = difflib.get_close_matches(key, known, n=1)
-    values = {"key": key, "owner": owner, "known": ", ".join(known)}
+    values = {"key": key, "owner": owner, "known": list(known)}
     if near:
         return UserError("core.argument_unknown_near", setting, **values, near=near[0])
     return UserError("core.argument_unknown", setting, **values)

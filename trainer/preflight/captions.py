@@ -66,5 +66,5 @@ def _check_prompts(captions: Captions, lines: Sequence[SamplePrompt]) -> Iterato
             yield hint("sample_prompts", "preflight.sample_long", None, limit=limit, count=count, **values)
 
 
-def _names(images: Sequence[TrainImage]) -> str:
+def _names(images: Sequence[TrainImage]) -> list[str]:
     return some_names([f"{image.folder}/{image.path.name}" for image in images])

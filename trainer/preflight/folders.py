@@ -83,7 +83,7 @@ def _no_pictures(key: str, path: Path, scan: FolderScan) -> Problem:
         example = f"10_{zeros[0].name.partition('_')[2]}"
         return block(key, "preflight.folder_zero", None, **values, found=unread, example=example)
     if scan.not_read:
-        return block(key, "preflight.folder_kinds", None, **values, kinds=", ".join(scan.not_read))
+        return block(key, "preflight.folder_kinds", None, **values, kinds=list(scan.not_read))
     if nested := [ignored for ignored in scan.ignored if ignored.reason == "nested"]:
         inner = path / nested[0].name
         fix = {key: str(inner.parent)} if repeats_and_words(inner.name) else None
@@ -120,7 +120,7 @@ def _left_out(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
                 key, f"preflight.left_{reason}", None, label=label, names=listed, count=count, example=example
             )
     if scan.not_read:
-        kinds = ", ".join(f"{ending} ({count:,})" for ending, count in sorted(scan.not_read.items()))
+        kinds = [f"{ending} ({count:,})" for ending, count in sorted(scan.not_read.items())]
         yield hint(key, "preflight.left_kinds", None, label=label, kinds=kinds)
     if scan.transparent:
         yield hint(key, "preflight.transparent", None, label=label, count=f"{scan.transparent:,}")

@@ -148,7 +148,7 @@ def _check_tracker_config(path: str) -> Iterator[Problem]:
         yield block("log_tracker_config", "preflight.tracker_config", fix, path=path, reason=reason)
         return
     if not all(isinstance(table, dict) for table in content.values()):
-        reason = ", ".join(key for key, table in content.items() if not isinstance(table, dict))
+        reason = [key for key, table in content.items() if not isinstance(table, dict)]
         yield block("log_tracker_config", "preflight.tracker_config", fix, path=path, reason=reason)
 
 
@@ -175,7 +175,7 @@ def _check_hub(saving: Saving) -> Iterator[Problem]:
             values = {
                 "label": TRAINING[key].spec.label,
                 "value": getattr(saving, key),
-                "choices": ", ".join(allowed[1:]),
+                "choices": list(allowed[1:]),
             }
             yield block(key, "preflight.hub_choice", {key: ""}, **values)
     if repo and not saving.huggingface_token and not read_secret("huggingface_token"):

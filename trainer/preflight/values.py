@@ -65,7 +65,7 @@ def _bad_value(setting: Setting, raw: Any, result: Fitted) -> Problem:
         fixed=_short(fixed),
         low=_number(low),
         high=_number(most),
-        choices=", ".join(str(choice) for choice in setting.choices if choice != ""),
+        choices=[str(choice) for choice in setting.choices if choice != ""],
     )
 
 

@@ -129,10 +129,10 @@ def _there(place: FormPath) -> Iterator[Problem]:
         yield block(key, "tools.ending", endings=endings, **values)
 
 
-def _wrong_ending(path: Path, setting: Setting) -> str:
+def _wrong_ending(path: Path, setting: Setting) -> tuple[str, ...]:
     widget = "lora" if setting.spec.widget == "shares" else setting.spec.widget
     endings = ENDINGS.get(widget, ())
-    return "" if not endings or path.suffix.lower() in endings else ", ".join(endings)
+    return () if path.suffix.lower() in endings else endings
 
 
 def _new(place: FormPath) -> Iterator[Problem]:

@@ -81,7 +81,7 @@ def extract(path: Path, rank: int, output: Path | None = None) -> Path:
     header = _header(path)
     ranks = _ranks(header, path.name)
     if rank not in ranks.smaller:
-        choices = ", ".join(map(str, ranks.smaller)) or "–"
+        choices = [str(one) for one in ranks.smaller] or "–"
         raise UserError("files.extract_rank", name=path.name, rank=rank, full=ranks.full, choices=choices)
     target = output or _free(path, rank)
     if target.resolve() == path.resolve():

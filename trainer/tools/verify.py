@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainer.files.safetensors_header import read_header
 from trainer.lora.shapes import Shape
 from trainer.lora.types import rank_of
+from trainer.problems import some_names
 from trainer.tools.lora_files import LoraFile, Progress, counted, silent
 
 if TYPE_CHECKING:
@@ -111,8 +112,7 @@ def _told(seen: _Seen, modules: int) -> Iterator[Finding]:
 
 
 def _some(names: list[str]) -> dict[str, Any]:
-    shown = ", ".join(names[:MOST_NAMES])
-    return {"count": len(names), "names": shown + (" …" if len(names) > MOST_NAMES else "")}
+    return {"count": len(names), "names": some_names(names, MOST_NAMES)}
 
 
 def _hash(path: Path, metadata: Mapping[str, str], report: Progress) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import pytest
 
 from app.dataset import browse
 from tests.app.dataset.conftest import Desk, draw, lora_header
+from trainer.files.roots import Roots
 
 
 def names(answer: dict) -> list[str]:
@@ -40,6 +41,14 @@ def test_nothing_outside_is_listed_or_told(desk: Desk, path: str):
     assert (answer["path"], answer["entries"], answer["asked"]) == ("", [], False)
     assert set(answer["places"]) == {str(place) for place in desk.roots.folders}
     assert desk.ask("browse_tell", path=path, names=["passwd", "..", "/etc/passwd"])["told"] == {}
+
+
+def test_a_choice_begins_at_home_or_where_one_may_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    inner = tmp_path / "me" / "loras"
+    inner.mkdir(parents=True)
+    monkeypatch.setattr(Path, "home", lambda: inner.parent)
+    assert browse.folder_listing("", "file", Roots((tmp_path,)))["start"] == str(inner.parent.resolve())
+    assert browse.folder_listing("", "file", Roots((inner,)))["start"] == str(inner)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")

@@ -65,7 +65,7 @@ def _check(form: Merge) -> Iterator[Problem]:
     yield from _families(found)
     ranks = {rank for one in found if form.how.method == "mixed factors" and (rank := _rank(one))}
     if len(ranks) > 1:
-        told = ", ".join(map(str, sorted(ranks)))
+        told = [str(rank) for rank in sorted(ranks)]
         yield block("method", "tools.ranks_differ", {"method": "side by side"}, ranks=told)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from trainer.families.detect import read_model
 from trainer.families.facts import ModelUnreadableError
 from trainer.families.table import FAMILIES
-from trainer.problems import Problem, block
+from trainer.problems import Problem, block, some_names
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.forms.merge import check_shares, family_of_lora
 from trainer.tools.forms.shared import Loras, StoredPrecision
@@ -68,7 +68,7 @@ def _run(form: MergeInto, work: Work) -> Path:
     merged = merge_into(Path(form.files.model), loras, output, precision, work.report)
     work.tell("tools.merged_into", count=merged.changed)
     if merged.left_out:
-        names = ", ".join(merged.left_out[:MOST_NAMES]) + (" …" if len(merged.left_out) > MOST_NAMES else "")
+        names = some_names(merged.left_out, MOST_NAMES)
         work.tell("tools.left_out", "warning", count=len(merged.left_out), names=names)
     return work.saved(output, "model")
 

@@ -103,9 +103,9 @@ def _run(form: Metadata, work: Work) -> Path:
     gone = [key for key in before if key not in after]
     changed = [key for key, text in after.items() if before.get(key) != text and not key.startswith("sshs_")]
     if changed:
-        work.tell("tools.metadata_changed", names=", ".join(changed))
+        work.tell("tools.metadata_changed", names=changed)
     if gone:
-        work.tell("tools.metadata_gone", count=len(gone), names=", ".join(gone[:8]))
+        work.tell("tools.metadata_gone", count=len(gone), names=gone[:8])
     return work.saved(output)
 
 

@@ -45,7 +45,7 @@ def _check(form: Split) -> Iterator[Problem]:
         return
     if rank not in ranks.smaller:
         nearest = min(ranks.smaller, key=lambda one: abs(one - rank), default=None)
-        choices = ", ".join(map(str, ranks.smaller)) or "–"
+        choices = [str(one) for one in ranks.smaller] or "–"
         values = {"name": path.name, "rank": rank, "full": ranks.full, "choices": choices}
         yield block("rank", "files.extract_rank", {"rank": nearest} if nearest else None, **values)
 
