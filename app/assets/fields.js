@@ -61,7 +61,7 @@ const labelOf = (block) => $("[data-testid=block-info]", block) || $(".label-tex
 function wordField(block, key, field) {
   const label = labelOf(block);
   for (const old of $$(".la-req, .la-ja", block)) old.remove();
-  if (label && field.required) label.append(el("small", { class: "la-req" }, w("required")));
+  if (label && field.required) label.append(el("small", { class: "la-req" }, `  ${w("required")}`));
   if (label && field.meaning) label.append(el("small", { class: "la-ja" }, field.meaning));
   $(".la-q", block).setAttribute("aria-label", w("help", { label: field.label }));
   $(".la-sr", block).replaceChildren(...rich([field.help.does, field.help.usual].filter(Boolean).join(" ")));
