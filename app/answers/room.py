@@ -107,10 +107,9 @@ class RoomAnswers:
 
     @question
     def browse(self, request: Request) -> Answer:
-        """What lies in a folder: {"path", "kind"}."""
-        return browse.folder_listing(
-            str(request.get("path") or ""), str(request.get("kind") or ""), self.roots
-        )
+        """What lies in a folder: {"path", "kind", "first": it is what the field holds}."""
+        path, kind = (str(request.get(key) or "") for key in ("path", "kind"))
+        return browse.folder_listing(path, kind, self.roots, first=bool(request.get("first")))
 
     @question
     def browse_tell(self, request: Request) -> Answer:

@@ -56,17 +56,17 @@ function chooseFile(title, kind, path, done, more = null) {
   });
   document.body.append(choosing.root);
   choosing.root.showModal();
-  goFolder(path || stored(`folder_${kind}`), !path);
+  goFolder(path || stored(`folder_${kind}`), { quiet: !path, first: true });
 }
 
-/** Show a folder; of a file the one it lies in. `quiet`: nobody has asked for this very place. */
-async function goFolder(path, quiet = false) {
+/** Show a folder; of a file, and `first` of a model's folder, the one it lies in. `quiet`: nobody asked for this place. */
+async function goFolder(path, { quiet = false, first = false } = {}) {
   const mine = ++choosing.number;
-  const answer = await ask("browse", { path, kind: choosing.kind });
+  const answer = await ask("browse", { path, kind: choosing.kind, first });
   if (!answer || !choosing.root || mine !== choosing.number) return;
   const missing = quiet || answer.asked ? "" : w("browse.not_there", { path });
   if (!answer.path && answer.start !== path) {
-    await goFolder(answer.start, true);
+    await goFolder(answer.start, { quiet: true });
     if (missing && choosing.root) $(".browse-said", choosing.root).textContent = missing;
     return;
   }

@@ -98,7 +98,7 @@ function captionBox(picture) {
     el(
       "p",
       { class: "sub sm room-hint" },
-      el("span", { class: "keys" }, `${w("room.caption_keys")} `),
+      el("span", { class: "no-touch" }, `${w("room.caption_keys")} `),
       w("room.caption_kept"),
     ),
   );

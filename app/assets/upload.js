@@ -30,7 +30,7 @@ function showUpload(key, given = []) {
     "div",
     { class: "upload-drop" },
     icon("image"),
-    el("p", {}, w("upload.drop")),
+    el("p", { class: "no-touch" }, w("upload.drop")),
     el(
       "div",
       { class: "acts" },

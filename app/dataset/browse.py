@@ -29,15 +29,17 @@ MODEL_FILES = (".safetensors", ".ckpt", ".pt")
 """Files of which it is told what they are."""
 
 
-def folder_listing(text: str, kind: str, roots: Roots) -> dict[str, Any]:
+def folder_listing(text: str, kind: str, roots: Roots, *, first: bool = False) -> dict[str, Any]:
     """A folder for the page: {"path", "parent", "places", "start", "entries", "more", "asked"}.
 
     Of a file it is the folder that it lies in; of a place that is not there or not to be seen the nearest
     folder that is, else the list of places alone ("path": "") with the one to begin with. `asked`: whether
-    it is what was asked for.
+    it is what was asked for. `first`: of a model's folder, too, the one it lies in.
     """
     wanted = clean_path(text)[:4096]
     folder = _nearest(wanted, roots)
+    if first and kind == "model" and folder and folder_mark(folder):
+        folder = roots.allowed(str(folder.parent)) or folder
     found: dict[str, Any] = {
         "path": str(folder) if folder else "",
         "parent": _parent(folder, roots),
@@ -45,8 +47,7 @@ def folder_listing(text: str, kind: str, roots: Roots) -> dict[str, Any]:
         "start": str(_start(roots)),
         "entries": [],
         "more": 0,
-        "asked": not wanted
-        or (folder is not None and roots.place(wanted) in (folder, *_children(wanted, roots))),
+        "asked": not wanted or roots.allowed(wanted) is not None,
     }
     if folder:
         entries = list(_entries(folder, kind, roots))
@@ -63,12 +64,6 @@ def _places(roots: Roots) -> list[Path]:
 def _start(roots: Roots) -> Path:
     """Where a choice begins: one's home folder, where it may be looked at."""
     return roots.allowed(str(Path.home())) or _places(roots)[0]
-
-
-def _children(text: str, roots: Roots) -> list[Path]:
-    """The file that was asked for, where it is one."""
-    place = roots.allowed(text)
-    return [place] if place and place.is_file() else []
 
 
 def _nearest(text: str, roots: Roots) -> Path | None:

@@ -51,6 +51,15 @@ def test_a_choice_begins_at_home_or_where_one_may_look(tmp_path: Path, monkeypat
     assert browse.folder_listing("", "file", Roots((inner,)))["start"] == str(inner)
 
 
+def test_a_field_that_holds_a_models_folder_shows_it_among_others(desk: Desk):
+    (desk.data / "anime" / "unet").mkdir(parents=True)
+    (desk.data / "anime" / "model_index.json").write_text("{}", encoding="utf-8")
+    path = str(desk.data / "anime")
+    answer = desk.ask("browse", path=path, kind="model", first=True)
+    assert (answer["path"], names(answer), answer["asked"]) == (str(desk.data.resolve()), ["anime"], True)
+    assert names(desk.ask("browse", path=path, kind="model")) == ["unet"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 def test_links_that_lead_out_are_left_out(desk: Desk, tmp_path: Path):
     draw(tmp_path / "secret" / "a.png")

@@ -46,7 +46,7 @@ def test_captions_that_are_cut_off_are_named(tags: int, limit: int, tmp_path: Pa
     assert bool(found) == (count > limit)
     if found:
         assert not found[0].blocks
-        assert found[0].values["names"] == "10_sks cat/1.png"
+        assert found[0].values["names"] == ["10_sks cat/1.png"]
         enough = next((length for length in (150, 225) if length >= count), 225)
         assert found[0].fix == {"max_token_length": enough}
 
@@ -63,7 +63,7 @@ def test_weights_that_cannot_be_meant_stop_the_run(text: str, tmp_path: Path) ->
     settings = sound_settings(tmp_path, weighted_captions=True)
     write(tmp_path, "a (fine:1.2) [one]", "fine", text)
     problem = expect(settings, "preflight.caption_weights", setting="weighted_captions", blocks=True)
-    assert problem.values["names"] == "10_sks cat/2.png"
+    assert problem.values["names"] == ["10_sks cat/2.png"]
 
 
 def test_sound_weights_pass() -> None:

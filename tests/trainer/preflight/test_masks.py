@@ -110,7 +110,7 @@ def test_a_mask_file_that_cannot_be_read_stops_the_run(content: bytes, tmp_path:
     settings = with_mask_files(tmp_path)
     (tmp_path / "masks" / "2.png").write_bytes(content)
     problem = expect(settings, "preflight.masks_unreadable", setting="masked_loss", blocks=True)
-    assert problem.values["names"] == "10_sks cat/2.png (masks/2.png)"
+    assert problem.values["names"] == ["10_sks cat/2.png (masks/2.png)"]
 
 
 @pytest.mark.parametrize(
