@@ -149,7 +149,7 @@ function showJobs(element) {
           el(
             "span",
             { style: "min-width:0" },
-            el("b", { class: "ell" }, job.name),
+            el("b", { class: "ell", title: job.name }, job.name),
             el("span", { class: "sub sm" }, [job.tool, facts(job)].filter(Boolean).join(comma())),
           ),
           status(job),

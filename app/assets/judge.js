@@ -56,13 +56,13 @@ const percent = (share) => `${Math.round(share * 100)} %`;
 
 function judgeCurve(name, judged, total) {
   const title = w(`judge.${name}`);
-  const share = w("judge.share", { share: percent(judged[name].at(-1)) });
-  const curve = chart(68, `${title}: ${share}`);
+  const share = w(name === "drift" ? "judge.changed" : "judge.understood", { share: percent(judged[name].at(-1)) });
+  const curve = chart(68, title + colon() + share);
   const colour = name === "drift" ? ["--la-second", "#b0602a"] : ["--color-accent", "#0b6b62"];
   const values = JUDGED.flatMap((one) => judged[one]);
   const range = [Math.min(0, ...values), Math.max(0.1, ...values)]; // one for all three: they can be compared
   return {
-    box: el("div", {}, el("h4", {}, title, " ", el("span", { class: "num" }, share)), curve.box),
+    box: el("div", {}, el("h4", {}, title, el("span", { class: "num" }, share)), curve.box),
     draw: () =>
       curve.draw({
         lines: [{ x: judged.step, y: judged[name], colour, width: 2 }],
