@@ -18,7 +18,7 @@ from trainer.events import (
     Started,
     Stopped,
 )
-from trainer.messages import Language, Message, Said, say, texts
+from trainer.messages import Language, Message, Said, in_words, say, texts
 
 TEXTS = Path(__file__).parent / "texts"
 
@@ -63,7 +63,8 @@ def said(code: str, values: Mapping[str, Any], language: Language) -> Said:
     """
     try:
         if code.startswith("page."):
-            return Said(word(language, f"error.{code[5:]}", **values))
+            shown = {name: in_words(value, language) for name, value in values.items()}
+            return Said(word(language, f"error.{code[5:]}", **shown))
         return say(Message(code, values), language)
     except (KeyError, ValueError, IndexError):
         return Said(f"{code}: " + ", ".join(f"{key} = {value}" for key, value in values.items()))

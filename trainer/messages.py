@@ -47,7 +47,7 @@ class Said:
         """All parts on one line; one that ends in a name or a reason gets the stop it lacks."""
         parts = [part for part in (self.what, self.why, self.fix) if part]
         ended = [part if part.endswith(SENTENCE_ENDS) else part + self.stop for part in parts[:-1]]
-        return ("" if self.stop == "。" else " ").join([*ended, *parts[-1:]])
+        return "".join([*(part + ("" if part.endswith("。") else " ") for part in ended), *parts[-1:]])
 
 
 STEERING = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -107,14 +107,14 @@ def say(message: Message, language: Language = "en") -> Said:
     Several names in one value are a list of strings, or of messages as events hold them: {"code", "values"}.
     """
     parts = texts(language)["messages"][message.code]
-    values = {name: _in_words(value, language) for name, value in message.values.items()}
+    values = {name: in_words(value, language) for name, value in message.values.items()}
     filled = {name: str(text).format_map(values) for name, text in parts.items()}
     if language == "en":
         filled = {name: ONE_OF.sub(r"\1 is", ONE.sub(_singular, text)) for name, text in filled.items()}
     return Said(**filled, stop="。" if language == "ja" else ".")
 
 
-def _in_words(value: Any, language: Language) -> Any:
+def in_words(value: Any, language: Language) -> Any:
     """Messages in words, several of them or of names one after the other; any other value as it is."""
     if isinstance(value, Message):
         return say(value, language).what
