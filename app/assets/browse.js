@@ -59,7 +59,7 @@ function chooseFile(title, kind, path, done, more = null) {
   goFolder(path || stored(`folder_${kind}`), { quiet: !path, first: true });
 }
 
-/** Show a folder; of a file, and `first` of a model's folder, the one it lies in. `quiet`: nobody asked for this place. */
+/** Show a folder; of a file, and `first` of a model's folder, the one it lies in. `quiet`: nobody asked for it. */
 async function goFolder(path, { quiet = false, first = false } = {}) {
   const mine = ++choosing.number;
   const answer = await ask("browse", { path, kind: choosing.kind, first });
