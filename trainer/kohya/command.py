@@ -27,7 +27,8 @@ LAUNCHER = {
 """accelerate's options that have a setting."""
 BLANK = "\ufdd0"
 """Stands for a blank in what another command would say, $(…), which is one word."""
-LAUNCHERS = ("accelerate", "python", "python3", "py", "torchrun")
+PYTHONS = ("python", "python3", "py")
+LAUNCHERS = ("accelerate", *PYTHONS, "torchrun")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def read_command(text: str) -> Command:
         raise UserError("kohya.other_script", script=name)
     typed, loose = options(words[at + 1 :])
     twice = tuple(repeated(_full_name(name) for name, _ in _grouped(words[at + 1 :], [])))
-    launcher, launcher_words = options(words[: max(at, 0)])
+    launcher, launcher_words = options(words[: max(at, 0)], shortened=False)
     extra = {option: value for option, value in launcher.items() if option not in LAUNCHER}
     known = {option: value for option, value in launcher.items() if option in LAUNCHER}
     texts = [option_text(option, value) for option, value in extra.items()]
@@ -80,7 +81,15 @@ def _from_launcher(words: list[str]) -> list[str]:
     """Without what stands before the program: variables of the environment, nohup, sudo …"""
     names = [PureWindowsPath(word.replace("/", "\\")).stem.lower() for word in words]
     at = next((at for at, name in enumerate(names) if name in LAUNCHERS), 0)
-    return words[at:]
+    return _without_pythons(words[at:], names[at : at + 1])
+
+
+def _without_pythons(words: list[str], name: list[str]) -> list[str]:
+    """Without the options of Python itself, which stand right behind it: -u, -3.11, -X utf8."""
+    if name and name[0] in PYTHONS:
+        while re.match(r"-(?!m$)[A-Za-z0-9]", words[1] if len(words) > 1 else ""):
+            del words[1 : 3 if words[1] in ("-X", "-W") else 2]
+    return words
 
 
 def _check_length(text: str) -> None:
@@ -141,12 +150,15 @@ def _escapes(after: str, *, windows: bool, quoted: bool) -> bool:
     return after in '"\\$`' if quoted else True
 
 
-def options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """sd-scripts' options among words, with typed values; and the words that belong to none."""
+def options(words: Sequence[str], *, shortened: bool = True) -> tuple[dict[str, Any], list[str]]:
+    """sd-scripts' options among words, with typed values; and the words that belong to none.
+
+    `shortened`: names may be cut short; those of another program, accelerate's say, are never completed.
+    """
     typed: dict[str, Any] = {}
     loose: list[str] = []
     for name, values in _grouped(words, loose):
-        option = _full_name(name)
+        option = _full_name(name) if shortened else name
         if option in LISTS:
             typed[option] = [_typed(option, value) for value in values]
         elif DEFAULTS.get(option) is False or (not values and option not in DEFAULTS):
@@ -208,6 +220,11 @@ def option_text(name: str, value: Any) -> str:
 def text_of(typed: Mapping[str, Any]) -> str:
     """Options as one line."""
     return " ".join(option_text(name, value) for name, value in typed.items())
+
+
+def is_of_caller(word: str) -> bool:
+    """Whether a word stands for options that only the script's caller knew: $@, $*, %*, ${EXTRA[@]}."""
+    return bool(UNKNOWN.search(word) or re.fullmatch(r"\$[@*]|%\*|@\w+", word))
 
 
 def shell_variables(typed: Mapping[str, Any]) -> list[str]:

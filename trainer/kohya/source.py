@@ -12,10 +12,10 @@ from trainer.errors import UserError
 from trainer.files.reading import check_values, parse_json, parse_toml, parse_yaml, read_bytes
 from trainer.files.roots import MayRead
 from trainer.kohya.beside import Beside
-from trainer.kohya.command import Command, is_command, read_command, shell_variables
+from trainer.kohya.command import Command, is_command, is_of_caller, read_command, shell_variables
 from trainer.kohya.datasets import is_dataset, take_dataset
 from trainer.kohya.draft import OWN, Draft
-from trainer.kohya.foreign import program_of, read_foreign
+from trainer.kohya.foreign import program_of, read_foreign, simpletuner
 from trainer.kohya.lora_metadata import read_lora
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
@@ -112,6 +112,8 @@ def _read_text(text: str, files: Beside) -> Imported:
     shell = re.match(r"\s*\{\s+\w", text) and is_command(text)  # { a; b; } of a shell
     if (text.lstrip().startswith("{") and not shell) or path.lower().endswith(".json"):
         return _read_mapping(parse_json(text, name), files)
+    if options := simpletuner.options_of_env(text):
+        return read_foreign(options, "simpletuner")
     if not path.lower().endswith(".toml") and is_command(text):
         return _from_command(read_command(text), files)
     if path.lower().endswith((".yaml", ".yml")) or YAML.search(text):
@@ -202,7 +204,8 @@ def _from_command(command: Command, files: Beside) -> Imported:
     for option in command.twice:
         draft.remark(option, "kohya.option_twice")
     for word in command.loose:
-        draft.add(word[:80], "unknown", word, why="kohya.loose_word", attention=True)
+        why = "kohya.loose_variable" if is_of_caller(word) else "kohya.loose_word"
+        draft.add(word[:80], "unknown", word, why=why, attention=True)
     for option in shell_variables(typed):
         draft.remark(option, "kohya.shell_variable")
     for question in command.script.asked:

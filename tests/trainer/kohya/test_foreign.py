@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +367,60 @@ def test_prompts_of_todays_ai_toolkit_have_options_of_their_own():
     assert imported.settings.get("sample_prompts") == "a cat --w 512 --d 42\nb --w 512 --h 64 --d 3"
     assert imported.settings.get("loss_type") == "l1"
     assert not imported.report.attention
+
+
+CONFIG_ENV = """
+# written by configure.py
+export MODEL_TYPE='lora'
+export MODEL_NAME="stabilityai/stable-diffusion-xl-base-1.0"
+export LORA_RANK=24
+LORA_ALPHA=12  # half
+export LEARNING_RATE=2e-4
+export MAX_NUM_STEPS=3000
+export LR_SCHEDULE="cosine"
+export TRAINING_SEED=42
+export RESOLUTION=1024
+export RESOLUTION_TYPE="pixel"
+export SOME_NEW_KEY="5"
+"""
+
+
+def test_the_variables_of_simpletuners_first_versions_are_read(tmp_path: Path):
+    (tmp_path / "config.env").write_text(CONFIG_ENV, encoding="utf-8")
+    imported = read(tmp_path / "config.env")
+    assert imported.report.source == "simpletuner"
+    settings = imported.settings
+    assert (settings.network.network_dim, settings.network.network_alpha) == (24, 12)
+    assert (settings.length.max_train_steps, settings.length.seed) == (3000, 42)
+    assert (settings.optimizer.learning_rate, settings.optimizer.lr_scheduler) == (2e-4, "cosine")
+    assert settings.model.pretrained_model_name_or_path == "stabilityai/stable-diffusion-xl-base-1.0"
+    assert (settings.model.sdxl, settings.images.max_resolution) == (True, "1024")
+    assert "some_new_key" in {entry.key for entry in imported.report.entries if entry.attention}
+
+
+@pytest.mark.parametrize("text", ["A=1\nB=2", "LORA_RANK=8\npython x.py", "lora_rank = 8\nseed = 1"])
+def test_other_assignments_are_no_file_of_simpletuner(text: str):
+    with suppress(UserError):
+        assert read_text(text).report.source != "simpletuner"
+
+
+CIVITAI = {
+    "engine": "kohya", "unetLR": 0.0005, "clipSkip": 2, "loraType": "lora", "keepTokens": 1,
+    "networkDim": 24, "numRepeats": 2, "resolution": 1024, "lrScheduler": "cosine_with_restarts",
+    "minSnrGamma": 5, "noiseOffset": 0.1, "targetSteps": 1050, "enableBucket": True, "networkAlpha": 12,
+    "optimizerType": "AdamW8Bit", "textEncoderLR": 5e-5, "maxTrainEpochs": 10, "shuffleCaption": True,
+    "trainBatchSize": 3, "flipAugmentation": False, "lrSchedulerNumCycles": 3,
+}  # fmt: skip
+
+
+def test_civitais_parameters_are_read():
+    imported = read(CIVITAI)
+    settings = imported.settings
+    assert imported.report.source == "civitai"
+    assert (settings.network.network_dim, settings.network.network_alpha) == (24, 12)
+    assert (settings.optimizer.unet_lr, settings.optimizer.text_encoder_lr) == (5e-4, 5e-5)
+    assert (settings.optimizer.optimizer, settings.optimizer.lr_scheduler_num_cycles) == ("AdamW8bit", 3)
+    assert (settings.length.max_train_epochs, settings.length.train_batch_size) == (10, 3)
+    assert (settings.captions.clip_skip, settings.captions.shuffle_caption) == (2, True)
+    attention = {entry.key for entry in imported.report.entries if entry.attention}
+    assert attention == {"numRepeats"}

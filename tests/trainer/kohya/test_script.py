@@ -258,3 +258,19 @@ def test_a_script_that_is_named_a_hundred_thousand_times_is_read_once():
     copied = "cp " + "train_network.py " * 100_000
     assert read_script(copied).more == 0
     assert read_script(f"{copied}\n{RUN} --network_dim=32").command.endswith("--network_dim=32")
+
+
+@pytest.mark.parametrize("python", ["python -u", "python3 -X utf8 -B", "py -3.11", "python -W ignore -u"])
+def test_pythons_own_options_are_none_of_accelerate(python: str):
+    imported = read_text(f"{python} train_network.py --network_dim=16")
+    assert imported.settings.network.network_dim == 16
+    assert imported.settings.machine.extra_accelerate_launch_args == ""
+    launched = read_text(f"{python} -m accelerate.commands.launch --debug train_network.py --network_dim=16")
+    assert launched.settings.machine.extra_accelerate_launch_args == "--debug"
+
+
+@pytest.mark.parametrize("word", ['"$@"', "$*", "%*", "${EXTRA[@]}", "@more"])
+def test_options_of_the_scripts_caller_are_no_missing_quote(word: str):
+    found = read_text(f"python train_network.py {word} --network_dim=16").report.entries
+    assert "kohya.loose_variable" in {entry.why for entry in found}
+    assert "kohya.loose_word" not in {entry.why for entry in found}

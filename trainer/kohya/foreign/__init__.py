@@ -1,4 +1,4 @@
-"""Settings of OneTrainer, LoRA_Easy_Training_Scripts, ai-toolkit and SimpleTuner, told by their marks.
+"""Settings of OneTrainer, LoRA_Easy_Training_Scripts, ai-toolkit, SimpleTuner and Civitai, told by marks.
 
 What is plainly the same is put into sd-scripts' words and read from there; the rest is listed for a look.
 """
@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainer.kohya.datasets import take_dataset
-from trainer.kohya.foreign import ai_toolkit, lora_easy, onetrainer, simpletuner
+from trainer.kohya.foreign import ai_toolkit, civitai, lora_easy, onetrainer, simpletuner
 from trainer.kohya.foreign.taken import Flat, Taken
 from trainer.kohya.read_sd_scripts import draft_from_options
 from trainer.kohya.report import Entry, Imported, Source
@@ -22,6 +22,7 @@ READERS: Mapping[str, Callable[[Flat], Taken]] = {
     "lora_easy": lora_easy.taken,
     "ai_toolkit": ai_toolkit.taken,
     "simpletuner": simpletuner.taken,
+    "civitai": civitai.taken,
 }
 
 
@@ -39,6 +40,8 @@ def program_of(data: Mapping[str, Any]) -> Source | None:
     keys = {key.lstrip("-") for key in data}
     if any(marks <= keys for marks in ONETRAINER):
         return "onetrainer"
+    if keys >= civitai.MARKS:
+        return "civitai"
     if ai_toolkit.whole(data):
         return "ai_toolkit"
     if "data_backend_config" in keys or ("model_family" in keys and keys & SIMPLETUNER):

@@ -1,7 +1,11 @@
-"""SimpleTuner's settings: the options of its command in a JSON."""
+"""SimpleTuner's settings: its command's options in a JSON, or in the config.env of its first versions."""
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+from trainer.kohya.fitting import as_number
 from trainer.kohya.foreign.taken import Flat, Taken, is_on, number
 
 NAMES = {
@@ -18,9 +22,27 @@ NAMES = {
     "validation_steps": "sample_every_n_steps",
     "validation_step_interval": "sample_every_n_steps", "validation_epoch_interval": "sample_every_n_epochs",
 }  # fmt: skip
+ENV_NAMES = {
+    "MODEL_NAME": "pretrained_model_name_or_path", "MAX_NUM_STEPS": "max_train_steps",
+    "NUM_EPOCHS": "num_train_epochs", "TRAINING_SEED": "seed", "LR_SCHEDULE": "lr_scheduler",
+}  # fmt: skip
+"""Variables of config.env that are named otherwise than the option; the others only have capitals."""
+ENV_MARKS = {"LORA_RANK", "MODEL_NAME", "MAX_NUM_STEPS", "LR_SCHEDULE", "TRAINING_SEED", "MODEL_FAMILY"}
+ASSIGNMENT = re.compile(r"""(?:export\s+)?([A-Z][A-Z0-9_]*)=("[^"]*"|'[^']*'|[^\s#"']*)\s*(?:\#.*)?""")
 FAMILIES = ("sd1x", "sd15", "sd2x", "sd20", "sd21", "sdxl")
 SAMPLE = {"validation_guidance": "l", "validation_num_inference_steps": "s", "validation_seed": "d"}
 NEGATIVE = "validation_negative_prompt"
+
+
+def options_of_env(text: str) -> dict[str, Any]:
+    """The options in a config.env; {} for any other text."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    found = [ASSIGNMENT.fullmatch(line) for line in lines]
+    texts = {match[1]: match[2].strip("\"'") for match in found if match}
+    values = {name: text if as_number(text) is None else as_number(text) for name, text in texts.items()}
+    if not all(found) or len(ENV_MARKS & set(values)) < 2:
+        return {}
+    return {ENV_NAMES.get(name, name.lower()): value for name, value in values.items()}
 
 
 def taken(flat: Flat) -> Taken:
@@ -29,7 +51,7 @@ def taken(flat: Flat) -> Taken:
     reading.take_all(NAMES)
     family = reading.word("model_family")
     reading.known_family("model_family", FAMILIES)
-    reading.sdxl = "xl" in family
+    reading.sdxl = "xl" in (family or reading.word("pretrained_model_name_or_path"))
     reading.take("v2", "model_family", family.startswith("sd2") or None)
     if number(flat.get("num_train_epochs") or 0):
         reading.take("max_train_epochs", "num_train_epochs", flat["num_train_epochs"])
