@@ -109,7 +109,7 @@ def _with_caption(data: bytes | None, text: str, there: str, after: str, *, whol
     wanted = "\n".join(lines) if whole else " ".join(lines)
     if wanted == there:
         return data
-    if whole or not there:
+    if whole or not text.strip():
         return f"{wanted}\n".encode() if wanted or data is not None else None
     rows = text.splitlines(keepends=True)
     at = next(number for number, row in enumerate(rows) if row.strip())

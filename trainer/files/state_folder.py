@@ -138,6 +138,8 @@ def _check_optimizer(kept: Any, step: int) -> None:
         raise TypeError("optimizer")
     if not all(isinstance(entries, dict) for entries in [*state.values(), *groups]):
         raise TypeError("entries")
+    if any(isinstance(value, str) for group in groups for key, value in group.items() if key != "name"):
+        raise TypeError("options")
     if sum(len(group["params"]) for group in groups) > MOST_NUMBERS:
         raise ValueError("parameters")
     numbers = {number for group in groups for number in group["params"]}

@@ -20,6 +20,8 @@ from typing import Any
 
 MOST_PICKLE = 20_000_000
 """Bytes of what says what the numbers are; that of a whole checkpoint has 200,000."""
+MOST_VALUES = 2_000_000
+"""Numbers, texts and tables of a training state; that of SDXL's largest LoRA has some ten thousand."""
 ASKS_FOR_MEMORY = frozenset({"builtins bytearray", "__builtin__ bytearray"})
 """What torch lets a pickle call and what makes room, and fills it, as a number in the pickle says."""
 PLAIN = re.compile(r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch \w+Storage")
@@ -115,13 +117,16 @@ class _Outline(pickle.Unpickler):
 
 
 def _refuse_others(content: Any) -> None:
-    """Raise TypeError for anything but dicts, lists, tensors, numbers and texts."""
-    waiting, seen = [content], set[int]()
+    """Raise TypeError for anything but dicts, lists, tensors, numbers and texts, ValueError for too many.
+
+    What is told twice counts twice: lists of the same lists are a few bytes, and fill all memory once copied.
+    """
+    waiting, left = [content], MOST_VALUES
     while waiting:
         value = waiting.pop()
-        if id(value) in seen:  # what is told twice is looked at once
-            continue
-        seen.add(id(value))
+        left -= 1
+        if left < 0:
+            raise ValueError("too many values")
         if isinstance(value, dict):
             waiting += [*value, *value.values()]
         elif isinstance(value, (list, tuple)):

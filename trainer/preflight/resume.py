@@ -18,7 +18,7 @@ from trainer.lora.blocks import block_rates
 from trainer.plan.rates import trains_denoiser, trains_text_encoder
 from trainer.plan.run import Plan
 from trainer.plan.state_facts import file_mark, text_of_value
-from trainer.problems import Problem, block, from_error
+from trainer.problems import Problem, block, from_error, hint
 from trainer.settings import BLOCKWISE, FIXED_BY_STATE, TRAINING, Saving, Settings, matters
 
 THEIRS = ("train_state.json", "optimizer.bin")
@@ -50,6 +50,8 @@ def check(settings: Settings) -> Iterator[Problem]:
             about = read_about(state)
             check_files(about)
             yield from differences(about, settings)
+            if settings.network.network_weights and not settings.network.dim_from_weights:
+                yield hint("network_weights", "preflight.resume_start_file", {"network_weights": ""})
     except UserError as error:
         yield from_error(error, fix)
     except OSError:  # its folder may not be looked into

@@ -28,6 +28,11 @@ from trainer.training.state import READING, load_state, restore_random_states, s
 MOST_PER_WEIGHT = 64
 """Bytes that an optimizer's file may have for each weight; the most demanding ones need 20."""
 SPARE_FOR_STATE = 50_000_000
+OPTIONS = (
+    "amsgrad", "betas", "capturable", "dampening", "decoupled_weight_decay", "differentiable", "eps",
+    "foreach", "fused", "maximize", "momentum", "nesterov", "weight_decay",
+)  # fmt: skip
+"""How an optimizer works, by group: as this run's settings say, whatever a state has beside its numbers."""
 
 
 @dataclass
@@ -126,11 +131,12 @@ class StateKeeper:
             if read_about(folder).facts.get("made_for") == self._made_for():
                 raise damaged(folder)  # it says that it fits, and does not
             raise UserError("training.state_misfit", "resume", path=str(folder), reason=reason)
+        options = [_options(group) for group in self.optimizer.param_groups]
         try:
             # Twice: a step shows whether the optimizer can use it, and the second time undoes that step.
-            self._take_over(network, copy.deepcopy(kept))
+            self._take_over(network, copy.deepcopy(kept), options)
             self._try_a_step()
-            self._take_over(network, kept)
+            self._take_over(network, kept, options)
             # Last: the step above may have drawn.
             restore_random_states(states)
         except READING as error:
@@ -158,8 +164,13 @@ class StateKeeper:
         ours = [(group["name"], len(group["params"])) for group in self.optimizer.param_groups]
         return "" if theirs == ours else f"{theirs}, {ours}"
 
-    def _take_over(self, network: Mapping[str, Tensor], kept: Mapping[str, Any]) -> None:
-        """Weights (of our shapes), optimizer, schedule and scaler, with the rates of this run."""
+    def _take_over(
+        self,
+        network: Mapping[str, Tensor],
+        kept: Mapping[str, Any],
+        options: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Weights (of our shapes), optimizer, schedule and scaler, with rates and `options` of this run."""
         schedule = self.lr_scheduler
         # The settings' rates, before the state's stand over them: Continue may have changed them.
         base_rates = [group.get("initial_lr") for group in self.optimizer.param_groups]
@@ -167,6 +178,8 @@ class StateKeeper:
         self.optimizer.load_state_dict(kept["optimizer"])
         schedule.last_epoch = kept["lr_scheduler"]["last_epoch"]
         schedule._step_count = schedule.last_epoch + 1  # noqa: SLF001  # as its own load_state_dict does
+        for group, own in zip(self.optimizer.param_groups, options, strict=True):
+            group.update(own)
         for group, rate, factor in zip(
             self.optimizer.param_groups, base_rates, schedule.lr_lambdas, strict=True
         ):
@@ -192,3 +205,7 @@ class StateKeeper:
         self.optimizer.zero_grad(set_to_none=True)
         if not all(bool(weight.isfinite().all()) for weight in self.network.state().values()):
             raise ValueError("no numbers")
+
+
+def _options(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: group[key] for key in OPTIONS if key in group}

@@ -152,7 +152,7 @@ def load_state(
 
 READING = (
     OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError, OverflowError,
-    ArithmeticError, RecursionError, SafetensorError, pickle.UnpicklingError,
+    ArithmeticError, AssertionError, RecursionError, SafetensorError, pickle.UnpicklingError,
 )  # fmt: skip
 """What reading and using a file of a stranger may end in."""
 

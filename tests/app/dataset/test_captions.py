@@ -47,6 +47,8 @@ def test_restore_can_itself_be_taken_back(desk: Desk):
         ("\ufeff猫".encode("utf-8"), b"mine"),
         ("猫耳".encode("cp932"), b"mine"),
         ("猫".encode("utf-16"), b"mine"),
+        ("少女\n长发".encode("gbk"), "mine\n长发".encode()),
+        (b", ,\nsecond\n", b"mine\nsecond\n"),
     ],
 )
 def test_only_the_line_that_is_learned_is_replaced(desk: Desk, old: bytes, new: bytes):

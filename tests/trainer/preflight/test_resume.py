@@ -89,6 +89,18 @@ def test_the_rates_of_two_text_encoders_are_no_damage(tmp_path: Path):
     assert not [problem.code for problem in found if problem.blocks]
 
 
+def test_a_start_file_does_not_count_beside_a_state(tmp_path: Path):
+    settings = resumed(tmp_path, {}, {"network_weights": str(tmp_path / "lora.safetensors")})
+    down, up = "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight", (8, 32, 1, 1)
+    model_file(tmp_path / "lora.safetensors", {down: up, down.replace("down", "up"): (32, 8, 1, 1)})
+    problem = find(check(settings), "preflight.resume_start_file")
+    assert (problem.setting, problem.blocks, problem.fix) == (
+        "network_weights",
+        False,
+        {"network_weights": ""},
+    )
+
+
 FREE = {
     "rates": {"learning_rate": 1e-5, "unet_lr": 3e-5, "text_encoder_lr": None},
     "schedule": {"lr_scheduler": "linear", "lr_warmup": 0, "lr_scheduler_num_cycles": 3},

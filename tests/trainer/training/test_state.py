@@ -168,6 +168,14 @@ def asks_for_memory(folder: Path) -> None:
         archive.writestr("archive/version", "3\n")
 
 
+def lists_of_lists(depth: int) -> list[Any]:
+    """A few bytes that are 2^depth values once they are copied one by one."""
+    found: list[Any] = [0]
+    for _ in range(depth):
+        found = [found, found]
+    return found
+
+
 def one(tensors: dict[str, torch.Tensor]) -> str:
     return next(iter(tensors))
 
@@ -222,6 +230,9 @@ SEEN: dict[str, Callable[[Path], object]] = {
     "random numpy short": drawn(lambda states: states["numpy"].__setitem__(1, torch.zeros(3).long())),
     "entries that are a key": kept(lambda all_: {**all_, "scaler": {(1, "x"): "y"}}),
     "weights without end": optimizer(lambda own: own["param_groups"][0].update(params=[0] * 10**7)),
+    "lists of lists": moments(lambda own: own.update(more=lists_of_lists(60))),
+    "lists of lists by group": optimizer(lambda own: own["param_groups"][0].update(x=lists_of_lists(60))),
+    "random lists of lists": drawn(lambda states: states.update(more=lists_of_lists(60))),
     "a program": kept(lambda all_: {**all_, "scaler": {"scale": complex(1, 2)}}),
     "random a graphics card's": drawn(lambda states: states.update(cuda=[5])),
     "random torch a text": drawn(lambda states: states.update(torch="x")),
@@ -233,6 +244,7 @@ INSIDE: dict[str, Callable[[Path], None]] = {
     "moments a text": moments(lambda own: own.update(exp_avg="x")),
     "moments missing": moments(lambda own: own.pop("exp_avg")),
     "moments no numbers": moments(lambda own: own["exp_avg"].fill_(torch.nan)),
+    "foreach a text": optimizer(lambda own: own["param_groups"][0].update(foreach="x")),
     "betas a text": optimizer(lambda own: own["param_groups"][0].update(betas="yy")),
     "weights of another shape": network(lambda tensors: tensors.update({one(tensors): torch.zeros(1)})),
     "weights missing": network(lambda tensors: tensors.pop(one(tensors))),
@@ -275,6 +287,23 @@ def test_what_no_run_can_use_is_refused(
 ):
     INSIDE[lie](state)
     damaged(lambda: run[1].keeper.restore(state))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"maximize": True}, {"weight_decay": 9.0}, {"betas": (0.1, 0.2)}, {"capturable": True},
+     {"amsgrad": True}, {"differentiable": True}, {"eps": -1.0}],
+    ids=str,
+)  # fmt: skip
+def test_how_the_optimizer_works_is_not_taken_from_a_state(
+    run: tuple[Settings, Parts, Path], state: Path, option: dict[str, Any]
+):
+    groups = run[1].optimizer.param_groups
+    before = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+    optimizer(lambda own: [group.update(option) for group in own["param_groups"]])(state)
+    assert run[1].keeper.restore(state).step == 2
+    after = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+    assert after == before
 
 
 def test_an_optimizer_larger_than_any_is_not_read(state: Path):
