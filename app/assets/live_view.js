@@ -281,7 +281,7 @@ function showRun(element) {
         "div",
         {},
         el("h2", {}, outcome.title),
-        el("p", {}, rich(facts), outcome.kept ? [" ", el("b", {}, outcome.kept)] : null),
+        el("p", {}, rich(facts), outcome.kept ? [LANG === "ja" ? "" : " ", el("b", {}, outcome.kept)] : null),
         outcome.file ? placeOf(outcome.file) : null,
       ),
       el("div", { class: "row" }, actions),
