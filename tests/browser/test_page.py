@@ -83,7 +83,7 @@ def test_changed_mark_and_reset(open_page):
 def test_field_is_idle_until_its_condition_holds(open_page):
     page = open_page()
     page.evaluate("atelier.goTo('lr_scheduler_power')")
-    note = page.locator("#f-lr_scheduler_power > .la-note")
+    note = page.locator("#f-lr_scheduler_power .la-note")
     expect(note).to_have_text("Idle: only with LR Scheduler polynomial.")
     open_tab(page, "training")
     page.locator("#f-lr_scheduler input").click()
