@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.errors import UserError
-from trainer.families.detect import read_model
-from trainer.families.facts import ModelUnreadableError
 from trainer.families.family import Family
 from trainer.families.layers import module_kind
-from trainer.families.table import FAMILIES
 from trainer.tools.lora_files import LoraWriter, Progress, SavePrecision, silent
+from trainer.tools.model_files import family_of_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +36,22 @@ class ExtractOptions:
     """Text encoders that differ by no more than this anywhere are taken for the same."""
 
 
+@dataclass(frozen=True)
+class _Model:
+    """One of the two, opened."""
+
+    path: Path
+    setting: str
+    file: TensorFile
+
+    def rows(self, place: WeightPlace) -> Tensor:
+        """A module's weight, (out, in, ...), float32. Raises UserError for inf and NaN."""
+        weight = self.file.read(place.tensor).float()
+        if not bool(weight.isfinite().all()):
+            raise UserError("tools.weights_damaged", self.setting, name=self.path.name, module=place.tensor)
+        return weight[place.rows(len(weight))]
+
+
 def extract_difference(
     base: Path,
     tuned: Path,
@@ -52,17 +67,21 @@ def extract_difference(
     from trainer.models.tensor_file import open_tensor_file
     from trainer.network.weights import clamped, entries_of, spectrum_of
 
-    options, family = options or ExtractOptions(), _common_family(base, tuned)
-    files = open_tensor_file(base, "base"), open_tensor_file(tuned, "tuned")
-    places = _places(family, *files)
-    if _same_text(places, files, options.least, report):
+    options, family = options or ExtractOptions(), common_family(base, tuned)
+    models = tuple(
+        _Model(path, key, open_tensor_file(path, key)) for key, path in (("base", base), ("tuned", tuned))
+    )
+    places = _places(family, *(model.file for model in models))
+    if not places:
+        raise UserError("tools.nothing_shared", "tuned")
+    if _same_text(places, models, options.least, report):
         places = {name: place for name, place in places.items() if name.startswith("lora_unet_")}
+    differ = False
     with LoraWriter(output, precision, report) as made:
         for done, (name, place) in enumerate(places.items()):
             report(done, len(places))
-            change = _change(place, files)
-            if not bool(change.isfinite().all()):
-                raise UserError("tools.not_finite", "tuned", name=place.tensor)
+            change = _change(place, models)
+            differ = differ or bool(change.any())
             shape = tuple(change.shape)
             wide = math.prod(shape[2:]) > 1
             if wide and not options.conv_rank:
@@ -72,24 +91,18 @@ def extract_difference(
             factors = clamped(factors, options.clamp_quantile)
             made.add(name, entries_of(factors, shape, len(factors.down)))
         report(len(places), len(places))
+        if not differ:
+            raise UserError("tools.no_difference", "tuned")
         made.write(_metadata(family, options, base, tuned))
     return output
 
 
-def _common_family(base: Path, tuned: Path) -> Family:
-    found = []
-    for path, setting in ((base, "base"), (tuned, "tuned")):
-        try:
-            family = read_model(path).family if path.is_file() else ""
-        except (ModelUnreadableError, OSError) as error:
-            raise UserError("tools.model_unreadable", setting, name=path.name) from error
-        if not family:
-            raise UserError("tools.model_unknown", setting, name=path.name)
-        found.append(FAMILIES[family])
-    if found[0].key != found[1].key:
-        values = {"base": found[0].title, "tuned": found[1].title}
-        raise UserError("tools.two_families", "tuned", **values)
-    return found[0]
+def common_family(base: Path, tuned: Path) -> Family:
+    """The family of both. Raises UserError for what is no model, and for models of two."""
+    of_base, of_tuned = family_of_model(base, "base"), family_of_model(tuned, "tuned")
+    if of_base.key != of_tuned.key:
+        raise UserError("tools.two_families", "tuned", base=of_base.title, tuned=of_tuned.title)
+    return of_base
 
 
 def _places(family: Family, base: TensorFile, tuned: TensorFile) -> dict[str, WeightPlace]:
@@ -116,18 +129,18 @@ def _can_learn(tensor: str, base: TensorFile, tuned: TensorFile) -> bool:
     return len(shape) in {2, 4} and tuned.shapes.get(tensor) == shape
 
 
-def _change(place: WeightPlace, files: tuple[TensorFile, TensorFile]) -> Tensor:
-    before, after = (file.read(place.tensor).float() for file in files)
-    rows = place.rows(len(before))
-    return after[rows] - before[rows]
+def _change(place: WeightPlace, models: Sequence[_Model]) -> Tensor:
+    """What the second model has more than the first, (out, in, ...), float32. Raises UserError."""
+    before, after = (model.rows(place) for model in models)
+    return after - before
 
 
 def _same_text(
-    places: dict[str, WeightPlace], files: tuple[TensorFile, TensorFile], least: float, report: Progress
+    places: dict[str, WeightPlace], models: Sequence[_Model], least: float, report: Progress
 ) -> bool:
     for name, place in places.items():
         report(0, len(places))
-        if name.startswith("lora_te") and float(_change(place, files).abs().max()) > least:
+        if name.startswith("lora_te") and float(_change(place, models).abs().max()) > least:
             return False
     return True
 

@@ -22,6 +22,9 @@ from trainer.files.safetensors_writer import READABLE_BY_ALL
 from trainer.files.stand_ins import stand_in
 from trainer.files.whole_file import write_whole
 
+FACTORS = (".lora_down.weight", ".lora_up.weight")
+"""The names of both factors end so; the first has the rank as its rows, the second as its columns."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -52,8 +55,9 @@ def _header(path: Path) -> Header:
 
 
 def _ranks(header: Header, name: str) -> Ranks:
-    downs = [entry.shape[0] for key, entry in header.entries.items() if key.endswith(".lora_down.weight")]
-    if not downs:
+    factors = {key: entry.shape for key, entry in header.entries.items() if key.endswith(FACTORS)}
+    downs = [shape[0] for key, shape in factors.items() if key.endswith(FACTORS[0]) and shape]
+    if not downs or any(len(shape) < 2 for shape in factors.values()):  # no matrix
         raise UserError("files.no_lora", name=name)
     unit = _unit(header.metadata)
     if unit is None:
@@ -104,7 +108,7 @@ RawTensor = tuple[str, str, list[int], bytes]
 def _first_ranks(name: str, entry: TensorEntry, data: memoryview, rank: int) -> RawTensor:
     """One tensor cut to the first ranks; alphas and smaller ones stay as they are."""
     shape, raw = list(entry.shape), bytes(data[entry.begin : entry.end])
-    axis = 0 if name.endswith(".lora_down.weight") else 1 if name.endswith(".lora_up.weight") else None
+    axis = next((axis for axis, ending in enumerate(FACTORS) if name.endswith(ending)), None)
     if axis is None or shape[axis] <= rank:
         return name, entry.dtype, shape, raw
     numbers = np.frombuffer(raw, np.dtype(f"V{BITS[entry.dtype] // 8}")).reshape(shape)

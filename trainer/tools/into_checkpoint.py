@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.errors import UserError
-from trainer.families.detect import read_model
-from trainer.families.facts import ModelUnreadableError
 from trainer.families.family import Family
 from trainer.families.lora_family import lora_family
-from trainer.families.table import FAMILIES
 from trainer.files.safetensors_writer import Planned, write_safetensors
 from trainer.files.whole_file import partial_of
 from trainer.tools.lora_files import LoraFile, Progress, SavePrecision, silent, whole_entries
 from trainer.tools.merge import Portion
+from trainer.tools.model_files import family_of_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +54,7 @@ def merge_into(
     `precision` None keeps each tensor's own. Raises UserError for files that do not go together,
     StopRequested, OSError; then nothing stands under `output`.
     """
-    family = _family(model)
+    family = family_of_model(model, "model")
     loras = [LoraFile(share.path, "loras") for share in shares]
     work = _Work(family, loras, [share.strength for share in shares], precision, report)
     if model.is_dir():
@@ -76,16 +74,6 @@ def _left_out(weights: Sequence[Path]) -> Callable[[str, list[str]], set[str]]:
         return anew | set(hidden(folder, names))
 
     return ignore
-
-
-def _family(model: Path) -> Family:
-    try:
-        facts = read_model(model)
-    except (ModelUnreadableError, OSError) as error:
-        raise UserError("tools.model_unreadable", "model", name=model.name) from error
-    if not facts.family:
-        raise UserError("tools.model_unknown", "model", name=model.name)
-    return FAMILIES[facts.family]
 
 
 class _Work:

@@ -53,9 +53,9 @@ def draw_all(settings: Settings, batch: ToDraw, folder: Path, work: Work) -> int
 
     numbers = missing_numbers(batch, folder)
     work.report(0, batch.count)
+    folder.mkdir(parents=True, exist_ok=True)  # before the model is read: what is closed is told at once
     computing = pick_computing(settings.machine, work.emit)
     model = open_base_model(settings, computing, work.emit)
-    folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         work.report(number, batch.count)
         prompt, seed = batch.picture(number)

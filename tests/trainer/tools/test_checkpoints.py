@@ -141,3 +141,75 @@ def test_models_of_two_families_are_refused(made: Made, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         extract_difference(made("sd1")[0], made("sdxl")[0], tmp_path / "x.safetensors")
     assert refused.value.message.code == "tools.two_families"
+
+
+def harmed(tensors: dict[str, torch.Tensor], harm: str) -> dict[str, torch.Tensor]:
+    """A LoRA's (or a model's) tensors with one of them damaged."""
+    up = next(key for key in tensors if key.endswith(("to_q.lora_up.weight", "to_q.weight")))
+    odd = {"not a number": float("nan"), "endless": float("inf")}
+    if harm in odd:
+        return {**tensors, up: torch.full_like(tensors[up], odd[harm])}
+    if harm == "half missing":
+        return {key: tensor for key, tensor in tensors.items() if key != up}
+    shapes = {
+        "too wide": torch.zeros(7, 5),
+        "other rank": torch.zeros(len(tensors[up]), 9),
+        "a number": torch.zeros(()),
+    }
+    return {**tensors, up: shapes[harm]}
+
+
+@pytest.mark.parametrize(
+    "harm", ["not a number", "endless", "half missing", "too wide", "other rank", "a number", "cut off"]
+)
+def test_a_damaged_lora_is_named_and_no_model_written(harm: str, made: Made, tmp_path: Path) -> None:
+    base, lora = made("sd1")
+    before = base.read_bytes()
+    bad = tmp_path / "bad.safetensors"
+    if harm == "cut off":
+        bad.write_bytes(lora.read_bytes()[:-100])
+    else:
+        save_file(harmed(load_file(lora), harm), bad)
+    with pytest.raises(UserError) as refused:
+        merge_into(base, [Portion(lora), Portion(bad)], tmp_path / "m.safetensors")
+    assert refused.value.setting in {"loras", ""}
+    assert str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.safetensors"]
+    assert base.read_bytes() == before
+
+
+@pytest.mark.parametrize("setting", ["base", "tuned"])
+@pytest.mark.parametrize("harm", ["not a number", "endless", "cut off"])
+def test_a_damaged_model_is_named_and_no_lora_written(
+    harm: str, setting: str, made: Made, tmp_path: Path
+) -> None:
+    base, _ = made("sd1")
+    bad = tmp_path / "bad.safetensors"
+    if harm == "cut off":
+        bad.write_bytes(base.read_bytes()[:-100])
+    else:
+        save_file(harmed(load_file(base), harm), bad)
+    files = {"base": base, "tuned": base, setting: bad}
+    with pytest.raises(UserError) as refused:
+        extract_difference(files["base"], files["tuned"], tmp_path / "x.safetensors")
+    assert refused.value.setting == setting
+    assert refused.value.message.values["name"] == "bad.safetensors"
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"), [("equal", "tools.no_difference"), ("sizes", "tools.nothing_shared")]
+)
+def test_models_without_a_difference_make_no_lora(harm: str, code: str, made: Made, tmp_path: Path) -> None:
+    base, _ = made("sd1")
+    tensors = load_file(base)
+    if harm == "sizes":
+        tensors = {
+            name: tensor[..., :-1].contiguous() if tensor.dim() > 1 else tensor
+            for name, tensor in tensors.items()
+        }
+    save_file(tensors, tmp_path / "t.safetensors")
+    with pytest.raises(UserError) as refused:
+        extract_difference(base, tmp_path / "t.safetensors", tmp_path / "x.safetensors")
+    assert refused.value.message.code in {code, "tools.model_unknown", "tools.two_families"}
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]

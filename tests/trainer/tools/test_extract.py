@@ -98,6 +98,31 @@ def test_only_a_dyloras_own_ranks_can_be_taken_out(tmp_path: Path) -> None:
         extract(path, 4)
 
 
+@pytest.mark.parametrize("side", ["lora_down", "lora_up"])
+@pytest.mark.parametrize("shape", [(), (8,), (0, 0)])
+def test_factors_that_are_no_matrices_are_no_lora(shape: tuple[int, ...], side: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_lora(path, {**tensors(), f"lora_unet_a.{side}.weight": torch.zeros(shape)}, DYLORA)
+    if len(shape) == 2:  # empty, but the others hold ranks
+        assert extract(path, 2).exists()
+        return
+    with pytest.raises(UserError) as caught:
+        extract(path, 2)
+    assert caught.value.message.code == "files.no_lora"
+    assert [file.name for file in tmp_path.iterdir()] == ["odd.safetensors"]
+
+
+@pytest.mark.parametrize("unit", ['"0"', '"-2"', '"x"', '"99999999999999999999"', "[]", "null"])
+def test_odd_units_name_the_ranks_that_there_are(unit: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_lora(path, tensors(), {**DYLORA, "ss_network_args": f'{{"unit": {unit}}}'})
+    for rank in ranks_in(path).smaller:
+        assert 0 < rank < 8
+    with pytest.raises(UserError) as caught:
+        extract(path, 100)
+    assert caught.value.message.code == "files.extract_rank"
+
+
 def test_the_command_prints_where_it_is(tmp_path: Path) -> None:
     path, output = tmp_path / "cat.safetensors", tmp_path / "new" / "small.safetensors"
     output.parent.mkdir()

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
+from tests.checkpoints import random_model, write_checkpoint
 from tests.trainer.tools.made import lora, tensors
 from trainer.errors import UserError
 from trainer.files.roots import Roots
@@ -280,6 +282,56 @@ def test_extract_wants_two_models_that_are_files(root: Path, tmp_path: Path):
     (tmp_path / "x.safetensors").write_bytes(b"x" * 99)
     values["base"] = str(tmp_path / "x.safetensors")
     assert codes("extract", **values) == {"base": ["tools.model_unreadable"]}
+
+
+NO_MODELS: dict[str, str] = {
+    "lora": "tools.model_is_lora", "vae": "tools.model_unknown", "embedding": "tools.model_unknown",
+    "page": "files.is_page", "pointer": "files.is_pointer", "empty": "files.is_empty",
+    "cut off": "tools.model_unreadable",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint."""
+    return write_checkpoint(tmp_path_factory.mktemp("whole") / "whole.safetensors", random_model("sd1"))
+
+
+def no_model(kind: str, folder: Path) -> Path:
+    path = folder / f"{kind}.safetensors"
+    begins = {"page": b"<html><body>", "pointer": b"version https://git-lfs.github.com/spec/v1", "empty": b""}
+    if kind == "vae":
+        save_file(
+            {"encoder.conv_in.weight": torch.zeros(4, 3, 3, 3), "decoder.conv_in.weight": torch.zeros(4)},
+            path,
+        )
+    elif kind == "embedding":
+        save_file({"emb_params": torch.zeros(2, 768)}, path)
+    elif kind in begins:
+        path.write_bytes(begins[kind])
+    else:
+        lora(path, tensors(4, 4), ss_base_model_version="sd_v1")
+        if kind == "cut off":
+            path.write_bytes(path.read_bytes()[:-50])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("extract", "base"), ("extract", "tuned"), ("merge_into", "model"), ("regularisation", "model")],
+)
+@pytest.mark.parametrize("kind", NO_MODELS)
+def test_what_is_no_model_is_named_where_a_model_is_wanted(
+    name: str, setting: str, kind: str, whole: Path, tmp_path: Path
+):
+    wrong = str(no_model(kind, tmp_path))
+    values: dict[str, dict[str, Any]] = {
+        "extract": {"base": str(whole), "tuned": str(whole)},
+        "merge_into": {"model": str(whole), "loras": str(lora(tmp_path / "l.safetensors", tensors(4, 4)))},
+        "regularisation": {"class_prompt": "owl"},
+    }
+    output = f"{tmp_path}/reg" if name == "regularisation" else f"{tmp_path}/new.safetensors"
+    assert codes(name, **{**values[name], "output": output, setting: wrong})[setting] == [NO_MODELS[kind]]
 
 
 def test_split_offers_the_ranks_of_the_file(tmp_path: Path):

@@ -8,13 +8,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from trainer.families.detect import read_model
-from trainer.families.facts import ModelUnreadableError
-from trainer.families.table import FAMILIES
 from trainer.problems import Problem, block
 from trainer.schema import Form, Schema, Section, Spec
-from trainer.tools.difference import ExtractOptions, extract_difference
+from trainer.tools.difference import ExtractOptions, common_family, extract_difference
 from trainer.tools.forms.shared import ConvRank, FilePrecision, NetworkRank, Output
+from trainer.tools.model_files import family_of_model
 from trainer.tools.tool import Tool, Work
 
 
@@ -44,24 +42,14 @@ class Extract(Form):
 
 
 def _check(form: Extract) -> Iterator[Problem]:
-    families = {}
-    for key, text in (("base", form.files.base), ("tuned", form.files.tuned)):
-        path = Path(text)
+    base, tuned = Path(form.files.base), Path(form.files.tuned)
+    for key, path in (("base", base), ("tuned", tuned)):
         if path.is_dir():
             yield block(key, "tools.one_file", name=path.name)
             return
-        try:
-            families[key] = read_model(path).family
-        except (ModelUnreadableError, OSError):
-            yield block(key, "tools.model_unreadable", name=path.name)
-            return
-        if not families[key]:
-            yield block(key, "tools.model_unknown", name=path.name)
-            return
-    if families["base"] != families["tuned"]:
-        titles = {key: FAMILIES[family].title for key, family in families.items()}
-        yield block("tuned", "tools.two_families", base=titles["base"], tuned=titles["tuned"])
-    elif Path(form.files.base).samefile(form.files.tuned):
+        family_of_model(path, key)
+    common_family(base, tuned)
+    if base.samefile(tuned):
         yield block("tuned", "tools.same_model")
 
 

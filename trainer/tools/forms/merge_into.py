@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from trainer.families.detect import read_model
-from trainer.families.facts import ModelUnreadableError
-from trainer.families.table import FAMILIES
 from trainer.problems import Problem, block, some_names
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.forms.merge import check_shares, family_of_lora
 from trainer.tools.forms.shared import Loras, StoredPrecision
 from trainer.tools.into_checkpoint import merge_into
+from trainer.tools.model_files import family_of_model
 from trainer.tools.shares import shares
 from trainer.tools.tool import Tool, Work
 
@@ -47,19 +45,10 @@ def _check(form: MergeInto) -> Iterator[Problem]:
     if model.is_file() and output.suffix.lower() != ".safetensors":
         named = output.with_name(f"{output.name}.safetensors")
         yield block("output", "tools.ending_new", {"output": str(named)}, label="Save as")
-    try:
-        family = read_model(model).family
-    except (ModelUnreadableError, OSError):
-        yield block("model", "tools.model_unreadable", name=model.name)
-        return
-    if not family:
-        yield block("model", "tools.model_unknown", name=model.name)
-        return
+    family = family_of_model(model, "model")
     for share in shares(form.files.loras):
-        other = family_of_lora(share.path)
-        if other and other != family:
-            title = FAMILIES[family].title
-            yield block("loras", "tools.other_family", name=share.path.name, family=title)
+        if family_of_lora(share.path) not in {None, family.key}:
+            yield block("loras", "tools.other_family", name=share.path.name, family=family.title)
 
 
 def _run(form: MergeInto, work: Work) -> Path:

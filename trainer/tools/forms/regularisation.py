@@ -12,10 +12,12 @@ from trainer.errors import UserError
 from trainer.families.family import Family
 from trainer.families.known import hub_folder, is_hub_id, known_facts
 from trainer.families.table import FAMILIES
+from trainer.families.verdict import likely_velocity
 from trainer.plan.sample_prompts import LARGEST, SMALLEST, SamplePrompt
 from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.settings import Model, SamplerName, Settings
+from trainer.tools.model_files import WHOLE, family_of_model
 from trainer.tools.prepare import training_folder_name
 from trainer.tools.regularisation import ToDraw, draw_all, missing_numbers
 from trainer.tools.tool import Tool, Work
@@ -70,13 +72,11 @@ class Regularisation(Form):
 
 def _check(form: Regularisation) -> Iterator[Problem]:
     name = form.what.model
-    if not Path(name).exists() and not (is_hub_id(name) and hub_folder(name)):
+    place = Path(name) if Path(name).exists() else hub_folder(name) if is_hub_id(name) else None
+    if place is None:
         yield block("model", "tools.model_not_here", name=name)
         return
-    family = _family(form)
-    if family is None:
-        yield block("model", "tools.model_unknown", name=Path(name).name)
-        return
+    family = family_of_model(place, "model", WHOLE)
     for key in ("width", "height"):
         side = getattr(form.how, key)
         if side and (side < SMALLEST or side % 8):
@@ -116,12 +116,13 @@ def _folder(form: Regularisation) -> Path:
 
 def _run(form: Regularisation, work: Work) -> Path:
     facts, family = known_facts(Model(pretrained_model_name_or_path=form.what.model)), _family(form)
+    name = Path(form.what.model).name
     assert family  # noqa: S101  # the check has seen it
     settings = Settings.from_flat(
         {
             "pretrained_model_name_or_path": form.what.model,
             **family.switches,
-            "v_parameterization": bool(facts and facts.v_prediction),
+            "v_parameterization": bool(facts and (facts.v_prediction or likely_velocity(facts, name))),
             "mixed_precision": form.how.mixed_precision,
         }
     )
