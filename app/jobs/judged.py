@@ -9,7 +9,7 @@ from app.jobs.record import JobRecord
 from app.texts import base_name, thousands, word
 from trainer.events import Judged
 from trainer.judge.copying import TOO_NEAR
-from trainer.judge.verdict import FEWEST_POINTS, Point, Verdict, judge
+from trainer.judge.verdict import FEWEST_JUDGED, Point, Verdict, judge
 from trainer.messages import Language, Message, say
 
 ENDS = ("finished", "stopped")
@@ -41,7 +41,7 @@ def judged(record: JobRecord, words: str, language: Language, *, ended: bool) ->
         return answer
     verdict = judge(points, files.keys(), len(held))
     if verdict is None:
-        few = say(Message("judge.too_few", {"least": FEWEST_POINTS}), language)
+        few = say(Message("judge.too_few", {"least": FEWEST_JUDGED}), language)
         return {**answer, "kind": "too_few", "what": few.what, "why": few.why, "fix": few.fix, "unsure": ""}
     file = base_name(files[verdict.best.step].path)
     subject = word(language, "quoted", text=words) if words else word(language, "judge.subject")

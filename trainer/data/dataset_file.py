@@ -65,7 +65,7 @@ class Option:
 
 # One row per option reads better here than one argument per line.
 # fmt: off
-OPTIONS: Mapping[str, Option] = {
+DATASET_OPTIONS: Mapping[str, Option] = {
     "resolution": Option("size", "max_resolution", per_dataset=True),
     "batch_size": Option("int", "train_batch_size", per_dataset=True),
     "enable_bucket": Option("switch", "enable_bucket", per_dataset=True),
@@ -124,7 +124,7 @@ class Table:
     @property
     def says(self) -> frozenset[str]:
         """The settings before which its values go."""
-        options = (OPTIONS[key] for key in self.values if key in OPTIONS)
+        options = (DATASET_OPTIONS[key] for key in self.values if key in DATASET_OPTIONS)
         return frozenset(option.setting for option in options if option.setting)
 
 
@@ -177,15 +177,15 @@ def read_dataset_file(path: Path) -> DatasetFile:
 
 
 def _is_per_dataset(key: str) -> bool:
-    return key in OPTIONS and OPTIONS[key].per_dataset
+    return key in DATASET_OPTIONS and DATASET_OPTIONS[key].per_dataset
 
 
 def _checked(name: str, values: Mapping[str, Any], *, is_subset: bool = False) -> dict[str, Any]:
     """A table without its blank values. Raises DatasetFileError for one of another kind."""
     present = {key: value for key, value in values.items() if value is not None}
     for key, value in present.items():
-        if key in OPTIONS and not (is_subset and OPTIONS[key].per_dataset):
-            _check(f"{name}.{key}", OPTIONS[key], value)
+        if key in DATASET_OPTIONS and not (is_subset and DATASET_OPTIONS[key].per_dataset):
+            _check(f"{name}.{key}", DATASET_OPTIONS[key], value)
     return present
 
 
@@ -234,8 +234,8 @@ def _remarks(name: str, values: Mapping[str, Any], *, is_subset: bool = False) -
         if key in IDLE:
             if value not in IDLE[key]:
                 yield Remark(f"{name}.{key}", f"preflight.dataset_{key}", value)
-        elif key not in OPTIONS:
-            near = difflib.get_close_matches(key, OPTIONS, n=1)
+        elif key not in DATASET_OPTIONS:
+            near = difflib.get_close_matches(key, DATASET_OPTIONS, n=1)
             yield Remark(f"{name}.{key}", "preflight.dataset_unknown", value, near[0] if near else "")
         elif is_subset and _is_per_dataset(key):
             yield Remark(f"{name}.{key}", "preflight.dataset_not_in_subset", value)

@@ -30,7 +30,7 @@ OTHER_PICTURES = frozenset((
 """Endings of pictures that are not read."""
 ORIENTATION = 0x0112
 """EXIF's number for how the camera was held; 5 to 8 mean lying on its side."""
-TAIL = 65_536
+END_LOOKED_AT = 65_536
 """Bytes at the end of a file in which its end mark is looked for; some cameras write more behind it."""
 
 
@@ -142,5 +142,5 @@ def _is_cut_off(file: BinaryIO, size: int, kind: str) -> bool:
     file.seek(max(0, size - 32))
     if mark in file.read():
         return False
-    file.seek(max(0, size - TAIL))
+    file.seek(max(0, size - END_LOOKED_AT))
     return mark not in file.read()

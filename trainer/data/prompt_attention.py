@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 UP, DOWN = 1.1, 1 / 1.1
-DEEPEST, MOST_BRACKETS = 100, 1_000
+DEEPEST_BRACKETS, MOST_BRACKETS = 100, 1_000
 HEAVIEST = 1_000.0
 """A weight beyond which nothing is left but noise."""
 
@@ -48,7 +48,7 @@ def parse_weights(text: str) -> list[tuple[str, float]]:
             factors.append((square_open.pop(), len(pieces), DOWN))
         else:
             pieces.append((found, 1.0))
-    if len(round_open) + len(square_open) > DEEPEST or len(factors) > MOST_BRACKETS:
+    if len(round_open) + len(square_open) > DEEPEST_BRACKETS or len(factors) > MOST_BRACKETS:
         raise ValueError("brackets")
     factors += [(start, len(pieces), UP) for start in round_open]
     factors += [(start, len(pieces), DOWN) for start in square_open]

@@ -31,7 +31,7 @@ ARCHITECTURES: Mapping[str, FamilyKey] = {
     "stable-diffusion-xl": "sdxl", "stable-diffusion-v2": "sd2", "stable-diffusion-v1": "sd1",
 }  # fmt: skip
 """Beginnings of modelspec.architecture."""
-DOWN = (
+DOWN_FACTORS = (
     "lora_down.weight", "lora_A.weight", "lora.down.weight", "down.weight", "hada_w1_b", "a2.weight", "diff",
 )  # fmt: skip
 """Weights whose second size is that of the inputs."""
@@ -81,7 +81,7 @@ def _widths(shapes: Shapes) -> Iterator[int]:
 
 def _input_width(entries: Mapping[str, Shape]) -> int:
     """Inputs of a module, by its weights in a file of any type; 0 where they do not show it."""
-    for name in DOWN:
+    for name in DOWN_FACTORS:
         if len(entries.get(name, ())) > 1:
             return entries[name][1]
     left = entries.get("lokr_w1") or entries.get("lokr_w1_b", ())

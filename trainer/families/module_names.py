@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 LEVEL = 3
 """Blocks per level: two layers and what changes the size (down), or three layers (up)."""
-PLACE = re.compile(
+UNET_PLACE = re.compile(
     r"(?P<side>down|up)_blocks[._](?P<level>\d+)[._]"
     r"(?P<kind>resnets|attentions|downsamplers|upsamplers)[._](?P<place>\d+)[._]?(?P<rest>.*)"
 )
@@ -44,7 +44,7 @@ def original_name(path: str) -> str:
     if middle := MIDDLE.fullmatch(path):
         place = 1 if middle["kind"] == "attentions" else 2 * int(middle["place"])
         return _joined(f"middle_block.{place}", _inner(middle["kind"], middle["rest"]))
-    found = PLACE.fullmatch(path)
+    found = UNET_PLACE.fullmatch(path)
     if not found:
         return path
     kind, first = found["kind"], LEVEL * int(found["level"])
@@ -74,7 +74,7 @@ def diffusers_block(name: str) -> int | None:
     """Place of a module among IN00-IN11, MID, OUT00-OUT11; None for one outside of these."""
     if "mid_block" in name:
         return 12
-    place = PLACE.search(name)
+    place = UNET_PLACE.search(name)
     if not place:
         return None
     number = LEVEL * int(place["level"])

@@ -16,6 +16,8 @@ from trainer.settings import TRAINING, Settings
 
 QUOTES = "\"'“”‘’「」"
 PATH_WIDGETS = ("model", "file", "folder")
+PATH_SETTINGS = tuple(key for key, setting in TRAINING.items() if setting.spec.widget in PATH_WIDGETS)
+"""Of a training, in the order of the form."""
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 """What no name of a file may hold on one system or another."""
 RESERVED = {
@@ -68,18 +70,14 @@ def from_home(path: str) -> Path:
 def clean_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by key, with every path cleaned."""
     return {
-        key: clean_path(value)
-        if isinstance(value, str) and key in TRAINING and TRAINING[key].spec.widget in PATH_WIDGETS
-        else value
+        key: clean_path(value) if isinstance(value, str) and key in PATH_SETTINGS else value
         for key, value in values.items()
     }
 
 
 def with_clean_paths(settings: Settings) -> Settings:
     """Settings with every path cleaned; the same object where nothing is to be done."""
-    paths = {
-        key: settings.get(key) for key, setting in TRAINING.items() if setting.spec.widget in PATH_WIDGETS
-    }
+    paths = {key: settings.get(key) for key in PATH_SETTINGS}
     changed = {key: path for key, path in clean_paths(paths).items() if path != paths[key]}
     if not changed:
         return settings

@@ -15,7 +15,7 @@ from typing import Any
 
 LARGEST_HEADER = 24_000_000
 """Bytes of a header; the largest real ones (all captions counted in them) have a few million."""
-MOST_SIZES = 8
+MOST_AXES = 8
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "U16": 16, "I16": 16, "F16": 16,
     "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64, "C64": 64,
@@ -75,7 +75,7 @@ def _entry(found: Mapping[str, Any]) -> TensorEntry:
     """An entry that is consistent in itself. Raises ValueError, KeyError, TypeError."""
     dtype, shape, (begin, end) = found["dtype"], found["shape"], found["data_offsets"]
     numbers = [*shape, begin, end]
-    if not isinstance(dtype, str) or not isinstance(shape, list) or len(shape) > MOST_SIZES:
+    if not isinstance(dtype, str) or not isinstance(shape, list) or len(shape) > MOST_AXES:
         raise ValueError("entry")
     if any(type(number) is not int or not 0 <= number < 2**48 for number in numbers):
         raise ValueError("numbers")

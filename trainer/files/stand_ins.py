@@ -25,7 +25,7 @@ PACKED = ("files.is_archive",)
 """What a .ckpt may be."""
 RENAMED = ("files.is_renamed",)
 """What a .safetensors file is under another ending."""
-EMPTY = "files.is_empty"
+EMPTY_FILE = "files.is_empty"
 
 
 def stand_in(path: Path) -> str:
@@ -46,7 +46,7 @@ def _of_file(path: Path) -> str:
     except OSError:
         return ""
     if not start:
-        return EMPTY
+        return EMPTY_FILE
     found = next((code for mark, code in MARKS if mark.match(start)), "")
     own = RENAMED if path.suffix.lower() == ".safetensors" else PACKED
     return "" if found in own else found

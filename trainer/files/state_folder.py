@@ -19,7 +19,7 @@ from trainer.files.reading import decoded, parse_json, read_bytes
 from trainer.files.safetensors_header import read_header
 from trainer.files.torch_file import TensorNote, outline
 
-FORMAT = 1
+STATE_FORMAT = 1
 NETWORK, OPTIMIZER, RANDOM, ABOUT = "network.safetensors", "optimizer.pt", "random.pt", "state.json"
 MOST_STATE_BYTES = 20_000_000
 """Of state.json, which names every picture; 100,000 pictures take 8 MB."""
@@ -62,7 +62,7 @@ def read_about(folder: Path) -> StateAbout:
     except UserError as error:
         raise damaged(folder) from error
     number = found.get("format")
-    if type(number) is int and number != FORMAT:
+    if type(number) is int and number != STATE_FORMAT:
         raise UserError("training.state_version", "resume", path=str(folder), format=number)
     try:
         return _about(folder, found)
@@ -77,7 +77,7 @@ def damaged(folder: Path) -> UserError:
 
 def _about(folder: Path, found: Mapping[str, Any]) -> StateAbout:
     """Raises KeyError, TypeError or ValueError for what no state of ours says."""
-    if found["format"] is not FORMAT:
+    if found["format"] is not STATE_FORMAT:
         raise ValueError("format")
     position, settings, name = found["position"], found.get("settings", {}), found.get("name", "")
     if not (isinstance(position, dict) and isinstance(settings, dict) and isinstance(name, str)):

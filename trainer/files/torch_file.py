@@ -24,7 +24,9 @@ MOST_VALUES = 2_000_000
 """Numbers, texts and tables of a training state; that of SDXL's largest LoRA has some ten thousand."""
 ASKS_FOR_MEMORY = frozenset({"builtins bytearray", "__builtin__ bytearray"})
 """What torch lets a pickle call and what makes room, and fills it, as a number in the pickle says."""
-PLAIN = re.compile(r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch \w+Storage")
+PLAIN_PICKLE = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch \w+Storage"
+)
 """All that a dict of tensors and numbers needs."""
 
 
@@ -60,7 +62,7 @@ def outline(path: Path) -> Any:
 
     Raises ValueError for anything but what torch.save writes of such, or OSError.
     """
-    unknown = [name for name in names_in(path) if not PLAIN.fullmatch(name)]
+    unknown = [name for name in names_in(path) if not PLAIN_PICKLE.fullmatch(name)]
     if unknown:
         raise ValueError(f"not plain: {unknown[0][:80]}")
     with zipfile.ZipFile(path) as archive:
@@ -91,7 +93,7 @@ class _Outline(pickle.Unpickler):
         self._sizes = sizes
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if not PLAIN.fullmatch(f"{module_name} {global_name}"):
+        if not PLAIN_PICKLE.fullmatch(f"{module_name} {global_name}"):
             raise pickle.UnpicklingError("not plain")
         if global_name == "OrderedDict":
             return OrderedDict

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-EVERY = 0.2
+LOOK_EVERY = 0.2
 """Seconds between two looks."""
 
 
@@ -28,7 +28,7 @@ class EarlyStop:
         threading.Thread(target=self._look, name="early stop", daemon=True).start()
 
     def _look(self) -> None:
-        while not self._over.wait(EVERY):
+        while not self._over.wait(LOOK_EVERY):
             with self._lock:
                 if not self._over.is_set() and self._requested():
                     self._leave()

@@ -24,7 +24,7 @@ from trainer.tools.places import NEW, READ
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Tool
 
-USER = 2
+USER_ERROR = 2
 
 
 class RunJob(Protocol):
@@ -42,7 +42,7 @@ def command(words: Sequence[str], language: Language, run: RunJob) -> int:
     if name not in TOOLS:
         unknown = say(Message("tools.unknown", {"name": name}), language)
         print(unknown, *_list(language), sep="\n", file=sys.stderr)
-        return USER
+        return USER_ERROR
     tool = TOOLS[name]
     given = vars(_parser(tool, language).parse_args(rest))
     as_json, dry = given.pop("json"), given.pop("dry_run", False)
@@ -115,7 +115,7 @@ def _refused(problems: Sequence[Problem], language: Language, *, as_json: bool) 
         for problem in stops:
             said = str(problem.said(language)).replace("**", "")
             print(f"--{problem.setting}:" if problem.setting else "", printable(said), file=sys.stderr)
-    return USER
+    return USER_ERROR
 
 
 def job_as_json(folder: JobFolder, language: Language) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trainer.data.folders import TrainImage
 from trainer.judge.points import JudgePlan
 
-OURS = (
+USUAL_PROMPTS = (
     "a woman in a garden",
     "a street in a city at night",
     "a bowl of fruit on a table",
@@ -59,7 +59,7 @@ def ordinary_prompts(sample_prompts: Sequence[str], subjects: Sequence[str]) -> 
     own = {word for each in words for word in each}
     controls = [prompt for prompt in sample_prompts if prompt.strip() and not own & set(_words(prompt))]
     kinds = [f"a {each[-1]}" for each in words if len(each) > 1]
-    ours = [prompt for prompt in OURS if not own & set(_words(prompt))]
+    ours = [prompt for prompt in USUAL_PROMPTS if not own & set(_words(prompt))]
     return list(dict.fromkeys([*controls[:2], *ours[:1], *kinds[:2], *ours[1:]]))
 
 

@@ -20,7 +20,7 @@ LEAST = 0.005
 """Differences of worth below count as none, however sure they are."""
 DRIFT_COUNTS = 0.5
 """How much a change of ordinary prompts counts against understanding of the subject (docs/judge.md)."""
-FEWEST_POINTS = 3
+FEWEST_JUDGED = 3
 """Of fewer points nothing is said."""
 FEWEST_PICTURES = 3
 """With fewer held-out pictures, what is said is not sure."""
@@ -73,7 +73,7 @@ def judge(points: Sequence[Point], saved: Collection[int], pictures: int) -> Ver
     `saved`: steps of which there is a file; `pictures`: how many are held out.
     """
     with_file = [point for point in points if point.step in saved]
-    if len(points) < FEWEST_POINTS or not with_file:
+    if len(points) < FEWEST_JUDGED or not with_file:
         return None
     top = max(with_file, key=lambda point: point.worth)
     best = next(point for point in with_file if top.worth - point.worth <= LEAST)
@@ -97,7 +97,7 @@ def is_better(one: Point, other: Point) -> bool:
 
 def no_longer_better(points: Sequence[Point], patience: int) -> bool:
     """Whether the last `patience` points are none better than one before them ("Stop when …")."""
-    if len(points) < FEWEST_POINTS + patience:
+    if len(points) < FEWEST_JUDGED + patience:
         return False
     before, since = points[:-patience], points[-patience:]
     best = max(before, key=lambda point: point.worth)

@@ -27,7 +27,7 @@ from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.problems import Problem, block, hint, some_names
 from trainer.settings import TRAINING, Settings
 
-SETTING = "additional_parameters"
+TYPED_TEXT = "additional_parameters"
 OFF = {
     "network_train_unet_only": "text_encoder_lr",
     "network_train_text_encoder_only": "unet_lr",
@@ -76,17 +76,17 @@ def read(settings: Settings, may_read: MayRead | None = None) -> Typed:
     try:
         typed, loose = options(split_command(text))
     except UserError:
-        return Typed(problems=(block(SETTING, "preflight.parameter_quote", None),))
+        return Typed(problems=(block(TYPED_TEXT, "preflight.parameter_quote", None),))
     problems: list[Problem] = []
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if loose:
-        words, fix = short(" ".join(loose)), {SETTING: text_of(typed)}
-        problems.append(block(SETTING, "preflight.parameter_loose", fix, words=words))
+        words, fix = short(" ".join(loose)), {TYPED_TEXT: text_of(typed)}
+        problems.append(block(TYPED_TEXT, "preflight.parameter_loose", fix, words=words))
     unknown = [name for name in typed if name not in DEFAULTS and name not in TRAINING]
     if len(unknown) > MOST_UNKNOWN:
         known = {name: value for name, value in typed.items() if name not in unknown}
-        problems.append(_several_unknown(unknown, {SETTING: text_of(known)}))
+        problems.append(_several_unknown(unknown, {TYPED_TEXT: text_of(known)}))
         typed = known
     for name, result in _read_options(settings, typed, may_read):
         if isinstance(result, Problem):
@@ -105,9 +105,9 @@ def with_fixes_that_count(problems: list[Problem], typed: Typed) -> list[Problem
 
 def _mended(problem: Problem, typed: Typed) -> Problem:
     hits = [typed.options[key] for key in problem.fix or () if key in typed.options]
-    if not hits or SETTING in (problem.fix or {}):
+    if not hits or TYPED_TEXT in (problem.fix or {}):
         return problem
-    fix = {**(problem.fix or {}), SETTING: typed.without(*hits)}
+    fix = {**(problem.fix or {}), TYPED_TEXT: typed.without(*hits)}
     return Problem(problem.setting, problem.code, problem.values, problem.blocks, fix)
 
 
@@ -123,9 +123,9 @@ def _contradictions(
         key = next(iter(differing))
         remaining = text_of({name: value for name, value in typed.items() if name != option})
         yield hint(
-            SETTING,
+            TYPED_TEXT,
             "preflight.parameter_wins",
-            {**differing, SETTING: remaining},
+            {**differing, TYPED_TEXT: remaining},
             option=option,
             label=TRAINING[key].spec.label,
             value=short(differing[key]),
@@ -139,11 +139,13 @@ def _read_options(
     """Each option with its settings, or with what is wrong."""
     draft = draft_from_options(_in_context(settings, typed))
     for name, value in typed.items():
-        fix = {SETTING: text_of({option: argument for option, argument in typed.items() if option != name})}
+        fix = {
+            TYPED_TEXT: text_of({option: argument for option, argument in typed.items() if option != name})
+        }
         if name in SECRETS:
-            yield name, block(SETTING, "preflight.parameter_secret", fix, option=name)
+            yield name, block(TYPED_TEXT, "preflight.parameter_secret", fix, option=name)
         elif value is None:
-            yield name, block(SETTING, "preflight.parameter_no_value", fix, option=name)
+            yield name, block(TYPED_TEXT, "preflight.parameter_no_value", fix, option=name)
         elif name in OFF:
             yield name, {OFF[name]: 0.0}
         elif name == "torch_compile":
@@ -186,11 +188,11 @@ def _from_entries(
     """What the import of sd-scripts' options makes of one of them."""
     odd = next((entry for entry in entries if entry.attention), None)
     if odd and odd.why == "kohya.no_setting":
-        return block(SETTING, "preflight.parameter_missing", fix, option=name)
+        return block(TYPED_TEXT, "preflight.parameter_missing", fix, option=name)
     if odd:
-        return block(SETTING, "preflight.parameter_value", fix, option=name, value=short(value))
+        return block(TYPED_TEXT, "preflight.parameter_value", fix, option=name, value=short(value))
     if name in NO_EFFECT or any(entry.why == "kohya.no_effect" for entry in entries):
-        return hint(SETTING, "preflight.parameter_idle", fix, option=name)
+        return hint(TYPED_TEXT, "preflight.parameter_idle", fix, option=name)
     return {entry.setting: entry.now for entry in entries if entry.setting}
 
 
@@ -198,21 +200,21 @@ def _own(name: str, value: Any, fix: Mapping[str, Any]) -> Mapping[str, Any] | P
     """A setting of ours that sd-scripts has no option for, by its key."""
     fitted = fit(TRAINING[name], value, TRAINING[name].default)
     if fitted.attention:
-        return block(SETTING, "preflight.parameter_value", fix, option=name, value=short(value))
+        return block(TYPED_TEXT, "preflight.parameter_value", fix, option=name, value=short(value))
     return {name: fitted.value}
 
 
 def _unknown(name: str, fix: Mapping[str, Any]) -> Problem:
     near = difflib.get_close_matches(name, [*DEFAULTS, *TRAINING], n=1)
     if near:
-        return block(SETTING, "preflight.parameter_unknown_near", fix, option=name, near=near[0])
-    return block(SETTING, "preflight.parameter_unknown", fix, option=name)
+        return block(TYPED_TEXT, "preflight.parameter_unknown_near", fix, option=name, near=near[0])
+    return block(TYPED_TEXT, "preflight.parameter_unknown", fix, option=name)
 
 
 def _several_unknown(options: list[str], fix: Mapping[str, Any]) -> Problem:
     """One problem for all: a text that is none of options would else give one for each of its words."""
     listed = some_names([f"--{option}" for option in options])
-    return block(SETTING, "preflight.parameters_unknown", fix, count=f"{len(options):,}", names=listed)
+    return block(TYPED_TEXT, "preflight.parameters_unknown", fix, count=f"{len(options):,}", names=listed)
 
 
 def _schedule_option(
@@ -221,7 +223,7 @@ def _schedule_option(
     schedule = typed.get("lr_scheduler", settings.optimizer.lr_scheduler)
     if schedule_takes(schedule, name):
         return {"lr_scheduler_args": with_argument(settings.optimizer.lr_scheduler_args, name, value)}
-    return hint(SETTING, "preflight.parameter_idle", None, option=name)
+    return hint(TYPED_TEXT, "preflight.parameter_idle", None, option=name)
 
 
 def _prompt_file(path: str, fix: Mapping[str, Any], may_read: MayRead | None) -> Mapping[str, Any] | Problem:
@@ -232,4 +234,4 @@ def _prompt_file(path: str, fix: Mapping[str, Any], may_read: MayRead | None) ->
             return {"sample_prompts": decoded(read_bytes(file), file.name)}
     except UserError:  # told below
         pass
-    return block(SETTING, "preflight.parameter_value", fix, option="sample_prompts", value=short(path))
+    return block(TYPED_TEXT, "preflight.parameter_value", fix, option="sample_prompts", value=short(path))

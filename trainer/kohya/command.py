@@ -15,7 +15,7 @@ from trainer.kohya.script import UNKNOWN, Script, read_script
 from trainer.kohya.sd_defaults import DEFAULTS, LISTS, TEXT_OPTIONS
 from trainer.problems import repeated
 
-MOST_CHARACTERS = 100_000
+LONGEST_COMMAND = 100_000
 TRAIN_SCRIPTS = {family.script: family.switches["sdxl"] for family in FAMILIES.values()}
 """Scripts that train a LoRA for a family of ours, and whether it is SDXL."""
 WINDOWS = re.compile(r"(^|[\s\"'=])[A-Za-z]:\\|[\^`][ \t]*\r?\n|\\\S+\.(exe|bat|py)\b|\.(exe|bat)\b")
@@ -93,8 +93,8 @@ def _without_pythons(words: list[str], name: list[str]) -> list[str]:
 
 
 def _check_length(text: str) -> None:
-    if len(text) > MOST_CHARACTERS:
-        raise UserError("kohya.too_large", path="…", size=f"{len(text):,}", most=f"{MOST_CHARACTERS:,}")
+    if len(text) > LONGEST_COMMAND:
+        raise UserError("kohya.too_large", path="…", size=f"{len(text):,}", most=f"{LONGEST_COMMAND:,}")
 
 
 def split_command(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from trainer.data.dataset_file import OPTIONS
+from trainer.data.dataset_file import DATASET_OPTIONS
 from trainer.errors import UserError
 from trainer.kohya.draft import Draft
 from trainer.kohya.toml_text import dataset_text
@@ -31,8 +31,8 @@ SUBSET_SETTINGS = {
         "caption_dropout_rate", "caption_dropout_every_n_epochs",
     )
 }  # fmt: skip
-PLACES = ("image_dir", "num_repeats", "class_tokens", "is_reg", "subsets")
-KNOWN = {*DATASET_SETTINGS, *SUBSET_SETTINGS, *PLACES}
+FOLDER_KEYS = ("image_dir", "num_repeats", "class_tokens", "is_reg", "subsets")
+DATASET_KEYS = {*DATASET_SETTINGS, *SUBSET_SETTINGS, *FOLDER_KEYS}
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
         *subsets,
     ]:
         for key, value in table.items():
-            if key in KNOWN or (name != "general" and general.get(key) == value):
+            if key in DATASET_KEYS or (name != "general" and general.get(key) == value):
                 continue
-            if stays and key in OPTIONS:
+            if stays and key in DATASET_OPTIONS:
                 draft.add(f"{name}.{key}", "taken", value, now=value, why="kohya.subset_in_file")
             else:
                 draft.add(f"{name}.{key}", "unknown", value, why="kohya.no_setting", attention=True)
@@ -105,7 +105,7 @@ def _as_text(general: Mapping[str, Any], sets: list[dict[str, Any]]) -> str:
 
 def _says_more(tables: list[dict[str, Any]]) -> bool:
     """Whether a subset has options that no setting says."""
-    return any(key in OPTIONS and key not in KNOWN for table in tables for key in table)
+    return any(key in DATASET_OPTIONS and key not in DATASET_KEYS for table in tables for key in table)
 
 
 def _agree(*groups: list[dict[str, Any]]) -> bool:

@@ -12,7 +12,7 @@ from trainer.settings import TRAINING, Settings
 
 OWN = "lora_atelier"
 """The one extra key of our files: what only we have."""
-HIDDEN = "***"
+MASKED = "***"
 """What reports show of a secret."""
 
 
@@ -61,7 +61,7 @@ class Draft:
         if fitted.attention:
             self.replaced(setting, raw, fitted.value)
         secret = TRAINING[setting].is_secret and fitted.value
-        shown = (HIDDEN, HIDDEN) if secret else (raw if was is None else was, fitted.value)
+        shown = (MASKED, MASKED) if secret else (raw if was is None else was, fitted.value)
         attention = fitted.attention or bool(note)
         self.entries.append(
             Entry(key or setting, kind, setting, *shown, fitted.why or why, note, values, attention=attention)

@@ -11,7 +11,7 @@ from trainer.kohya.command import options, split_command, text_of
 from trainer.kohya.draft import Draft
 from trainer.kohya.read_sd_scripts import NO_EFFECT, draft_from_options
 
-SETTING = "additional_parameters"
+FREE_TEXT = "additional_parameters"
 STAY = {
     "network_module", "network_args", "unet_lr", "text_encoder_lr", "dataset_config", "sample_prompts",
     *schedule_options.ARGUMENT_OF,
@@ -24,7 +24,7 @@ def move_options(draft: Draft) -> None:
 
     Options without any effect on the result (a log's prefix) are set aside and written back on saving.
     """
-    text = draft.get(SETTING)
+    text = draft.get(FREE_TEXT)
     try:
         typed, loose = options(split_command(text))
     except UserError:
@@ -38,10 +38,10 @@ def move_options(draft: Draft) -> None:
     remaining = text_of({name: value for name, value in typed.items() if name not in moved | harmless})
     saved = text_of({name: value for name, value in typed.items() if name not in moved})
     names = ", ".join(f"--{name}" for name in typed if name in moved | harmless)
-    draft.forget(SETTING)
-    draft.take(SETTING, remaining, was=text, why="kohya.options_moved", names=names)
+    draft.forget(FREE_TEXT)
+    draft.take(FREE_TEXT, remaining, was=text, why="kohya.options_moved", names=names)
     if harmless:
-        draft.replaced(SETTING, saved, remaining)
+        draft.replaced(FREE_TEXT, saved, remaining)
 
 
 def _move(draft: Draft, typed: Mapping[str, Any]) -> set[str]:
@@ -68,5 +68,5 @@ def _move_schedule_options(draft: Draft, typed: Mapping[str, Any]) -> set[str]:
 
 def _set(draft: Draft, setting: str, value: Any, option: str, was: Any) -> None:
     """Overwrite what the file's own key said; its entry stays, so that no key is unaccounted for."""
-    key = draft.forget(setting) or f"{SETTING} --{option}"
+    key = draft.forget(setting) or f"{FREE_TEXT} --{option}"
     draft.take(setting, value, key=key, was=was, why="kohya.from_text", option=option)

@@ -14,7 +14,7 @@ from trainer.kohya.report import short
 from trainer.problems import Problem, block
 from trainer.settings import TRAINING, Machine
 
-SETTING = "extra_accelerate_launch_args"
+LAUNCH_TEXT = "extra_accelerate_launch_args"
 WHERE = ("machine_rank", "main_process_ip")
 """Options without a setting: which of several machines this is, and where the first one is."""
 
@@ -35,7 +35,7 @@ def read_launch_arguments(machine: Machine) -> LaunchArguments:
     try:
         typed, loose = options(split_command(machine.extra_accelerate_launch_args))
     except UserError:
-        return LaunchArguments(problems=(block(SETTING, "preflight.launch_quote"),))
+        return LaunchArguments(problems=(block(LAUNCH_TEXT, "preflight.launch_quote"),))
     typed = {name.replace("-", "_"): value for name, value in typed.items()}
     values = {
         name: fit(TRAINING[name], value, TRAINING[name].default)
@@ -60,21 +60,27 @@ def read_launch_arguments(machine: Machine) -> LaunchArguments:
 
 def _problems(typed: Mapping[str, Any], loose: list[str]) -> Iterator[Problem]:
     if loose:
-        yield block(SETTING, "preflight.launch_unknown", {SETTING: text_of(typed)}, option=" ".join(loose))
+        yield block(
+            LAUNCH_TEXT, "preflight.launch_unknown", {LAUNCH_TEXT: text_of(typed)}, option=" ".join(loose)
+        )
     for name in typed:
         if name in LAUNCHER or name in WHERE:
             continue
         near = difflib.get_close_matches(name, [*LAUNCHER, *WHERE], n=1)
         code = "preflight.launch_unknown_near" if near else "preflight.launch_unknown"
         values = {"near": f"--{near[0]}"} if near else {}
-        yield block(SETTING, code, _without(typed, name), option=f"--{name}", **values)
+        yield block(LAUNCH_TEXT, code, _without(typed, name), option=f"--{name}", **values)
 
 
 def _bad(typed: Mapping[str, Any], name: str) -> Problem:
     return block(
-        SETTING, "preflight.launch_value", _without(typed, name), option=f"--{name}", value=short(typed[name])
+        LAUNCH_TEXT,
+        "preflight.launch_value",
+        _without(typed, name),
+        option=f"--{name}",
+        value=short(typed[name]),
     )
 
 
 def _without(typed: Mapping[str, Any], name: str) -> dict[str, str]:
-    return {SETTING: text_of({option: value for option, value in typed.items() if option != name})}
+    return {LAUNCH_TEXT: text_of({option: value for option, value in typed.items() if option != name})}

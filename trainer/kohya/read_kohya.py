@@ -17,7 +17,7 @@ from trainer.kohya.fitting import as_number, fit
 from trainer.kohya.free_text import move_options
 from trainer.kohya.report import Imported
 from trainer.kohya.roots import spelled_out
-from trainer.kohya.write_kohya import FAMILIES, OURS, OWN_MEANING, stand_in
+from trainer.kohya.write_kohya import OTHER_SWITCHES, OURS, OWN_MEANING, stand_in
 from trainer.settings import TRAINING
 
 OTHER_FAMILY: dict[str, Any] = json.loads(
@@ -291,10 +291,10 @@ def _foreign(draft: Draft, key: str, value: Any) -> None:
         return
     draft.carry(key, value)
     if key in OTHER_FAMILY or key in ages.KNOWN_KEYS:
-        is_family = value is True and key in FAMILIES
+        is_family = value is True and key in OTHER_SWITCHES
         draft.add(
             key, "other_family", value, why="kohya.other_model" if is_family else "", attention=is_family,
-            values={"family": FAMILIES.get(key, "")},
+            values={"family": OTHER_SWITCHES.get(key, "")},
         )  # fmt: skip
     else:
         draft.add(key, "unknown", value, why="kohya.unknown_key")

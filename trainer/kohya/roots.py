@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from trainer.files.job_folder import PROJECT, default_workspace
-from trainer.settings import TRAINING
-
-PATHS = frozenset(key for key, s in TRAINING.items() if s.spec.widget in ("model", "file", "folder"))
+from trainer.files.paths import PATH_SETTINGS
 
 
 def spelled_out(key: str, value: Any) -> Any:
     """A setting's value with {project} or {workspace} in front of a path replaced by that folder."""
-    if key not in PATHS or not isinstance(value, str) or not value.startswith("{"):
+    if key not in PATH_SETTINGS or not isinstance(value, str) or not value.startswith("{"):
         return value
     for mark, folder in (("{project}", PROJECT), ("{workspace}", default_workspace())):
         if value == mark or value.startswith(f"{mark}/"):

@@ -14,12 +14,12 @@ from trainer.kohya.script_lines import NAME, statements
 TRAINS = re.compile(r"(?:^|[\s\"'/\\])(?:train_\w+|\w+_train\w*)\.py\b")
 TALKS = re.compile(r"\s*@?(?:echo|printf|write-host|ls|dir|cat|type|test|\[+)\b", re.IGNORECASE)
 RUNS = re.compile(rf"{TRAINS.pattern}[\"']?(?=\s)")
-OPTIONS = re.compile(r"--|[—–‐−]\w|[$%!@{]\w|[$@%]\{")
+OPTION_BEGINS = re.compile(r"--|[—–‐−]\w|[$%!@{]\w|[$@%]\{")
 """Or variables that may hold some."""
 WORD = r"(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|\$\([^()]*\)|\\.|(?!\$\()[^\s\"'\\])*"
 SH = re.compile(rf"\s*({NAME})(\+?=)(\([^()]*\)(?=\s|$)|{WORD})(?=\s|$)", re.DOTALL)
 SH_DECLARES = re.compile(r"\s*(?:export|local|readonly|declare|typeset)\s+(?:-\w+\s+)*")
-SET = re.compile(
+SET_IN_CMD = re.compile(
     rf"\s*@?set\s+(?:/a\s+)?(?:\"(?P<quoted>{NAME})=(?P<inside>.*?)\"|(?P<name>{NAME})=(?P<value>.*?))\s*",
     re.DOTALL | re.IGNORECASE,
 )
@@ -32,12 +32,12 @@ ADDED = re.compile(
 PYTHON = re.compile(rf"({NAME})\s*(=)\s*(.+)", re.DOTALL)
 """In the cell of a notebook."""
 INLINE = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}", re.IGNORECASE | re.DOTALL)
-EMPTY = re.compile(r"@?\(\s*\)|\[[\w.\[\]]*\]::new\(\)|new-object\s+.*|\$null|\$false", re.IGNORECASE)
+EMPTY_VALUE = re.compile(r"@?\(\s*\)|\[[\w.\[\]]*\]::new\(\)|new-object\s+.*|\$null|\$false", re.IGNORECASE)
 VARIABLE = re.compile(
     rf"\"\$\{{({NAME})\[@\]\}}\"|\$\{{({NAME}|\d)(?:\[[@*]\])?(?::?[-=]([^}}\n]{{0,300}}))?\}}|\$env:({NAME})|[$@]({NAME})"
     rf"|%({NAME})%|!({NAME})!|\$\(\$({NAME})\)"
 )
-PLACE = re.compile(rf"(?<![$\{{])\{{({NAME})\}}(?!\}})")
+NOTEBOOK_PLACE = re.compile(rf"(?<![$\{{])\{{({NAME})\}}(?!\}})")
 """In the cell of a notebook."""
 UNKNOWN = re.compile(
     rf"\$\{{?(?:{NAME}|[\d@*#])|\$\(|\$env:|%{NAME}%|!{NAME}!|`[^`]+`|%~[a-z]*\d|^%[\d*]$|\{{{NAME}\}}"
@@ -106,7 +106,7 @@ class _Reading:
         if assigned or TALKS.match(statement):
             return
         command = self.filled(statement)
-        if (script := RUNS.search(command)) and OPTIONS.search(command, script.end()):
+        if (script := RUNS.search(command)) and OPTION_BEGINS.search(command, script.end()):
             used = [self.asked[name] for name in _names(statement) if name in self.asked]
             self.commands.append((command, tuple(dict.fromkeys(used))))
 
@@ -124,7 +124,7 @@ class _Reading:
         text = VARIABLE.sub(value, text)
         if not self.in_notebook:
             return text
-        return PLACE.sub(lambda match: self.known.get(match[1].lower(), match[0]), text)
+        return NOTEBOOK_PLACE.sub(lambda match: self.known.get(match[1].lower(), match[0]), text)
 
     def _assignments(self, statement: str) -> Iterator[tuple[str, str, bool]]:
         """Name, value without its quotes, and whether it is added to what was there."""
@@ -133,7 +133,7 @@ class _Reading:
         elif match := POWERSHELL.fullmatch(statement):
             value, adds = self._expression(match[3]), match[2] == "+="
             yield match[1].lower(), _item(value) if adds else value, adds
-        elif match := SET.fullmatch(statement):
+        elif match := SET_IN_CMD.fullmatch(statement):
             name, value = match["quoted"] or match["name"], match["inside"] or match["value"] or ""
             yield name.lower(), self.filled(value.strip()), False  # cmd keeps quotes around the value
         elif self.in_notebook and (match := PYTHON.fullmatch(statement)) and not TRAINS.search(statement):
@@ -159,7 +159,7 @@ class _Reading:
     def _expression(self, text: str) -> str:
         """PowerShell's value: a text, a list, texts that are added, or one of two."""
         text = text.strip().removesuffix(",")  # in param( … )
-        if EMPTY.fullmatch(text):
+        if EMPTY_VALUE.fullmatch(text):
             return ""
         if branches := INLINE.fullmatch(text):
             first = holds_true(branches[1], self.filled) is not False

@@ -11,7 +11,7 @@ NAME = r"[A-Za-z_]\w*"
 COMMENT = re.compile(r"\s*(?:#|::|@?rem(?:\s|$))", re.IGNORECASE)
 CONTINUES = ("\\", "^", "`")
 """At the end of a line that the next one goes on with."""
-WRITTEN = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
+HERE_TEXT = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
 """A text within the script that ends at a line with this word; <<< is none."""
 TARGET = re.compile(r">\s*\"?([^\s\"<>|&]+)|\btee\s+\"?([^\s\"<>|&-]+)")
 """The file that such a text is written to."""
@@ -97,7 +97,7 @@ def _without_texts(lines: list[str], written: dict[str, str]) -> Iterator[str]:
     """Lines without the texts that stand within the script; those that go to a file are kept."""
     waiting = iter(lines)
     for line in waiting:
-        begun = None if COMMENT.match(line) or "<<<" in line else WRITTEN.search(line)
+        begun = None if COMMENT.match(line) or "<<<" in line else HERE_TEXT.search(line)
         if long := re.search(r"@([\"'])[ \t]*$", line):  # PowerShell
             for inner in waiting:
                 if inner.startswith(f"{long[1]}@"):

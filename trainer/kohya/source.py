@@ -27,7 +27,7 @@ KOHYA_ONLY = {"LoRA_type", "max_resolution", "optimizer", OWN}
 """kohya_ss's own names for what sd-scripts calls otherwise."""
 YAML = re.compile(r"^(---|job:|config:\s*$)|\A(?:\s*#.*\n|\s*\n)*[A-Za-z_]\w*:(?:\s|$)", re.MULTILINE)
 """Beginnings of lines by which a text is YAML (ai-toolkit's); a first line as no TOML has it."""
-TRAINS = "model_train_type"
+TRAINED_KIND = "model_train_type"
 """Of lora-scripts' files: "sd-lora", "sdxl-lora", "flux-lora" …"""
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
@@ -216,14 +216,16 @@ def _from_command(command: Command, files: Beside) -> Imported:
 
 
 def _from_options(typed: Mapping[str, Any], sdxl: bool | None, files: Beside) -> Draft:
-    kind = str(typed.get(TRAINS) or "").lower()
+    kind = str(typed.get(TRAINED_KIND) or "").lower()
     if kind and sdxl is None:
         sdxl = kind.startswith("sdxl")
-    draft = draft_from_options({key: value for key, value in typed.items() if key != TRAINS}, sdxl=sdxl)
+    draft = draft_from_options({key: value for key, value in typed.items() if key != TRAINED_KIND}, sdxl=sdxl)
     if kind in ("sd-lora", "sdxl-lora"):
-        draft.add(TRAINS, "taken", typed[TRAINS], now=typed[TRAINS])
+        draft.add(TRAINED_KIND, "taken", typed[TRAINED_KIND], now=typed[TRAINED_KIND])
     elif kind:
-        draft.add(TRAINS, "other_family", typed[TRAINS], why="kohya.foreign_family", attention=True)
+        draft.add(
+            TRAINED_KIND, "other_family", typed[TRAINED_KIND], why="kohya.foreign_family", attention=True
+        )
     prompts = typed.get("sample_prompts")
     if isinstance(prompts, str) and prompts:
         _prompts(draft, prompts, files)

@@ -11,7 +11,7 @@ from trainer.settings import TRAINING, Settings
 
 VERSION = 1
 """Of what stands under `OWN`."""
-FAMILIES = {
+OTHER_SWITCHES = {
     "flux1_checkbox": "Flux.1", "sd3_checkbox": "SD3", "hunyuan_image_checkbox": "HunyuanImage-2.1",
     "anima_checkbox": "Anima", "lumina_checkbox": "Lumina",
 }  # fmt: skip
@@ -19,7 +19,7 @@ OURS = tuple(key for key in TRAINING if not NEWEST.has(key))
 """Settings that today's kohya_ss has no field for."""
 OWN_MEANING = ("seed", "unet_lr", "text_encoder_lr")
 """Settings that can say here what kohya_ss's field cannot."""
-WHOLE = {
+WRITTEN_WHOLE = {
     "lr_warmup", "network_alpha", "conv_alpha", "min_snr_gamma", "noise_offset", "adaptive_noise_scale",
     "caption_dropout_rate", "multires_noise_discount", "ip_noise_gamma", "v_pred_like_loss",
     "scale_weight_norms", "network_dropout", "rank_dropout", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
@@ -54,7 +54,7 @@ def to_kohya(
     own |= {"version": VERSION, "values": {key: values[key] for key in (*special, *OURS)}}
     own |= {"replaced": replaced} if replaced else {}
     own |= {"card": dict(card)} if card else {}
-    return {**file, **dict.fromkeys(FAMILIES, False), **carried, OWN: own}
+    return {**file, **dict.fromkeys(OTHER_SWITCHES, False), **carried, OWN: own}
 
 
 def stand_in(key: str, value: Any, values: Mapping[str, Any]) -> Any:
@@ -67,5 +67,5 @@ def stand_in(key: str, value: Any, values: Mapping[str, Any]) -> Any:
         return values.get("learning_rate")
     if key == "noise_offset_type" and value == "Both":
         return "Multires"
-    whole = isinstance(value, float) and key in WHOLE and value.is_integer() and abs(value) < 1e9
+    whole = isinstance(value, float) and key in WRITTEN_WHOLE and value.is_integer() and abs(value) < 1e9
     return int(value) if whole else value

@@ -89,7 +89,7 @@ def _pair(rate: float | tuple[float, float] | None) -> list[float] | None:
     return None if rate is None else list(rate) if isinstance(rate, tuple) else [rate, rate]
 
 
-NO_WARMUP = ("constant", "adafactor")
+WARMUP_REFUSED = ("constant", "adafactor")
 
 
 def _optimizer_options(settings: Settings) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _optimizer_options(settings: Settings) -> dict[str, Any]:
     warmup: float = optimizer.lr_warmup_steps or optimizer.lr_warmup / 100
     if settings.folders.dataset_config and not optimizer.lr_warmup_steps and settings.length.max_train_steps:
         warmup = round(optimizer.lr_warmup * settings.length.max_train_steps / 100)
-    if optimizer.lr_scheduler in NO_WARMUP or optimizer.lr_scheduler_type:
+    if optimizer.lr_scheduler in WARMUP_REFUSED or optimizer.lr_scheduler_type:
         warmup = 0  # sd-scripts ends with an error otherwise
     schedule_args, of_schedule = schedule_options.apart(
         optimizer.lr_scheduler, _pieces(optimizer.lr_scheduler_args)

@@ -15,8 +15,8 @@ LARGEST_ALPHA = 100_000
 """Of "Network alpha"."""
 EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}
 """Kind of number -> how it is read as a whole one, and the bits that are all set in inf and NaN."""
-WHOLE = ("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
-PIECE = 1 << 22
+WHOLE_NUMBERS = ("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
+BYTES_AT_ONCE = 1 << 22
 
 
 class Odd(NamedTuple):
@@ -51,7 +51,7 @@ def _odd_numbers(path: Path, _changed: int, _size: int) -> Odd:
             if entry.dtype not in EXPONENTS:
                 if name.endswith(".alpha"):
                     zeros += _is_zero(file, header.start, entry)
-                elif entry.dtype in WHOLE and math.prod(entry.shape) > 1:
+                elif entry.dtype in WHOLE_NUMBERS and math.prod(entry.shape) > 1:
                     whole = whole or entry.dtype
                 continue
             if not not_finite and not _is_finite(file, header.start, entry):
@@ -85,7 +85,7 @@ def _is_finite(file: BinaryIO, start: int, entry: TensorEntry) -> bool:
     file.seek(start + entry.begin)
     left = entry.end - entry.begin
     while left:
-        data = file.read(min(PIECE, left))
+        data = file.read(min(BYTES_AT_ONCE, left))
         if not data:
             raise HeaderError("incomplete", left)
         bits = np.frombuffer(data, whole)

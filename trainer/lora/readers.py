@@ -19,7 +19,7 @@ from trainer.lora.info import LoraInfo
 
 Readability = Literal["yes", "limits", "no"]
 PROGRAMS = ("a1111", "forge", "comfyui", "diffusers")
-PLAIN = ("LoRA", "LoCon")
+PLAIN_TYPES = ("LoRA", "LoCon")
 MOST_WORDS = 12
 IN_ATTENTION = re.compile(r"_attentions_|_transformer_blocks_|_proj_(in|out)$")
 """In diffusers' names, and in the original ones that files for SDXL have."""
@@ -64,7 +64,7 @@ def _verdict(program: str, info: LoraInfo) -> Reader:
 
 def _diffusers(info: LoraInfo, kinds: set[str], endings: set[str]) -> Reader:
     """diffusers takes plain LoRA and LoCon only, and one alpha for all attention layers of a part."""
-    if not kinds <= set(PLAIN) or "lora_mid.weight" in endings:
+    if not kinds <= set(PLAIN_TYPES) or "lora_mid.weight" in endings:
         return Reader("diffusers", "no", "type")
     if "dora_scale" in endings:
         return Reader("diffusers", "no", "dora")

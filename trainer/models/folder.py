@@ -13,7 +13,7 @@ import torch
 from trainer.errors import UserError, is_out_of_memory
 from trainer.families.folder import PARTS
 
-SETTING = "pretrained_model_name_or_path"
+MODEL_SETTING = "pretrained_model_name_or_path"
 Config = dict[str, Any]
 
 
@@ -21,7 +21,9 @@ def read_json(path: Path) -> Config:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")).items())
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise UserError("core.folder_damaged", SETTING, path=str(path), reason=str(error)[:300]) from error
+        raise UserError(
+            "core.folder_damaged", MODEL_SETTING, path=str(path), reason=str(error)[:300]
+        ) from error
 
 
 LAYERS = ("layers_per_block", "num_hidden_layers", "transformer_layers_per_block")
@@ -47,7 +49,7 @@ def _check_sizes(config: Config, path: Path) -> None:
         too_many = isinstance(value, list) and len(value) > MOST_LAYERS
         if too_many or (isinstance(value, int) and abs(value) > most):
             reason = f"{key} = {str(value)[:60]}"
-            raise UserError("core.folder_damaged", SETTING, path=str(path), reason=reason)
+            raise UserError("core.folder_damaged", MODEL_SETTING, path=str(path), reason=reason)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -58,7 +60,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def folder_part(
-    kind: Any, folder: Path, subfolder: str | None, dtype: torch.dtype, setting: str = SETTING
+    kind: Any, folder: Path, subfolder: str | None, dtype: torch.dtype, setting: str = MODEL_SETTING
 ) -> Any:
     """One part of a diffusers folder; half-size weights are taken where the full ones are missing."""
     where = folder / subfolder if subfolder else folder
@@ -77,7 +79,7 @@ def folder_part(
         raise UserError("core.folder_damaged", setting, path=str(where), reason=str(error)[:300]) from error
 
 
-def model_folder(source: str, setting: str = SETTING, needs: str = "model_index.json") -> Path:
+def model_folder(source: str, setting: str = MODEL_SETTING, needs: str = "model_index.json") -> Path:
     """The diffusers folder meant by a path or a hub id (fetched where it is not here yet)."""
     path = Path(source).expanduser()
     if path.is_dir():

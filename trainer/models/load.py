@@ -12,7 +12,7 @@ from trainer.families.known import source as source_of
 from trainer.families.table import named_by
 from trainer.families.verdict import verdict
 from trainer.models.base import BaseModel
-from trainer.models.folder import SETTING, model_folder
+from trainer.models.folder import MODEL_SETTING, model_folder
 from trainer.models.opening import ModelSource, Opening
 from trainer.models.table import OPENERS
 from trainer.models.tensor_file import open_tensor_file
@@ -43,7 +43,7 @@ def _folder_facts(folder: Path) -> ModelFacts:
     try:
         return read_model(folder)
     except ModelUnreadableError as error:
-        raise UserError("core.folder_damaged", SETTING, path=str(folder), reason=str(error)) from error
+        raise UserError("core.folder_damaged", MODEL_SETTING, path=str(folder), reason=str(error)) from error
 
 
 def _refuse(facts: ModelFacts, model: schema.Model, name: str, setting: str) -> None:

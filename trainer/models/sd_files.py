@@ -17,7 +17,7 @@ from trainer.errors import UserError, is_out_of_memory
 from trainer.families.family import Family, TextEncoder
 from trainer.messages import Message
 from trainer.models.folder import (
-    SETTING,
+    MODEL_SETTING,
     Config,
     folder_part,
     model_folder,
@@ -102,7 +102,7 @@ def load_vae(source: str, family: Family, dtype: torch.dtype) -> AutoencoderKL:
 
 
 @contextmanager
-def _fitting(name: str, setting: str = SETTING) -> Iterator[None]:
+def _fitting(name: str, setting: str = MODEL_SETTING) -> Iterator[None]:
     """Tensors that are missing, or of sizes that no model has, are said to be that. Raises UserError."""
     try:
         yield
@@ -152,7 +152,7 @@ def _small_of_folder(folder: Path, dtype: torch.dtype, kind: Kept) -> Any:
     files = weight_files(folder)
     if not files:  # older folders hold pickles
         return squeeze(folder_part(UNet2DConditionModel, folder, None, dtype), kind)
-    opened = [open_tensor_file(path, SETTING) for path in files]
+    opened = [open_tensor_file(path, MODEL_SETTING) for path in files]
     owner = {name: file for file in opened for name in file.shapes}
     with _fitting(folder.name):
         unet = squeeze(_on_meta(UNet2DConditionModel, read_json(folder / "config.json")), kind)
@@ -162,7 +162,7 @@ def _small_of_folder(folder: Path, dtype: torch.dtype, kind: Kept) -> Any:
 def _whole(module: Any, missing: Sequence[str], name: str) -> Any:
     """Raises UserError where weights are missing."""
     if missing:
-        raise UserError("core.checkpoint_misfit", SETTING, name=name, reason=", ".join(missing[:5]))
+        raise UserError("core.checkpoint_misfit", MODEL_SETTING, name=name, reason=", ".join(missing[:5]))
     return module
 
 
@@ -178,7 +178,9 @@ def _fill(module: Any, weights: Weights, name: str) -> Any:
         # `assign`: the tensors as read become the weights, no second copy. Extra ones are not ours.
         missing, _ = module.load_state_dict(weights, strict=False, assign=True)
     except RuntimeError as error:
-        raise UserError("core.checkpoint_misfit", SETTING, name=name, reason=str(error)[:300]) from error
+        raise UserError(
+            "core.checkpoint_misfit", MODEL_SETTING, name=name, reason=str(error)[:300]
+        ) from error
     return _whole(module, missing, name)
 
 

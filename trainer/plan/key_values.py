@@ -65,7 +65,7 @@ class Limits:
         return f"{low}{key}{high}" + (" (1, 2, 3 …)" if self.whole else "")
 
 
-MOST_CHARACTERS = 2_000
+LONGEST_ARGUMENTS = 2_000
 NO_LIMITS = Limits()
 
 
@@ -74,8 +74,8 @@ def parse_key_values(text: str, setting: str) -> dict[str, Any]:
 
     Raises UserError for a piece without `=` or with quotes that do not close.
     """
-    if len(text) > MOST_CHARACTERS:
-        raise UserError("core.argument_long", setting, most=f"{MOST_CHARACTERS:,}")
+    if len(text) > LONGEST_ARGUMENTS:
+        raise UserError("core.argument_long", setting, most=f"{LONGEST_ARGUMENTS:,}")
     try:
         pieces = shlex.split(text)
     except ValueError as error:

@@ -28,7 +28,7 @@ EXTRA_ARGUMENTS: dict[str, Mapping[str, Any]] = {
     "CosineAnnealingLR": {"T_max": Unset.STEPS, "eta_min": 0.0},
 }
 """Schedule -> what "LR scheduler extra arguments" may hold, with defaults."""
-SETTING = "lr_scheduler_args"
+SCHEDULE_TEXT = "lr_scheduler_args"
 LIMITS: Mapping[str, Limits] = {
     "min_lr_ratio": Limits(0, 1),
     "timescale": Limits(0, 1e9, above=True),
@@ -63,8 +63,8 @@ def schedule(optimizer: schema.Optimizer, total_steps: int, warmup: int) -> Rate
     """The function step -> factor. Raises UserError for bad extra arguments."""
     name = optimizer.lr_scheduler_type or optimizer.lr_scheduler
     known = EXTRA_ARGUMENTS.get(name, {})
-    extra = parse_key_values(optimizer.lr_scheduler_args, SETTING)
-    check_known(extra, known, SETTING, name, LIMITS)
+    extra = parse_key_values(optimizer.lr_scheduler_args, SCHEDULE_TEXT)
+    check_known(extra, known, SCHEDULE_TEXT, name, LIMITS)
     extra = {key: value for key, value in extra.items() if value is not None}
     if name == "CosineAnnealingLR":
         return _cosine_annealing(extra, total_steps, optimizer.learning_rate)
@@ -177,9 +177,9 @@ def _piecewise(rules: str) -> RateFactor:
         steps = [(int(end), float(value)) for value, end in (rule.split(":") for rule in timed)]
         final = float(last)
     except ValueError as error:
-        raise UserError("core.step_rules", SETTING, rules=rules) from error
+        raise UserError("core.step_rules", SCHEDULE_TEXT, rules=rules) from error
     if not all(0 <= factor <= MOST_RATE_FACTOR for factor in [final, *(factor for _, factor in steps)]):
-        raise UserError("core.step_rules", SETTING, rules=rules)
+        raise UserError("core.step_rules", SCHEDULE_TEXT, rules=rules)
     return lambda step: next((value for end, value in sorted(steps) if step < end), final)
 
 

@@ -14,7 +14,7 @@ from trainer import settings as schema
 from trainer.plan.key_values import Limits, Unset, check_known, parse_key_values
 
 Known = dict[str, Any]
-SETTING = "optimizer_args"
+OPTIMIZER_TEXT = "optimizer_args"
 
 _ADAM: Known = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "amsgrad": False}
 _BITS: Known = {"min_8bit_size": 4096, "optim_bits": 32}
@@ -73,7 +73,7 @@ _SHARE, _PART = Limits(0, 1, below=True), Limits(0, 1, above=True, below=True)
 """Shares that may be 0, and those that may not."""
 _NEVER = Limits(only=(False,))
 _POWER = Limits(0, 10)
-LIMITS: Mapping[str, Limits] = {
+ARGUMENT_LIMITS: Mapping[str, Limits] = {
     "betas": _SHARE, "beta1": _SHARE, "beta3": _SHARE, "momentum": _SHARE, "dampening": _SHARE,
     "eps": Limits(0, 1), "weight_decay": Limits(0, 1000), "clip_threshold": Limits(0, 1e6, above=True),
     "decay_rate": Limits(-10, 0), "d0": Limits(1e-12, 1000), "d_coef": Limits(0, 1000, above=True),
@@ -99,13 +99,13 @@ def limits_of(name: str, values: Mapping[str, Any]) -> Mapping[str, Limits]:
     """The limits of an optimizer's arguments, of which some depend on others."""
     nesterov = name == "SGDNesterov" and values.get("nesterov", True)
     together = {"momentum": _PART, "dampening": Limits(only=(0,))} if nesterov else {}
-    return {**LIMITS, **OWN_LIMITS.get(name, {}), **together}
+    return {**ARGUMENT_LIMITS, **OWN_LIMITS.get(name, {}), **together}
 
 
 def read_arguments(text: str, name: str) -> dict[str, Any]:
     """The arguments in a text for an optimizer. Raises UserError for those that it does not take."""
-    values = parse_key_values(text, SETTING)
-    check_known(values, KNOWN_ARGUMENTS[name], SETTING, name, limits_of(name, values))
+    values = parse_key_values(text, OPTIMIZER_TEXT)
+    check_known(values, KNOWN_ARGUMENTS[name], OPTIMIZER_TEXT, name, limits_of(name, values))
     return values
 
 

@@ -38,7 +38,7 @@ def _steps(text: str) -> int:
     return max(1, min(MOST_DENOISING_STEPS, int(text)))
 
 
-OPTIONS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+PROMPT_OPTIONS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "w": ("width", r"\d+", int),
     "h": ("height", r"\d+", int),
     "d": ("seed", r"\d+", int),
@@ -66,7 +66,11 @@ OTHER_NAMES = {
     "negative": "n", "negative_prompt": "n", "sampler": "ss",
 }  # fmt: skip
 """What other programs call options, and people who guess."""
-_NAMES = sorted([*OPTIONS, *OTHER_NAMES, *(name.translate(_WIDE) for name in OPTIONS)], key=len, reverse=True)
+_NAMES = sorted(
+    [*PROMPT_OPTIONS, *OTHER_NAMES, *(name.translate(_WIDE) for name in PROMPT_OPTIONS)],
+    key=len,
+    reverse=True,
+)
 ALMOST = re.compile(
     rf"(?:[\s\u3000]+[{DASHES}]{{1,2}}|(?<=\S)--(?=\w+[\s=]+\S))(?P<name>{'|'.join(_NAMES)})"
     r"(?:(?=[\s\u3000]|$)|=|(?<=[\s\u3000−-][whdslg])(?=\d))(?P<value>[\s\u3000]*[0-9０-９.,、．，]+(?=[\s\u3000]|$))?(?P<gap>\u3000*)",
@@ -86,7 +90,7 @@ NUMBERS = {"w": _WHOLE, "h": _WHOLE, "d": _WHOLE, "s": _WHOLE, "l": _REAL, "g": 
 
 def read_option(text: str) -> tuple[str, Any] | None:
     """Name and value of "w 512"; None for what is no option or has no value of its form."""
-    for letters, (name, form, read) in OPTIONS.items():
+    for letters, (name, form, read) in PROMPT_OPTIONS.items():
         if match := re.match(rf"{letters} ({form})", text, re.IGNORECASE):
             try:
                 return name, read(match[1])
@@ -203,7 +207,7 @@ def _idle_options(line: str, number: int) -> list[Problem]:
     problems: list[Problem] = []
     for part in line.split(" --")[1:]:
         letters, _, value = part.partition(" ")
-        if letters.lower() not in OPTIONS:
+        if letters.lower() not in PROMPT_OPTIONS:
             problems.append(
                 hint("sample_prompts", "preflight.sample_option", line=number, option=f"--{letters}")
             )
@@ -219,7 +223,7 @@ def _idle_options(line: str, number: int) -> list[Problem]:
 def _of_other_pages(line: str, number: int) -> list[Problem]:
     """Hints for an option that stands twice, and for other pages' words that load a LoRA."""
     letters = [part.partition(" ")[0].lower() for part in line.split(" --")[1:]]
-    twice = [one for one in repeated(letters) if one in OPTIONS][:1]
+    twice = [one for one in repeated(letters) if one in PROMPT_OPTIONS][:1]
     found = [
         hint("sample_prompts", "preflight.sample_twice", line=number, option=f"--{one}") for one in twice
     ]

@@ -9,14 +9,14 @@ from contextlib import suppress
 from trainer.errors import UserError
 from trainer.plan import machine
 from trainer.plan.key_values import last_of_each, rewritten
-from trainer.plan.lr_schedule import SETTING as SCHEDULE_ARGS
+from trainer.plan.lr_schedule import SCHEDULE_TEXT as SCHEDULE_ARGS
 from trainer.plan.lr_schedule import schedule
-from trainer.plan.optimizer_args import SETTING as OPTIMIZER_ARGS
+from trainer.plan.optimizer_args import OPTIMIZER_TEXT as OPTIMIZER_ARGS
 from trainer.plan.optimizer_args import extra_arguments
 from trainer.problems import Problem, block, from_error, hint
 from trainer.settings import TRAINING, Optimizer
 
-MOST_PIECES = 40
+MOST_TRIED = 40
 """Arguments that are tried one by one."""
 
 
@@ -60,7 +60,7 @@ def _sound_part(optimizer: Optimizer, key: str) -> str:
     """The arguments without those that cannot be."""
     sound: list[str] = []
     with suppress(ValueError):  # a quote that does not close
-        for piece in shlex.split(getattr(optimizer, key))[:MOST_PIECES]:
+        for piece in shlex.split(getattr(optimizer, key))[:MOST_TRIED]:
             if _takes(optimizer, key, shlex.join([*sound, piece])):
                 sound.append(piece)
     return shlex.join(sound)

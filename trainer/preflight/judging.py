@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainer.judge.verdict import FEWEST_PICTURES, FEWEST_POINTS
+from trainer.judge.verdict import FEWEST_JUDGED, FEWEST_PICTURES
 from trainer.plan.run import Plan
 from trainer.problems import Problem, hint
 from trainer.settings import TRAINING, Settings
@@ -25,7 +25,7 @@ def check_plan(settings: Settings, plan: Plan) -> Iterator[Problem]:
     count = len(plan.judging.held_out)
     if count < FEWEST_PICTURES:
         yield hint("validation_split", "judge.few", off, count=count, total=count + plan.images)
-    if settings.validation.stop_at_best and plan.files < max(FEWEST_FILES, FEWEST_POINTS):
+    if settings.validation.stop_at_best and plan.files < max(FEWEST_FILES, FEWEST_JUDGED):
         yield hint("stop_at_best", "judge.stop_needs_files", {"stop_at_best": False}, files=plan.files)
     for key in REMOVING:
         if settings.get(key) and any(save.gone_at for save in plan.saves):

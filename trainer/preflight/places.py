@@ -18,7 +18,7 @@ from trainer.data.dataset_file import DatasetFileError, named_places
 from trainer.errors import UserError
 from trainer.files.hub import REPO
 from trainer.files.job_folder import PROJECT
-from trainer.files.paths import PATH_WIDGETS, can_exist, clean_path, is_closed, with_clean_paths
+from trainer.files.paths import PATH_SETTINGS, can_exist, clean_path, is_closed, with_clean_paths
 from trainer.files.reading import read_toml
 from trainer.files.roots import MayRead, Roots, is_link
 from trainer.kohya import additional
@@ -26,7 +26,7 @@ from trainer.kohya.read_sd_scripts import SETTING_OF
 from trainer.problems import Problem, block
 from trainer.settings import TRAINING, Settings
 
-PATHS = tuple(key for key, setting in TRAINING.items() if setting.spec.widget in PATH_WIDGETS)
+PATHS = PATH_SETTINGS
 HUB_SETTINGS = ("pretrained_model_name_or_path", "vae", "model_list")
 """Settings that may name a model of the hub instead of a place."""
 PLACES = (*PATHS, "model_list")
@@ -38,8 +38,8 @@ FREE_TEXTS = {key for key, setting in TRAINING.items() if setting.kind == "text"
 TRACKER_WORDS = frozenset(("entity", "group", "id", "job_type", "name", "notes", "project", "tags"))
 """Options of a tracker that name no place."""
 DEPTH = {"logging_dir": 1, "output_dir": 0}
-"""Levels of folders in which links are looked for, where it is not `DEEPEST`."""
-DEEPEST = 2
+"""Levels of folders in which links are looked for, where it is not `DEEPEST_LINK`."""
+DEEPEST_LINK = 2
 """As deep as pictures, models and states lie below the folder that a setting names."""
 
 
@@ -65,7 +65,7 @@ def check(settings: Settings, roots: Roots | None) -> tuple[Problem, ...]:
 
 def impossible_paths(settings: Settings) -> tuple[Problem, ...]:
     """Paths that no system can have, by setting: with them nothing else could be looked at."""
-    keys = [key for key in (*PLACES, additional.SETTING) if not _can_be(key, settings.get(key))]
+    keys = [key for key in (*PLACES, additional.TYPED_TEXT) if not _can_be(key, settings.get(key))]
     values = {key: {"label": TRAINING[key].spec.label, "path": settings.get(key)[:60]} for key in keys}
     return tuple(block(key, "preflight.path_impossible", {key: ""}, **values[key]) for key in keys)
 
@@ -78,7 +78,7 @@ def closed_paths(settings: Settings) -> tuple[Problem, ...]:
 
 
 def _can_be(key: str, text: str) -> bool:
-    return "\0" not in text if key == additional.SETTING else can_exist(text)
+    return "\0" not in text if key == additional.TYPED_TEXT else can_exist(text)
 
 
 def require_within(settings: Settings, roots: Roots | None) -> None:
@@ -125,7 +125,9 @@ def _options(typed: additional.Typed, roots: Roots) -> Iterator[Problem]:
         for text in value if isinstance(value, list) else [value]:
             named = str(text).partition("=")[2] or str(text)
             if (_looks_like_a_place(named) or name == "sample_prompts") and leads_out(named, roots):
-                yield _outside(additional.SETTING, named, roots, {additional.SETTING: typed.without(name)})
+                yield _outside(
+                    additional.TYPED_TEXT, named, roots, {additional.TYPED_TEXT: typed.without(name)}
+                )
 
 
 def _looks_like_a_place(text: str) -> bool:
@@ -140,8 +142,8 @@ def _settings(settings: Settings, typed: additional.Typed, roots: Roots) -> Iter
         if not text or (key in HUB_SETTINGS and _is_a_name(text)) or not leads_out(text, roots):
             continue
         if key in typed.options:
-            fix = {additional.SETTING: typed.without(typed.options[key])}
-            yield _outside(additional.SETTING, text, roots, fix)
+            fix = {additional.TYPED_TEXT: typed.without(typed.options[key])}
+            yield _outside(additional.TYPED_TEXT, text, roots, fix)
         else:
             yield _outside(key, text, roots, _cleared(key))
 
@@ -213,7 +215,7 @@ def _links(settings: Settings, roots: Roots) -> Iterator[Problem]:
     for named in _dataset_places(settings):
         used += [("dataset_config", place) for place in lookups(named)]
     for key, place in used:
-        for link in links_out(place, DEPTH.get(key, DEEPEST), roots):
+        for link in links_out(place, DEPTH.get(key, DEEPEST_LINK), roots):
             yield _outside(key, str(link), roots, _cleared(key), "preflight.outside_link")
 
 

@@ -14,7 +14,7 @@ from trainer.settings import TRAINING, Settings
 WEB = re.compile(r"(?:https?|ftp|s3|gs)://", re.IGNORECASE)
 HUB_PAGE = re.compile(r"https?://(?:www\.)?huggingface\.co/([\w.-]+/[\w.-]+?)(?:/tree/\w+)?/?", re.IGNORECASE)
 """The page of a model, not of one of its files."""
-VARIABLE = re.compile(r"\$env:\w+|\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%")
+PATH_VARIABLE = re.compile(r"\$env:\w+|\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%")
 
 
 def web_addresses(settings: Settings) -> tuple[Problem, ...]:
@@ -34,7 +34,7 @@ def variables(settings: Settings) -> Iterator[Problem]:
     """Hints for variables in paths, where no such folder is there."""
     for key in PATHS:
         text = settings.get(key)
-        variable = VARIABLE.search(text)
+        variable = PATH_VARIABLE.search(text)
         if variable and variable[0] not in str(nearest_existing(Path(text)) or ""):
             values = {"label": TRAINING[key].spec.label, "path": text[:100], "part": variable[0]}
             yield hint(key, "preflight.path_variable", None, **values)

@@ -11,7 +11,7 @@ from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Setting, Values
 from trainer.settings import MOST_FACTOR, MOST_STEPS, TRAINING
 
-CODES = {
+FAULT_CODES = {
     "kohya.not_a_number": "preflight.value_no_number",
     "kohya.not_whole": "preflight.value_not_whole",
     "kohya.no_such_choice": "preflight.value_choice",
@@ -74,7 +74,7 @@ def _code(setting: Setting, result: Fitted) -> str:
         return "preflight.value_choice_blank"
     if result.value is None and result.why in ("kohya.not_a_number", "kohya.wrong_type"):
         return "preflight.value_number_or_blank"
-    return "preflight.value_switch" if setting.kind == "switch" else CODES[result.why]
+    return "preflight.value_switch" if setting.kind == "switch" else FAULT_CODES[result.why]
 
 
 def _range_code(over: float | None, most: float | None, *, is_high: bool) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FLORENCE = "florence2"
 TASK = "<DETAILED_CAPTION>"
 """What Florence-2 is asked where the form says nothing."""
-FEWEST, AROUND = 5, 2
+FEWEST_TOKENS, AROUND = 5, 2
 """Tokens that a sentence has at least; those that models put around it."""
 MOST_MISSING = 0.1
 """Share of a model's tensors that its file may lack: what it can make anew, but not what it has learned."""
@@ -78,8 +78,8 @@ class Captioner:
             return sys.maxsize
         used = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
         free = places - used - AROUND
-        if free < FEWEST:
-            raise UserError("tools.caption_long", "prompt", most=places - FEWEST - AROUND)
+        if free < FEWEST_TOKENS:
+            raise UserError("tools.caption_long", "prompt", most=places - FEWEST_TOKENS - AROUND)
         return places - AROUND if config.is_encoder_decoder else free
 
     def _generated(self, inputs: Any, most: int) -> Any:

@@ -14,7 +14,7 @@ from trainer.files.stand_ins import stand_in
 
 HAS_WEIGHTS: frozenset[ModelKind] = frozenset(("base", "inpainting", "depth", "part", "unknown"))
 """Kinds of files that hold a UNet of a known family."""
-WHOLE: frozenset[ModelKind] = frozenset(("base", "unknown"))
+DRAWABLE: frozenset[ModelKind] = frozenset(("base", "unknown"))
 """Kinds that pictures can be drawn with."""
 
 

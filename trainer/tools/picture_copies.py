@@ -25,7 +25,7 @@ CopyMode = Literal["copy", "link"]
 Format = Literal["as it is", "png", "jpg", "webp"]
 QUALITY = 95
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
-LARGEST = {"WEBP": 16_383, "JPEG": 65_500}
+LARGEST_SIDES = {"WEBP": 16_383, "JPEG": 65_500}
 """Pixels of a side that a kind of file can have."""
 SAVED_WITH: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": QUALITY}}
 DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -113,7 +113,7 @@ def _drawn(source: Path, kind: str, longest_side: int) -> Picture | None:
     except DAMAGED:
         return None
     drawn = upright.convert("RGBA") if kind != "JPEG" and is_see_through(upright) else flattened(upright)
-    longest = min(longest_side or max(drawn.size), LARGEST.get(kind, max(drawn.size)))
+    longest = min(longest_side or max(drawn.size), LARGEST_SIDES.get(kind, max(drawn.size)))
     drawn.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     drawn.info = {"icc_profile": icc} if icc else {}
     return drawn

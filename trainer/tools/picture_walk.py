@@ -12,7 +12,7 @@ from trainer.data.folders import listing, split_name
 from trainer.data.picture_files import OTHER_PICTURES, is_picture
 from trainer.problems import some_names
 
-DEEPEST = 6
+DEEPEST_FOLDER = 6
 """Levels of folders below the first one that are looked into."""
 
 
@@ -32,8 +32,8 @@ class PicturesBelow:
         return [Path(entry.path) for entry in self.entries]
 
     @property
-    def kinds(self) -> str:
-        """ ".heic (12), .gif (1)"; "" where all are read."""
+    def kinds(self) -> list[str]:
+        """[".gif (1)", ".heic (12)"]; [] where all are read."""
         return some_names([f"{ending} ({count:,})" for ending, count in sorted(self.not_read.items())])
 
 
@@ -43,7 +43,7 @@ def pictures_below(folder: Path, without: Iterable[Path] = ()) -> PicturesBelow:
     Each folder is looked at once, however many links lead to it. Raises OSError where the first is closed.
     """
     below = PicturesBelow()
-    _look(listing(folder), below, {place.resolve() for place in (folder, *without)}, DEEPEST)
+    _look(listing(folder), below, {place.resolve() for place in (folder, *without)}, DEEPEST_FOLDER)
     return below
 
 

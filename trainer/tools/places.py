@@ -14,7 +14,7 @@ from trainer.files.roots import Roots
 from trainer.preflight.places import leads_out, links_out
 from trainer.problems import Problem, block
 from trainer.schema import Form, Schema, Setting
-from trainer.tools.picture_walk import DEEPEST
+from trainer.tools.picture_walk import DEEPEST_FOLDER
 from trainer.tools.shares import shares
 
 READ = ("model", "file", "folder", "lora", "picture")
@@ -77,6 +77,6 @@ def outside(form: Form, schema: Schema[Any], roots: Roots | None) -> list[Proble
             continue
         found += [
             block(place.setting.key, "preflight.outside_link", path=str(link)[:300], **values)
-            for link in links_out(place.path, DEEPEST + 1, roots)
+            for link in links_out(place.path, DEEPEST_FOLDER + 1, roots)
         ]
     return found

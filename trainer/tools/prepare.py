@@ -44,8 +44,8 @@ class Preparation:
     steps: tuple[FileStep, ...]
     left_out: tuple[tuple[Path, str], ...] = ()
     """Files that are not taken, and why: reasons of UnreadableError, or "there" for what exists already."""
-    not_read: tuple[tuple[Path, str], ...] = ()
-    """Folders with pictures of kinds that are not read, and which: ".heic (12)"."""
+    not_read: tuple[tuple[Path, list[str]], ...] = ()
+    """Folders with pictures of kinds that are not read, and which: [".heic (12)"]."""
     options: CopyOptions = field(default_factory=CopyOptions)
 
     @property
@@ -74,7 +74,7 @@ def preparation_of(root: Path, sources: Sequence[TrainingFolder], options: CopyO
     """Everything that would be made below `root`. Raises UserError for a folder without pictures, OSError."""
     steps: list[FileStep] = []
     left_out: list[tuple[Path, str]] = []
-    not_read: list[tuple[Path, str]] = []
+    not_read: list[tuple[Path, list[str]]] = []
     targets = [root / source.parent / source.name for source in sources]
     made = [root / "img", root / "reg", *targets, *(source.folder for source in sources)]
     for source, target in zip(sources, targets, strict=True):

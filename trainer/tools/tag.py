@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 GENERAL, CHARACTER, RATING = 0, 4, 9
 LARGEST_SIDE = 4096
 """Pixels; taggers have 448."""
-SHORTEST = 4
+SHORTEST_TAG = 4
 """Letters from which on underscores become blanks: shorter ones are faces such as ^_^."""
 
 
@@ -110,7 +110,7 @@ def chosen(tags: Sequence[tuple[str, int]], scores: np.ndarray, choice: Choice) 
 
 def spelled(name: str, *, blanks: bool) -> str:
     """A tag as it is written: long_hair as "long hair", but ^_^ as it is."""
-    return name.replace("_", " ") if blanks and len(name) >= SHORTEST else name
+    return name.replace("_", " ") if blanks and len(name) >= SHORTEST_TAG else name
 
 
 def _is_wanted(name: str, choice: Choice) -> bool:

@@ -22,7 +22,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "model": ("model.safetensors",), "folder": ("pictures",),
 }  # fmt: skip
 """What stands in a command for a setting of each kind."""
-SHOWN: Mapping[str, Mapping[str, str]] = {
+VALUES_SHOWN: Mapping[str, Mapping[str, str]] = {
     "prepare": {"pictures": "pictures", "instance_prompt": "sks", "class_prompt": "cat", "repeats": "10"},
     "tag": {"model": "SmilingWolf/wd-vit-tagger-v3", "prefix": "sks"},
     "caption": {"model": "Salesforce/blip-image-captioning-base"},
@@ -53,7 +53,7 @@ def page(language: Language) -> str:
 
 def example(tool: Tool) -> list[str]:
     """A tool's command with all that it needs, as words."""
-    own = SHOWN.get(tool.name, {})
+    own = VALUES_SHOWN.get(tool.name, {})
     command = [tool.name]
     for key, setting in tool.schema.items():
         if key in own or setting.spec.required:

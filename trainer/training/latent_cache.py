@@ -31,7 +31,7 @@ from trainer.models.base import BaseModel
 
 LatentShape = tuple[int, int, int]
 """Channels, height and width of latents."""
-FORMAT = "1"
+LATENTS_FORMAT = "1"
 """Part of every file's name on disk; raised when latents of older versions no longer fit."""
 NAMES: tuple[str, ...] = ("latents", "flipped")
 """Tensors in a file."""
@@ -79,7 +79,9 @@ class Store:
     def path(self, picture: Path, fit: Fit) -> Path:
         """The file of a picture in this bucket."""
         # All that latents follow from, but for the content: that stands in the file and may change.
-        key = "\0".join((FORMAT, self.space, str(picture.resolve()), str(fit.bucket), str(fit.resized)))
+        key = "\0".join(
+            (LATENTS_FORMAT, self.space, str(picture.resolve()), str(fit.bucket), str(fit.resized))
+        )
         return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
 
     def load(self, picture: Path, fit: Fit, shape: LatentShape, *, flip: bool) -> list[Tensor] | Lack:

@@ -25,10 +25,10 @@ from torch import Tensor
 from trainer.files.job_folder import state_places
 from trainer.files.state_folder import (
     ABOUT,
-    FORMAT,
     NETWORK,
     OPTIMIZER,
     RANDOM,
+    STATE_FORMAT,
     check_files,
     damaged,
     read_about,
@@ -85,7 +85,7 @@ def save_state(
     shutil.rmtree(partial, ignore_errors=True)
     # Beside the place, on the same disk: the last move is a rename.
     partial.mkdir(parents=True)
-    about = {"format": FORMAT, "position": asdict(position), **facts}
+    about = {"format": STATE_FORMAT, "position": asdict(position), **facts}
     try:
         write_whole(partial / NETWORK, save(on_cpu(network)))
         write_whole(partial / OPTIMIZER, _saved(on_cpu(optimizer)))

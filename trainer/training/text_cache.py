@@ -31,7 +31,7 @@ LIMIT = 1 << 30
 """Bytes of texts kept in memory. SDXL's take 0.3 MB each in half precision, those of SD 1.5 0.1 MB."""
 SHARE_OF_DISK = 0.5
 """Of the room that is left, for texts kept on disk."""
-FORMAT = "1"
+TEXTS_FORMAT = "1"
 """Part of every file's name; raised when texts of older versions no longer fit."""
 
 
@@ -46,7 +46,7 @@ class TextStore:
     def path(self, text: str) -> Path:
         """The file of a text."""
         # The space has the encoders' weights and how they read: another model's text has another name.
-        key = f"{FORMAT}\0{self.space}\0{text}"
+        key = f"{TEXTS_FORMAT}\0{self.space}\0{text}"
         return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
 
     def load(self, text: str) -> Conditioning | None:

@@ -16,9 +16,9 @@ from torch import nn
 
 from trainer import settings as schema
 from trainer.errors import UserError
-from trainer.plan.lr_schedule import SETTING as SCHEDULE_SETTING
+from trainer.plan.lr_schedule import SCHEDULE_TEXT as SCHEDULE_SETTING
 from trainer.plan.lr_schedule import build_lr_scheduler, schedule, warmup_steps
-from trainer.plan.optimizer_args import SETTING, uses_relative_step
+from trainer.plan.optimizer_args import OPTIMIZER_TEXT, uses_relative_step
 from trainer.plan.rates import denoiser_rate, text_rates
 from trainer.settings import TRAINING
 from trainer.training.optimizer import build_optimizer, set_training
@@ -41,9 +41,11 @@ def try_out(optimizer: schema.Optimizer, total_steps: int, device: torch.device)
         raise
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise _refusal("core.arguments_refused", SETTING, optimizer.optimizer, reason=reason[:200]) from error
+        raise _refusal(
+            "core.arguments_refused", OPTIMIZER_TEXT, optimizer.optimizer, reason=reason[:200]
+        ) from error
     if not torch.isfinite(weight).all():
-        raise _refusal("core.arguments_not_finite", SETTING, optimizer.optimizer)
+        raise _refusal("core.arguments_not_finite", OPTIMIZER_TEXT, optimizer.optimizer)
     _check_schedule(optimizer, total_steps)
 
 

@@ -266,7 +266,7 @@ def test_captions_that_cannot_be_told_apart_or_read_are_left_out(
     told = {event.code: event.values for event in events if isinstance(event, Notice)}
     assert Path(told["tools.caption_shared"]["path"]).name == "a.webp"
     assert Path(told["tools.caption_closed"]["path"]).name == "c.png"
-    assert told["tools.prepare_kinds"]["kinds"] == ".heic (1)"
+    assert told["tools.prepare_kinds"]["kinds"] == [".heic (1)"]
 
 
 def test_a_caption_model_describes_each_picture(tmp_path: Path, folder: Path):

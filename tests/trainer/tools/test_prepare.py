@@ -179,7 +179,7 @@ def test_pictures_of_kinds_that_are_not_read_are_told(own: Path, tmp_path: Path)
     for name in ("phone.heic", "more/phone.HEIC", "old.gif", ".hidden.gif"):
         (own / name).write_bytes(b"x")
     preparation = preparation_of(tmp_path / "cat", [TrainingFolder(own, "1_x")], CopyOptions())
-    assert preparation.not_read == ((own, ".gif (1), .heic (2)"),)
+    assert preparation.not_read == ((own, [".gif (1)", ".heic (2)"]),)
     (tmp_path / "phone").mkdir()
     (tmp_path / "phone" / "a.heic").write_bytes(b"x")
     with pytest.raises(UserError) as refused:

@@ -9,7 +9,7 @@ from trainer.kohya.foreign.taken import Flat, Taken, is_on
 from trainer.kohya.sd_defaults import DEFAULTS
 
 NAMES = {"batch_size": "train_batch_size", "warmup_ratio": "lr_warmup_steps"}
-LISTS = ("network_args", "optimizer_args", "lr_scheduler_args")
+ARGUMENT_LISTS = ("network_args", "optimizer_args", "lr_scheduler_args")
 FIRST_MARKS = {"net_dim", "train_resolution", "num_epochs"}
 """Keys of its JSON of 2023 that no other program has."""
 FIRST_NAMES = {
@@ -46,9 +46,9 @@ def taken(flat: Flat) -> Taken:
             continue
         if table in NOT_MODELS:
             reading.family = key, table.removesuffix("_args")
-        elif inner and parent in LISTS:
+        elif inner and parent in ARGUMENT_LISTS:
             reading.argument(parent, key, inner, value)
-        elif not inner and (option not in LISTS or _are_arguments(value)):
+        elif not inner and (option not in ARGUMENT_LISTS or _are_arguments(value)):
             reading.take(NAMES.get(option, option), key, value)
     _network(reading)
     if reading.word("train_mode.train_mode") == "lora":

@@ -17,7 +17,7 @@ from trainer.plan.sample_prompts import LARGEST, SMALLEST, SamplePrompt
 from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.settings import Model, SamplerName, Settings
-from trainer.tools.model_files import WHOLE, family_of_model
+from trainer.tools.model_files import DRAWABLE, family_of_model
 from trainer.tools.prepare import training_folder_name
 from trainer.tools.regularisation import ToDraw, draw_all, missing_numbers
 from trainer.tools.tool import Tool, Work
@@ -76,7 +76,7 @@ def _check(form: Regularisation) -> Iterator[Problem]:
     if place is None:
         yield block("model", "tools.model_not_here", name=name)
         return
-    family = family_of_model(place, "model", WHOLE)
+    family = family_of_model(place, "model", DRAWABLE)
     for key in ("width", "height"):
         side = getattr(form.how, key)
         if side and (side < SMALLEST or side % 8):
