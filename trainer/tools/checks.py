@@ -29,30 +29,30 @@ def check_values(
     """Problems of what stands in a tool's form, those that stop it first; the form is None where one does."""
     form, bad = typed_form(values, tool.schema)
     own = {problem.setting for problem in bad}
-    found = [*bad, *(problem for problem in check(tool, form, roots) if problem.setting not in own)]
-    found.sort(key=lambda problem: not problem.blocks)
+    problems = [*bad, *(problem for problem in check(tool, form, roots) if problem.setting not in own)]
+    problems.sort(key=lambda problem: not problem.blocks)
     return (
-        None if any(problem.blocks for problem in found) else form_with_clean_paths(form, tool.schema)
-    ), found
+        None if any(problem.blocks for problem in problems) else form_with_clean_paths(form, tool.schema)
+    ), problems
 
 
 def check(tool: Tool, form: Form, roots: Roots | None = None) -> list[Problem]:
     """Problems of a form. Where something leads out of strict `roots`, nothing else is looked at."""
     form = form_with_clean_paths(form, tool.schema)
-    if found := outside(form, tool.schema, roots):
-        return found
-    found = [*_blanks(tool, form), *_shares(tool, form)]
+    if problems := outside(form, tool.schema, roots):
+        return problems
+    problems = [*_blanks(tool, form), *_shares(tool, form)]
     for place in places(form, tool.schema):
-        found += _looked_at(place)
-    if any(problem.blocks for problem in found):
-        return found
+        problems += _looked_at(place)
+    if any(problem.blocks for problem in problems):
+        return problems
     try:
-        return [*found, *tool.check(form)]
+        return [*problems, *tool.check(form)]
     except UserError as error:
-        return [*found, from_error(error)]
+        return [*problems, from_error(error)]
     except OSError as error:  # gone or locked meanwhile
         path = str(error.filename or "")
-        return [*found, block("", "training.file_error", path=path, reason=error.strerror or str(error))]
+        return [*problems, block("", "training.file_error", path=path, reason=error.strerror or str(error))]
 
 
 def require_form(tool: Tool, form: Form, roots: Roots | None = None) -> Form:
@@ -65,8 +65,8 @@ def require_form(tool: Tool, form: Form, roots: Roots | None = None) -> Form:
 
 def job_name(tool: Tool, form: Form) -> str:
     """What a job is called: its result, else what it looks at, else the tool."""
-    found = sorted(places(form, tool.schema), key=lambda place: not place.is_new)
-    return found[0].path.name if found else tool.name
+    paths = sorted(places(form, tool.schema), key=lambda place: not place.is_new)
+    return paths[0].path.name if paths else tool.name
 
 
 def _blanks(tool: Tool, form: Form) -> Iterator[Problem]:

@@ -77,7 +77,7 @@ def extract_difference(
     if _same_text(places, models, options.least, report):
         places = {name: place for name, place in places.items() if name.startswith("lora_unet_")}
     differ = False
-    with LoraWriter(output, precision, report) as made:
+    with LoraWriter(output, precision, report) as writer:
         for done, (name, place) in enumerate(places.items()):
             report(done, len(places))
             change = _change(place, models)
@@ -89,11 +89,11 @@ def extract_difference(
             spectrum = spectrum_of(change)
             factors = spectrum.cut(min(options.conv_rank if wide else options.rank, spectrum.most))
             factors = clamped(factors, options.clamp_quantile)
-            made.add(name, entries_of(factors, shape, len(factors.down)))
+            writer.add(name, entries_of(factors, shape, len(factors.down)))
         report(len(places), len(places))
         if not differ:
             raise UserError("tools.no_difference", "tuned")
-        made.write(_metadata(family, options, base, tuned))
+        writer.write(_metadata(family, options, base, tuned))
     return output
 
 

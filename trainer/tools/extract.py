@@ -93,8 +93,8 @@ def extract(path: Path, rank: int, output: Path | None = None) -> Path:
     data = memoryview(path.read_bytes())[header.start :]
     entries = sorted(header.entries.items(), key=lambda item: item[1].begin)
     parts = [_first_ranks(name, entry, data, rank) for name, entry in entries]
-    told = header.metadata.get("ss_training_comment", "")
-    comment = f"rank {rank} of a DyLoRA of rank {ranks.full}; {told}"
+    comment_before = header.metadata.get("ss_training_comment", "")
+    comment = f"rank {rank} of a DyLoRA of rank {ranks.full}; {comment_before}"
     metadata = {**header.metadata, "ss_network_dim": str(rank), "ss_training_comment": comment.rstrip("; ")}
     metadata = {key: value for key, value in metadata.items() if not key.startswith("sshs_")}
     write_whole(target, _with_hashes(parts, metadata), READABLE_BY_ALL)
@@ -112,8 +112,8 @@ def _first_ranks(name: str, entry: TensorEntry, data: memoryview, rank: int) -> 
     if axis is None or shape[axis] <= rank:
         return name, entry.dtype, shape, raw
     numbers = np.frombuffer(raw, np.dtype(f"V{BITS[entry.dtype] // 8}")).reshape(shape)
-    kept = numbers[:rank] if axis == 0 else numbers[:, :rank]
-    return name, entry.dtype, list(kept.shape), np.ascontiguousarray(kept).tobytes()
+    cut = numbers[:rank] if axis == 0 else numbers[:, :rank]
+    return name, entry.dtype, list(cut.shape), np.ascontiguousarray(cut).tobytes()
 
 
 def _with_hashes(parts: list[RawTensor], metadata: Mapping[str, str]) -> bytes:
@@ -137,6 +137,8 @@ def _file(parts: list[RawTensor], metadata: Mapping[str, str]) -> bytes:
 def _free(path: Path, rank: int) -> Path:
     """name-rank8.safetensors, or name-rank8-2 … where that exists: nothing is overwritten."""
     stem = f"{path.stem}-rank{rank}"
-    taken = {file.name.casefold() for file in path.parent.iterdir() if file.name.startswith(path.stem)}
-    names = (f"{stem}{suffix}.safetensors" for suffix in ("", *(f"-{n}" for n in range(2, len(taken) + 3))))
-    return path.parent / next(name for name in names if name.casefold() not in taken)
+    names_there = {file.name.casefold() for file in path.parent.iterdir() if file.name.startswith(path.stem)}
+    names = (
+        f"{stem}{suffix}.safetensors" for suffix in ("", *(f"-{n}" for n in range(2, len(names_there) + 3)))
+    )
+    return path.parent / next(name for name in names if name.casefold() not in names_there)

@@ -79,9 +79,9 @@ def _is_weights(name: str) -> bool:
 
 def about(repo: str, use: Use) -> HubModel:
     """What the hub says of a model, asked once. Raises UserError where it knows none or does not answer."""
-    kept = _told.get((repo, use))
-    if kept and (isinstance(kept[1], HubModel) or time.monotonic() - kept[0] < REMEMBERED):
-        answer = kept[1]
+    remembered = _told.get((repo, use))
+    if remembered and (isinstance(remembered[1], HubModel) or time.monotonic() - remembered[0] < REMEMBERED):
+        answer = remembered[1]
     else:
         answer = _ask(repo, use)
         _told[repo, use] = time.monotonic(), answer
@@ -120,7 +120,9 @@ def wanted(names: Iterable[str], use: Use) -> tuple[str, ...]:
     weights = safe or [name for name in top if _is_weights(name)]
     index = [name for name in top if name.endswith(INDEX) and (".safetensors." in name) == bool(safe)]
     texts = [
-        name for name in top if any(fnmatch(name, one) for one in TEXT_FILES) and not name.endswith(INDEX)
+        name
+        for name in top
+        if any(fnmatch(name, pattern) for pattern in TEXT_FILES) and not name.endswith(INDEX)
     ]
     return (*texts, *index, *weights)
 
@@ -159,16 +161,16 @@ def _file(repo: str, name: str, bar: Any) -> Path:
     from huggingface_hub.utils import build_hf_headers
 
     token, url = read_secret("huggingface_token") or None, hf_hub_url(repo, name)
-    told = get_hf_file_metadata(url, token=token)
-    path = hub_copies(repo) / str(told.commit_hash) / name
+    info = get_hf_file_metadata(url, token=token)
+    path = hub_copies(repo) / str(info.commit_hash) / name
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = hashlib.sha256(str(told.etag).encode()).hexdigest()[:12]  # of another content nothing is kept
+    content = hashlib.sha256(str(info.etag).encode()).hexdigest()[:12]  # of another content nothing is kept
     part = path.with_name(f".{name}.{content}.part")
     headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
     with part.open("ab") as file:
-        http_get(url, file, resume_size=file.tell(), headers=headers, expected_size=told.size, tqdm_class=bar)
+        http_get(url, file, resume_size=file.tell(), headers=headers, expected_size=info.size, tqdm_class=bar)
     part.replace(path)
     return path
 

@@ -107,9 +107,9 @@ class _Work:
                 path for part in CHANGED_FOLDERS for path in sorted((model / part).glob("*.safetensors"))
             ]
             shutil.copytree(model, partial, ignore=_left_out(weights), copy_function=self._copy)
-            found = {path: self._folder_places(path) for path in weights}
-            self._expect({name: place for names in found.values() for name, place in names.items()})
-            for path, names in found.items():
+            places_of = {path: self._folder_places(path) for path in weights}
+            self._expect({name: place for names in places_of.values() for name, place in names.items()})
+            for path, names in places_of.items():
                 self._file(path, partial / path.relative_to(model), names)
             partial.replace(output)
         finally:
@@ -134,8 +134,8 @@ class _Work:
     def _expect(self, places: Mapping[str, WeightPlace]) -> None:
         """A LoRA of another family, or one of which this model has nothing, is refused."""
         for lora in self.loras:
-            told = lora_family(lora.file.shapes, lora.metadata)
-            if told not in {None, self.family.key} or not places.keys() & lora.modules.keys():
+            family_of_file = lora_family(lora.file.shapes, lora.metadata)
+            if family_of_file not in {None, self.family.key} or not places.keys() & lora.modules.keys():
                 values = {"name": lora.path.name, "family": self.family.title}
                 raise UserError("tools.other_family", "loras", **values)
 

@@ -114,7 +114,9 @@ class LoraWriter:
     @property
     def ranks(self) -> set[int]:
         """Of the modules so far."""
-        return {one.shape[0] for name, one in self._planned.items() if name.endswith(".lora_down.weight")}
+        return {
+            planned.shape[0] for name, planned in self._planned.items() if name.endswith(".lora_down.weight")
+        }
 
     def write(self, metadata: Mapping[str, str]) -> None:
         """Write the file, with its hashes. Raises OSError, StopRequested."""
@@ -144,12 +146,12 @@ def _kind(name: str, tensor: Tensor, precision: SavePrecision) -> str:
     return "F32" if precision == "fp16" and largest > LARGEST_FP16 else STORED_AS[precision]
 
 
-def free_path(wanted: Path) -> Path:
+def free_path(path: Path) -> Path:
     """The path, or with -2, -3 … where something of that name is there: nothing is overwritten."""
-    taken = {file.name.casefold() for file in wanted.parent.iterdir()} if wanted.parent.is_dir() else set()
-    numbered = (f"-{number}" for number in range(2, len(taken) + 3))
-    names = (f"{wanted.stem}{suffix}{wanted.suffix}" for suffix in ("", *numbered))
-    return wanted.with_name(next(name for name in names if name.casefold() not in taken))
+    names_there = {file.name.casefold() for file in path.parent.iterdir()} if path.parent.is_dir() else set()
+    numbered = (f"-{number}" for number in range(2, len(names_there) + 3))
+    names = (f"{path.stem}{suffix}{path.suffix}" for suffix in ("", *numbered))
+    return path.with_name(next(name for name in names if name.casefold() not in names_there))
 
 
 def counted(modules: Mapping[str, object], report: Progress) -> Iterator[str]:

@@ -53,7 +53,7 @@ def merge(
     files = [LoraFile(share.path, "loras") for share in shares]
     strengths = [share.strength for share in shares]
     names = dict.fromkeys(name for file in files for name in file.modules)
-    with LoraWriter(output, precision, report) as made:
+    with LoraWriter(output, precision, report) as writer:
         for name in counted(names, report):
             parts = [
                 (whole_entries(file, name), strength)
@@ -63,8 +63,8 @@ def merge(
             entries = (
                 mixed(parts) if method == "factors" else summed(parts, size if method == "svd" else None)
             )
-            made.add(name, entries)
-        made.write(_metadata(files, shares, made))
+            writer.add(name, entries)
+        writer.write(_metadata(files, shares, writer))
     return output
 
 

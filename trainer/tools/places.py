@@ -36,7 +36,7 @@ class FormPath:
 
 def form_with_clean_paths(form: Form, schema: Schema[Any]) -> Form:
     """The form with every path as it is meant, without quotes, blanks and "~"."""
-    texts = {key: form.get(key) for key, one in schema.items() if one.spec.widget in (*READ, *NEW)}
+    texts = {key: form.get(key) for key, setting in schema.items() if setting.spec.widget in (*READ, *NEW)}
     changed = {key: clean_path(text) for key, text in texts.items() if clean_path(text) != text}
     return form.replace(**changed) if changed else form
 
@@ -68,15 +68,17 @@ def outside(form: Form, schema: Schema[Any], roots: Roots | None) -> list[Proble
     """What leads out of the folders that may be used; [] where all may be."""
     if roots is None or not roots.strict:
         return []
-    found = []
+    problems = []
     for place in places(form, schema):
         label = place.setting.spec.label
         values: dict[str, Any] = {"label": label, "folders": roots.names()}
         if leads_out(place.path, roots):
-            found.append(block(place.setting.key, "preflight.outside", path=str(place.path)[:300], **values))
+            problems.append(
+                block(place.setting.key, "preflight.outside", path=str(place.path)[:300], **values)
+            )
             continue
-        found += [
+        problems += [
             block(place.setting.key, "preflight.outside_link", path=str(link)[:300], **values)
             for link in links_out(place.path, DEEPEST_FOLDER + 1, roots)
         ]
-    return found
+    return problems

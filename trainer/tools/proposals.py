@@ -156,7 +156,7 @@ def _described(path: Path, describe: Callable[[Picture], Sequence[str]]) -> Sequ
 
 def read_proposals(folder: Path) -> list[Proposal]:
     """What a job has proposed so far; lines that were cut off by a crash count as none."""
-    found = {}
+    by_path = {}
     try:
         rows = (folder / PROPOSALS_FILE).read_bytes().split(b"\n")
     except OSError:
@@ -167,8 +167,8 @@ def read_proposals(folder: Path) -> list[Proposal]:
             proposal = Proposal(str(data["path"]), str(data["before"]), str(data["after"]))
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
-        found[proposal.path] = proposal
-    return list(found.values())
+        by_path[proposal.path] = proposal
+    return list(by_path.values())
 
 
 def write_proposals(proposals: Iterable[Proposal], ending: str) -> int:
@@ -179,14 +179,18 @@ def write_proposals(proposals: Iterable[Proposal], ending: str) -> int:
     """
     if not is_caption_ending(ending):
         raise UserError("tools.no_caption_ending", "extension", ending=extension(ending)[:40])
-    wanted = [one for one in proposals if one.after != one.before and Path(one.path).is_file()]
-    for one in wanted:
-        if caption_there(Path(one.path), ending) != one.before:
-            raise UserError("tools.caption_changed", name=caption_file(Path(one.path), ending).name)
-    for one in wanted:
-        path = caption_file(Path(one.path), ending)
-        write_whole(path, _content(path, one.after).encode())
-    return len(wanted)
+    changed = [
+        proposal
+        for proposal in proposals
+        if proposal.after != proposal.before and Path(proposal.path).is_file()
+    ]
+    for proposal in changed:
+        if caption_there(Path(proposal.path), ending) != proposal.before:
+            raise UserError("tools.caption_changed", name=caption_file(Path(proposal.path), ending).name)
+    for proposal in changed:
+        path = caption_file(Path(proposal.path), ending)
+        write_whole(path, _content(path, proposal.after).encode())
+    return len(changed)
 
 
 def _content(path: Path, caption: str) -> str:
@@ -195,5 +199,7 @@ def _content(path: Path, caption: str) -> str:
         lines = decode_caption(path.read_bytes())[0].splitlines()
     except FileNotFoundError:
         lines = []
-    rest = lines[next((number for number, line in enumerate(lines) if line.strip()), len(lines)) + 1 :]
-    return "\n".join([caption, *rest]) + "\n"
+    lines_behind = lines[
+        next((number for number, line in enumerate(lines) if line.strip()), len(lines)) + 1 :
+    ]
+    return "\n".join([caption, *lines_behind]) + "\n"

@@ -69,25 +69,25 @@ def _check(form: Merge) -> Iterator[Problem]:
         yield block("method", "tools.ranks_differ", {"method": "side by side"}, ranks=told)
 
 
-def check_shares(found: list[Portion]) -> Iterator[Problem]:
+def check_shares(portions: list[Portion]) -> Iterator[Problem]:
     """Strengths that do nothing, and files that are named twice."""
-    for one in found:
-        if not one.strength:
-            yield hint("loras", "tools.share_zero", name=one.path.name)
-    names = [one.path for one in found]
+    for portion in portions:
+        if not portion.strength:
+            yield hint("loras", "tools.share_zero", name=portion.path.name)
+    names = [portion.path for portion in portions]
     for path in dict.fromkeys(path for path in names if names.count(path) > 1):
         yield hint("loras", "tools.share_twice", name=path.name)
 
 
-def _families(found: list[Portion]) -> Iterator[Problem]:
+def _families(portions: list[Portion]) -> Iterator[Problem]:
     """LoRAs of two families: each alone is right, together they fit no model."""
     first: dict[FamilyKey, str] = {}
-    for share in found:
+    for share in portions:
         if family := family_of_lora(share.path):
             first.setdefault(family, share.path.name)
     if len(first) > 1:
-        (family, name), (other_family, other), *_ = first.items()
-        values: dict[str, Any] = {"name": name, "family": FAMILIES[family].title, "other": other}
+        (family, name), (other_family, other_name), *_ = first.items()
+        values: dict[str, Any] = {"name": name, "family": FAMILIES[family].title, "other": other_name}
         values["other_family"] = FAMILIES[other_family].title
         yield block("loras", "tools.loras_of_two_families", **values)
 

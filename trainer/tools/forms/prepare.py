@@ -115,8 +115,8 @@ def _preview(form: Prepare) -> list[Message]:
 def _left_out(listed: Preparation) -> Iterator[Message]:
     for folder, kinds in listed.not_read:
         yield Message("tools.prepare_kinds", {"path": str(folder), "kinds": kinds})
-    for path, why in listed.left_out[:MOST_LISTED]:
-        code = "tools.prepare_there" if why == "there" else "tools.prepare_unreadable"
+    for path, reason in listed.left_out[:MOST_LISTED]:
+        code = "tools.prepare_there" if reason == "there" else "tools.prepare_unreadable"
         yield Message(code, {"path": str(path)})
 
 

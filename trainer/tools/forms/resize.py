@@ -76,17 +76,17 @@ def _run(form: Resize, work: Work) -> Path:
     return work.saved(output)
 
 
-def _by_block(told: Sequence[Resized]) -> dict[str, list[Resized]]:
+def _by_block(resized: Sequence[Resized]) -> dict[str, list[Resized]]:
     blocks: dict[str, list[Resized]] = {}
-    for one in told:
-        blocks.setdefault(block_of(one.module), []).append(one)
+    for module in resized:
+        blocks.setdefault(block_of(module.module), []).append(module)
     return blocks
 
 
 def _range(ranks: Iterator[int]) -> str:
     """ "8", or "4-32" where they differ; a type without factors has none."""
-    found = sorted(set(ranks))
-    return str(found[0] or "-") if len(found) == 1 else f"{found[0]}-{found[-1]}"
+    values = sorted(set(ranks))
+    return str(values[0] or "-") if len(values) == 1 else f"{values[0]}-{values[-1]}"
 
 
 RESIZE = Tool("resize", "lora", Schema(Resize, name="resize"), _run, _check, "resized", light=True)

@@ -44,8 +44,8 @@ def _check(form: Split) -> Iterator[Problem]:
         yield block("lora", error.message.code, **error.message.values)
         return
     if rank not in ranks.smaller:
-        nearest = min(ranks.smaller, key=lambda one: abs(one - rank), default=None)
-        choices = [str(one) for one in ranks.smaller] or "–"
+        nearest = min(ranks.smaller, key=lambda smaller: abs(smaller - rank), default=None)
+        choices = [str(smaller) for smaller in ranks.smaller] or "–"
         values = {"name": path.name, "rank": rank, "full": ranks.full, "choices": choices}
         yield block("rank", "files.extract_rank", {"rank": nearest} if nearest else None, **values)
 
