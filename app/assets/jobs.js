@@ -28,6 +28,7 @@ function showJobs(element) {
     timer = 0,
     listKey = "",
     showKey = "",
+    listed = 0,
     asked = 0;
   const filter = el("input", { type: "search" });
   const list = el("ul", { class: "jl" }),
@@ -41,8 +42,10 @@ function showJobs(element) {
     clearTimeout(timer);
     if (!root.isConnected) return;
     if (visible()) {
+      const turn = ++listed;
       try {
         const answer = await question("jobs", {}, 10_000);
+        if (turn !== listed) return; // asked again meanwhile: in another language, or about other files
         if (answer.error) throw new Error(sentence(answer.error));
         jobs = answer.jobs;
         chosen = chosen.filter((id) => jobs.some((job) => job.id === id));
@@ -533,6 +536,7 @@ function showJobs(element) {
   jobsChanged = () => {
     speakJobs();
     showKey = "";
+    asked += 1; // an answer still on its way tells what was, in the words of before
     askJobs();
   };
   document.addEventListener("visibilitychange", () => visible() && askJobs());

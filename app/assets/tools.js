@@ -26,6 +26,7 @@ async function showTools(element) {
   if (root.dataset.up) return;
   root.dataset.up = "1";
   while (!page.server) await rest(50);
+  const first = LANG;
   const answer = await ask("tools");
   if (!answer) return;
   toolbox.tools = answer.tools;
@@ -47,13 +48,15 @@ async function showTools(element) {
     choose(name);
   };
   speakTools = async () => {
+    const code = LANG;
     const told = await ask("tools");
-    if (!told) return;
+    if (!told || LANG !== code) return;
     toolbox.tools = told.tools;
     list.setAttribute("aria-label", w("tools"));
     choose(toolbox.chosen);
   };
   choose(toolbox.chosen);
+  if (LANG !== first) speakTools();
   new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && form?.look()).observe(root);
 }
 

@@ -247,6 +247,36 @@ def test_html_in_a_prompt_stays_text(served: Served, page: Page, settings: MakeS
     assert page.locator("#hit, img[src=x]").count() == 0
 
 
+LATE = """() => {
+  const { jobs, show } = atelier.page.server;
+  let free;
+  const held = new Promise((go) => { free = go; });
+  atelier.page.server.show = async (request) => {
+    const answer = await show(request);
+    if (request.lang === 'en') { window.held = true; await held; }
+    return answer;
+  };
+  atelier.page.server.jobs = async (request) => {
+    const answer = await jobs(request);
+    if (request.lang === 'ja') { free(); await new Promise((go) => setTimeout(go, 100)); }
+    return answer;
+  };
+}"""
+"""The English answer about a run comes after the change of language, before the Japanese one is asked for."""
+
+
+def test_a_late_answer_about_a_run_does_not_bring_the_former_language_back(
+    served: Served, page: Page, settings: MakeSettings
+):
+    wait_until(served.store.start(settings()), "finished")
+    look(page, served)
+    page.evaluate(LATE)
+    page.evaluate("atelier.openTab('jobs')")
+    page.wait_for_function("window.held", timeout=SECONDS)
+    page.locator("#head [data-lang=ja]").evaluate("(button) => button.click()")
+    expect(page.locator(".la-jobs .said b")).to_have_text("LoRA ができました", timeout=SECONDS)
+
+
 @pytest.mark.parametrize("tab", ["t-run", "t-jobs"])
 def test_japanese_phone_has_no_sideways_scroll(
     served: Served,
