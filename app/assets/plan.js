@@ -27,6 +27,8 @@ const DATA_KEYS = [
   "additional_parameters",
 ];
 let dataAsked = "";
+/** Counts the questions about the pictures. */
+let dataTurn = 0;
 
 function paintPlan() {
   paintSum();
@@ -167,9 +169,10 @@ async function paintDataset() {
   const asked = JSON.stringify(DATA_KEYS.map((key) => page.values[key]));
   if (asked !== dataAsked) {
     dataAsked = asked;
+    const turn = ++dataTurn;
     const answer =
       page.values.train_data_dir || page.values.dataset_config ? await ask("pictures", { values: page.values }) : null;
-    if (asked !== dataAsked) return;
+    if (turn !== dataTurn || asked !== dataAsked) return; // asked again meanwhile
     page.dataset = answer?.dataset;
     place.dataset.shown = "";
   }
