@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.judge.points import COST, MOST_POINTS, JudgePlan, judge_plan
+from trainer.judge.points import (
+    COST,
+    FEWEST_POINTS,
+    FORWARDS_PER_STEP,
+    MOST_POINTS,
+    TIMESTEPS,
+    JudgePlan,
+    judge_plan,
+)
 from trainer.settings import Validation
 
 PICTURES = [f"10_cat/{number}.png" for number in range(8)]
@@ -58,7 +66,10 @@ def test_it_costs_little_whatever_is_asked_for(total: int, pictures: int, every:
     )
     assert plan.steps[-1] == total
     assert len(plan.steps) <= MOST_POINTS
-    if total * pictures >= 700:  # with less to learn, four looks at the least are more than that
+    smallest = (FEWEST_POINTS + 1) * 3 * TIMESTEPS  # answers: two pictures and a prompt at each timestep
+    if (
+        COST * total * pictures * FORWARDS_PER_STEP >= smallest
+    ):  # with less to learn, those are more than that
         assert plan.cost <= COST + 0.001
 
 
