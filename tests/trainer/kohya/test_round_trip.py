@@ -31,7 +31,7 @@ from trainer.kohya.write_kohya import OURS
 from trainer.messages import LANGUAGES
 from trainer.settings import Settings
 
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = settings(max_examples=60)
 SCALARS = (
     st.none()
     | st.booleans()

@@ -143,7 +143,7 @@ def made(root: Path, shapes: Mapping[str, Any], marks: Mapping[str, Any], name: 
     return model_file(root / f"{name}.safetensors", {**shapes, **marks}, **metadata)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     form=FORM,
     shapes=st.sampled_from([SD1, SD2, SDXL]),

@@ -39,7 +39,7 @@ def same(plain: nn.Conv2d, x: Tensor, bound: float) -> None:
         assert (ours.float() - wanted.float()).norm() <= bound * wanted.float().norm()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     batch=st.integers(1, 3),
     height=st.integers(1, 17),

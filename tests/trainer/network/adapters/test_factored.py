@@ -79,7 +79,7 @@ def assert_close(ours: list[Tensor], whole: list[Tensor]) -> None:
 
 
 @pytest.mark.parametrize("kind", [*DECOMPOSED, *OTHERS])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_outputs_and_gradients_are_those_of_the_whole_change(kind: str, data: st.DataObject) -> None:
     module = data.draw(modules())
@@ -114,7 +114,7 @@ def test_a_hadamard_product_that_is_built_hands_on_what_its_strength_learns(swit
 
 
 @pytest.mark.parametrize("kind", [*DECOMPOSED, "LyCORIS/GLoRA", "LyCORIS/iA3", "LyCORIS/Native Fine-Tuning"])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_the_norm_is_that_of_the_whole_change(kind: str, data: st.DataObject) -> None:
     values: dict[str, Any] = {name: data.draw(st.booleans()) for name in SWITCHES if name != "dora_wd"}
