@@ -16,7 +16,9 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 
 from app.jobs.store import JobStore
 from app.paths import Roots, default_roots
@@ -83,7 +85,15 @@ def quiet_options(store: JobStore) -> dict[str, Any]:
         "blocked_paths": [str(store.workspace)],
         "max_file_size": "200mb",
         "show_error": False,
+        "app_kwargs": {"exception_handlers": {RequestValidationError: not_as_agreed}},
     }
+
+
+def not_as_agreed(_request: Request, _error: Exception) -> Response:
+    """The answer to a request without what its route needs. FastAPI's own repeats what was sent, and fails
+    where that is no JSON it could write: NaN, or half of a surrogate pair.
+    """
+    return PlainTextResponse("Not as agreed\n", status_code=422)
 
 
 def be_quiet() -> None:

@@ -330,6 +330,15 @@ def test_a_long_address_is_refused_as_such(site: Site, length: int):
         assert told.split()[1:2] == [b"414"] or (length > 500_000 and not told), told[:80]
 
 
+@pytest.mark.parametrize("words", ["NaN", "-Infinity", "1e999", '"\\ud800"', "9" * 5000, "[" * 10_000])
+@pytest.mark.parametrize("route", ["cancel", "reset", "queue/join", "component_server"])
+def test_a_body_that_is_no_json_of_ours_is_refused(site: Site, route: str, words: str):
+    """Its own fault, and said as such: FastAPI's answer repeats it, and broke where it cannot be written."""
+    for body in (words, f'{{"data": {words}}}'):
+        answer = site.ask(f"/gradio_api/{route}", "POST", body.encode(), Content_Type="application/json")
+        assert answer.status in (400, 422)
+
+
 def test_what_is_no_http_is_refused(site: Site):
     for nonsense in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20,
