@@ -198,6 +198,8 @@ function showRun(element) {
   }
   /** Save now, Sample now, Pause: the trainer sees them after its step. */
   function runButtons(v) {
+    v.buttons = {};
+    if (tool) return null; // a tool has no file to save before its end, and no state to go on from
     const button = (name, symbol) =>
       el(
         "button",
