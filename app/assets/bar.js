@@ -83,6 +83,7 @@ async function train(again = false) {
   if (!bar || starting) return; // a double click is one press
   if (bar.state !== "ready") return goTo(bar.key);
   starting = true;
+  const behind = inLine(); // before: while the answer is awaited, the run itself may be seen at work
   const answer = await ask("train", { values: page.values, again });
   starting = false;
   if (!answer) return;
@@ -92,7 +93,6 @@ async function train(again = false) {
     paint();
     return goTo(answer.look.bar.key);
   }
-  const behind = inLine();
   if (!behind) Object.assign(run, { state: answer.job.state, now: null });
   page.fresh = false;
   paintOffer();

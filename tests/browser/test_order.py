@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import demo_values, open_tab, ready
+from tests.browser.conftest import demo_values, fill_demo, open_tab, ready
 
 pytestmark = [
     pytest.mark.browser,
@@ -100,6 +100,30 @@ def test_a_late_answer_to_a_slow_server_counts(open_page):
     for _ in range(6):
         page.clock.run_for(10_000)
     page.wait_for_function("'epoch' in atelier.page.look.changed", timeout=LONG)
+
+
+SEEN_BEFORE = """() => {
+  const real = atelier.page.server.train;
+  atelier.page.server.train = async (request) => {
+    const answer = await real(request);
+    while (atelier.run.state !== 'running') await new Promise((go) => setTimeout(go, 100));
+    return answer;
+  };
+}"""
+"""The run is seen at work before what started it has its answer, as on a busy machine."""
+
+
+def test_a_run_is_shown_though_it_was_seen_before_its_start_was_answered(
+    open_page, root: Path, tmp_path: Path
+):
+    page = open_page()
+    fill_demo(page, root, tmp_path / "out", output_name="early", training_comment="hold=5")
+    page.evaluate(SEEN_BEFORE)
+    page.locator("[data-act=train]").click()
+    page.wait_for_function("atelier.run.state === 'running'", timeout=LONG)
+    expect(page.locator("#t-run-button")).to_have_attribute("aria-selected", "true", timeout=LONG)
+    (tmp_path / "out" / "go").touch()
+    page.wait_for_function("atelier.run.state === 'finished'", timeout=LONG)
 
 
 def test_two_tabs_bring_their_changes_together(open_page):
