@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import fill_demo, open_tab, ready, served
+from trainer.events import Failed, Step, read_events
+from trainer.files.job_folder import JobFolder
 from trainer.lora.info import describe
 
 pytestmark = [
@@ -53,17 +60,38 @@ def train(page: Page) -> None:
     button.click()
 
 
+@contextmanager
+def halted_after_a_step(jobs: Path, before: set[Path]) -> Iterator[None]:
+    """Inside, the process of the job that was not there before stands still: it cannot end unseen."""
+    while not (new := {*jobs.glob("*")} - before) or not _has_begun(JobFolder(min(new))):
+        time.sleep(0.01)
+    pid = json.loads(JobFolder(min(new)).process_file.read_text())["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _has_begun(job: JobFolder) -> bool:
+    """Whether a step was made, or none will be."""
+    return any(isinstance(event, (Step, Failed)) for _, _, event in read_events(job.events_file))
+
+
 def test_the_demo_from_its_offer_to_a_picture_with_it(open_page, workspace: Path):
     page = open_page()
     page.locator("#la-offer .btn.p").click()
     page.wait_for_function("String(atelier.page.values.max_train_steps) === '160'")
     short = {"max_train_steps": 24, "sample_every_n_steps": 12}
     page.evaluate("(values) => atelier.write(values)", {**SMALL, **short})
+    jobs = workspace / "jobs"
+    before = {*jobs.glob("*")}
     train(page)
-    expect(title(page)).to_contain_text("Training, step", timeout=LONG)
-    page.reload()
-    open_tab(ready(page), "run")
-    expect(title(page)).to_contain_text("of 24", timeout=LONG)
+    with halted_after_a_step(jobs, before):
+        expect(title(page)).to_contain_text("Training, step", timeout=LONG)
+        page.reload()
+        open_tab(ready(page), "run")
+        expect(title(page)).to_contain_text("of 24", timeout=LONG)
     expect(page.locator(".la-live .pb img").first).to_be_visible(timeout=LONG)
     expect(title(page)).to_have_text("Your LoRA is ready", timeout=LONG)
     assert page.locator(".la-live .sg img").count() == 3
