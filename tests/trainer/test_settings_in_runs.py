@@ -21,6 +21,7 @@ from trainer.jobs.run import run_job
 from trainer.models.schedule import Ddpm, signal_to_noise
 from trainer.models.sd import StableDiffusion
 from trainer.plan.inputs import read_inputs
+from trainer.plan.memory import wants_small_steps
 from trainer.training import batches, compiling
 from trainer.training import build as builders
 from trainer.training.loop import train
@@ -178,6 +179,19 @@ def test_a_base_in_16_bits_is_half_as_large_and_learns_the_same(tmp_path):
     assert sizes[1] < 0.6 * sizes[0]
     # Operations in another order: the last digits differ.
     assert (learned[0] - learned[1]).norm() < 1e-3 * learned[0].norm()
+
+
+@pytest.mark.parametrize(
+    ("machine", "small"),
+    [
+        ({"base_in_16_bits": True, "mixed_precision": "no"}, True),
+        ({"base_in_16_bits": True, "mixed_precision": "bf16"}, False),
+        ({"fp8_base": True, "mixed_precision": "bf16"}, False),
+        ({"fp8_base": True, "mixed_precision": "bf16", "gradient_checkpointing": True}, True),
+    ],
+)
+def test_steps_give_memory_back_where_the_base_is_kept_small(machine, small):
+    assert wants_small_steps(schema.Machine(**machine)) is small
 
 
 def test_where_and_how_files_are_uploaded(tmp_path, monkeypatch):

@@ -11,8 +11,8 @@ import torch
 from trainer import settings as schema
 from trainer.models.base import BaseModel
 from trainer.models.parts import CPU
-from trainer.models.small_weights import Kept
 from trainer.models.tensor_file import TensorFile
+from trainer.plan.memory import KeptBase
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Opening:
     loss: schema.Loss = field(default_factory=schema.Loss)
     dtype: torch.dtype = torch.float32
     """Number format of its parts."""
-    small_weights: Kept | None = None
+    small_weights: KeptBase | None = None
     """How the denoiser's weights are kept instead."""
     device: torch.device = CPU
     """Where its parts go when they are read."""

@@ -36,8 +36,9 @@ from trainer.models.single_file import (
     unet_config,
     unet_names,
 )
-from trainer.models.small_weights import Kept, fill, squeeze
+from trainer.models.small_weights import fill, squeeze
 from trainer.models.tensor_file import TensorFile, open_tensor_file
+from trainer.plan.memory import KeptBase
 
 
 def readers_of(source: ModelSource, opening: Opening, family: Family) -> Readers:
@@ -137,7 +138,7 @@ def _file_readers(
 
 
 def _small_of_file(
-    file: TensorFile, name: str, family: Family, dtype: torch.dtype, kind: Kept
+    file: TensorFile, name: str, family: Family, dtype: torch.dtype, kind: KeptBase
 ) -> UNet2DConditionModel:
     """The denoiser with small weights, read one by one."""
     with _fitting(name):
@@ -147,7 +148,7 @@ def _small_of_file(
         return _whole(unet, fill(unet, names, lambda path: file.read(names[path]), dtype), name)
 
 
-def _small_of_folder(folder: Path, dtype: torch.dtype, kind: Kept) -> Any:
+def _small_of_folder(folder: Path, dtype: torch.dtype, kind: KeptBase) -> Any:
     """The same of a diffusers folder."""
     files = weight_files(folder)
     if not files:  # older folders hold pickles

@@ -18,17 +18,16 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from trainer.plan.memory import KeptBase
 from trainer.settings import EightBitFormat
 
-Kept = EightBitFormat | Literal["file"]
-"""Which small weights: in 8 bits, or as they are in the file."""
 FORMATS: Mapping[EightBitFormat, torch.dtype] = {"int8": torch.int8, "float8": torch.float8_e4m3fn}
 LARGEST_NUMBER = {torch.int8: 127.0, torch.float8_e4m3fn: torch.finfo(torch.float8_e4m3fn).max}
 SPARED = ("conv_in", "conv_out", "time_embedding.", "add_embedding.")
@@ -207,7 +206,7 @@ class _Conv2dWork(torch.autograd.Function):
         return conv2d_input(ctx.shape, weight, grad, *ctx.options), None, None, None, None
 
 
-def squeeze(module: nn.Module, kind: Kept) -> nn.Module:
+def squeeze(module: nn.Module, kind: KeptBase) -> nn.Module:
     """Have a frozen UNet keep small weights, layer by layer; on the meta device only room for them."""
     for path, layer in list(module.named_modules()):
         if f"{path}.".startswith(SPARED) or type(layer) not in (nn.Linear, nn.Conv2d):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 from trainer.errors import UserError
 from trainer.families.facts import FULL_SIZE, ModelFacts
@@ -29,7 +30,7 @@ from trainer.lora.types import (
     options_of,
 )
 from trainer.plan.rates import trains_denoiser, trains_text_encoder
-from trainer.settings import FamilyKey, Machine, Network, Optimizer, Settings
+from trainer.settings import EightBitFormat, FamilyKey, Machine, Network, Optimizer, Settings
 
 GB = 1_000_000_000
 PROGRAM_BYTES = int(0.6 * GB)
@@ -113,11 +114,28 @@ def state_bytes(settings: Settings, weights: int) -> int:
     return weights * (4 + bytes_kept(settings.optimizer))
 
 
+KeptBase = EightBitFormat | Literal["file"]
+"""Smaller weights than those that are computed with: in 8 bits, or as they are in the file."""
+
+
+def kept_base(machine: Machine) -> KeptBase | None:
+    """In which form the denoiser's weights are kept, where not in the one that is computed with."""
+    if machine.fp8_base:
+        return machine.fp8_base_format
+    return "file" if machine.base_in_16_bits and machine.mixed_precision == "no" else None
+
+
+def wants_small_steps(machine: Machine) -> bool:
+    """Whether these settings ask for a small run rather than a quick one."""
+    kept = kept_base(machine)
+    return kept == "file" or (kept is not None and machine.gradient_checkpointing)
+
+
 def bytes_of_base(machine: Machine) -> int:
-    """Bytes that a weight of the denoiser takes."""
-    if machine.mixed_precision == "no":
-        return 2 if machine.base_in_16_bits else 4
-    return 1 if machine.fp8_base else 2
+    """Bytes that a weight of the denoiser takes; those in a file are mostly of 16 bits."""
+    if kept := kept_base(machine):
+        return 2 if kept == "file" else 1
+    return 4 if machine.mixed_precision == "no" else 2
 
 
 def memory_parts(settings: Settings, pixels: int, model: ModelFacts, weights: int) -> dict[str, int]:

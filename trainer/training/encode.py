@@ -21,7 +21,7 @@ from trainer.messages import Message
 from trainer.models.base import BaseModel
 from trainer.models.load import open_model
 from trainer.models.opening import Opening
-from trainer.models.small_weights import Kept
+from trainer.plan.memory import kept_base
 from trainer.plan.rates import trains_text_encoder
 from trainer.plan.sample_prompts import prompts
 from trainer.settings import Settings, matters
@@ -75,17 +75,10 @@ def caption_encoder(
     return CaptionEncoder(model, device, pad=not captions.no_token_padding, learning=learning)
 
 
-def _small_weights(machine: schema.Machine) -> Kept | None:
-    """In which form the denoiser's weights are kept, where not in the one it computes in."""
-    if machine.fp8_base:
-        return machine.fp8_base_format
-    return "file" if machine.base_in_16_bits and machine.mixed_precision == "no" else None
-
-
 def open_base_model(settings: Settings, computing: Computing, emit: Emit) -> BaseModel:
     """The base model that the settings name, no part of it read yet. Raises UserError."""
     machine = settings.machine
-    kept = _small_weights(machine)
+    kept = kept_base(machine)
     # Apple's GPU has no float8.
     if kept == "float8" and computing.device.type == "mps":
         kept = "int8"

@@ -13,6 +13,7 @@ from trainer.models.base import BaseModel
 from trainer.models.checkpointing import enable_gradient_checkpointing
 from trainer.network.network import LoraNetwork, build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
+from trainer.plan.memory import wants_small_steps
 from trainer.plan.rates import denoiser_rate, text_rates, trains_denoiser
 from trainer.settings import Settings
 from trainer.training.compiling import compile_denoiser, tell_compile_time
@@ -41,8 +42,7 @@ def build_learner(run: Run, encoded: Encoded) -> Learner:
     """
     settings, model, emit = run.settings, encoded.model, run.emit
     machine = settings.machine
-    # Who asks for these wants a small run rather than a quick one.
-    choose_for_steps(small=(machine.fp8_base and machine.gradient_checkpointing) or machine.base_in_16_bits)
+    choose_for_steps(small=wants_small_steps(machine))
     seed_everything(run.seed)  # the LoRA's first weights follow from it alone, whatever was encoded before
     network = build_lora(settings, model, emit)
     # A rate alone does not say it: a LoRA type or a preset may leave the text encoder out.

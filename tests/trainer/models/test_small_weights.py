@@ -17,8 +17,9 @@ from trainer.models.base import Conditioning
 from trainer.models.load import open_model
 from trainer.models.opening import Opening
 from trainer.models.sd import StableDiffusion
-from trainer.models.small_weights import FORMATS, Kept, SmallWeights, squeeze
+from trainer.models.small_weights import FORMATS, SmallWeights, squeeze
 from trainer.network.network import build_network
+from trainer.plan.memory import KeptBase
 from trainer.settings import EightBitFormat, FamilyKey
 
 
@@ -28,7 +29,7 @@ def model(request: pytest.FixtureRequest) -> StableDiffusion:
     return random_model(request.param)
 
 
-def opened(path: Path, family: FamilyKey, kind: Kept | None) -> StableDiffusion:
+def opened(path: Path, family: FamilyKey, kind: KeptBase | None) -> StableDiffusion:
     section = schema.Model(pretrained_model_name_or_path=str(path), sdxl=family == "sdxl")
     found = open_model(Opening(section, small_weights=kind))
     assert isinstance(found, StableDiffusion)
