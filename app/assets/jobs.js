@@ -485,7 +485,7 @@ function showJobs(element) {
           "li",
           {},
           icon("file"),
-          tail(file.name, file.final),
+          wholeName(file.name, file.final),
           el("span", { class: "sub" }, takeMark(run.judged, file), file.size),
           el(
             "button",

@@ -736,7 +736,7 @@ function showRun(element) {
         "li",
         {},
         icon("file"),
-        tail(file.name, file.final),
+        wholeName(file.name, file.final),
         el("span", { class: "sub" }, takeMark(parts.judged, file), [file.size, point].filter(Boolean).join(comma())),
         iconButton("info", w("inside.of", { name: file.name }), () => inside().sheet(file.name)),
         downloadLink(file.url, file.name, file.name),

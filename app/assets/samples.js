@@ -89,14 +89,8 @@ const sampleGrid = (root, steps, rows, latest, side = "132px") => {
   return el("div", { class: "sg", style: `--n:${steps.length};--side:${side}` }, head, body);
 };
 
-// A file's name whole from its end, where what tells it from others stands ("…step00000120.safetensors").
-const tail = (name, strong = false) =>
-  el(
-    strong ? "b" : "span",
-    { class: "ell tail", title: name },
-    el("span", { class: "h" }, name.slice(0, -30)),
-    el("span", { class: "t" }, name.slice(-30)),
-  );
+// A file's name, whole: what tells it from others stands at its end ("…step00000120.safetensors").
+const wholeName = (name, strong = false) => el(strong ? "b" : "span", { class: "ell whole" }, name);
 
 // A card's heading; what stands beside it is no part of its name.
 const cardHead = (title, note) => el("div", { class: "ch" }, el("h3", {}, title), note ? el("small", {}, note) : null);
