@@ -68,6 +68,11 @@ def repeated(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
+def counted(counts: Mapping[str, int]) -> list[str]:
+    """[".gif (1)", ".heic (12)"]."""
+    return [f"{name} ({count:,})" for name, count in sorted(counts.items())]
+
+
 def some_names(items: Sequence[str], most: int = MOST_NAMES) -> list[str]:
     """The first few of some names, and how many more there are with the last: ["a.png", "b.png (+5)"]."""
     rest = len(items) - most

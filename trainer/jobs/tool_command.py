@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from trainer.events import Failed, Notice, Saved, Stopped, read_events
 from trainer.files.job_folder import JobFolder, default_workspace
 from trainer.files.roots import Roots
+from trainer.jobs.run import USER
 from trainer.messages import Language, Message, printable, say, texts
 from trainer.problems import Problem
 from trainer.schema import Setting
@@ -23,8 +24,6 @@ from trainer.tools import checks
 from trainer.tools.places import NEW, READ
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Tool
-
-USER_ERROR = 2
 
 
 class RunJob(Protocol):
@@ -42,7 +41,7 @@ def command(words: Sequence[str], language: Language, run: RunJob) -> int:
     if name not in TOOLS:
         unknown = say(Message("tools.unknown", {"name": name}), language)
         print(unknown, *_list(language), sep="\n", file=sys.stderr)
-        return USER_ERROR
+        return USER
     tool = TOOLS[name]
     given = vars(_parser(tool, language).parse_args(rest))
     as_json, dry = given.pop("json"), given.pop("dry_run", False)
@@ -115,7 +114,7 @@ def _refused(problems: Sequence[Problem], language: Language, *, as_json: bool) 
         for problem in stops:
             said = str(problem.said(language)).replace("**", "")
             print(f"--{problem.setting}:" if problem.setting else "", printable(said), file=sys.stderr)
-    return USER_ERROR
+    return USER
 
 
 def job_as_json(folder: JobFolder, language: Language) -> dict[str, Any]:

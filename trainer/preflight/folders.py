@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainer.data.captions import extension as caption_ending
 from trainer.data.folders import FolderScan, TrainImage, repeats_and_words
-from trainer.problems import Problem, block, hint, some_names
+from trainer.problems import Problem, block, counted, hint, some_names
 from trainer.settings import TRAINING, Captions, Folders
 
 SAID_OF_BROKEN = {
@@ -120,8 +120,7 @@ def _left_out(key: str, label: str, scan: FolderScan) -> Iterator[Problem]:
                 key, f"preflight.left_{reason}", None, label=label, names=listed, count=count, example=example
             )
     if scan.not_read:
-        kinds = [f"{ending} ({count:,})" for ending, count in sorted(scan.not_read.items())]
-        yield hint(key, "preflight.left_kinds", None, label=label, kinds=kinds)
+        yield hint(key, "preflight.left_kinds", None, label=label, kinds=counted(scan.not_read))
     if scan.transparent:
         yield hint(key, "preflight.transparent", None, label=label, count=f"{scan.transparent:,}")
     if scan.animated:

@@ -26,10 +26,9 @@ from trainer.kohya.read_sd_scripts import SETTING_OF
 from trainer.problems import Problem, block
 from trainer.settings import TRAINING, Settings
 
-PATHS = PATH_SETTINGS
 HUB_SETTINGS = ("pretrained_model_name_or_path", "vae", "model_list")
 """Settings that may name a model of the hub instead of a place."""
-PLACES = (*PATHS, "model_list")
+PLACES = (*PATH_SETTINGS, "model_list")
 FREE_TEXTS = {key for key, setting in TRAINING.items() if setting.kind == "text"} - {
     *PLACES,
     "sample_prompts",
@@ -211,7 +210,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _links(settings: Settings, roots: Roots) -> Iterator[Problem]:
     """Links that lead out of a folder that is used."""
-    used = [(key, place) for key in PATHS if (text := settings.get(key)) for place in lookups(text)]
+    used = [(key, place) for key in PATH_SETTINGS if (text := settings.get(key)) for place in lookups(text)]
     for named in _dataset_places(settings):
         used += [("dataset_config", place) for place in lookups(named)]
     for key, place in used:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainer.files.paths import nearest_existing
-from trainer.preflight.places import HUB_SETTINGS, PATHS
+from trainer.files.paths import PATH_SETTINGS, nearest_existing
+from trainer.preflight.places import HUB_SETTINGS
 from trainer.problems import Problem, block, hint
 from trainer.settings import TRAINING, Settings
 
@@ -19,7 +19,7 @@ PATH_VARIABLE = re.compile(r"\$env:\w+|\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%")
 
 def web_addresses(settings: Settings) -> tuple[Problem, ...]:
     """Problems of settings that need a place on this computer: nothing else is to be asked of them."""
-    return tuple(_web(key, text) for key in PATHS if WEB.match(text := settings.get(key).strip()))
+    return tuple(_web(key, text) for key in PATH_SETTINGS if WEB.match(text := settings.get(key).strip()))
 
 
 def _web(key: str, text: str) -> Problem:
@@ -32,7 +32,7 @@ def _web(key: str, text: str) -> Problem:
 
 def variables(settings: Settings) -> Iterator[Problem]:
     """Hints for variables in paths, where no such folder is there."""
-    for key in PATHS:
+    for key in PATH_SETTINGS:
         text = settings.get(key)
         variable = PATH_VARIABLE.search(text)
         if variable and variable[0] not in str(nearest_existing(Path(text)) or ""):

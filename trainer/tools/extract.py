@@ -21,6 +21,7 @@ from trainer.files.safetensors_header import BITS, Header, HeaderError, TensorEn
 from trainer.files.safetensors_writer import READABLE_BY_ALL
 from trainer.files.stand_ins import stand_in
 from trainer.files.whole_file import write_whole
+from trainer.tools.lora_files import free_path
 
 FACTORS = (".lora_down.weight", ".lora_up.weight")
 """The names of both factors end so; the first has the rank as its rows, the second as its columns."""
@@ -87,7 +88,7 @@ def extract(path: Path, rank: int, output: Path | None = None) -> Path:
     if rank not in ranks.smaller:
         choices = [str(one) for one in ranks.smaller] or "–"
         raise UserError("files.extract_rank", name=path.name, rank=rank, full=ranks.full, choices=choices)
-    target = output or _free(path, rank)
+    target = output or free_path(path.with_name(f"{path.stem}-rank{rank}.safetensors"))
     if target.resolve() == path.resolve():
         raise UserError("files.extract_itself", name=path.name)
     data = memoryview(path.read_bytes())[header.start :]
@@ -132,13 +133,3 @@ def _file(parts: list[RawTensor], metadata: Mapping[str, str]) -> bytes:
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + b"".join(raw for _, _, _, raw in parts)
-
-
-def _free(path: Path, rank: int) -> Path:
-    """name-rank8.safetensors, or name-rank8-2 … where that exists: nothing is overwritten."""
-    stem = f"{path.stem}-rank{rank}"
-    names_there = {file.name.casefold() for file in path.parent.iterdir() if file.name.startswith(path.stem)}
-    names = (
-        f"{stem}{suffix}.safetensors" for suffix in ("", *(f"-{n}" for n in range(2, len(names_there) + 3)))
-    )
-    return path.parent / next(name for name in names if name.casefold() not in names_there)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainer.data.folders import listing, split_name
 from trainer.data.picture_files import OTHER_PICTURES, is_picture
-from trainer.problems import some_names
+from trainer.problems import counted, some_names
 
 DEEPEST_FOLDER = 6
 """Levels of folders below the first one that are looked into."""
@@ -34,7 +34,7 @@ class PicturesBelow:
     @property
     def kinds(self) -> list[str]:
         """[".gif (1)", ".heic (12)"]; [] where all are read."""
-        return some_names([f"{ending} ({count:,})" for ending, count in sorted(self.not_read.items())])
+        return some_names(counted(self.not_read))
 
 
 def pictures_below(folder: Path, without: Iterable[Path] = ()) -> PicturesBelow:

@@ -60,14 +60,14 @@ class Preparation:
 
 def training_folder_name(repeats: int, **words: str) -> str:
     """ "10_sks cat". Raises UserError at the setting whose words cannot stand in a folder's name."""
-    for setting, word in words.items():
-        text = word.strip()
-        at_end = setting == [key for key, other in words.items() if other.strip()][-1]
+    filled = {setting: text for setting, word in words.items() if (text := word.strip())}
+    for setting, text in filled.items():
+        at_end = setting == [*filled][-1]
         if FORBIDDEN.search(text) or visible(text) != text or (at_end and text.endswith(".")):
             raise UserError("tools.prepare_words", setting, text=text[:100])
         if len(text.encode()) > LONGEST_FILE_NAME // 2:
             raise UserError("tools.prepare_words_long", setting, text=f"{text[:40]}…")
-    return f"{repeats}_{' '.join(filter(None, map(str.strip, words.values())))}"
+    return f"{repeats}_{' '.join(filled.values())}"
 
 
 def preparation_of(root: Path, sources: Sequence[TrainingFolder], options: CopyOptions) -> Preparation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +64,18 @@ def see_through_white(path: Path) -> None:
     Image.new("RGBA", (64, 64), (0, 0, 0, 255)).save(path)
 
 
+def with_masks_of(write: Callable[[Path], None], count: int, tmp_path: Path) -> Settings:
+    """Settings whose first pictures have such masks."""
+    settings = with_mask_files(tmp_path)
+    for number in range(count):
+        write(tmp_path / "masks" / f"{number}.png")
+    return settings
+
+
 @pytest.mark.parametrize("write", [black, only_blue, see_through_white])
 @pytest.mark.parametrize("empty", [1, 4])
 def test_a_mask_file_that_leaves_nothing_is_named(write, empty: int, tmp_path: Path) -> None:
-    settings = with_mask_files(tmp_path)
-    for number in range(empty):
-        write(tmp_path / "masks" / f"{number}.png")
+    settings = with_masks_of(write, empty, tmp_path)
     problem = find(check(settings), "preflight.masks_empty")
     assert "10_sks cat/0.png (masks/0.png)" in problem.values["names"]
     assert (problem.values["count"], problem.blocks) == (str(empty), empty == 4)
@@ -91,9 +98,7 @@ def dark_palette(path: Path) -> None:
 @pytest.mark.parametrize("write", [ones, dark_palette, sixteen_bits])
 @pytest.mark.parametrize("faint", [1, 4])
 def test_masks_that_are_black_to_the_eye_are_named(write, faint: int, tmp_path: Path) -> None:
-    settings = with_mask_files(tmp_path)
-    for number in range(faint):
-        write(tmp_path / "masks" / f"{number}.png")
+    settings = with_masks_of(write, faint, tmp_path)
     codes = {problem.code: problem.blocks for problem in check(settings).problems}
     code = "preflight.masks_empty" if write is sixteen_bits else "preflight.masks_faint"
     assert codes == {code: faint == 4}

@@ -16,6 +16,7 @@ from PIL import Image
 from trainer.errors import UserError
 from trainer.files.hub import place_of
 from trainer.files.job_folder import PROJECT
+from trainer.files.paths import PATH_SETTINGS
 from trainer.files.roots import Roots
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.preflight import places
@@ -140,7 +141,7 @@ def ways(house: Path, name: str) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("key", places.PATHS)
+@pytest.mark.parametrize("key", PATH_SETTINGS)
 def test_every_setting_that_names_a_place_is_judged(house: Path, touched: list[str], key: str):
     for text in ways(house, "res"):
         checked = judged(house, **{key: text})

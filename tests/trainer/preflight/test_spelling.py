@@ -8,13 +8,13 @@ import pytest
 
 from tests.trainer.found import expect
 from tests.trainer.made import sound_settings
+from trainer.files.paths import PATH_SETTINGS
 from trainer.preflight.check import check
-from trainer.preflight.places import PATHS
 
 MODEL = "pretrained_model_name_or_path"
 
 
-@pytest.mark.parametrize("key", PATHS)
+@pytest.mark.parametrize("key", PATH_SETTINGS)
 def test_a_web_address_is_told_once_at_its_setting(key: str, tmp_path: Path):
     settings = sound_settings(tmp_path, **{key: "https://host.example/files/a.safetensors"})
     expect(settings, "preflight.path_web", setting=key, blocks=True)

@@ -11,7 +11,7 @@ from pydantic import Field
 from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
 from trainer.files.safetensors_header import HeaderError, read_header
-from trainer.problems import Problem, block, hint
+from trainer.problems import Problem, block, hint, repeated
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.settings import FamilyKey
 from trainer.tools.forms.shared import FilePrecision, Loras, Output
@@ -74,9 +74,8 @@ def check_shares(portions: list[Portion]) -> Iterator[Problem]:
     for portion in portions:
         if not portion.strength:
             yield hint("loras", "tools.share_zero", name=portion.path.name)
-    names = [portion.path for portion in portions]
-    for path in dict.fromkeys(path for path in names if names.count(path) > 1):
-        yield hint("loras", "tools.share_twice", name=path.name)
+    for path in repeated(str(portion.path) for portion in portions):
+        yield hint("loras", "tools.share_twice", name=Path(path).name)
 
 
 def _families(portions: list[Portion]) -> Iterator[Problem]:
