@@ -49,9 +49,17 @@ def language() -> Language:
 
 
 def read_settings(config: Path, changes: list[str]) -> Settings:
-    """Settings of a file, with --set changes applied. Raises UserError for a value that cannot be."""
-    settings = kohya.read(config).settings
-    return settings.replace(**dict(parse_change(change) for change in changes)) if changes else settings
+    """Settings of a file, with --set changes applied. Raises UserError for a value that cannot be.
+
+    What the file asked for and does not get is said on stderr: standard output may be read by a program.
+    """
+    imported, changed = kohya.read(config), dict(parse_change(change) for change in changes)
+    if Rank.own().reports:
+        lost = (entry for entry in imported.report.entries if entry.attention or entry.kind == "unknown")
+        entries = [entry for entry in lost if entry.setting not in changed]
+        for line in kohya.attention_lines(entries, language()):
+            print(printable(line), file=sys.stderr)
+    return imported.settings.replace(**changed) if changed else imported.settings
 
 
 def parse_change(change: str, schema: Schema[Any] = TRAINING) -> tuple[str, Any]:

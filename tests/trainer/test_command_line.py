@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -50,3 +51,25 @@ def test_every_setting_takes_its_own_default(key):
 def test_no_setting_with_a_number_or_switch_takes_words(key):
     with pytest.raises(UserError):
         program.parse_change(f"{key}=perhaps")
+
+
+def _check(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["trainer", "check", *words])
+    with pytest.raises(SystemExit):
+        program.main()
+    return capsys.readouterr()
+
+
+def test_what_a_file_asked_for_and_does_not_get_is_said(tmp_path, monkeypatch, capsys):
+    asked = {"max_train_steps": 10**10, "network_dim": "much", "lr_scheduler": "cosin", "of_nobody": 1}
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(asked), encoding="utf-8")
+    printed = _check(monkeypatch, capsys, str(file), "--set", "network_dim=4")
+    assert all(key in printed.err for key in ("10000000000 → 10000000", "cosin → cosine", "of_nobody: 1"))
+    assert "network_dim" not in printed.err  # it was given, so the file's no longer counts
+    assert "cosin" not in printed.out
+
+
+def test_of_our_own_presets_nothing_is_said(monkeypatch, capsys, root):
+    for preset in sorted((root / "presets").glob("*.json")):
+        assert _check(monkeypatch, capsys, str(preset), "--json").err == "", preset

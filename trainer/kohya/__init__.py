@@ -6,12 +6,12 @@ JSON, `to_sd_scripts` and `sd_scripts_command` say the same run in sd-scripts' w
 
 from trainer.kohya.export import our_command, sd_scripts_cannot, sd_scripts_command
 from trainer.kohya.read_sd_scripts import from_sd_scripts
-from trainer.kohya.report import Entry, Imported, Report, report_lines
+from trainer.kohya.report import Entry, Imported, Report, attention_lines, report_lines
 from trainer.kohya.source import read, read_text
 from trainer.kohya.write_kohya import to_kohya
 from trainer.kohya.write_sd_scripts import to_sd_scripts
 
 __all__ = [
-    "Entry", "Imported", "Report", "from_sd_scripts", "our_command", "read", "read_text", "report_lines",
-    "sd_scripts_cannot", "sd_scripts_command", "to_kohya", "to_sd_scripts",
+    "Entry", "Imported", "Report", "attention_lines", "from_sd_scripts", "our_command", "read", "read_text",
+    "report_lines", "sd_scripts_cannot", "sd_scripts_command", "to_kohya", "to_sd_scripts",
 ]  # fmt: skip

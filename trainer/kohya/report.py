@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -146,6 +146,14 @@ def short(value: Any) -> str:
     return (text if len(text) <= 80 else text[:77] + "…") or "-"
 
 
+def attention_lines(entries: Sequence[Entry], language: Language = "en") -> Iterator[str]:
+    """What is worth a look, under its title; nothing where nothing is."""
+    if entries:
+        yield str(say(Message("kohya.title_attention"), language))
+    for entry in entries:
+        yield from entry.lines(language)
+
+
 def report_lines(report: Report, language: Language = "en") -> list[str]:
     """The whole report in words: what is worth a look first, then every key by kind."""
     return list(_report_lines(report, language))
@@ -162,9 +170,7 @@ def _report_lines(report: Report, language: Language) -> Iterator[str]:
     yield str(say(Message("kohya.counts", head), language))
     if report.attention:
         yield ""
-        yield str(say(Message("kohya.title_attention"), language))
-        for entry in report.attention:
-            yield from entry.lines(language)
+        yield from attention_lines(report.attention, language)
     for kind in KINDS:
         if report.of(kind):
             yield ""

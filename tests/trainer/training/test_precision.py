@@ -39,3 +39,21 @@ def test_fp16_on_a_cpu_is_replaced_and_said() -> None:
 
 def test_a_device_is_found() -> None:
     assert pick_device().type in {"cpu", "cuda", "mps"}
+
+
+@pytest.mark.parametrize(
+    ("instructions", "fp16_becomes", "bf16_is_slow"),
+    [
+        ({}, torch.float32, True),
+        ({"avx512_f": True, "avx512_bf16": False}, torch.float32, False),
+        ({"avx512_f": True, "avx512_bf16": True}, torch.bfloat16, False),
+        ({"bf16": True}, torch.bfloat16, False),
+    ],
+)
+def test_a_processor_is_asked_what_it_can(instructions, fp16_becomes, bf16_is_slow, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    cpu = torch.device("cpu")
+    assert pick_precision("fp16", cpu).dtype == fp16_becomes
+    asked_for = pick_precision("bf16", cpu)
+    assert asked_for.dtype == torch.bfloat16
+    assert (asked_for.notice is not None) == bf16_is_slow
