@@ -45,7 +45,11 @@ def pick_precision(mixed_precision: str, device: torch.device) -> Precision:
         return Precision(torch.float32, autocast=False)
     if mixed_precision == "fp16" and device.type == "cpu":
         # The nearest that runs: half the memory where the processor has it, else exact and no slower.
-        dtype, name = (torch.bfloat16, "bf16") if _cpu_has("avx512_bf16", "amx_bf16", "bf16") else (torch.float32, "float32")
+        dtype, name = (
+            (torch.bfloat16, "bf16")
+            if _cpu_has("avx512_bf16", "amx_bf16", "bf16")
+            else (torch.float32, "float32")
+        )
         notice = Message("core.no_fp16_on_cpu", {"used": name})
         return Precision(dtype, autocast=dtype != torch.float32, notice=notice)
     if mixed_precision == "fp16" and device.type == "mps":
