@@ -17,7 +17,7 @@ from trainer.data.captions import CAPTION_ENDINGS, LONGEST_FILE
 from trainer.data.folders import MOST_REPEATS, repeats_and_words
 from trainer.data.picture_files import UnreadableError, is_picture, read_picture_header
 from trainer.errors import UserError
-from trainer.files.paths import is_reserved
+from trainer.files.paths import FORBIDDEN, LONGEST_FILE_NAME, is_reserved
 from trainer.files.whole_file import PARTIAL, partial_of
 
 MOST_PICTURE = 100 << 20
@@ -28,9 +28,6 @@ MOST_PIECE = 8 << 20
 """Bytes that are sent at once."""
 SPARE = 512 << 20
 """Bytes of the disk that stay free."""
-FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-LONGEST_FILE_NAME = 180
-"""Bytes of a file's name in UTF-8; file systems allow 255, and while it is written the name is longer."""
 
 
 def safe_file_name(name: str) -> str:

@@ -18,7 +18,7 @@ QUOTES = "\"'“”‘’「」"
 PATH_WIDGETS = ("model", "file", "folder")
 PATH_SETTINGS = tuple(key for key, setting in TRAINING.items() if setting.spec.widget in PATH_WIDGETS)
 """Of a training, in the order of the form."""
-FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 """What no name of a file may hold on one system or another."""
 RESERVED = {
     "con", "prn", "aux", "nul", "conin$", "conout$",

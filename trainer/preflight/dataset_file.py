@@ -23,6 +23,7 @@ from trainer.kohya.report import short
 from trainer.kohya.source import flatten
 from trainer.messages import Message
 from trainer.preflight.folders import check_broken, check_captions, check_reg_fits
+from trainer.preflight.no_file import no_file
 from trainer.problems import LONGEST_SHOWN, Problem, block, hint, some_names
 from trainer.settings import TRAINING, Captions, Settings
 
@@ -52,8 +53,7 @@ def check(
     path = Path(settings.folders.dataset_config)
     values = {"label": TRAINING[KEY].spec.label, "path": str(path)}
     if not path.is_file():
-        code = "file_is_folder" if path.is_dir() else "file_not_found"
-        yield block(KEY, f"preflight.{code}", {KEY: ""}, **values)
+        yield no_file(KEY, str(path))
         return
     try:
         file = read_dataset_file(path)

@@ -19,6 +19,7 @@ from trainer.messages import say
 from trainer.plan.run import Plan
 from trainer.plan.sample_prompts import parse_lines
 from trainer.plan.saves import taken_by
+from trainer.preflight.no_file import no_file
 from trainer.problems import Problem, block, hint
 from trainer.settings import TRAINING, Folders, Records, Sampling, Saving, Settings
 
@@ -137,9 +138,7 @@ def _check_tracker_config(path: str) -> Iterator[Problem]:
     """A TOML file with tables."""
     fix = {"log_tracker_config": ""}
     if not Path(path).is_file():
-        values = {"label": TRAINING["log_tracker_config"].spec.label, "path": path}
-        code = "file_is_folder" if Path(path).is_dir() else "file_not_found"
-        yield block("log_tracker_config", f"preflight.{code}", fix, **values)
+        yield no_file("log_tracker_config", path)
         return
     try:
         content = read_toml(Path(path))

@@ -17,6 +17,7 @@ from trainer.kohya.start_file import read_start_file
 from trainer.lora.numbers import NOTHING_ODD, odd_numbers
 from trainer.lora.types import ALGORITHMS
 from trainer.messages import Message
+from trainer.preflight.no_file import no_file
 from trainer.problems import Problem, block, hint
 from trainer.settings import TRAINING, Model, Network
 
@@ -33,9 +34,10 @@ def check(network: Network, model: Model) -> Iterator[Problem]:
     key, path = "network_weights", Path(network.network_weights)
     if network.network_weights and not path.is_file():
         values = {"label": TRAINING[key].spec.label, "path": network.network_weights}
-        inside = _lora_in(path)
-        code = "lora_in_folder" if inside else "file_is_folder" if path.is_dir() else "file_not_found"
-        yield block(key, f"preflight.{code}", {key: inside}, found=inside, **values)
+        if inside := _lora_in(path):
+            yield block(key, "preflight.lora_in_folder", {key: inside}, found=inside, **values)
+        else:
+            yield no_file(key, network.network_weights)
     elif network.network_weights:
         yield from _check_lora_file(path, model)
     if network.dim_from_weights and not network.network_weights:
