@@ -7,17 +7,21 @@ description of itself. New versions bring new ones, so the open ones are listed,
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+from collections.abc import Mapping
 
 from app.web.guard import App, Receive, Scope, Send, headers_of, refuse, send_answer
 
 READ_PATHS = re.compile(
     r"/|/favicon\.ico|/robots\.txt|/theme\.css|/config|/(assets|static|live)/.+"
-    r"|/gradio_api/(startup-events|app_id|info|queue/data|heartbeat/\w+)"
+    r"|/gradio_api/(startup-events|app_id|info|heartbeat/\w+)"
 )
 """Paths for GET and HEAD."""
-SENT_TO = re.compile(r"/gradio_api/(component_server|queue/join|cancel|reset)/?")
-"""Paths for POST, which take JSON only: a form of another page cannot send that unasked."""
+SENT_TO = ("/gradio_api/component_server", "/gradio_api/component_server/")
+"""Paths for POST, which take JSON only: a form of another page cannot send that unasked. Nothing of ours goes
+through Gradio's queue, so its routes are shut.
+"""
 ODD = re.compile(r"//|\\|[\x00-\x1f\x7f]|/\.\.?(/|$)")
 """In no path of ours."""
 MOST_BODY = 32 << 20
@@ -33,10 +37,11 @@ class TooLargeError(Exception):
 
 
 class Doors:
-    """Passes on what one of the page's own routes can answer."""
+    """Passes on what one of the page's own routes can answer. `components`: those of the page by number."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, components: Mapping[int, object]) -> None:
         self.app = app
+        self.components = components
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -57,16 +62,19 @@ class Doors:
         except asyncio.TimeoutError:
             await send_answer(send, 408, "Too slow\n")
         else:
-            await self.app(scope, given(body, receive), send)
+            if asks_a_function(body, self.components):
+                await self.app(scope, given(body, receive), send)
+            else:
+                await send_answer(send, 400, "Not a question that this page asks\n")
 
 
 def refusal(scope: Scope) -> tuple[int, str] | None:
     """Status and words for a request that no route of ours answers; None for the others."""
     path, method = scope["path"], scope.get("method", "")
-    known = SENT_TO if method == "POST" else READ_PATHS
-    if ODD.search(path) or not (READ_PATHS.fullmatch(path) or SENT_TO.fullmatch(path)):
+    sent = path in SENT_TO
+    if ODD.search(path) or not (sent or READ_PATHS.fullmatch(path)):
         return 404, "Not found\n"
-    if method not in ("GET", "HEAD", "POST") or not known.fullmatch(path):
+    if method not in (("POST",) if sent else ("GET", "HEAD")):
         return 405, "Not allowed\n"
     headers = headers_of(scope)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -74,6 +82,20 @@ def refusal(scope: Scope) -> tuple[int, str] | None:
         return 415, "JSON is needed\n"
     length = headers.get("content-length", "0")
     return (413, "Too large\n") if not length.isdecimal() or int(length) > MOST_BODY else None
+
+
+def asks_a_function(body: bytes, components: Mapping[int, object]) -> bool:
+    """Whether a body names one of the page's server functions, as Gradio's route takes for granted."""
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(asked, dict) or "data" not in asked or not isinstance(asked.get("session_hash"), str):
+        return False
+    number, name = asked.get("component_id"), asked.get("fn_name")
+    if type(number) is not int or not isinstance(name, str):
+        return False
+    return getattr(getattr(components.get(number), name, None), "_is_server_fn", False) is True
 
 
 async def read_body(receive: Receive, most: int, seconds: float) -> bytes:

@@ -59,7 +59,7 @@ def build_app(
     app = gr.mount_gradio_app(app, blocks, path="/", **{**quiet_options(store), **options})
     # The last one added is asked first.
     app.add_middleware(LanguageOfPage)
-    app.add_middleware(Doors)
+    app.add_middleware(Doors, components=blocks.blocks)
     if gate:
         app.add_middleware(gate.middleware)
     app.add_middleware(Headers)

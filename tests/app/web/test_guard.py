@@ -287,6 +287,7 @@ def test_gradio_serves_no_files_of_this_or_any_machine(site: Site, way: str, mon
         "/monitoring", "/monitoring/summary", "/token", "/gradio_api/token", "/user",
         "/gradio_api/upload_progress?upload_id=x", "/manifest.json", "/gradio_api/mcp", "/login", "/logout",
         "/gradio_api/dev/reload", "/gradio_api/call/shout/x", "/gradio_api/queue/status", "/pwa_icon",
+        "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/cancel", "/gradio_api/reset",
     ],
 )  # fmt: skip
 def test_routes_that_no_page_needs_are_shut(site: Site, path: str):
@@ -331,12 +332,39 @@ def test_a_long_address_is_refused_as_such(site: Site, length: int):
 
 
 @pytest.mark.parametrize("words", ["NaN", "-Infinity", "1e999", '"\\ud800"', "9" * 5000, "[" * 10_000])
-@pytest.mark.parametrize("route", ["cancel", "reset", "queue/join", "component_server"])
-def test_a_body_that_is_no_json_of_ours_is_refused(site: Site, route: str, words: str):
+def test_a_body_that_is_no_json_of_ours_is_refused(site: Site, words: str):
     """Its own fault, and said as such: FastAPI's answer repeats it, and broke where it cannot be written."""
     for body in (words, f'{{"data": {words}}}'):
-        answer = site.ask(f"/gradio_api/{route}", "POST", body.encode(), Content_Type="application/json")
-        assert answer.status in (400, 422)
+        answer = site.ask(
+            "/gradio_api/component_server", "POST", body.encode(), Content_Type="application/json"
+        )
+        assert answer.status == 400
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/component_server", "/gradio_api/component_server/"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"component_id": number} for number in (-1, 0, 99, 10**30, 2.0, True, "1", None, [1], {})
+    ] + [
+        {"fn_name": name} for name in ("lively", "__init__", "__class__", "as_example", "", 5, None, ["live"])
+    ] + [{"session_hash": words} for words in (None, 7, ["s"], {})],
+)  # fmt: skip
+def test_a_question_that_the_page_does_not_have_is_refused(
+    site: Site, path: str, wrong: dict[str, Any], capfd: pytest.CaptureFixture[str]
+):
+    """Gradio looks the component up without asking, and answered 500 with a traceback in the log."""
+    live = next(part for part in site.config["components"] if part["props"].get("elem_id") == "la-bridge")
+    right = {"data": {"lang": "en"}, "component_id": live["id"], "fn_name": "live", "session_hash": "s"}
+
+    def answer(question: dict[str, Any]) -> int:
+        return site.ask(path, "POST", json.dumps(question).encode(), Content_Type="application/json").status
+
+    assert answer(right) == 200
+    assert answer({**right, **wrong}) == 400
+    for key in wrong:
+        assert answer({name: value for name, value in right.items() if name != key}) == 400
+    assert capfd.readouterr().err == ""
 
 
 def test_what_is_no_http_is_refused(site: Site):
