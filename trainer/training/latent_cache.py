@@ -15,6 +15,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -90,7 +91,7 @@ class Store:
         names = NAMES[: 1 + flip]
         try:
             with safe_open(path, framework="pt") as file:
-                notes = file.metadata()
+                notes = file.metadata() or {}
                 if self.check_content and notes["content"] != content_hash(picture):
                     return "stale"
                 # A file without the mirrored ones is from before "Flip augmentation": made again with both.
@@ -105,7 +106,8 @@ class Store:
         sums = [notes.get(f"hash_{name}") for name in names]
         if None in sums:  # of a version that wrote none: they may be right, but nobody can tell
             return "missing"
-        sound = all(tensor.shape == shape for tensor in latents) and sums == [*map(numbers_hash, latents)]
+        # The form first: it says whether there is anything to be summed up.
+        sound = all(map(partial(_are_latents, shape), latents)) and sums == [*map(numbers_hash, latents)]
         return latents if sound else "damaged"
 
     def save(self, picture: Path, fit: Fit, latents: Sequence[Tensor]) -> bool:
@@ -168,6 +170,11 @@ def cache_latents(
     mirrored = [done[index][-1] for index in range(len(pictures))] if any(flips) else []
     counts = len(pictures) - reused, lacks["stale"], lacks["damaged"], unkept
     return CachedLatents(plain, mirrored, *counts)
+
+
+def _are_latents(shape: LatentShape, tensor: Tensor) -> bool:
+    """Whether a tensor is what `encode_latents` gives: of this shape, float32, numbers throughout."""
+    return tensor.shape == shape and tensor.dtype == torch.float32 and bool(tensor.isfinite().all())
 
 
 def _batches(missing: Sequence[tuple[int, tuple[Size, bool]]], batch_size: int) -> list[list[int]]:

@@ -22,7 +22,7 @@ from trainer.data.pixels import fitted, to_input
 from trainer.errors import StopRequested, UserError
 from trainer.models.parts import weights_fingerprint
 from trainer.models.sd import StableDiffusion
-from trainer.training.latent_cache import Store, cache_latents
+from trainer.training.latent_cache import Store, cache_latents, numbers_hash
 
 RULE = BucketRule((64, 64), True, 32, 128, 32)
 
@@ -217,6 +217,43 @@ def test_damaged_files_are_noticed_and_made_anew(model, pictures, tmp_path, dama
     assert (after.encoded, after.damaged, after.stale) == (3, 3, 0)
     assert equal(before.latents + before.flipped, after.latents + after.flipped)
     assert cache_latents(model, pictures, batch_size=1, flip=True, store=store).encoded == 0
+
+
+ODD = {
+    "bfloat16": lambda latents: latents.bfloat16(),
+    "float64": lambda latents: latents.double(),
+    "whole numbers": lambda latents: latents.to(torch.int8),
+    "NaN": lambda latents: latents.clone().index_put_([torch.tensor(0)], torch.tensor(torch.nan)),
+    "infinite": lambda latents: latents / 0,
+    "another shape": lambda latents: latents[:, :2].contiguous(),
+    "one number": lambda latents: latents.sum(),
+}
+
+
+@pytest.mark.parametrize("trusting", [False, True])
+@pytest.mark.parametrize("kind", ODD)
+def test_numbers_that_are_no_latents_are_made_anew(model, pictures, tmp_path, kind, trusting):
+    """However right their hash is: they would end the run, or spoil it, as if the learning rate were wrong."""
+    store = Store(tmp_path / "cache", "v", check_content=not trusting)
+    before = cache_latents(model, pictures, batch_size=1, store=store)
+    place = store.path(*pictures[0])
+    with safe_open(place, "pt") as file:
+        notes, odd = file.metadata(), ODD[kind](file.get_tensor("latents"))
+    save_file({"latents": odd}, place, {**notes, "hash_latents": numbers_hash(odd.reshape(-1))})
+    after = cache_latents(model, pictures, batch_size=1, store=store)
+    assert (after.encoded, after.damaged) == (1, 1)
+    assert equal(before.latents, after.latents)
+
+
+@pytest.mark.parametrize("trusting", [False, True])
+def test_a_file_that_says_nothing_of_itself_is_made_anew(model, pictures, tmp_path, trusting):
+    """As another program writes it."""
+    store = Store(tmp_path / "cache", "v", check_content=not trusting)
+    before = cache_latents(model, pictures, batch_size=1, store=store)
+    save_file({"latents": before.latents[0]}, store.path(*pictures[0]))
+    after = cache_latents(model, pictures, batch_size=1, store=store)
+    assert after.encoded == 1
+    assert equal(before.latents, after.latents)
 
 
 def test_files_of_a_version_without_hashes_are_made_anew(model, pictures, tmp_path):
