@@ -56,7 +56,13 @@ def main() -> int:
     from app.page.quick_start import without_stubs
 
     without_stubs()
-    from app.web.password import LONGEST, SHORTEST, PasswordLengthError, PasswordMissingError
+    from app.web.password import (
+        LONGEST,
+        SHORTEST,
+        PasswordLengthError,
+        PasswordLettersError,
+        PasswordMissingError,
+    )
     from app.web.server import serve
 
     try:
@@ -70,6 +76,8 @@ def main() -> int:
         )
     except PasswordLengthError:
         code, values = "password_length", {"shortest": SHORTEST, "longest": LONGEST}
+    except PasswordLettersError:
+        code, values = "password_letters", {}
     except PasswordMissingError:
         code, values = "password_missing", {"variable": PASSWORD_VARIABLE}
     except OSError as error:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from string import Template
+from unicodedata import category
 from urllib.parse import parse_qs
 
 from app.paths import ASSETS
@@ -74,6 +75,10 @@ class PasswordLengthError(ValueError):
     """A password that would be guessed soon, or that no form could send."""
 
 
+class PasswordLettersError(ValueError):
+    """A password that no form can send: with a line break, a tab, or bytes that are no text."""
+
+
 class PasswordMissingError(PermissionError):
     """None is set."""
 
@@ -109,11 +114,14 @@ class Gate:
     def for_workspace(cls, workspace: Path, password: str | None = None) -> Gate:
         """The gate of a workspace; `password` sets a new one.
 
-        Raises PasswordMissingError, and PasswordLengthError for one that is too short or too long.
+        Raises PasswordMissingError, PasswordLengthError for one that is too short or too long, and
+        PasswordLettersError for one that nobody could enter.
         """
         path = workspace / "password.json"
         if password and not SHORTEST <= len(password) <= LONGEST:
             raise PasswordLengthError
+        if password and any(category(letter) in ("Cc", "Cs") for letter in password):
+            raise PasswordLettersError
         if password:
             known = cls.read(path)
             if known is None or not known.right(password):

@@ -156,10 +156,14 @@ def address(host: str, port: int) -> str:
     return f"http://{host}:{port}/"
 
 
-def own_names() -> tuple[str, ...]:
-    """Names under which other machines know this one."""
+def names_of(host: str) -> tuple[str, ...]:
+    """Under which the page may be opened that listens at `host`: that itself (127.0.0.2, or a name that only
+    the network knows), and beyond this machine the names under which others know it.
+    """
+    if is_local(host):
+        return (host,)
     name = socket.gethostname().lower()
-    return tuple({name, name.split(".")[0], f"{name.split('.')[0]}.local"})
+    return (host, *{name, name.split(".")[0], f"{name.split('.')[0]}.local"})
 
 
 def serve(
@@ -175,7 +179,7 @@ def serve(
 
     Beyond this machine a password is needed: `password` sets it, else the one set before is asked for; and
     only the workspace and `added_roots` (--root) may be used.
-    Raises OSError where the port is taken, PasswordMissingError and PasswordLengthError.
+    Raises OSError where the port is taken, and PasswordMissingError, -LengthError and -LettersError.
     """
     be_quiet()
     from app.page.page import build_page, mount_options
@@ -188,7 +192,7 @@ def serve(
     gate = None if is_local(host) and password is None else Gate.for_workspace(store.workspace, password)
     listener = bind(host, port)
     options = mount_options()
-    hosts = own_names() if beyond else ()
+    hosts = names_of(host)
     blocks = build_page(store, roots)
     app = build_app(store, blocks, options, hosts=hosts, any_address=beyond, gate=gate, roots=roots)
     server = uvicorn.Server(configured(app))

@@ -29,7 +29,7 @@ from app.jobs.store import Job, JobStore
 from app.page.page import bridge
 from app.web import connection, doors, password, server
 from app.web.guard import LOCAL, Guard, wanted_language
-from app.web.password import FREE_TRIES, Gate, PasswordLengthError, Tries, household
+from app.web.password import FREE_TRIES, Gate, PasswordLengthError, PasswordLettersError, Tries, household
 from tests.app.conftest import FAKE, wait_for, wait_until
 from trainer.settings import Settings
 
@@ -614,6 +614,16 @@ def test_a_password_has_eight_letters_at_least(store: JobStore, words: str):
 
 
 @pytest.mark.parametrize(
+    "words", ["sesame open\n", "sesame\topen", "\x7fsesame open", "sesame \udce4pen", "\ud83dsesame open"]
+)
+def test_a_password_is_something_that_can_be_entered(store: JobStore, words: str):
+    """A file with a line break at its end; an environment in another encoding."""
+    with pytest.raises(PasswordLettersError):
+        Gate.for_workspace(store.workspace, words)
+    assert not (store.workspace / "password.json").exists()
+
+
+@pytest.mark.parametrize(
     "words", ["ひみつのことばだ", "𠮷野家で牛丼を食べた" * 25, "a+b&c=d%20;e", "  eight  "]
 )
 def test_any_letters_make_a_password(serving, store: JobStore, words: str):
@@ -725,7 +735,7 @@ def test_nor_one_of_a_store_whose_process_has_the_variable(
     assert WORDS not in (tmp_path / "out" / "environment.json").read_text()
 
 
-@pytest.mark.parametrize(("words", "told"), [("short", "8"), ("", "--password")])
+@pytest.mark.parametrize(("words", "told"), [("short", "8"), ("", "--password"), ("open sesame\n", "UTF-8")])
 @pytest.mark.parametrize("locale", ["C.UTF-8", "ja_JP.UTF-8"])
 def test_why_the_page_does_not_start_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
@@ -747,6 +757,17 @@ def test_listening_knows_addresses_but_no_foreign_names():
     assert guard.knows("MyPC:7860")
     assert not guard.knows("evil.example:7860")
     assert not Guard(None).knows("192.168.0.9:7860")  # pyright: ignore[reportArgumentType]  # see above
+
+
+@pytest.mark.parametrize(
+    ("asked", "host"),
+    [("127.0.0.2", "127.0.0.2:7860"), ("::1", "[::1]:7860"), ("Atelier.lan", "atelier.lan:7860"),
+     ("192.168.7.2", "192.168.7.2:7860"), ("localhost", "127.0.0.1:7860")],
+)  # fmt: skip
+def test_the_address_that_was_asked_for_opens_the_page(asked: str, host: str):
+    guard = Guard(None, (*LOCAL, *server.names_of(asked)))  # pyright: ignore[reportArgumentType]  # only `knows` is asked
+    assert guard.knows(host)
+    assert not guard.knows("evil.example")
 
 
 def test_a_taken_port_is_passed_over_or_said():

@@ -233,7 +233,7 @@ ODD = {
 @pytest.mark.parametrize("trusting", [False, True])
 @pytest.mark.parametrize("kind", ODD)
 def test_numbers_that_are_no_latents_are_made_anew(model, pictures, tmp_path, kind, trusting):
-    """However right their hash is: they would end the run, or spoil it, as if the learning rate were wrong."""
+    """However right their hash is: they would end the run, or spoil it, as if a rate were wrong."""
     store = Store(tmp_path / "cache", "v", check_content=not trusting)
     before = cache_latents(model, pictures, batch_size=1, store=store)
     place = store.path(*pictures[0])
