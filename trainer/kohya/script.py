@@ -40,7 +40,8 @@ VARIABLE = re.compile(
 NOTEBOOK_PLACE = re.compile(rf"(?<![$\{{])\{{({NAME})\}}(?!\}})")
 """In the cell of a notebook."""
 UNKNOWN = re.compile(
-    rf"\$\{{?(?:{NAME}|[\d@*#])|\$\(|\$env:|%{NAME}%|!{NAME}!|`[^`]+`|%~[a-z]*\d|^%[\d*]$|\{{{NAME}\}}"
+    rf"\$\{{?(?:{NAME}|[\d@*#])|\$\(|\$env:|%{NAME}(?::[^%]*)?%|!{NAME}(?::[^!]*)?!|`[^`]+`"
+    rf"|%~[a-z]*\d|%%~?[a-z]*[A-Za-z]|^%[\d*]$|\{{{NAME}\}}"
 )
 """A variable or another command's words, wherever in a value."""
 
@@ -71,7 +72,8 @@ def read_script(text: str) -> Script:
     if not reading.commands:
         return Script(reading.filled(" ".join(waiting)), written=written)
     command, questions = reading.commands[0]
-    return Script(command, len(reading.commands) - 1, questions, written)
+    passed = sum(map(_trains, reading.blocks.passed))
+    return Script(command, len(reading.commands) - 1 + passed, questions, written)
 
 
 class _Reading:
@@ -106,7 +108,7 @@ class _Reading:
         if assigned or TALKS.match(statement):
             return
         command = self.filled(statement)
-        if (script := RUNS.search(command)) and OPTION_BEGINS.search(command, script.end()):
+        if _trains(command):
             used = [self.asked[name] for name in _names(statement) if name in self.asked]
             self.commands.append((command, tuple(dict.fromkeys(used))))
 
@@ -169,6 +171,11 @@ class _Reading:
         ):
             return _words(self.filled(" ".join(_divided(listed[1] or listed[2], ","))))
         return "".join(self.filled(_bare(part)) for part in _divided(text, "+"))
+
+
+def _trains(command: str) -> bool:
+    script = RUNS.search(command)
+    return bool(script and OPTION_BEGINS.search(command, script.end()))
 
 
 def _divided(text: str, sign: str) -> list[str]:

@@ -1,10 +1,11 @@
-"""Which statements of a script count: its if … else, where what they ask is known."""
+"""Which statements of a script count: its if … else and its choices, where what they ask is known."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 LONGEST_QUESTION = 1000
 """Characters of a question that is looked at."""
@@ -17,6 +18,13 @@ OPENS = re.compile(
     r"(?:do|(?:case|function|foreach|for|while|try|catch|finally|switch)\b.*[{(]|.*\)\s*\{|[{(])$"
 )
 """What begins a block that always counts."""
+CASE = re.compile(r"case\s+(?P<asked>\S.*?)\s+in\b\s*(?P<rest>.*)", re.DOTALL)
+CASE_ARM = re.compile(r"\(?\s*(?P<patterns>[^()\s][^()]*?)\s*\)\s*(?P<rest>.*)", re.DOTALL)
+"""Of sh: "small) DIM=8"; what divides statements has taken the patterns before the last | off."""
+PATTERN = re.compile(r"\(?[\w.*?\"'\[\]-]+")
+SWITCH = re.compile(r"switch\b[^({]*\((?P<asked>.*?)\)\s*\{\s*(?P<rest>.*)", re.DOTALL | re.IGNORECASE)
+SWITCH_ARM = re.compile(r"(?P<patterns>\"[^\"]*\"|'[^']*'|[\w.]+|\{[^{}]*\})\s*(?P<rest>\{.*)", re.DOTALL)
+"""Of PowerShell: '"small" { $dim = 8 }'; in braces it is a question of its own."""
 COMMAND = re.compile(r"^[^\[(\"].*\.py\b.*\s--")
 CMD_TEST = re.compile(
     r"(?:/i\s+)?(?P<asked>(?:not\s+)?(?:(?:exist|defined|errorlevel)\s+(?:\"[^\"]*\"|\S+)"
@@ -43,6 +51,11 @@ class _Block:
     """Whether one of its parts has counted."""
     asked: str = ""
     """What was asked, where only the script knows the answer."""
+    chosen_by: str = ""
+    """What a case or a switch asks; which of its arms counts is found out as they come."""
+    arms: re.Pattern[str] = CASE_ARM
+    guessed: bool = False
+    """Whether one of its parts counted that perhaps did not hold."""
 
 
 class ScriptBlocks:
@@ -50,6 +63,10 @@ class ScriptBlocks:
 
     def __init__(self) -> None:
         self._open: list[_Block] = []
+        self._last = ""
+        """The statement before, which may be the first of an arm's patterns."""
+        self.passed: list[str] = []
+        """Statements that did not count because something was read as if it held."""
 
     @property
     def unsure(self) -> str:
@@ -66,7 +83,15 @@ class ScriptBlocks:
         text = re.sub(r"^(?:then|do)\b\s*(?=\S)", "", statement.strip()).removeprefix("@")
         if not text or text == "then":
             return
-        if tested := TEST.match(text):
+        last, self._last = self._last, text
+        if (chosen := CASE.fullmatch(text) or SWITCH.fullmatch(text)) and not COMMAND.search(text):
+            arms = CASE_ARM if chosen.re is CASE else SWITCH_ARM
+            self._open.append(_Block(False, False, chosen_by=chosen["asked"], arms=arms))
+            yield from self.counting(chosen["rest"], filled)
+        elif self._open and self._open[-1].chosen_by and (arm := self._open[-1].arms.fullmatch(text)):
+            self._choose([last, *arm["patterns"].split("|")], filled)
+            yield from self._inside_arm(arm["rest"], filled)
+        elif tested := TEST.match(text):
             question, rest = _asked(tested["rest"])
             if len(question) < LONGEST_QUESTION and COMMAND.search(question):  # it asks whether that works
                 yield re.sub(r"^!\s*", "", question)
@@ -85,6 +110,8 @@ class ScriptBlocks:
                 yield from self.counting(rest, filled)
             else:
                 self._open = self._open[:-1]
+                if self._open and self._open[-1].chosen_by:  # the next arm, or the end of the choice
+                    yield from self.counting(rest, filled)
         elif OPENS.match(text):
             self._open.append(_Block(counts=True, been=True))
         elif text[-1] in "})" and _surplus(text):
@@ -92,6 +119,8 @@ class ScriptBlocks:
             yield from self.counting(text[-1], filled)
         elif all(block.counts for block in self._open):
             yield text
+        elif next(block for block in self._open if not block.counts).guessed:
+            self.passed.append(text)
 
     def _test(self, question: str, filled: Filled, *, also: bool) -> None:
         holds = holds_true(question, filled)
@@ -103,7 +132,29 @@ class ScriptBlocks:
             block = _Block(counts=holds is not False, been=holds is not False)
             self._open.append(block)
         if holds is None and block.counts:
-            block.asked = question
+            block.asked, block.guessed = question, True
+
+    def _choose(self, patterns: list[str], filled: Filled) -> None:
+        """An arm of the choice begins: it counts where it is the first that holds."""
+        block = self._open[-1]
+        block.asked = ""
+        alternatives = [one for one in patterns[:-1] if PATTERN.fullmatch(one)] + patterns[-1:]
+        answers = [_is_chosen(block.chosen_by, pattern, filled) for pattern in alternatives]
+        holds = True if True in answers else None if None in answers else False
+        block.counts = not block.been and holds is not False
+        block.been = block.been or block.counts
+        if block.counts and holds is None:
+            block.guessed = True
+            block.asked = f"{block.chosen_by} = {alternatives[-1].strip()}"
+
+    def _inside_arm(self, rest: str, filled: Filled) -> Iterator[str]:
+        if self._open[-1].arms is CASE_ARM:
+            yield from self.counting(rest, filled)
+            return
+        self._open.append(_Block(counts=True, been=True))
+        closed = _closing(rest)
+        yield from self.counting(rest[1:closed] if closed else rest[1:], filled)
+        yield from self.counting(rest[closed:] if closed else "", filled)
 
     def _inside(self, rest: str, filled: Filled) -> Iterator[str]:
         """What stands behind a question on its line: "{ … } else { … }", "( … )", a command, or nothing."""
@@ -141,6 +192,21 @@ def _closing(text: str) -> int:
         if pair and not depth:
             return at
     return 0
+
+
+def _is_chosen(asked: str, pattern: str, filled: Filled) -> bool | None:
+    """Whether an arm's pattern fits what is asked; None where only the script knows."""
+    pattern = _bare_pattern(pattern)
+    if pattern in ("*", "default"):
+        return True
+    value = _plain(asked, filled)
+    if value is None or pattern.startswith("{") or "$" in pattern:
+        return None
+    return fnmatchcase(value.lower(), pattern.lower())
+
+
+def _bare_pattern(pattern: str) -> str:
+    return pattern.strip().lstrip("(").strip("\"' ")
 
 
 def _surplus(text: str) -> bool:

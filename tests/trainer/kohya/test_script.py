@@ -274,3 +274,56 @@ def test_options_of_the_scripts_caller_are_no_missing_quote(word: str):
     found = read_text(f"python train_network.py {word} --network_dim=16").report.entries
     assert "kohya.loose_variable" in {entry.why for entry in found}
     assert "kohya.loose_word" not in {entry.why for entry in found}
+
+
+CHOICES = {
+    "sh": "case $MODE in\n  small) DIM=8 ;;\n  large) DIM=64 ;;\n  *) DIM=16 ;;\nesac",
+    "sh, one line": "case $MODE in small) DIM=8;; large) DIM=64;; *) DIM=16;; esac",
+    "sh, many lines": 'case "$MODE" in\n  small)\n    DIM=8\n    ;;\n  large)\n    DIM=64\n    ;;\n'
+    "  *)\n    if true; then DIM=16; fi\n    ;;\nesac",
+    "sh, several patterns": "case $MODE in\n s*|tiny) DIM=8 ;;\n big|l*) DIM=64 ;;\n *) DIM=16 ;;\nesac",
+    "PowerShell": "switch ($MODE) {\n  'small' { $DIM = 8 }\n  'large' {\n    $DIM = 64\n  }\n"
+    "  default { $DIM = 16 }\n}",
+    "PowerShell, one line": "switch ($MODE) { 'small' { $DIM = 8 } 'large' { $DIM = 64 } default { $DIM = 16 } }",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize(("mode", "rank"), [("small", 8), ("large", 64), ("huge", 16)])
+def test_of_a_choice_counts_what_was_chosen(choice, mode, rank):
+    """Within an if: the end of the choice is not that of the if."""
+    around = "MODE={mode}\nif [ -n $MODE ]; then\n{choice}\nfi\n"
+    if "PowerShell" in choice:
+        around = '$MODE = "{mode}"\nif ($MODE) {{\n{choice}\n}}\n'
+    script = around.format(mode=mode, choice=CHOICES[choice])
+    imported = read_text(f"{script}{RUN} --network_dim=$DIM")
+    assert imported.settings.get("network_dim") == rank
+    assert not imported.report.attention
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_of_a_choice_that_only_the_script_knew_the_first_is_read_and_told(choice):
+    imported = read_text(f"{CHOICES[choice]}\n{RUN} --network_dim=$DIM")
+    assert imported.settings.get("network_dim") == 8
+    (told,) = imported.report.attention
+    assert "$MODE" in str(told.was)
+
+
+@pytest.mark.parametrize("choice", [
+    "if [ $GPU = a ]; then\n{first}\nelse\n{second}\nfi",
+    "case $GPU in\n a) {first} ;;\n b) {second} ;;\nesac",
+    "switch ($GPU) {{\n 'a' {{\n{first}\n}}\n 'b' {{\n{second}\n}}\n}}",
+    'if "%1"=="a" (\n{first}\n) else (\n{second}\n)',
+])  # fmt: skip
+def test_a_command_beside_the_one_that_was_read_is_told(choice):
+    first, second = (f"{RUN} --network_dim={rank} --output_name=x" for rank in (4, 64))
+    imported = read_text(choice.format(first=first, second=second))
+    assert imported.settings.get("network_dim") == 4
+    (told,) = imported.report.attention
+    assert told.why == "kohya.more_commands"
+
+
+@pytest.mark.parametrize("place", ["x_%%d", "x_%DIM:~0,2%", "x_!DIM:a=b!", "%%~nd", "%%~f", "a%~1"])
+def test_variables_of_cmd_are_marked_in_every_spelling(place):
+    imported = read_text(f"{RUN} --network_dim=4 --output_name={place}\npause")
+    assert looked_at(imported) == {"output_name"}
