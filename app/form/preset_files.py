@@ -37,6 +37,8 @@ def typed_place(text: Any, configs: Path) -> Path:
         path = Path(name).expanduser()
     except RuntimeError as error:  # ~nobody
         raise UserError("page.no_path") from error
+    if not path.name:  # "/", "C:\\"
+        raise UserError("page.no_path")
     return path if path.is_absolute() else configs / path
 
 

@@ -65,6 +65,14 @@ def test_nothing_is_saved_outside(answers: Answers, mine: Path, name: str):
     assert (mine.parent / "away" / "momo.json").read_text() == json.dumps(PRESET)
 
 
+@pytest.mark.parametrize("name", ["/", "//", " / ", '"/"', "."])
+def test_a_path_without_a_name_is_no_file(answers: Answers, name: str, capfd: pytest.CaptureFixture[str]):
+    assert "error" in ask(answers, "load", path=name)
+    if name != ".":
+        assert "error" in ask(answers, "save", path=name, values={})
+    assert capfd.readouterr().err == "", "no traceback"
+
+
 def test_what_is_allowed_opens_and_saves(answers: Answers, mine: Path):
     assert ask(answers, "load", path=str(mine / "momo.json"))["values"]["epoch"] == 3
     saved = ask(answers, "save", path=str(mine / "new" / "other"), values={"epoch": 4})

@@ -284,7 +284,8 @@ CHOICES = {
     "sh, several patterns": "case $MODE in\n s*|tiny) DIM=8 ;;\n big|l*) DIM=64 ;;\n *) DIM=16 ;;\nesac",
     "PowerShell": "switch ($MODE) {\n  'small' { $DIM = 8 }\n  'large' {\n    $DIM = 64\n  }\n"
     "  default { $DIM = 16 }\n}",
-    "PowerShell, one line": "switch ($MODE) { 'small' { $DIM = 8 } 'large' { $DIM = 64 } default { $DIM = 16 } }",
+    "PowerShell, one line": "switch ($MODE) { 'small' { $DIM = 8 } 'large' { $DIM = 64 } "
+    "default { $DIM = 16 } }",
 }  # fmt: skip
 
 
