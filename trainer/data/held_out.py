@@ -22,9 +22,13 @@ class HeldOut(NamedTuple):
 
 def split_of(settings: Settings, images: Sequence[TrainImage]) -> HeldOut:
     """What a run learns and what it keeps back ("Validation split", "Validation seed")."""
-    validation = settings.validation
-    seed = settings.length.seed if validation.validation_seed is None else validation.validation_seed
-    return hold_out(images, validation.validation_split, seed or 0)
+    return hold_out(images, settings.validation.validation_split, seed_of_split(settings))
+
+
+def seed_of_split(settings: Settings) -> int:
+    """What decides which pictures are kept back; under the same one a smaller share is part of a larger."""
+    seed = settings.validation.validation_seed
+    return (settings.length.seed if seed is None else seed) or 0
 
 
 def hold_out(images: Sequence[TrainImage], share: float, seed: int) -> HeldOut:

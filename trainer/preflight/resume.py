@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from trainer.data.held_out import seed_of_split
 from trainer.errors import UserError
 from trainer.families.known import PATH, is_hub_id, source
 from trainer.families.table import named_by
@@ -50,6 +51,7 @@ def check(settings: Settings) -> Iterator[Problem]:
             about = read_about(state)
             check_files(about)
             yield from differences(about, settings)
+            yield from _judging(about, settings)
             if settings.network.network_weights and not settings.network.dim_from_weights:
                 yield hint("network_weights", "preflight.resume_start_file", {"network_weights": ""})
     except UserError as error:
@@ -151,6 +153,15 @@ def _other_parts(then: Settings, settings: Settings) -> Iterator[Problem]:
             code = "preflight.resume_part_off" if was else "preflight.resume_part_on"
             fix = {key: then.get(key), "learning_rate": then.optimizer.learning_rate}
             yield block(key, code, fix, label=TRAINING[key].spec.label)
+
+
+def _judging(about: StateAbout, settings: Settings) -> Iterator[Problem]:
+    """Pictures that are kept back now and were not then: what was learned from them makes them no judges."""
+    then, share = _settings_then(about), settings.validation.validation_split
+    was = then.validation.validation_split
+    other = was and seed_of_split(then) != seed_of_split(settings)
+    if about.settings and share and (share > was or other):
+        yield hint("validation_split", "preflight.resume_judged", {"validation_split": 0.0})
 
 
 def _other_groups(then: Settings, settings: Settings) -> Iterator[Problem]:

@@ -101,6 +101,35 @@ def test_a_start_file_does_not_count_beside_a_state(tmp_path: Path):
     )
 
 
+JUDGES = {"seed": 1, "validation_split": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        ({"seed": 1}, {"validation_split": 0.25}),
+        (JUDGES, {"validation_split": 0.4}),
+        (JUDGES, {"validation_seed": 7}),
+        (JUDGES, {"seed": 2}),
+        ({**JUDGES, "validation_seed": 3}, {"validation_seed": None}),
+    ],
+    ids=str,
+)
+def test_pictures_that_were_learned_are_no_judges(tmp_path: Path, then: dict[str, Any], now: dict[str, Any]):
+    settings = resumed(tmp_path, then, now)
+    expect(settings, "preflight.resume_judged", setting="validation_split", blocks=False)
+
+
+@pytest.mark.parametrize(
+    "now",
+    [{}, {"validation_split": 0}, {"validation_split": 0.1}, {"validation_seed": 1, "seed": 9}],
+    ids=str,
+)
+def test_pictures_that_were_kept_back_are_judges(tmp_path: Path, now: dict[str, Any]):
+    told = [problem.code for problem in check(resumed(tmp_path, JUDGES, now)).problems]
+    assert "preflight.resume_judged" not in told
+
+
 FREE = {
     "rates": {"learning_rate": 1e-5, "unet_lr": 3e-5, "text_encoder_lr": None},
     "schedule": {"lr_scheduler": "linear", "lr_warmup": 0, "lr_scheduler_num_cycles": 3},
