@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.errors import UserError
+from trainer.files.stand_ins import stand_in
+
 LARGEST_HEADER = 24_000_000
 """Bytes of a header; the largest real ones (all captions counted in them) have a few million."""
 MOST_AXES = 8
@@ -69,6 +72,29 @@ def read_header(path: Path) -> Header:
         raise HeaderError("damaged") from error
     _check_bytes(entries, size - 8 - length)
     return Header(entries, _texts(metadata), 8 + length)
+
+
+def require_header(path: Path, setting: str = "") -> Header:
+    """The header of a file that a person has named in `setting`.
+
+    Raises UserError for what is missing, cut short, damaged or of another kind, OSError where it is closed.
+    """
+    try:
+        header = _known_numbers(read_header(path))
+    except FileNotFoundError as error:
+        raise UserError("files.missing", setting, path=str(path)) from error
+    except HeaderError as error:
+        values = {"path": str(path), "name": path.name, "missing": f"{error.missing / 1e6:.1f}"}
+        code = stand_in(path) or ("core.file_truncated" if error.missing else "core.file_damaged")
+        raise UserError(code, setting, **values) from error
+    return header
+
+
+def _known_numbers(header: Header) -> Header:
+    """The header. Raises HeaderError for numbers of a kind that nothing here can read."""
+    if any(entry.dtype not in BITS for entry in header.entries.values()):
+        raise HeaderError("damaged")
+    return header
 
 
 def _entry(found: Mapping[str, Any]) -> TensorEntry:

@@ -39,7 +39,8 @@ def event_line(event: Event) -> str:
             return str(say(Message(event.code, event.values)))
         case Saved():
             at = f" at step {event.step}" if event.step else ""
-            return f"Saved {Path(event.path).name} ({_size(event.size)}){at}"
+            size = f" ({_size(event.size)})" if event.size else ""  # a folder has none
+            return f"Saved {Path(event.path).name}{size}{at}"
         case Removed():
             return f"Removed {Path(event.path).name}"
         case Sampled():

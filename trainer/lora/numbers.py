@@ -13,7 +13,10 @@ from trainer.files.safetensors_header import HeaderError, TensorEntry, read_head
 from trainer.settings import TRAINING
 
 LARGEST_ALPHA = TRAINING["network_alpha"].bound("le") or math.inf
-EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}
+EXPONENTS = {
+    "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000),
+    "F64": ("<u8", 0x7FF0000000000000),
+}  # fmt: skip
 """Kind of number -> how it is read as a whole one, and the bits that are all set in inf and NaN."""
 WHOLE_NUMBERS = ("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 BYTES_AT_ONCE = 1 << 22

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from trainer.errors import UserError
-from trainer.files.safetensors_header import HeaderError, read_header
-from trainer.files.stand_ins import stand_in
+from trainer.files.safetensors_header import require_header
 from trainer.files.torch_file import refuse_bomb
 
 STORED_DTYPES = {
@@ -73,17 +72,13 @@ class SafetensorsFile:
 
     def __init__(self, path: Path, setting: str = "") -> None:
         self.path = path
+        header = require_header(path, setting)
+        self._start, self.metadata = header.start, header.metadata
         try:
-            header = read_header(path)
-            self._start, self.metadata = header.start, header.metadata
             self._entries: dict[str, tuple[torch.dtype, tuple[int, ...], int, int]] = {
                 name: (STORED_DTYPES[entry.dtype], entry.shape, entry.begin, entry.end)
                 for name, entry in header.entries.items()
             }
-        except HeaderError as error:
-            values = {"path": str(path), "name": path.name, "missing": f"{error.missing / 1e6:.1f}"}
-            code = stand_in(path) or ("core.file_truncated" if error.missing else "core.file_damaged")
-            raise UserError(code, setting, **values) from error
         # A number format that torch has not.
         except KeyError as error:
             raise UserError("core.file_damaged", setting, path=str(path), name=path.name) from error

@@ -299,14 +299,14 @@ def mixed(parts: Summands) -> dict[str, Tensor]:
     Raises UserError for other types than plain LoRA and for ranks that differ.
     """
     total: dict[str, Tensor] = {}
-    base = 1.0
-    for entries, strength in parts:
-        if factors_of(entries) is None:
-            raise UserError("tools.only_plain")
-        alpha = float(entries["alpha"]) if "alpha" in entries else float(entries["lora_down.weight"].shape[0])
-        # The first file's alpha holds for the sum, the others are scaled to it.
-        base = base if total else alpha
-        scale = math.sqrt(alpha / base) * strength
+    if any(factors_of(entries) is None for entries, _ in parts):
+        raise UserError("tools.only_plain")
+    alphas = [_alpha(entries) for entries, _ in parts]
+    # The first file's alpha holds for the sum, the others are scaled to it; one of 0 holds for nothing.
+    base = next(filter(None, alphas), 1.0)
+    for (entries, strength), alpha in zip(parts, alphas, strict=True):
+        ratio = alpha / base
+        scale = math.copysign(math.sqrt(abs(ratio)), ratio) * strength
         # The sign goes into one side alone, as in merge_lora.
         for entry, times in (("lora_up.weight", abs(scale)), ("lora_down.weight", scale)):
             added = entries[entry].float() * times
@@ -314,6 +314,11 @@ def mixed(parts: Summands) -> dict[str, Tensor]:
                 raise UserError("tools.other_ranks")
             total[entry] = total[entry] + added if entry in total else added
     return {**total, "alpha": torch.tensor(base)}
+
+
+def _alpha(entries: Mapping[str, Tensor]) -> float:
+    """The rank where a file has none."""
+    return float(entries["alpha"] if "alpha" in entries else entries["lora_down.weight"].shape[0])
 
 
 def resized(

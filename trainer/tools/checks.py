@@ -121,6 +121,8 @@ def _there(place: FormPath) -> Iterator[Problem]:
     values: dict[str, Any] = {"label": place.setting.spec.label, "path": str(path)[:300]}
     if not path.exists():
         yield block(key, "tools.missing", **values)
+    elif not path.is_file() and not path.is_dir():  # reading it would wait for ever
+        yield block(key, "tools.no_kind", **values)
     elif widget == "folder" and not path.is_dir():
         yield block(key, "tools.no_folder", {key: str(path.parent)}, **values)
     elif widget not in ("folder", "model") and not path.is_file():

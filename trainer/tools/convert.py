@@ -18,7 +18,7 @@ from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
 from trainer.files.safetensors_writer import Planned, write_safetensors
 from trainer.lora.shapes import Shape, by_module
-from trainer.tools.lora_files import Progress, silent
+from trainer.tools.lora_files import Progress, require_whole, silent
 
 if TYPE_CHECKING:
     from trainer.models.tensor_file import TensorFile
@@ -46,11 +46,13 @@ class Move(NamedTuple):
     number: float | None = None
 
 
-def form_of(names: Mapping[str, Any]) -> NameStyle | None:
-    """The naming of a LoRA file; None where it is neither."""
+def naming_of(names: Mapping[str, Any], path: Path) -> NameStyle:
+    """The naming of a LoRA file's tensors. Raises UserError where it is neither."""
     if any(name.startswith(("lora_unet_", "lora_te")) for name in names):
         return "kohya"
-    return "diffusers" if any(_told(name) for name in names) else None
+    if any(_told(name) for name in names):
+        return "diffusers"
+    raise UserError("files.no_lora", "lora", name=path.name)
 
 
 def convert(path: Path, output: Path, report: Progress = silent) -> NameStyle:
@@ -61,10 +63,7 @@ def convert(path: Path, output: Path, report: Progress = silent) -> NameStyle:
     from trainer.models.tensor_file import open_tensor_file
 
     file = open_tensor_file(path, "lora")
-    form = form_of(file.shapes)
-    if form is None:
-        raise UserError("files.no_lora", "lora", name=path.name)
-    to_kohya = form == "diffusers"
+    to_kohya = naming_of(file.shapes, path) == "diffusers"
     moves, metadata = _kohya(file, path) if to_kohya else _diffusers(file, path)
     _write(file, output, moves, metadata, hashes=to_kohya, report=report)
     return "kohya" if to_kohya else "diffusers"
@@ -110,6 +109,7 @@ def _diffusers(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str,
     sizes: dict[str, dict[str, tuple[int, float]]] = {}
     dora = False
     for name, shapes in modules.items():
+        require_whole(name, shapes, path, "lora")
         place = diffusers_path(name, family)
         if place is None or not set(BACK) <= shapes.keys() <= {*BACK, "alpha", "dora_scale"}:
             raise UserError("tools.convert_only_plain", "lora", name=path.name, module=name)

@@ -166,6 +166,8 @@ class _Work:
             for module in owners.get(name, ()):
                 tensor = self._changed(tensor, module, places[module], bias=name != places[module].tensor)
             stored = tensor.to(STORED_DTYPES[planned[name].dtype])
+            if name in owners and not bool(stored.float().isfinite().all()):
+                raise UserError("tools.not_finite", "loras", name=name)
             return raw_bytes(stored)
 
         write_safetensors(target, planned, read, file.metadata)

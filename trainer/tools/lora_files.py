@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Literal
 from typing_extensions import Self
 
 from trainer.errors import UserError
+from trainer.files.safetensors_header import require_header
 from trainer.files.safetensors_writer import Planned, write_safetensors
 from trainer.lora.shapes import Shape, by_module
+from trainer.lora.torn import is_torn
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
     from trainer.models.tensor_file import TensorFile
 
@@ -49,22 +51,55 @@ class LoraFile:
         from trainer.models.tensor_file import open_tensor_file
 
         self.file: TensorFile = open_tensor_file(self.path, self.setting)
-        names = {key: shape for key, shape in self.file.shapes.items() if key.startswith(("lora_", "oft_"))}
-        self.modules = by_module(names)
-        if not self.modules:
-            raise UserError("tools.no_kohya_lora", self.setting, name=self.path.name)
+        self.modules = modules_of(self.file.shapes, self.path, self.setting)
 
     @property
     def metadata(self) -> Mapping[str, str]:
         return self.file.metadata
 
     def entries(self, module: str) -> dict[str, Tensor]:
-        """A module's tensors as they are stored."""
-        return {entry: self.file.read(f"{module}.{entry}") for entry in self.modules[module]}
+        """A module's tensors as they are stored; of 8 bits, which torch cannot compute with, in 32."""
+        names = {entry: f"{module}.{entry}" for entry in self.modules[module]}
+        return {entry: self.file.read(name, self._readable(name)) for entry, name in names.items()}
+
+    def _readable(self, name: str) -> dtype:
+        import torch
+
+        stored = self.file.dtypes[name]
+        return torch.float32 if stored.is_floating_point and stored.itemsize == 1 else stored
+
+
+def modules_of(shapes: Mapping[str, Shape], path: Path, setting: str) -> dict[str, dict[str, Shape]]:
+    """Module -> name of an entry -> its shape. Raises UserError where no name is one of kohya's."""
+    modules = by_module({key: shape for key, shape in shapes.items() if key.startswith(("lora_", "oft_"))})
+    if not modules:
+        raise UserError("tools.no_kohya_lora", setting, name=path.name)
+    return modules
+
+
+def modules_in(path: Path, setting: str) -> dict[str, dict[str, Shape]]:
+    """As `modules_of`, by the header alone: loads no torch. {} for a pickle, which tells nothing unopened."""
+    if path.suffix.lower() != ".safetensors":
+        return {}
+    entries = require_header(path, setting).entries
+    return modules_of({name: entry.shape for name, entry in entries.items()}, path, setting)
+
+
+def require_lora(path: Path, setting: str) -> None:
+    """Raise UserError for a file that is no whole LoRA in kohya's naming, as its header tells."""
+    for module, entries in modules_in(path, setting).items():
+        require_whole(module, entries, path, setting)
+
+
+def require_whole(module: str, entries: Mapping[str, Shape], path: Path, setting: str) -> None:
+    """Raise UserError for a module whose parts do not belong together; `entries`: name -> shape."""
+    if is_torn(entries):
+        raise UserError("tools.weights_torn", setting, name=path.name, module=module)
 
 
 def whole_entries(file: LoraFile, module: str) -> dict[str, Tensor]:
-    """A module's tensors. Raises UserError for inf and NaN, of which nothing can be made."""
+    """A module's tensors. Raises UserError for inf, NaN and parts that do not fit: nothing comes of them."""
+    require_whole(module, file.modules[module], file.path, file.setting)
     entries = file.entries(module)
     for tensor in entries.values():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainer.errors import UserError
-from trainer.files.safetensors_header import HeaderError, read_header
+from trainer.files.safetensors_header import require_header
 from trainer.files.safetensors_writer import Planned, write_safetensors
-from trainer.files.stand_ins import stand_in
 from trainer.tools.lora_files import Progress, silent
 
 FIELDS = {
@@ -30,12 +29,7 @@ THUMBNAIL_SIDE = 256
 
 def metadata_of(path: Path) -> dict[str, str]:
     """The metadata of a .safetensors file. Raises UserError."""
-    try:
-        return dict(read_header(path).metadata)
-    except FileNotFoundError as error:
-        raise UserError("files.missing", "lora", path=str(path)) from error
-    except (HeaderError, OSError) as error:
-        raise UserError(stand_in(path) or "files.not_safetensors", "lora", name=path.name) from error
+    return dict(require_header(path, "lora").metadata)
 
 
 def result(
@@ -59,8 +53,8 @@ def change_metadata(
     `changes`: full key -> text; a blank text removes the key. `without_history` keeps only what a program
     needs to load the file (no captions, folders, settings, dates). Raises UserError, StopRequested, OSError.
     """
-    told = result(metadata_of(path), changes, without_history=without_history)
-    header = read_header(path)
+    header = require_header(path, "lora")
+    told = result(header.metadata, changes, without_history=without_history)
     planned = {name: Planned(entry.dtype, entry.shape) for name, entry in header.entries.items()}
     done = 0
     with path.open("rb") as file:

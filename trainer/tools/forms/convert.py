@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from trainer.files.safetensors_header import require_header
+from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section
-from trainer.tools.convert import convert
+from trainer.tools.convert import convert, naming_of
 from trainer.tools.forms.shared import Lora, Output
+from trainer.tools.lora_files import require_lora
 from trainer.tools.tool import Tool, Work
 
 
@@ -23,6 +27,15 @@ class Convert(Form):
     files: Files = Files()
 
 
+def _check(form: Convert) -> Iterable[Problem]:
+    path = Path(form.files.lora)
+    if path.suffix.lower() != ".safetensors":  # a pickle is opened only to convert it
+        return ()
+    if naming_of(require_header(path, "lora").entries, path) == "kohya":
+        require_lora(path, "lora")
+    return ()
+
+
 def _run(form: Convert, work: Work) -> Path:
     output = Path(form.files.output)
     naming = convert(Path(form.files.lora), output, work.report)
@@ -30,4 +43,4 @@ def _run(form: Convert, work: Work) -> Path:
     return work.saved(output)
 
 
-CONVERT = Tool("convert", "lora", Schema(Convert, name="convert"), _run, suffix="converted", light=True)
+CONVERT = Tool("convert", "lora", Schema(Convert, name="convert"), _run, _check, "converted", light=True)

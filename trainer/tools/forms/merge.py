@@ -15,6 +15,7 @@ from trainer.problems import Problem, block, hint, repeated
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.settings import FamilyKey
 from trainer.tools.forms.shared import FilePrecision, Loras, Output
+from trainer.tools.lora_files import require_lora
 from trainer.tools.merge import Method, Portion, merge
 from trainer.tools.shares import shares
 from trainer.tools.tool import Tool, Work
@@ -70,8 +71,9 @@ def _check(form: Merge) -> Iterator[Problem]:
 
 
 def check_shares(portions: list[Portion]) -> Iterator[Problem]:
-    """Strengths that do nothing, and files that are named twice."""
+    """Files that are no LoRAs, strengths that do nothing, and files that are named twice."""
     for portion in portions:
+        require_lora(portion.path, "loras")
         if not portion.strength:
             yield hint("loras", "tools.share_zero", name=portion.path.name)
     for path in repeated(str(portion.path) for portion in portions):
