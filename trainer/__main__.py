@@ -136,14 +136,18 @@ def _run(folder: JobFolder, *, resume: bool = False, quiet: bool = False) -> int
 
 
 def _stop_on_signals(folder: JobFolder) -> None:
-    """Ctrl-C (and the end of the session) is Stop; a second one ends the process."""
+    """Ctrl-C (and the end of the session) is Stop; a second one ends the process.
+
+    It is answered on stderr: standard output may be read by a program.
+    """
+    code = "training.stopping" if folder.told()["kind"] == TRAIN else "tools.stopping"
 
     def asked(_number: int, _frame: object) -> None:
         if folder.stop_requested():
             raise KeyboardInterrupt
         folder.stop_file.touch()
         with suppress(OSError, RuntimeError):  # in the middle of another line
-            print(say(Message("training.stopping"), language()).what, flush=True)
+            print(say(Message(code), language()).what, file=sys.stderr, flush=True)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, asked)

@@ -188,7 +188,8 @@ class JobFolder:
     def forget_old_stop(self) -> None:
         """Take away the Stop of an earlier process; one pressed since it said its last word stays."""
         try:
-            if self.stop_file.stat().st_mtime_ns < self.events_file.stat().st_mtime_ns:
+            # The last word may come in the same tick of the system's clock as the Stop that it answers.
+            if self.stop_file.stat().st_mtime_ns <= self.events_file.stat().st_mtime_ns:
                 self.stop_file.unlink()
         except OSError:  # there is none
             return

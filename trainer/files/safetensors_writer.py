@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from trainer.files.file_hashes import LEGACY_LENGTH, LEGACY_START
 from trainer.files.safetensors_header import BITS
-from trainer.files.whole_file import partial_of
+from trainer.files.whole_file import partial_of, sweep
 
 Data = bytes | bytearray | memoryview
 ORDER = (
@@ -51,8 +51,9 @@ def write_safetensors(
 ) -> None:
     """Write a file; `read` is asked for the bytes of one tensor after the other, in the file's order.
 
-    `hashes` adds the two fingerprints that LoRA files carry (see file_hashes). Raises OSError, whose
-    `filename` is set, and whatever `read` raises; then `path` is as it was before.
+    What a killed process has left of the same file is removed. `hashes` adds the two fingerprints that LoRA
+    files carry (see file_hashes). Raises OSError, whose `filename` is set, and whatever `read` raises; then
+    `path` is as it was before.
     """
     names = sorted(tensors, key=lambda name: (ORDER.index(tensors[name].dtype), name))
     kept = {key: text for key, text in metadata.items() if not key.startswith("sshs_")}
@@ -60,6 +61,7 @@ def write_safetensors(
     header = _header(names, tensors, {**kept, **blank})
     counted = _header(names, tensors, {key: text for key, text in kept.items() if key.startswith("ss_")})
     fingerprint = _Fingerprint(counted)
+    sweep(path.parent, path.name)
     partial = partial_of(path)
     try:
         with partial.open("wb") as file:

@@ -30,11 +30,10 @@ def is_torn(module: Mapping[str, Shape]) -> bool:
 def _is_whole(module: Mapping[str, Shape], pair: tuple[str, str]) -> bool:
     """Whether both factors are there, of one rank; or what they would make."""
     left, right = (module.get(part) for part in pair)
-    if left is None and right is None:
-        return pair[0].removesuffix("_a") in module
+    if left is None or right is None:
+        return left is right and pair[0].removesuffix("_a") in module
     # With a core between them the rank comes first in both.
-    matrices = left and right and len(left) > 1 and len(right) > 1
-    return bool(matrices and right[0] and right[0] in left[:2])
+    return len(left) > 1 and len(right) > 1 and right[0] > 0 and right[0] in left[:2]
 
 
 def _is_other_length(module: Mapping[str, Shape]) -> bool:

@@ -15,7 +15,7 @@ from trainer.errors import UserError
 from trainer.families.family import Family
 from trainer.families.lora_family import lora_family
 from trainer.files.safetensors_writer import Planned, write_safetensors
-from trainer.files.whole_file import partial_of
+from trainer.files.whole_file import partial_of, sweep
 from trainer.tools.lora_files import LoraFile, Progress, SavePrecision, silent, whole_entries
 from trainer.tools.merge import Portion
 from trainer.tools.model_files import family_of_model
@@ -101,6 +101,7 @@ class _Work:
         self._file(model, output, places_of)
 
     def folder(self, model: Path, output: Path) -> None:
+        sweep(output.parent, output.name)
         partial = partial_of(output)
         try:
             weights = [

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.errors import StopRequested
-from trainer.files.whole_file import write_whole
+from trainer.files.whole_file import sweep, write_whole
 from trainer.plan.sample_prompts import SamplePrompt
 from trainer.settings import Settings
 from trainer.tools.tool import Work
@@ -54,6 +54,7 @@ def draw_all(settings: Settings, batch: ToDraw, folder: Path, work: Work) -> int
     numbers = missing_numbers(batch, folder)
     work.report(0, batch.count)
     folder.mkdir(parents=True, exist_ok=True)  # before the model is read: what is closed is told at once
+    sweep(folder)
     computing = pick_computing(settings.machine, work.emit)
     model = open_base_model(settings, computing, work.emit)
     for number in numbers:

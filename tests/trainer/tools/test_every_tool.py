@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from trainer.errors import StopRequested
 from trainer.events import Event, Finished, Notice, Phase, Stopped, read_events
 from trainer.files.job_folder import JobFolder
 from trainer.files.safetensors_header import read_header
+from trainer.jobs.run import STOPPED
 from trainer.jobs.run_tool import run_tool
 from trainer.jobs.tool_command import command
 from trainer.messages import LANGUAGES, Message, say
@@ -286,3 +289,53 @@ def test_the_commands_of_the_docs_are_taken(page: str, made: Path, root: Path, r
         form = job.form(TOOLS[name].schema)
         for option, value in zip(words[::2], words[1::2], strict=True):
             assert value in str(form.get(option.removeprefix("--"))) or name in here, option
+
+
+@pytest.mark.parametrize("name", ["merge", "merge_into", "split", "convert", "metadata"])
+def test_what_a_killed_process_has_left_of_a_file_is_removed(
+    name: str, made: Path, root: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    (out / f".new.safetensors.{gone.pid}.tmp").write_bytes(b"half")
+    (out / f".other.safetensors.{gone.pid}.tmp").write_bytes(b"somebody else's")
+    *_, last = run(tmp_path, name, values_of(name, made, root, out))
+    assert isinstance(last, Finished), last
+    assert sorted(path.name for path in out.iterdir()) == [
+        f".other.safetensors.{gone.pid}.tmp", "new.safetensors",
+    ]  # fmt: skip
+
+
+def test_ctrl_c_leaves_standard_output_json(made: Path, root: Path, tmp_path: Path):
+    """A program that reads it gets the end as JSON; what is said to the person stands on stderr."""
+    values = values_of("caption", made, root, tmp_path)
+    words = [word for key, value in values.items() for word in (f"--{key}", str(value))]
+    for number in range(40):
+        picture = Image.new("RGB", (512, 512), (number, 40, 200))
+        picture.save(tmp_path / f"{number}.png")
+    words[words.index("--folder") + 1] = str(tmp_path)
+    command = [sys.executable, "-c", INTERRUPTED, "tool", "caption", *words, "--json"]
+    environment = {**os.environ, "LORA_ATELIER_WORKSPACE": str(tmp_path / "workspace"), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["state"] == "stopped", done.stderr
+    assert done.returncode == STOPPED
+    assert "nothing half-made is left" in done.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys
+from trainer.tools import proposals
+
+proposed = proposals._proposed
+
+def interrupted(*words):
+    os.kill(os.getpid(), signal.SIGINT)
+    return proposed(*words)
+
+proposals._proposed = interrupted
+from trainer.__main__ import main
+main()
+"""
+"""The command line, in which Ctrl-C is pressed at the first picture."""
