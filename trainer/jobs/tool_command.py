@@ -11,14 +11,15 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
+from trainer.errors import UserError
 from trainer.events import Failed, Notice, Saved, Stopped, read_events
 from trainer.files.job_folder import JobFolder, default_workspace
 from trainer.files.roots import Roots
 from trainer.jobs.run import USER
 from trainer.messages import Language, Message, printable, say, texts
-from trainer.problems import Problem
+from trainer.problems import Problem, block, from_error
 from trainer.schema import Setting
 from trainer.tools import checks
 from trainer.tools.places import NEW, READ
@@ -38,13 +39,18 @@ def command(words: Sequence[str], language: Language, run: RunJob) -> int:
         print("\n".join(_list(language)))
         return 0
     name, *rest = words
+    as_json = "--json" in rest
     if name not in TOOLS:
-        unknown = say(Message("tools.unknown", {"name": name}), language)
-        print(unknown, *_list(language), sep="\n", file=sys.stderr)
-        return USER
+        if not as_json:
+            print(*_list(language), sep="\n", file=sys.stderr)
+        return _refused([block("", "tools.unknown", name=name[:60])], language, as_json=as_json)
     tool = TOOLS[name]
-    given = vars(_parser(tool, language).parse_args(rest))
-    as_json, dry = given.pop("json"), given.pop("dry_run", False)
+    try:
+        given = vars(_parser(tool, language).parse_args(rest))
+    except UserError as error:
+        return _refused([from_error(error)], language, as_json=as_json)
+    del given["json"]
+    dry = given.pop("dry_run", False)
     values = {key: value for key, value in given.items() if value is not None}
     form, problems = checks.check_values(tool, _absolute(tool, values), Roots.of_environment())
     if form is None:
@@ -66,9 +72,16 @@ def _list(language: Language) -> list[str]:
     return [f"{name:{width}}  {told[name]['about']}" for name in TOOLS]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what it cannot read as everything else is said."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError("tools.command_line", reason=message)
+
+
 def _parser(tool: Tool, language: Language) -> argparse.ArgumentParser:
     about = texts(language)["tools"][tool.name]["about"]
-    parser = argparse.ArgumentParser(f"trainer tool {tool.name}", description=about, allow_abbrev=False)
+    parser = _Parser(f"trainer tool {tool.name}", description=about, allow_abbrev=False)
     for key, setting in tool.schema.items():
         _add(parser, tool, key, setting, language)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -113,7 +126,7 @@ def _refused(problems: Sequence[Problem], language: Language, *, as_json: bool) 
     else:
         for problem in stops:
             said = str(problem.said(language)).replace("**", "")
-            print(f"--{problem.setting}:" if problem.setting else "", printable(said), file=sys.stderr)
+            print(f"--{problem.setting}: " * bool(problem.setting) + printable(said), file=sys.stderr)
     return USER
 
 

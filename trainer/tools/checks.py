@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.files.paths import can_exist
+from trainer.files.paths import LONGEST_FILE_NAME, can_exist
 from trainer.files.roots import Roots
 from trainer.preflight.values import typed_form
 from trainer.problems import Problem, block, from_error
@@ -146,8 +147,14 @@ def _new(place: FormPath) -> Iterator[Problem]:
         yield block(key, "tools.relative", **values)
     elif above is None or not above.is_dir():
         yield block(key, "tools.no_place", **values)
+    elif not os.access(above, os.W_OK | os.X_OK):
+        yield block(key, "tools.closed_place", **{**values, "path": str(above)[:300]})
+    elif len(path.name.encode()) > LONGEST_FILE_NAME:  # it could not be written at the end of the work
+        yield block(key, "tools.long_name", **values, most=LONGEST_FILE_NAME)
     elif place.setting.spec.widget == "new_file" and _wrong_ending(path, place.setting):
         named = path.with_name(f"{path.name}.safetensors")
         yield block(key, "tools.ending_new", {key: str(free_path(named))}, **values)
-    elif path.exists() and not (place.setting.spec.widget == "new_folder" and path.is_dir()):
+    elif (path.exists() or path.is_symlink()) and not (
+        place.setting.spec.widget == "new_folder" and path.is_dir()
+    ):
         yield block(key, "tools.exists", {key: str(free_path(path))}, **values)

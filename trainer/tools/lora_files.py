@@ -124,7 +124,8 @@ class LoraWriter:
         self._planned: dict[str, Planned] = {}
         self._begin: dict[str, int] = {}
         # Without a name where the system can: nothing is left over, however the program ends.
-        self._done = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  # closed at the end of the block
+        with _at(path):
+            self._done = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  # closed at the block's end
 
     def __enter__(self) -> Self:
         return self

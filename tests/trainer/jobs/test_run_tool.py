@@ -15,6 +15,7 @@ import pytest
 from tests.trainer.tools.made import lora, tensors
 from trainer.events import Failed, Finished, Notice, Phase, Saved, Stopped, read_events
 from trainer.files.job_folder import JobFolder
+from trainer.jobs import tool_command
 from trainer.jobs.run_tool import run_tool
 from trainer.tools.table import TOOLS
 
@@ -131,3 +132,29 @@ def test_an_interrupted_command_leaves_nothing_half(tmp_path: Path):
         process.wait()
     assert process.returncode == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "jobs"]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["resize", "--rnak", "3"], "--rnak 3"),
+        (["resize", "stray.safetensors"], "stray.safetensors"),
+        (["resize", "--rank"], "--rank"),
+        (["resise"], "resise"),
+    ],
+)
+def test_a_command_that_cannot_be_read_is_told(
+    words: list[str], named: str, capsys: pytest.CaptureFixture[str]
+):
+    def no_job(folder: JobFolder, *, quiet: bool) -> int:
+        raise AssertionError((folder, quiet))
+
+    assert tool_command.command([*words, "--json"], "en", no_job) == 2
+    printed = capsys.readouterr()
+    [problem] = json.loads(printed.out)["problems"]
+    assert named in problem["what"]
+    assert printed.err == ""
+    assert tool_command.command(words, "ja", no_job) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert named in printed.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -149,14 +150,26 @@ def test_what_is_read_must_be_there_and_of_its_kind(tmp_path: Path, wrong: str, 
         ("A.SAFETENSORS/x.safetensors", "tools.no_place", None),
         ("small", "tools.ending_new", "small.safetensors"),
         ("small.ckpt", "tools.ending_new", "small.ckpt.safetensors"),
+        ("猫" * 78 + ".safetensors", "tools.long_name", None),
+        ("to_nowhere.safetensors", "tools.exists", "to_nowhere-2.safetensors"),
     ],
 )
 def test_what_is_written_needs_a_free_name(file: Path, wrong: str, code: str, mended: str | None):
     name = wrong.replace("A.SAFETENSORS", file.name)
+    (file.parent / "to_nowhere.safetensors").symlink_to(file.parent / "gone.safetensors")
     values: dict[str, Any] = {"lora": str(file), "output": str(file.parent / name)}
     assert codes("resize", **values) == {"output": [code]}
     if mended:
         assert fix("resize", "output", **values) == str(file.parent / mended)
+
+
+def test_a_folder_that_is_closed_is_told_before_the_work(file: Path, monkeypatch):
+    def closed(path: Path, _mode: int) -> bool:  # as the system says it; nothing is closed to root
+        return path != file.parent
+
+    monkeypatch.setattr(os, "access", closed)
+    output = file.parent / "new" / "small.safetensors"
+    assert codes("resize", lora=str(file), output=str(output)) == {"output": ["tools.closed_place"]}
 
 
 def test_a_relative_name_is_refused(file: Path):

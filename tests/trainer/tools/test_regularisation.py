@@ -83,3 +83,31 @@ def test_what_stands_in_the_way(values: dict[str, Any], change: dict[str, Any], 
     form, [problem] = check_values(TOOL, {**values, **change})
     assert form is None
     assert (problem.setting, problem.code) == (setting, code)
+
+
+def told(values: dict[str, Any], prompts: str) -> list[tuple[str, dict[str, Any] | None]]:
+    problems = check_values(TOOL, {**values, "prompts": prompts})[1]
+    return [(problem.code, dict(problem.fix or {})) for problem in problems if problem.setting == "prompts"]
+
+
+@pytest.mark.parametrize(
+    "line", ["a [class] --w 512", "a [class] --n bad --l 7.5", "a [class] -d 3", "a [class] --steps=20"]
+)
+def test_options_are_not_drawn_as_words(values: dict[str, Any], line: str):
+    fixed = {"prompts": "one\na [class]\n# two"}
+    assert told(values, f"one\n{line}\n# two") == [("tools.prompt_options", fixed)]
+
+
+@pytest.mark.parametrize(
+    "line", ["a well-known [class]", "a [class] -- at night", "# --w 512", "--", "[class]"]
+)
+def test_what_only_looks_like_an_option_is_a_word(values: dict[str, Any], line: str):
+    assert told(values, line) == []
+
+
+def test_a_line_that_is_a_note_is_not_drawn(values: dict[str, Any]):
+    from trainer.families.table import FAMILIES
+    from trainer.tools.forms.regularisation import _batch
+
+    form = TOOL.schema.read({**values, "prompts": "# these\n\na [class] in rain"})
+    assert [prompt.prompt for prompt in _batch(form, FAMILIES["sd1"]).prompts] == ["a mascot in rain"]

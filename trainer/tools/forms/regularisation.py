@@ -13,7 +13,7 @@ from trainer.families.family import Family
 from trainer.families.known import hub_folder, is_hub_id, known_facts
 from trainer.families.table import FAMILIES
 from trainer.families.verdict import likely_velocity
-from trainer.plan.sample_prompts import LARGEST, SMALLEST, SamplePrompt
+from trainer.plan.sample_prompts import LARGEST, SMALLEST, SamplePrompt, asking_lines, mended, read_option
 from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.settings import Model, SamplerName, Settings
@@ -87,8 +87,20 @@ def _check(form: Regularisation) -> Iterator[Problem]:
     except UserError as error:
         yield block("class_prompt", error.message.code, **error.message.values)
         return
+    yield from _options(form.how.prompts)
     if not missing_numbers(_batch(form, family), _folder(form)):
         yield hint("count", "tools.pictures_there", count=form.what.count)
+
+
+def _options(prompts: str) -> Iterator[Problem]:
+    """Lines written as for "Sample prompts": here their options would be drawn."""
+    lines = prompts.splitlines()
+    for number, line in asking_lines(prompts):
+        words, *options = mended(line).split(" --")
+        if option := next((option for option in options if read_option(option)), ""):
+            fixed = [*lines[: number - 1], words.strip(), *lines[number:]]
+            values = {"line": number, "option": f"--{option.strip()[:40]}"}
+            yield block("prompts", "tools.prompt_options", {"prompts": "\n".join(fixed)}, **values)
 
 
 def _family(form: Regularisation) -> Family | None:
@@ -98,7 +110,7 @@ def _family(form: Regularisation) -> Family | None:
 
 def _batch(form: Regularisation, family: Family) -> ToDraw:
     how, word = form.how, form.what.class_prompt.strip()
-    lines = [line.strip() for line in how.prompts.splitlines() if line.strip()] or [PLACEHOLDER]
+    lines = [line for _, line in asking_lines(how.prompts)] or [PLACEHOLDER]
     prompts = [
         SamplePrompt(
             line.replace(PLACEHOLDER, word), " ".join(how.negative.split()), how.width or family.side,
