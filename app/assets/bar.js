@@ -10,9 +10,9 @@ function paintBar() {
   place.setAttribute("aria-live", busy() && onRun ? "off" : "polite"); // not each step is read out
   place.classList.toggle("e", Boolean(bar && bar.state === "stopped" && !(busy() && onRun)));
   if (run.state === "running" && onRun && run.now) {
-    place.replaceChildren(el("b", {}, runInBar()), el("br"), w(run.now.stopping ? "stopping" : "bar_hint"));
+    place.replaceChildren(el("b", {}, runInBar()), el("br"), ofTool(run.now.stopping ? "stopping" : "bar_hint"));
   } else if (run.state === "queued" && onRun && run.now) {
-    place.replaceChildren(el("b", {}, w("running", { name: run.now.name, step: 0 })), el("br"), w("queued"));
+    place.replaceChildren(el("b", {}, run.now.name), el("br"), w("queued"));
   } else if (bar && bar.state === "ready") {
     place.replaceChildren(el("b", {}, bar.head), el("br"), ...rich(bar.text));
   } else if (bar) {

@@ -10,21 +10,22 @@ const MARK = { finished: "✓", stopped: "■", failed: "✕", lost: "✕" };
 function followEnd(before, was) {
   if (run.state === "running") {
     const other = before.state === "running" && before.job !== run.job;
-    if (other && was) tellEnd(was.state, was.name);
+    if (other && was) tellEnd(was.state, was.name, was.tool);
     else if (!other) lastEnd = null;
     watched = run.job;
   } else if (watched && run.job === watched && MARK[run.state]) {
-    tellEnd(run.state, run.now?.name || "");
+    tellEnd(run.state, run.now?.name || "", run.tool);
     watched = "";
   }
 }
 
-function tellEnd(state, name) {
+function tellEnd(state, name, tool) {
   if (!MARK[state]) return;
   lastEnd = { state, name };
   chime();
   if (!document.hidden || !wants("notice") || globalThis.Notification?.permission !== "granted") return;
-  const notice = new Notification(w(`notice.${state}`), { body: name, tag: "lora-atelier" });
+  const title = tool ? w(`tool.${state}`, { tool }) : w(`notice.${state}`);
+  const notice = new Notification(title, { body: name, tag: "lora-atelier" });
   notice.onclick = () => {
     window.focus();
     openTab("run");
@@ -35,7 +36,8 @@ function tellEnd(state, name) {
 /** "42 % · momo — LoRA Atelier", then "✓ momo — LoRA Atelier". */
 function paintTitle() {
   const { now } = run;
-  const share = now?.total ? `${Math.floor((100 * now.step) / now.total)} %` : "…";
+  const counts = now && (now.total || run.tool); // the phases before training are no part of its percents
+  const share = counts ? `${Math.floor(100 * runShare())} %` : "…";
   const text =
     run.state === "running" && now
       ? `${share} · ${now.name} — ${TITLE}`

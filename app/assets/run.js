@@ -99,11 +99,14 @@ function filesChanged() {
   jobsChanged();
 }
 
+/** A word about the job at work: a tool has its own. */
+const ofTool = (key, tool = run.tool) => w(tool ? `${key}_tool` : key);
+
 /** "Training, step 40 of 200". */
 function runTitle() {
   const { state, now } = run;
   if (state === "queued") return w("phase.queued");
-  if (now.stopping) return w(now.pausing ? "phase.pausing" : run.tool ? "phase.stopping_tool" : "phase.stopping");
+  if (now.stopping) return now.pausing ? w("phase.pausing") : ofTool("phase.stopping");
   const values = { step: number(now.step), total: number(now.total), done: number(now.done), of: number(now.of) };
   if (["cache_texts", "cache_latents", "sample", "work"].includes(now.phase)) values.total = number(now.of);
   if (now.phase === "sample") values.done = number(Math.min(now.of, now.done + 1));

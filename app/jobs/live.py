@@ -49,14 +49,19 @@ def answer(store: JobStore, cursor: Mapping[str, Any]) -> dict[str, Any]:
         view["tool"] = title_of(job.kind, language_of(cursor.get("lang")))
     view["queue"] = [{"id": other.id, "name": other.name} for other in store.queue()]
     view["waits"] = store.waits()
-    view["was"] = what_became_of(store, cursor.get("was"), view["job"])
+    view["was"] = what_became_of(store, cursor.get("was"), view["job"], language_of(cursor.get("lang")))
     return view
 
 
-def what_became_of(store: JobStore, was: Any, now: str) -> dict[str, Any] | None:
+def what_became_of(store: JobStore, was: Any, now: str, language: Language) -> dict[str, Any] | None:
     """The job that the browser saw at work last, where it is another one by now."""
     job = store.get(was) if isinstance(was, str) and was and was != now else None
-    return job and {"id": job.id, "name": job.name, "state": job.state}
+    return job and {
+        "id": job.id,
+        "name": job.name,
+        "state": job.state,
+        "tool": title_of(job.kind, language),
+    }
 
 
 def at_a_glance(job: Job) -> dict[str, Any]:

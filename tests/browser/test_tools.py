@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from playwright.sync_api import Page, expect
 from torch import Tensor
 
 from tests.browser.conftest import open_tab, ready, served
+from tests.browser.test_sight import AWAY, NOTICES
 from tests.trainer.tools.lookers import tagger
 from tests.trainer.tools.made import lora, tensors
 from trainer.tools.table import TOOLS
@@ -110,8 +112,14 @@ def test_stop_leaves_nothing_half(open_page, tmp_path: Path):
     field(page, "output").locator(".btn.q2").click()
     run(page)
     expect(page.locator(".la-live h2").first).to_contain_text("Working", timeout=LONG)
+    expect(page.locator("#la-len")).to_contain_text("Stop leaves nothing half-made", timeout=LONG)
+    expect(page).to_have_title(re.compile(r"^\d+ % · big"), timeout=LONG)
+    page.evaluate(NOTICES)
+    page.get_by_label("Notice when it ends").check()
+    page.evaluate(AWAY)
     page.locator("[data-act=stop]").click()
     expect(page.locator(".la-live .out h2")).to_have_text("Resize: stopped", timeout=LONG)
+    assert page.evaluate("notices") == [["Resize: stopped", "big-resized.safetensors"]]
     assert [path.name for path in tmp_path.iterdir()] == ["big.safetensors"]
 
 
