@@ -82,15 +82,16 @@ function showJobs(element) {
     if (!comparing) chosen = [id];
     else if (chosen.includes(id)) chosen = chosen.filter((other) => other !== id);
     else if (chosen.length < LETTERS.length) chosen = [...chosen, id];
+    else return toast(w("jobs_pick", { count: LETTERS.length }));
     rows();
-    show();
+    showSoon();
   }
   compare.onclick = () => {
     comparing = !comparing;
     if (!comparing) chosen = chosen.slice(0, 1);
     speakJobs();
     rows();
-    show();
+    showSoon();
   };
   function facts(job) {
     const steps = !job.total
@@ -225,6 +226,8 @@ function showJobs(element) {
     dialog.showModal();
   }
 
+  /** Where the answer does not come, the list's next one brings it. */
+  const showSoon = () => show().catch(() => toast(w("failed"), { bad: true }));
   async function show() {
     const busyRuns = jobs.filter((job) => chosen.includes(job.id)).map((job) => [job.id, job.state, job.step]);
     const key = JSON.stringify([busyRuns, chosen, all, against]);
@@ -415,7 +418,7 @@ function showJobs(element) {
         "aria-label": w("jobs_against"),
         onchange: () => {
           against = choice.value;
-          show();
+          showSoon();
         },
       },
       el("option", { value: "" }, w("jobs_default")),
@@ -463,7 +466,7 @@ function showJobs(element) {
         type: "button",
         onclick: () => {
           all = !all;
-          show();
+          showSoon();
         },
       },
       w(all ? "jobs_show_fewer" : "jobs_show_all"),

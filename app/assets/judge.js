@@ -5,7 +5,7 @@ const JUDGED = ["held_out", "learned", "drift"];
 /** The card of a judged run, with the file to take among its `files`; null where it is not judged. */
 function judgeCard(judged, total, files) {
   if (!judged) return null;
-  const best = files.find((file) => file.name === judged.file);
+  const best = judged.file && files.find((file) => file.name === judged.file); // a state has no name either
   const curves = JUDGED.map((name) => judgeCurve(name, judged, total));
   const verdict = judged.what
     ? el(
@@ -50,13 +50,21 @@ function judgeCard(judged, total, files) {
 
 /** The mark of the file to take, in a list of files; null at the others. */
 const takeMark = (judged, file) =>
-  judged?.file === file.name && judged.kind !== "nothing" ? el("b", { class: "take" }, w("remedy.recommended")) : null;
+  judged?.file && judged.file === file.name && judged.kind !== "nothing"
+    ? el("b", { class: "take" }, w("remedy.recommended"))
+    : null;
 
-const percent = (share) => `${Math.round(share * 100)} %`;
+const percent = (share) => `${Math.round(share * 100)} %`.replace("-", "−");
+
+/** "understood 46 % better", or worse; "changed by 2 %". */
+function judgedShare(name, share) {
+  if (name === "drift") return w("judge.changed", { share: percent(share) });
+  return w(share < 0 ? "judge.understood_less" : "judge.understood", { share: percent(Math.abs(share)) });
+}
 
 function judgeCurve(name, judged, total) {
   const title = w(`judge.${name}`);
-  const share = w(name === "drift" ? "judge.changed" : "judge.understood", { share: percent(judged[name].at(-1)) });
+  const share = judgedShare(name, judged[name].at(-1));
   const curve = chart(68, title + colon() + share);
   const colour = name === "drift" ? ["--la-second", "#b0602a"] : ["--color-accent", "#0b6b62"];
   const values = JUDGED.flatMap((one) => judged[one]);

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import socket
 import threading
 import time
@@ -16,7 +18,7 @@ import uvicorn
 from gradio.context import Context
 from playwright.sync_api import Browser, Page, expect
 
-from app.jobs.store import JobStore
+from app.jobs.store import Job, JobStore
 from app.page.page import build_page, mount_options
 from app.web import server
 from tests.app.conftest import settings, store, wait_for, wait_until  # noqa: F401  # fixtures
@@ -235,6 +237,44 @@ def test_a_run_is_removed_after_a_second_yes_and_its_file_stays(
     assert not job.folder.path.exists()
     assert kept
     assert all(file.is_file() for file in kept)
+
+
+def judged_at(job: Job, gains: list[float]) -> None:
+    """Write into a finished job that it was judged, as a run does that judges itself."""
+    lines = job.folder.events_file.read_text(encoding="utf-8").splitlines()
+    points = [
+        {"event": "judged", "time": 1.0, "step": 10 * number, "epoch": number,
+         "held_out": [math.log(1 - gain)] * 8, "learned": [0.0] * 8, "drift": 0.0}
+        for number, gain in enumerate(gains, 1)
+    ]  # fmt: skip
+    new = [json.dumps(point) for point in points] + lines[-1:]
+    job.folder.events_file.write_text("\n".join(lines + new) + "\n", encoding="utf-8")
+
+
+def test_a_run_with_too_few_points_names_no_file_and_offers_none(
+    served: Served, page: Page, settings: MakeSettings
+):
+    job = served.store.start(settings("quiet"))
+    wait_until(job, "finished")
+    judged_at(job, [0.1, -0.2])
+    look(page, served)
+    card = page.locator(".la-live .card", has_text="Which file to take")
+    expect(card).to_contain_text("understood 20 % worse", timeout=SECONDS)
+    expect(card).to_contain_text("at least 3 points")
+    expect(card.get_by_role("link")).to_have_count(0)
+
+
+def test_a_seventh_run_to_compare_is_refused_in_words(served: Served, page: Page, settings: MakeSettings):
+    for number in range(7):
+        wait_until(
+            served.store.start(settings("quiet", output_name=f"run{number}", max_train_steps=4)), "finished"
+        )
+    look(page, served, "jobs")
+    page.get_by_role("button", name="Compare runs").click(timeout=SECONDS)
+    rows = page.locator(".la-jobs .pick")
+    for number in range(1, 7):
+        rows.nth(number).click()
+    expect(page.locator("#la-toast")).to_contain_text("up to 6 runs", timeout=SECONDS)
 
 
 def test_html_in_a_prompt_stays_text(served: Served, page: Page, settings: MakeSettings):
