@@ -21,6 +21,8 @@ from trainer.events import (
 from trainer.messages import Language, Message, Said, in_words, say, texts
 
 TEXTS = Path(__file__).parent / "texts"
+STATES = ("state", "safety")
+"""Kinds of what a run saves to go on from; all else is its result."""
 
 
 def language_of(text: object) -> Language:
@@ -117,8 +119,10 @@ def log_line(event: Event, language: Language) -> tuple[str, str]:
     if isinstance(event, Sampled):
         return "info", word(language, "log.sampled", step=thousands(event.step), prompt=event.prompt)
     if isinstance(event, Saved):
-        if event.kind != "lora":
+        if event.kind in STATES:
             return "info", word(language, "log.saved_state", step=thousands(event.step))
+        if not event.size:
+            return "info", word(language, "log.made_folder", name=base_name(event.path))
         return "info", word(language, "log.saved", name=base_name(event.path), size=size(event.size))
     if isinstance(event, Removed):
         return "info", word(language, "log.removed", name=base_name(event.path))
@@ -127,6 +131,6 @@ def log_line(event: Event, language: Language) -> tuple[str, str]:
     if isinstance(event, Finished):
         return "info", word(language, "log.finished", steps=thousands(event.step))
     if isinstance(event, Stopped):
-        told = "log.paused" if event.paused else "log.stopped"
+        told = "log.paused" if event.paused else "log.stopped" if event.step else "log.stopped_early"
         return "warning", word(language, told, step=thousands(event.step))
     return "", ""

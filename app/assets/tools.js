@@ -105,6 +105,11 @@ function toolForm(tool, values) {
       changed(key, value);
     }
   }
+  function clear() {
+    const before = { ...values };
+    write(tool.defaults);
+    toast(w("tools_cleared"), { undo: () => useTool(tool.name, before) });
+  }
   async function look() {
     clearTimeout(timer);
     const mine = ++turn;
@@ -180,12 +185,7 @@ function toolForm(tool, values) {
     { class: "row" },
     el("button", { type: "submit", class: "btn p lg" }, icon("play"), tool.act),
     tool.preview ? el("button", { type: "button", class: "btn lg", onclick: preview }, w("tools_preview")) : null,
-    el(
-      "button",
-      { type: "button", class: "btn q2", onclick: () => write(tool.defaults) },
-      icon("reset", true),
-      w("tools_reset"),
-    ),
+    el("button", { type: "button", class: "btn q2", onclick: clear }, icon("reset", true), w("tools_reset")),
   );
   const root = el(
     "form",

@@ -34,7 +34,7 @@ SCRIPTS = (
     "run", "notice", "place", "bar", "chart", "samples", "inside", "try", "judge", "live_view", "jobs",
     "tool_fields", "tools", "start",
 )  # fmt: skip
-STYLES = ("theme", "page", "fields", "parts", "browse")
+STYLES = ("theme", "page", "fields", "parts", "browse", "touch")
 ROOM = ("room", "room_list", "room_side", "room_edit")
 """Scripts that are fetched when the dataset room is first opened (room_door)."""
 TITLE = "LoRA Atelier"

@@ -24,6 +24,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 LONG = 300_000
+LOW = """() => [...document.querySelectorAll('.btn, .ib, #head .seg button, .toolbox nav button')]
+  .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 39.5)
+  .map((one) => one.outerHTML)"""
+"""What can be pressed and is lower than a fingertip."""
 expect.set_options(timeout=60_000)
 
 
@@ -91,6 +95,24 @@ def test_a_tool_from_a_blank_form_over_its_fixes_to_the_file_and_back(open_page,
     expect(field(page, "output").locator(".prob")).to_contain_text("exists already")
     field(page, "output").locator(".prob .btn").click()
     expect(field(page, "output").locator("input")).to_have_value(str(tmp_path / "a-resized-2.safetensors"))
+
+
+def test_a_cleared_form_can_be_had_back(open_page):
+    page = open_page()
+    choose(page, "resize")
+    field(page, "lora").locator("input").fill("/somewhere/a.safetensors")
+    page.get_by_role("button", name="Clear the form").click()
+    expect(field(page, "lora").locator("input")).to_have_value("")
+    page.locator("#la-toast").get_by_role("button", name="Undo").click()
+    expect(field(page, "lora").locator("input")).to_have_value("/somewhere/a.safetensors")
+
+
+@pytest.mark.parametrize("tab", ["tools", "run", "jobs", "folders"])
+def test_what_is_pressed_on_a_phone_is_a_fingertip_high(open_page, tab: str):
+    page = open_page(phone=True, language="ja-JP")
+    page.evaluate("(tab) => atelier.openTab(tab)", tab)
+    page.wait_for_timeout(500)
+    assert page.evaluate(LOW) == []
 
 
 def slow_to_resize() -> dict[str, Tensor]:

@@ -327,3 +327,18 @@ def test_reading_again_costs_nothing_when_nothing_is_new(job: Job):
     before = record.offset
     assert job.record() is record
     assert record.offset == before
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Saved(0, 0, "/out/training", 0, "folder"), "Made the folder training"),
+        (Saved(0, 0, "/out/model.safetensors", 2_000_000, "model"), "Saved model.safetensors, 2.0 MB"),
+        (Saved(5, 0, "/jobs/a/state", 61_000_000, "state"), "Saved the state of step 5"),
+        (Saved(5, 0, "/jobs/a/state", 61_000_000, "safety"), "Saved the state of step 5"),
+        (Stopped(0), "Stopped"),
+        (Stopped(5), "Stopped at step 5"),
+    ],
+)  # fmt: skip
+def test_what_a_tool_has_made_is_no_state_and_has_no_step(event: Saved | Stopped, line: str):
+    assert wording.log_line(event, "en")[1] == line
