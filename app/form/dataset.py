@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from app.form.values import typed_values
 from app.paths import Roots
-from app.pictures import opened
+from app.pictures import small_view
 from app.texts import word
 from trainer.data.buckets import Size
 from trainer.data.dataset_file import scans
@@ -179,14 +178,7 @@ def thumbnail_address(path: Path) -> str:
 @lru_cache(maxsize=2000)
 def _thumbnail(path: Path, _changed: int, _size: int) -> str:
     try:
-        with opened(path) as image:
-            image.draft("RGB", (STRIP_SIDE * 2, STRIP_SIDE * 2))
-            small = ImageOps.exif_transpose(image).convert("RGBA")
-            small.thumbnail((STRIP_SIDE, STRIP_SIDE))
+        data = small_view(path, STRIP_SIDE)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return ""
-    ground = Image.new("RGBA", small.size, "white")
-    ground.alpha_composite(small)
-    data = io.BytesIO()
-    ground.convert("RGB").save(data, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()

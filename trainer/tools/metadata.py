@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from trainer.data.pixels import flattened
 from trainer.errors import UserError
 from trainer.files.safetensors_header import require_header
 from trainer.files.safetensors_writer import Planned, write_safetensors
@@ -77,7 +78,7 @@ def thumbnail_text(picture: Path) -> str:
 
     try:
         with Image.open(picture) as image:
-            small = image.convert("RGB")
+            small = flattened(image)
             small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UserError("tools.no_picture", "thumbnail", name=picture.name) from error

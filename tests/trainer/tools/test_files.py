@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -142,3 +145,11 @@ def test_a_sound_file_has_no_findings_and_changed_numbers_are_seen(tmp_path: Pat
     content[-40] ^= 1
     path.write_bytes(content)
     assert [finding.code for finding in verify(path)] == ["tools.verify_hash"]
+
+
+def test_a_thumbnail_of_a_picture_of_16_bits_is_not_white(tmp_path: Path):
+    ramp = np.tile(np.linspace(0, 65535, 64), (64, 1)).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "p.png")
+    data = base64.b64decode(thumbnail_text(tmp_path / "p.png").partition(",")[2])
+    with Image.open(io.BytesIO(data)) as small:
+        assert np.asarray(small.convert("L")).mean() < 150
