@@ -76,16 +76,13 @@ const lineWaits = () => [
   el("button", { type: "button", class: "btn s", onclick: () => act({ do: "go_on" }) }, icon("play", true), w("go_on")),
 ];
 
-let starting = false;
 /** Start the run, or put it in line; `again`: although such a run is there already. */
-async function train(again = false) {
+const train = onePress(async (again = false) => {
   const bar = page.look?.bar;
-  if (!bar || starting) return; // a double click is one press
+  if (!bar) return;
   if (bar.state !== "ready") return goTo(bar.key);
-  starting = true;
   const behind = inLine(); // before: while the answer is awaited, the run itself may be seen at work
   const answer = await ask("train", { values: page.values, again });
-  starting = false;
   if (!answer) return;
   if (answer.same) return askAgain(answer.same);
   if (answer.look) {
@@ -99,7 +96,7 @@ async function train(again = false) {
   if (behind) toast(w("added", { name: `**${page.values.output_name}**` }));
   else await openTab("run");
   askRun();
-}
+});
 
 function askAgain(text) {
   const add = () => {

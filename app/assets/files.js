@@ -56,10 +56,11 @@ async function listOwn(place) {
   );
 }
 
+const askPreset = onlyLast((request) => ask("preset", request));
 /** What a preset is for and what it changes, before it does. */
 async function showPreset(card) {
-  const answer = await ask("preset", { name: card.name, values: page.values });
-  if (!answer) return;
+  const answer = await askPreset({ name: card.name, values: page.values });
+  if (!answer || $("#la-panel").hidden) return; // closed meanwhile
   const rows = answer.difference;
   const facts = [
     ["family", "family"],
@@ -144,10 +145,11 @@ async function useDemo() {
 
 // --- in -----------------------------------------------------------------------------------------------
 
+const askFile = onlyLast((request) => ask("load", request));
 const loadPath = (path) => load({ path });
 
 async function load(asked) {
-  const answer = await ask("load", asked);
+  const answer = await askFile(asked);
   if (!answer) return;
   if (!$("#la-panel").hidden) closePanel();
   took(answer, asked);
@@ -155,7 +157,7 @@ async function load(asked) {
 
 /** The settings of a past run, with changes; `key` is the setting to go to. */
 async function useJob(job, changes = {}, key = "") {
-  const answer = job && (await ask("load", { job }));
+  const answer = job && (await askFile({ job }));
   if (!answer) return;
   if (answer.tool) return useTool(answer.tool, answer.values);
   took({ ...answer, values: { ...answer.values, ...changes } });
@@ -376,7 +378,7 @@ function showReport() {
 
 // --- out ----------------------------------------------------------------------------------------------
 
-async function save(path, replace = false) {
+const save = onePress(async (path, replace = false) => {
   if (!path) return saveAs();
   const answer = await ask("save", {
     path,
@@ -401,7 +403,7 @@ async function save(path, replace = false) {
   keep({ path: answer.path, saved: answer.path, mark: formMark(page.values) });
   toast(w("saved", { path: `**${answer.path}**` }));
   touched(0);
-}
+});
 
 function saveAs() {
   const name = el("input", {

@@ -83,6 +83,7 @@ function startSearch() {
   let number = 0;
   let at = 0;
   const close = () => {
+    number++; // what was asked before opens the list no more
     list.hidden = true;
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");

@@ -189,7 +189,7 @@ function showJobs(element) {
     askJobs();
   }
   // Asks first: the server says what goes and what stays, or why it cannot be done.
-  async function removal(run) {
+  const removal = onePress(async (run) => {
     let told;
     told = await question("remove", { job: run.id }, 10_000).catch(() => ({ error: { what: w("try.no_answer") } }));
     const text = el("p", { role: "status" }, rich(told.ask || sentence(told.error)));
@@ -224,7 +224,7 @@ function showJobs(element) {
     dialog.addEventListener("close", () => dialog.remove());
     root.append(dialog);
     dialog.showModal();
-  }
+  });
 
   /** Where the answer does not come, the list's next one brings it. */
   const showSoon = () => show().catch(() => toast(w("failed"), { bad: true }));

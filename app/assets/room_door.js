@@ -19,6 +19,6 @@ async function roomScript() {
 }
 
 /** Open the room on the form's folders. */
-const enterByDoor = async () => (await roomScript())?.openRoom();
+const enterByDoor = onePress(async () => (await roomScript())?.openRoom());
 /** Captions from elsewhere, as changes to look at in the room. */
 const takeToRoom = async (proposed) => (await roomScript())?.proposeCaptions(proposed);

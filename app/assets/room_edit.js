@@ -19,7 +19,7 @@ function undoEdit() {
   const last = room.undo.pop();
   if (!last) return;
   for (const [stem, caption] of last.before) {
-    if (caption === undefined) room.pending.delete(stem);
+    if (caption === undefined || caption === room.byStem.get(stem)[0].caption) room.pending.delete(stem);
     else room.pending.set(stem, caption);
   }
   keepPending();
@@ -214,9 +214,10 @@ function bulkParts() {
 async function bulk(pictures, wish) {
   const stems = new Map(pictures.map((picture) => [picture.stem, captionOf(picture)]));
   const answer = await ask("room_edit", { captions: [...stems.values()], wish, separator: room.data.separator });
-  if (!answer) return;
+  if (!answer || !room.root) return;
   const changed = [...stems].map(([stem, before], place) => [stem, answer.captions[place], before]);
-  const really = changed.filter(([, after, before]) => after !== before);
+  const typed = ([stem, , before]) => captionOf(room.byStem.get(stem)[0]) !== before; // meanwhile
+  const really = changed.filter((one) => one[1] !== one[2] && !typed(one));
   if (really.length) change(really.map(([stem, after]) => [stem, after]));
   room.bulkSaid = w("room.bulk_done", { count: really.length, total: number(stems.size) });
   await tellPending();
@@ -378,22 +379,22 @@ function discard() {
   toast(w("room.discarded"), { undo: undoEdit });
 }
 
-async function writeCaptions() {
+const writeCaptions = onePress(async () => {
   const pictures = changedPictures();
   const changes = pictures.map((picture) => ({
     path: pathOf(picture),
     before: picture.caption,
     after: room.pending.get(picture.stem),
   }));
-  const button = $(".room-write", room.root);
+  const { root } = room;
+  const written = pictures.map((picture) => [picture.stem, room.pending.get(picture.stem)]);
+  const button = $(".room-write", root);
   button.disabled = true;
   const answer = await ask("room_write", { values: page.values, changes }, 300_000);
   button.disabled = false;
-  if (!answer || !room.root) return;
-  for (const picture of room.pictures)
-    if (room.pending.has(picture.stem)) picture.caption = room.pending.get(picture.stem);
-  room.pending.clear();
-  room.undo = [];
+  if (!answer || room.root !== root) return;
+  for (const [stem, caption] of written) nowInFile(stem, caption);
+  if (!room.pending.size) room.undo = [];
   room.copies = answer.copies;
   room.view = "pictures";
   keepPending();
@@ -401,6 +402,15 @@ async function writeCaptions() {
   touched(0);
   dataAsked = "";
   toast(w("room.written", { count: answer.count }), { undo: answer.copy && (() => restore(answer.copy)) });
+});
+
+/** A caption was written. What was changed while it was on its way stays a change. */
+function nowInFile(stem, caption) {
+  const [first, ...others] = room.byStem.get(stem);
+  const shown = captionOf(first);
+  for (const picture of [first, ...others]) picture.caption = caption;
+  if (shown === caption) room.pending.delete(stem);
+  else room.pending.set(stem, shown);
 }
 
 // --- what stood there before ------------------------------------------------------------------------------

@@ -71,12 +71,15 @@ async function askMore(job, { unit, done, more }) {
     "aria-label": w(`extend.${unit}`),
   });
   input.value = more;
-  const go = async (event) => {
-    event.preventDefault();
+  const extend = onePress(async () => {
     const answer = await ask("act", { do: "extend", job, more: Math.round(Number(input.value)) });
     if (!answer) return;
     closePanel();
     askRun();
+  });
+  const go = (event) => {
+    event.preventDefault();
+    extend();
   };
   const text = w(`extend.text_${unit}`, { done: number(done) });
   openPanel(

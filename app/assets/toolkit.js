@@ -155,6 +155,30 @@ function shown(selector) {
 
 const rest = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+/** A press while the last one is still at work counts for nothing: a double click is one press. */
+function onePress(work) {
+  let atWork = false;
+  return async (...given) => {
+    if (atWork) return;
+    atWork = true;
+    try {
+      await work(...given);
+    } finally {
+      atWork = false;
+    }
+  };
+}
+
+/** Of several questions asked one after the other, only the answer to the last counts; null for the others. */
+function onlyLast(ask) {
+  let turn = 0;
+  return async (...given) => {
+    const mine = ++turn;
+    const answer = await ask(...given);
+    return mine === turn ? answer : null;
+  };
+}
+
 /** Resolves when an element of this selector exists. */
 async function present(selector) {
   while (!$(selector)) await rest(20);

@@ -135,8 +135,7 @@ function toolForm(tool, values) {
     const first = answer.problems.find((problem) => problem.blocks && fields[problem.setting]);
     if (first) $("input, select, textarea", fields[first.setting].root)?.focus();
   }
-  async function start(event) {
-    event.preventDefault();
+  const start = onePress(async () => {
     const answer = await ask("tool_start", { tool: tool.name, values });
     if (!answer) return;
     if (answer.look) return toProblem(answer.look);
@@ -145,8 +144,12 @@ function toolForm(tool, values) {
     if (beside) return listed.replaceChildren(besideCard(id, beside));
     await openTab("run");
     askRun();
-  }
-  async function preview() {
+  });
+  const submit = (event) => {
+    event.preventDefault();
+    start();
+  };
+  const preview = onePress(async () => {
     const answer = await ask("tool_preview", { tool: tool.name, values }, 120_000);
     if (!answer) return;
     if (answer.look) return toProblem(answer.look);
@@ -163,7 +166,7 @@ function toolForm(tool, values) {
         more,
       ),
     );
-  }
+  });
   const sections = tool.groups.map((group) => {
     const keys = Object.keys(tool.fields).filter(
       (key) => tool.fields[key].group === group.name && tool.fields[key].widget !== "hidden",
@@ -189,7 +192,7 @@ function toolForm(tool, values) {
   );
   const root = el(
     "form",
-    { onsubmit: start, novalidate: true, "data-form": tool.name, autocomplete: "off" },
+    { onsubmit: submit, novalidate: true, "data-form": tool.name, autocomplete: "off" },
     el("h2", {}, tool.title),
     el(
       "p",

@@ -71,9 +71,10 @@ function showUpload(key, given = []) {
     state.stop = true;
     root.remove();
   });
+  const send = onePress(() => sendAll(root, form, state, key));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!go.disabled) sendAll(root, form, state, key);
+    if (!go.disabled) send();
   });
   document.body.append(root);
   root.showModal();

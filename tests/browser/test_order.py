@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import demo_values, fill_demo, open_tab, ready
+from tests.trainer.tools.made import lora, tensors
 
 pytestmark = [
     pytest.mark.browser,
@@ -124,6 +126,70 @@ def test_a_run_is_shown_though_it_was_seen_before_its_start_was_answered(
     expect(page.locator("#t-run-button")).to_have_attribute("aria-selected", "true", timeout=LONG)
     (tmp_path / "out" / "go").touch()
     page.wait_for_function("atelier.run.state === 'finished'", timeout=LONG)
+
+
+DELAYED = """([name, ...pauses]) => {
+  const real = atelier.page.server[name];
+  let number = 0;
+  window.called = () => number;
+  atelier.page.server[name] = async (request) => {
+    const pause = pauses[number++] ?? 0;
+    const answer = await real(request);
+    await new Promise((go) => setTimeout(go, pause));
+    return answer;
+  };
+}"""
+"""The first answers to a question come so many milliseconds late."""
+
+
+def test_a_double_click_starts_a_tool_once(open_page, tmp_path: Path):
+    page = open_page()
+    file = lora(tmp_path / "a.safetensors", tensors(4, 2))
+    open_tab(page, "tools")
+    page.locator("[data-tool=verify]").click()
+    page.locator("form [data-key=lora] input").fill(str(file))
+    page.evaluate(DELAYED, ["tool_start", 1000, 0])
+    page.locator("form[data-form] button[type=submit]").dblclick()
+    page.wait_for_function("atelier.run.tool && atelier.run.state === 'running'", timeout=LONG)
+    assert page.evaluate("called()") == 1
+    page.locator("[data-act=stop]").click()
+    page.wait_for_function("atelier.run.state === 'stopped'", timeout=LONG)
+
+
+def test_of_two_files_opened_quickly_the_last_one_counts(open_page, tmp_path: Path):
+    page = open_page()
+    for epoch in (3, 4):
+        (tmp_path / f"{epoch}.json").write_text(json.dumps({"epoch": epoch}), encoding="utf-8")
+    page.evaluate(DELAYED, ["load", 2000, 0])
+    for epoch in (3, 4):
+        page.locator("#la-config").fill(str(tmp_path / f"{epoch}.json"))
+        page.keyboard.press("Enter")
+    page.wait_for_timeout(4000)
+    assert page.evaluate("called()") == 2
+    assert page.evaluate("atelier.page.values.epoch") == 4
+
+
+def test_a_double_click_on_save_does_not_ask_to_replace_what_it_has_just_saved(open_page, tmp_path: Path):
+    page = open_page()
+    page.locator("#la-config").fill(str(tmp_path / "new.json"))
+    page.evaluate(DELAYED, ["save", 1000, 0])
+    page.locator("[data-act=save]").dblclick()
+    expect(page.locator("#la-toast")).to_contain_text("new.json", timeout=LONG)
+    assert page.evaluate("called()") == 1
+    expect(page.locator("#la-panel")).to_be_hidden()
+
+
+def test_a_late_preset_does_not_open_over_the_one_chosen_after_it(open_page):
+    page = open_page()
+    page.evaluate(DELAYED, ["preset", 2000, 0])
+    page.locator("[data-act=presets]").click()
+    page.locator("#la-panel [data-preset=style]").click()
+    page.locator("#la-panel [data-preset=character]").click()
+    title = page.locator("#la-panel h2")
+    expect(title).to_contain_text("settings", timeout=LONG)
+    first = title.inner_text()
+    page.wait_for_timeout(3000)
+    assert title.inner_text() == first
 
 
 def test_two_tabs_bring_their_changes_together(open_page):

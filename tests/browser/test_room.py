@@ -86,6 +86,41 @@ def test_captions_are_changed_compared_written_and_restored(open_page, folder: P
     assert captions(folder) == before
 
 
+SLOW_WRITE = """() => {
+  const real = atelier.page.server.room_write;
+  atelier.page.server.room_write = async (request) => {
+    const answer = await real(request);
+    await new Promise((go) => { window.letGo = go; });
+    return answer;
+  };
+}"""
+
+
+def test_what_is_typed_while_captions_are_written_stays_a_change(open_page, folder: Path):
+    page = open_page()
+    open_room(page, folder)
+    page.locator(".room-card", has_text="momo, red, smile").click()
+    page.locator(".room-caption").fill("momo, crimson")
+    page.locator(".room-foot .btn.p").click()
+    page.evaluate(SLOW_WRITE)
+    page.locator(".room-write").click()
+    page.locator(".room-changes-head .btn", has_text="Back").click()
+    page.locator(".room-card", has_text="momo, blue, smile").click()
+    page.locator(".room-caption").fill("momo, azure")
+    page.wait_for_function("Boolean(window.letGo)")
+    page.evaluate("letGo()")
+    expect(page.locator("#la-toast")).to_contain_text("1 caption written")
+    expect(page.locator(".room-foot")).to_contain_text("1 caption changed")
+    assert captions(folder)["1.txt"] == "momo, blue, smile"
+    page.locator(".room-foot .btn.p").click()
+    page.evaluate("window.letGo = null")
+    page.locator(".room-write").click()
+    page.wait_for_function("Boolean(window.letGo)")
+    page.evaluate("letGo()")
+    expect(page.locator(".room-foot")).to_be_hidden()
+    assert captions(folder)["1.txt"] == "momo, azure"
+
+
 def test_one_caption_is_typed_undone_and_kept_through_a_reload(open_page, folder: Path):
     page = open_page()
     open_room(page, folder)
