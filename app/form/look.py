@@ -271,7 +271,6 @@ def length_words(plan: Plan, language: Language) -> str:
     if len(learned) != 1 or plan.reg_images or plan.accumulation > 1:
         return plan.formula
     divided = f" ÷ {plan.batch_size}" if plan.batch_size > 1 else ""
-    return word(
-        language, "bar.sum", pictures=f"{learned[0].pictures:,}", repeats=learned[0].repeats, divided=divided,
-        epochs=f"{plan.epochs:,}",
-    )  # fmt: skip
+    pictures = word(language, "bar.pictures", count=f"{learned[0].pictures:,}")
+    repeats = word(language, "bar.repeats", count=learned[0].repeats)
+    return " × ".join((pictures, repeats + divided, word(language, "plan.epochs", count=f"{plan.epochs:,}")))

@@ -26,6 +26,8 @@ def test_ready_form_has_a_plan(values):
     assert seen["bar"]["state"] == "ready", seen["problems"]
     assert seen["plan"]["total"] == 36
     assert "36" in seen["plan"]["sum"]
+    assert seen["bar"]["text"] == "6 pictures × 3 repeats × 2 epochs"
+    assert look({**values, "epoch": 1}, "en")["bar"]["text"].endswith(" × 1 epoch")
     assert [save["step"] for save in seen["plan"]["saves"]] == [18, 36]
     assert set(seen["plan"]["curve"]["lines"]) == {"unet", "text_encoder"}
     assert seen["plan"]["curve"]["labels"][0] == "1e-4"
