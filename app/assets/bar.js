@@ -10,7 +10,8 @@ function paintBar() {
   place.setAttribute("aria-live", busy() && onRun ? "off" : "polite"); // not each step is read out
   place.classList.toggle("e", Boolean(bar && bar.state === "stopped" && !(busy() && onRun)));
   if (run.state === "running" && onRun && run.now) {
-    place.replaceChildren(el("b", {}, runInBar()), el("br"), ofTool(run.now.stopping ? "stopping" : "bar_hint"));
+    const hint = isAway() ? w("bar_away_hint") : ofTool(run.now.stopping ? "stopping" : "bar_hint");
+    place.replaceChildren(el("b", {}, isAway() ? w("bar_away") : runInBar()), el("br"), hint);
   } else if (run.state === "queued" && onRun && run.now) {
     place.replaceChildren(el("b", {}, run.now.name), el("br"), w("queued"));
   } else if (bar && bar.state === "ready") {
@@ -59,7 +60,8 @@ function paintNow(onRun) {
   }
   if (running) {
     set($("b", place), now.name);
-    set($(".how", place), runTitle() + (now.left == null ? "" : comma() + w("bar_left", { time: span(now.left) })));
+    const left = now.left == null ? "" : comma() + w("bar_left", { time: span(now.left) });
+    set($(".how", place), isAway() ? w("bar_away") : runTitle() + left);
   } else set($("b", place), w("line_waits", { count: run.queue.length }));
 }
 

@@ -414,7 +414,7 @@ function saveAs() {
   const folder = page.saved.slice(0, page.saved.length - nameOf(page.saved).length);
   const go = (event) => {
     event.preventDefault(); // or Enter would press the button that gets the focus back
-    const typed = name.value.trim();
+    const typed = name.value.trim().replace(/(\.json){2,}$/i, ".json"); // typed before the ending that stood there
     if (!typed) return;
     closePanel();
     save(/[\\/]/.test(typed) ? typed : folder + typed);

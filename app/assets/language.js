@@ -1,10 +1,15 @@
 // The other language, in place: no reload, so that form, tab and scroll stay as they are.
 
+/** The language in which the page stands. */
+let spoken = LANG;
+
 async function switchLanguage(code) {
   if (code === LANG) return;
   speak(code);
   const answer = await ask("start");
-  if (!answer || LANG !== code) return;
+  if (LANG !== code) return; // another one was chosen meanwhile
+  if (!answer) return speak(spoken); // the page keeps the words it has
+  spoken = code;
   Object.assign(page, { fields: answer.fields, presets: answer.presets });
   inOtherWords();
 }

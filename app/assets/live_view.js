@@ -24,9 +24,13 @@ function showRun(element) {
     },
     take,
     away: (text) => {
-      if (!view?.notice) return;
-      set(view.notice, text);
-      view.notice.hidden = false;
+      if (view?.notice) {
+        set(view.notice, text);
+        view.notice.hidden = false;
+      } else {
+        view = null;
+        root.replaceChildren(el("div", { class: "none", role: "status" }, el("p", {}, text)));
+      }
     },
   };
   function empty() {

@@ -1,6 +1,8 @@
 // The job to look at: one question for all who show it (the bar, the live view), asked again and again.
 
 const run = { state: "none", job: "", tool: "", now: null, queue: [], waits: false, failures: 0 };
+/** The server does not answer: what is shown of the job at work is old. */
+const isAway = () => run.failures >= 3;
 const busy = () => run.state === "running" || run.state === "queued";
 /** What is started now will wait for its turn. */
 const inLine = () => run.state === "running" || (run.queue.length > 0 && !run.waits);
@@ -26,7 +28,8 @@ async function askRun() {
     else hearRun(answer);
   } catch (error) {
     run.failures += 1;
-    if (run.failures === 3 || error.message === "late") runView?.away(w("reconnecting"));
+    if (isAway() || error.message === "late") runView?.away(w("reconnecting"));
+    paintBar();
   }
   runAsked = false;
   runTimer = setTimeout(askRun, runAgain ? 0 : runPause());

@@ -179,6 +179,23 @@ def test_view_follows_a_restarted_server(served: Served, page: Page, settings: M
     assert page.evaluate("window.same") is True, "without a reload"
 
 
+def test_a_server_that_is_gone_is_said_in_the_bar_and_on_run_though_it_was_never_opened(
+    served: Served, page: Page, settings: MakeSettings
+):
+    job = served.store.start(settings("seconds=0.1", max_train_steps=6000))
+    look(page, served, "source_model")
+    bar = page.locator("#la-now .how")
+    expect(bar).to_contain_text("Training, step", timeout=SECONDS)
+    served.stop()
+    expect(bar).to_have_text("No answer from the page's server", timeout=SECONDS)
+    page.evaluate("atelier.openTab('run')")
+    expect(page.locator(".la-live")).to_contain_text("does not answer", timeout=SECONDS)
+    served.start()
+    expect(title(page)).to_contain_text("Training, step", timeout=SECONDS)
+    job.stop()
+    expect(title(page)).to_contain_text("Stopped at step", timeout=SECONDS)
+
+
 def test_waiting_jobs_can_be_reordered(served: Served, page: Page, settings: MakeSettings):
     served.store.start(settings("seconds=0.1", max_train_steps=2000))
     for name in ("second", "third"):

@@ -192,6 +192,23 @@ def test_a_late_preset_does_not_open_over_the_one_chosen_after_it(open_page):
     assert title.inner_text() == first
 
 
+def test_a_language_that_could_not_be_had_leaves_the_page_in_its_own(open_page):
+    page = open_page()
+    page.evaluate("""() => {
+      const real = atelier.page.server.start;
+      window.refuse = true;
+      const none = () => Promise.reject(new Error('gone'));
+      atelier.page.server.start = (request) => window.refuse ? none() : real(request);
+    }""")
+    page.locator("#head [data-lang=ja]").click()
+    expect(page.locator("#la-toast.bad")).to_be_visible(timeout=LONG)
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    page.evaluate("window.refuse = false")
+    page.locator("#head [data-lang=ja]").click()
+    expect(page.locator("#f-epoch, #f-output_name").first).to_be_attached()
+    expect(page.locator("[data-act=train]")).to_contain_text("学習開始", timeout=LONG)
+
+
 def test_two_tabs_bring_their_changes_together(open_page):
     one = open_page()
     two = one.context.new_page()
