@@ -239,8 +239,11 @@ function showJobs(element) {
       right.replaceChildren(jobs.length ? el("p", { class: "sub" }, w("jobs_pick", { count: LETTERS.length })) : "");
       return;
     }
+    const others = String(shown?.runs.map((run) => run.id)) !== String(chosen);
+    right.setAttribute("aria-busy", String(others)); // what stands there is not what was chosen
     const told = await question("show", { chosen, all, against }, 10_000);
     if (turn !== asked) return; // another choice came meanwhile
+    right.setAttribute("aria-busy", "false");
     if (told.error) throw new Error(sentence(told.error));
     showKey = key;
     shown = told;

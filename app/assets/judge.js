@@ -15,7 +15,7 @@ function judgeCard(judged, total, files) {
         judged.why ? el("p", {}, rich(judged.why)) : null,
         judged.fix ? el("p", {}, rich(judged.fix)) : null,
         judged.unsure ? el("p", { class: "unsure" }, rich(judged.unsure)) : null,
-        best && judged.kind !== "nothing"
+        best
           ? el(
               "a",
               {
@@ -50,9 +50,7 @@ function judgeCard(judged, total, files) {
 
 /** The mark of the file to take, in a list of files; null at the others. */
 const takeMark = (judged, file) =>
-  judged?.file && judged.file === file.name && judged.kind !== "nothing"
-    ? el("b", { class: "take" }, w("remedy.recommended"))
-    : null;
+  judged?.file && judged.file === file.name ? el("b", { class: "take" }, w("remedy.recommended")) : null;
 
 const percent = (share) => `${Math.round(share * 100)} %`.replace("-", "−");
 
@@ -76,7 +74,7 @@ function judgeCurve(name, judged, total) {
         lines: [{ x: judged.step, y: judged[name], colour, width: 2 }],
         from: 0,
         to: total || judged.step.at(-1),
-        marks: judged.best && judged.kind !== "nothing" ? [judged.best] : [],
+        marks: judged.best ? [judged.best] : [],
         range,
         write: percent,
       }),

@@ -81,10 +81,10 @@ def verdict_in_words(
     values = {"file": file, "step": thousands(best.step), "epochs": thousands(best.epoch), "subject": subject}
     message = say(Message(code, values), language)
     unsure = "" if verdict.sure else str(say(Message("judge.unsure", {"count": held}), language))
+    named = {} if verdict.kind == "nothing" else {"best": best.step, "file": file}
     return {
+        **named,
         "kind": verdict.kind,
-        "best": best.step,
-        "file": file,
         "what": message.what,
         "why": message.why,
         "fix": message.fix,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import socket
 import threading
 import time
@@ -332,6 +333,34 @@ def test_a_late_answer_about_a_run_does_not_bring_the_former_language_back(
     page.wait_for_function("window.held", timeout=SECONDS)
     page.locator("#head [data-lang=ja]").evaluate("(button) => button.click()")
     expect(page.locator(".la-jobs .said b")).to_have_text("LoRA ができました", timeout=SECONDS)
+
+
+HELD = """() => {
+  const { show } = atelier.page.server;
+  atelier.page.server.show = async (request) => {
+    const answer = await show(request);
+    await new Promise((go) => { window.letGo = go; });
+    return answer;
+  };
+}"""
+"""An answer about a run waits until it is let go."""
+
+
+def test_what_stands_beside_the_list_is_dimmed_while_another_run_is_awaited(
+    served: Served, page: Page, settings: MakeSettings
+):
+    for name in ("early", "later"):
+        wait_until(served.store.start(settings("quiet", output_name=name)), "finished")
+    look(page, served, "jobs")
+    details = page.locator(".la-jobs .jobs > section").nth(1)
+    expect(details.locator("h2").first).to_contain_text(re.compile("early|later"), timeout=SECONDS)
+    expect(details).to_have_attribute("aria-busy", "false")
+    page.evaluate(HELD)
+    page.locator(".la-jobs .pick[aria-pressed=false]").click()
+    expect(details).to_have_attribute("aria-busy", "true")
+    page.wait_for_function("Boolean(window.letGo)")
+    page.evaluate("letGo()")
+    expect(details).to_have_attribute("aria-busy", "false", timeout=SECONDS)
 
 
 @pytest.mark.parametrize("tab", ["t-run", "t-jobs"])

@@ -84,6 +84,14 @@ def test_while_it_runs_there_are_curves_and_no_verdict(tmp_path: Path):
     assert told["step"] == [10, 20, 30, 40, 50, 60]
 
 
+def test_a_run_that_learned_nothing_names_no_file(tmp_path: Path):
+    told = judged(record(tmp_path, [0.0] * 6, [0.0] * 6), "", "en", ended=True)
+    assert told is not None
+    assert told["kind"] == "nothing"
+    assert "file" not in told
+    assert "best" not in told
+
+
 def test_few_pictures_make_it_a_guess(tmp_path: Path):
     told = judged(record(tmp_path, BURNT, [0.0] * 6, held=1), "", "en", ended=True)
     assert told is not None
