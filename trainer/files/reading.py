@@ -57,6 +57,10 @@ UNLIKELY = re.compile(
 BLANK_BETWEEN = re.compile("(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])")
 USUAL: Mapping[Encoding, str] = {"GBK": "gb2312", "EUC-KR": "iso2022_kr"}
 """The older part of an encoding, which has the letters of everyday."""
+DAMAGED_UTF_8 = "UTF-8 (\N{REPLACEMENT CHARACTER})"
+"""UTF-8 with some letters that are none: two files put together, or one that was cut within a letter."""
+WHOLE_FOR_BROKEN = 4
+"""Letters beyond ASCII that must be whole for each that is none; in other encodings most are none."""
 KANA = re.compile("[ぁ-んァ-ヶ]")
 
 
@@ -90,7 +94,16 @@ def readings(data: bytes) -> list[tuple[str, str]]:
     for codec, name in ENCODINGS.items():
         with suppress(UnicodeDecodeError):
             fitting.append((name, data.decode(codec)))
-    return [*sorted(fitting, key=_unlikeliness)]
+    damaged = [(DAMAGED_UTF_8, text)] if (text := _nearly_utf_8(data)) else []
+    return [*damaged, *sorted(fitting, key=_unlikeliness)]
+
+
+def _nearly_utf_8(data: bytes) -> str:
+    """The text where all but a few letters are UTF-8, those as marks; "" where they are not."""
+    text = data.decode("utf-8-sig", errors="replace")
+    broken = text.count("\N{REPLACEMENT CHARACTER}")
+    whole = sum(not letter.isascii() for letter in text) - broken
+    return text if whole >= WHOLE_FOR_BROKEN * broken else ""
 
 
 def _unlikeliness(reading: tuple[Encoding, str]) -> tuple[int, int]:

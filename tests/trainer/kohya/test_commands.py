@@ -501,6 +501,20 @@ def test_a_file_that_is_not_utf_8_says_how_it_was_read(tmp_path: Path, encoding:
 
 
 @pytest.mark.parametrize(
+    "damage", ["# \xe9t\xe9".encode("latin-1"), "# 样".encode("gbk"), "# 図".encode()[:-1], b"# \xff"]
+)
+def test_utf_8_with_a_damaged_letter_is_read_as_such(tmp_path: Path, damage: bytes) -> None:
+    """A comment of another editor, a letter cut in two: the rest is as it was, in no other alphabet."""
+    path = tmp_path / "lora.toml"
+    text = 'network_module = "networks.lora"\noutput_name = "猫の写真とねこの絵"\n'
+    path.write_bytes(text.encode() + damage)
+    imported = read(path)
+    assert imported.settings.get("output_name") == "猫の写真とねこの絵"
+    [entry] = [one for one in imported.report.attention if one.why == "kohya.encoding"]
+    assert "UTF-8 (\N{REPLACEMENT CHARACTER})" in str(entry.was)
+
+
+@pytest.mark.parametrize(
     ("encoding", "word", "name"),
     [("cp932", "猫の写真", "Shift-JIS"), ("gbk", "测试图片", "GBK"), ("cp949", "고양이", "EUC-KR"),
      ("big5", "測試圖片", "Big5"), ("cp1252", "élève", "Windows-1252"), ("euc_jp", "猫の写真", "EUC-JP"),
