@@ -198,10 +198,12 @@ class StateKeeper:
         for weight in self.network.parameters():
             # 0: the step changes as little as a step can.
             weight.grad = torch.zeros_like(weight)
-        for group in self.optimizer.param_groups:
-            if group.get("fused"):  # that way torch reads beyond tensors of another shape and raises nothing
-                group["fused"] = False
+        fused = [group for group in self.optimizer.param_groups if group.get("fused")]
+        for group in fused:  # that way torch reads beyond tensors of another shape and raises nothing
+            group["fused"] = False
         getattr(self.optimizer, "optimizer", self.optimizer).step()  # accelerate wraps it
+        for group in fused:  # a run that continues rounds as one that was never stopped
+            group["fused"] = True
         self.optimizer.zero_grad(set_to_none=True)
         if not all(bool(weight.isfinite().all()) for weight in self.network.state().values()):
             raise ValueError("no numbers")

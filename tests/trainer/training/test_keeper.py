@@ -18,7 +18,7 @@ from trainer.plan.lr_schedule import build_lr_scheduler
 from trainer.plan.optimizer_args import ONE_RATE_ONLY
 from trainer.settings import Network as NetworkSettings
 from trainer.settings import Optimizer
-from trainer.training.keeper import StateKeeper
+from trainer.training.keeper import OPTIONS, StateKeeper
 from trainer.training.optimizer import MAKERS, build_optimizer, finished_weights, set_training
 from trainer.training.position import Position
 
@@ -93,6 +93,16 @@ def state(tmp_path: Path) -> Path:
     first.learn(range(4))
     first.keeper.save(tmp_path / "state", Position(4, 1, 4), "state")
     return tmp_path / "state"
+
+
+@pytest.mark.parametrize("arguments", ["", "fused=True", "foreach=True"])
+def test_a_run_that_continues_computes_in_the_same_way(tmp_path: Path, state: Path, arguments: str):
+    fresh = Learning(tmp_path, chosen("AdamW", optimizer_args=arguments))
+    before = [{key: group[key] for key in OPTIONS if key in group} for group in fresh.optimizer.param_groups]
+    assert before[0]["fused"] or "foreach" in arguments  # all weights in one call, unless told otherwise
+    fresh.keeper.restore(state)
+    after = [{key: group[key] for key in OPTIONS if key in group} for group in fresh.optimizer.param_groups]
+    assert after == before
 
 
 @pytest.mark.parametrize(
