@@ -18,6 +18,12 @@ from trainer.tools.checks import require_form
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Tool, Work
 
+OWN_WORDS = {
+    f"training.{name}": f"tools.{name}"
+    for name in ("out_of_memory", "disk_full", "no_permission", "file_error")
+}
+"""A training's sentences that name what only a training has -> a tool's."""
+
 
 def run_tool(
     folder: JobFolder,
@@ -65,11 +71,9 @@ def _run(folder: JobFolder, resume: bool, listen: console.Listener | None) -> in
 def _explained(error: Exception) -> tuple[Failed, int]:
     """As of a training, but for what only a training has: batch size, Output folder."""
     failed, code = explain(error)
-    if failed.code == "training.out_of_memory":
-        return replace(failed, code="tools.out_of_memory", setting=""), code
-    if isinstance(error, UserError):
+    if isinstance(error, UserError) and failed.code not in OWN_WORDS:
         return failed, code
-    return replace(failed, setting=""), code
+    return replace(failed, code=OWN_WORDS.get(failed.code, failed.code), setting=""), code
 
 
 def _worked(folder: JobFolder, emit: Teller, resume: bool) -> Event:

@@ -50,7 +50,7 @@ def naming_of(names: Mapping[str, Any], path: Path) -> NameStyle:
     """The naming of a LoRA file's tensors. Raises UserError where it is neither."""
     if any(name.startswith(("lora_unet_", "lora_te")) for name in names):
         return "kohya"
-    if any(_told(name) for name in names):
+    if any(_place_of(name) for name in names):
         return "diffusers"
     raise UserError("files.no_lora", "lora", name=path.name)
 
@@ -128,7 +128,7 @@ def _diffusers(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str,
         alpha = float(file.read(f"{name}.alpha")) if "alpha" in shapes else float(rank)
         sizes.setdefault(part, {})[inside] = rank, alpha
     config = {
-        f"{part}.{key}": value for part, told in sizes.items() for key, value in _config(told, dora).items()
+        f"{part}.{key}": value for part, own in sizes.items() for key, value in _config(own, dora).items()
     }
     kept = {key: text for key, text in file.metadata.items() if not key.startswith("sshs_")}
     return moves, {**kept, "format": "pt", CONFIG: json.dumps(config, sort_keys=True)}
@@ -156,11 +156,11 @@ def _kohya(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str, str
     """diffusers -> kohya."""
     from trainer.models.lora_names import kohya_module
 
-    told = {name: found for name in file.shapes if (found := _told(name))}
+    places = {name: place for name in file.shapes if (place := _place_of(name))}
     family = _family(file)
     configs = _configs(file.metadata)
     moves: dict[str, Move] = {}
-    for name, (part, inside, entry) in told.items():
+    for name, (part, inside, entry) in places.items():
         module = kohya_module(part, inside, family)
         if module is None:
             raise UserError("tools.convert_only_plain", "lora", name=path.name, module=name)
@@ -175,7 +175,7 @@ def _kohya(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str, str
     return moves, kept
 
 
-def _told(name: str) -> tuple[str, str, str] | None:
+def _place_of(name: str) -> tuple[str, str, str] | None:
     """(part, path, kohya's entry) of a tensor in diffusers' naming."""
     place, split = PART.fullmatch(name), _split(name)
     if not place or not split:

@@ -174,7 +174,7 @@ class _Work:
         write_safetensors(target, planned, read, file.metadata)
 
     def _changed(self, tensor: Tensor, module: str, place: WeightPlace, *, bias: bool) -> Tensor:
-        """A weight, or a bias, with what all LoRAs add to it."""
+        """A weight (out, in, …), or a bias (out,), with what all LoRAs add to it; float32, same shape."""
         whole = tensor.float()
         rows = place.rows(len(whole)) if not bias else slice(None)
         for lora, strength in zip(self.loras, self.strengths, strict=True):
@@ -188,7 +188,7 @@ class _Work:
 
 
 def _added(entries: Mapping[str, Tensor], weight: Tensor, *, bias: bool) -> Tensor | None:
-    """What a module's entries add to its weight or its bias."""
+    """What a module's entries add to its weight (out, in, …) or its bias (out,); None: nothing."""
     from trainer.network.weights import change_of
 
     if bias:

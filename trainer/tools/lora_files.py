@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -58,7 +58,7 @@ class LoraFile:
         return self.file.metadata
 
     def entries(self, module: str) -> dict[str, Tensor]:
-        """A module's tensors as they are stored; of 8 bits, which torch cannot compute with, in 32."""
+        """A module's tensors as stored, in the shapes of `modules`; of 8 bits in 32, to compute with."""
         names = {entry: f"{module}.{entry}" for entry in self.modules[module]}
         return {entry: self.file.read(name, self._readable(name)) for entry, name in names.items()}
 
@@ -98,7 +98,7 @@ def require_whole(module: str, entries: Mapping[str, Shape], path: Path, setting
 
 
 def whole_entries(file: LoraFile, module: str) -> dict[str, Tensor]:
-    """A module's tensors. Raises UserError for inf, NaN and parts that do not fit: nothing comes of them."""
+    """A module's tensors, as `entries`. Raises UserError for inf, NaN and parts that do not fit."""
     require_whole(module, file.modules[module], file.path, file.setting)
     entries = file.entries(module)
     for tensor in entries.values():
@@ -131,10 +131,14 @@ class LoraWriter:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._done.close()
+        with suppress(OSError):  # of a full disk, which has been told where it was met
+            self._done.close()
 
     def add(self, module: str, entries: Mapping[str, Tensor]) -> None:
-        """Put a module in. Raises OSError, and UserError for inf or NaN: they would make grey pictures."""
+        """Put a module in: up (out, r, …), down (r, in, …), alpha () and what else a type has, as they are.
+
+        Raises OSError, and UserError for inf or NaN: they would make grey pictures.
+        """
         from trainer.models.tensor_file import STORED_DTYPES, raw_bytes
 
         for entry, tensor in entries.items():
@@ -176,6 +180,7 @@ def _at(path: Path) -> Iterator[None]:
 
 
 def _kind(name: str, tensor: Tensor, precision: SavePrecision) -> str:
+    """The kind of number that a tensor of any shape is stored in."""
     largest = float(tensor.detach().abs().max()) if tensor.numel() else 0.0
     if not math.isfinite(largest):
         raise UserError("tools.not_finite", name=name)

@@ -34,10 +34,10 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 
 def result(
-    told: Mapping[str, str], changes: Mapping[str, str], *, without_history: bool = False
+    before: Mapping[str, str], changes: Mapping[str, str], *, without_history: bool = False
 ) -> dict[str, str]:
     """What a file says after `changes`; the hashes are the writer's. As of `change_metadata`."""
-    kept = {key: text for key, text in told.items() if not without_history or key in PUBLIC}
+    kept = {key: text for key, text in before.items() if not without_history or key in PUBLIC}
     return {key: text for key, text in {**kept, **changes}.items() if text}
 
 
@@ -55,7 +55,7 @@ def change_metadata(
     needs to load the file (no captions, folders, settings, dates). Raises UserError, StopRequested, OSError.
     """
     header = require_header(path, "lora")
-    told = result(header.metadata, changes, without_history=without_history)
+    metadata = result(header.metadata, changes, without_history=without_history)
     planned = {name: Planned(entry.dtype, entry.shape) for name, entry in header.entries.items()}
     done = 0
     with path.open("rb") as file:
@@ -68,7 +68,7 @@ def change_metadata(
             file.seek(header.start + entry.begin)
             return file.read(entry.end - entry.begin)
 
-        write_safetensors(output, planned, read, told, hashes=True)
+        write_safetensors(output, planned, read, metadata, hashes=True)
     return output
 
 

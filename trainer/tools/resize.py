@@ -54,23 +54,23 @@ def resize(
     from trainer.network.weights import resized
 
     file = LoraFile(path, "lora")
-    with LoraWriter(output, precision, report) as made:
-        told: list[Resized] = []
+    with LoraWriter(output, precision, report) as writer:
+        modules: list[Resized] = []
         for name in counted(file.modules, report):
             entries, outcome = resized(whole_entries(file, name), rank, conv_rank or rank, rule, target)
-            made.add(name, entries)
-            told.append(Resized(name, *outcome))
-        made.write(_metadata(file.metadata, told, rule, target))
-    return told
+            writer.add(name, entries)
+            modules.append(Resized(name, *outcome))
+        writer.write(_metadata(file.metadata, modules, rule, target))
+    return modules
 
 
 def _metadata(
-    metadata: Mapping[str, str], told: list[Resized], rule: RankRule, target: float
+    metadata: Mapping[str, str], modules: list[Resized], rule: RankRule, target: float
 ) -> dict[str, str]:
-    ranks = {one.rank for one in told}
+    ranks = {module.rank for module in modules}
     rank = str(next(iter(ranks))) if len(ranks) == 1 else "Dynamic"
     how = f"{rule} {target:g}, " if rule != "fixed" else ""
-    kept = math.fsum(one.kept for one in told) / max(1, len(told))
+    kept = math.fsum(module.kept for module in modules) / max(1, len(modules))
     comment = f"resized ({how}rank {rank}, {kept:.1%} kept); {metadata.get('ss_training_comment', '')}"
     return {
         **metadata,

@@ -110,13 +110,21 @@ def _heading(setting: Setting, part: str) -> str:
 def facts(setting: Setting, language: Language) -> Iterator[str]:
     """Kind, bounds and default of a setting."""
     spec = setting.spec
-    kind = doc_text(language, f"kind_{spec.widget if spec.widget in TEXT_KINDS else setting.kind}")
+    kind = doc_text(language, f"kind_{_kind(setting)}")
     yield doc_text(language, "or_blank", kind=kind) if setting.optional else kind
     if limits := _limits(setting, language):
         yield limits
     if spec.required:
         yield doc_text(language, "required")
     yield doc_text(language, "default", value=value_of(setting.default, language))
+
+
+def _kind(setting: Setting) -> str:
+    """By the widget where it says more than the type; a tool's model without suggestions is here already."""
+    spec = setting.spec
+    if spec.widget == "model" and spec.tab == "tools" and not spec.suggestions:
+        return "model_here"
+    return spec.widget if spec.widget in TEXT_KINDS else setting.kind
 
 
 def _origin(setting: Setting, language: Language) -> Iterator[str]:
@@ -144,7 +152,9 @@ def when(setting: Setting, language: Language, schema: Schema[Any]) -> str:
     conditions = []
     for other, wanted in setting.spec.matters.items():
         if other == "family":
-            titles = doc_text(language, "or").join(_spaced(FAMILIES[one].title, language) for one in wanted)
+            titles = doc_text(language, "or").join(
+                _spaced(FAMILIES[family].title, language) for family in wanted
+            )
             conditions.append(doc_text(language, "for_family", titles=titles))
             continue
         values = doc_text(language, "or").join(
@@ -179,12 +189,12 @@ def choices(setting: Setting, language: Language, schema: Schema[Any]) -> Iterat
     if not offered:
         return
     yield f"- **{doc_text(language, 'choices')}:**"
-    told = schema.told(setting.key, texts(language)["tool_choices" if schema.name else "choices"])
+    meanings = schema.told(setting.key, texts(language)["tool_choices" if schema.name else "choices"])
     missing = setting.spec.unbuilt if isinstance(setting.spec.unbuilt, tuple) else ()
     for choice in offered:
         name = f"`{choice}`" if str(choice) else doc_text(language, "blank")
         note = f" ({doc_text(language, 'unbuilt_choice')})" if choice in missing else ""
-        yield f"  - {name}: {told[str(choice)]}{note}"
+        yield f"  - {name}: {meanings[str(choice)]}{note}"
 
 
 if __name__ == "__main__":

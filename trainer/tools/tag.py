@@ -98,7 +98,7 @@ def prepared(picture: Picture, side: int) -> np.ndarray:
     return np.asarray(square, np.float32)[:, :, ::-1].copy()
 
 
-def chosen(tags: Sequence[tuple[str, int]], scores: np.ndarray, choice: Choice) -> list[str]:
+def taken_tags(tags: Sequence[tuple[str, int]], scores: np.ndarray, choice: Choice) -> list[str]:
     """The tags that are taken: the rating (where wanted), characters, then general ones, the surest first."""
     rows = sorted(zip(tags, scores.tolist(), strict=True), key=lambda row: -row[1])
     ratings = [name for (name, kind), _ in rows if kind == RATING][: int(choice.ratings)]

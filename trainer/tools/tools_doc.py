@@ -63,20 +63,20 @@ def example(tool: Tool) -> list[str]:
 
 
 def _head(language: Language) -> Iterator[str]:
-    told = texts(language)["tools"]
+    titles = texts(language)["tools"]
     yield f"# {doc_text(language, 'tools_title')}\n"
     yield f"{doc_text(language, 'tools_other_language')}\n"
     yield f"{doc_text(language, 'tools_intro')}\n"
     for name in TOOLS:
-        yield f"- [{told[name]['title']}](#{name}): {told[name]['about']}"
+        yield f"- [{titles[name]['title']}](#{name}): {titles[name]['about']}"
     yield f"\n{doc_text(language, 'tools_reference')}\n"
 
 
 def _tool(tool: Tool, language: Language) -> Iterator[str]:
-    told = texts(language)["tools"][tool.name]
+    words = texts(language)["tools"][tool.name]
     yield f'<a id="{tool.name}"></a>\n'
-    yield f"## {told['title']}\n"
-    yield f"{told['about']} {doc_text(language, 'tools_light' if tool.light else 'tools_in_line')}\n"
+    yield f"## {words['title']}\n"
+    yield f"{words['about']} {doc_text(language, 'tools_light' if tool.light else 'tools_in_line')}\n"
     reads = _labels(tool, (*READ, "shares"))
     writes = _labels(tool, NEW) or doc_text(language, "tools_proposes" if tool.proposes else "tools_report")
     yield f"- **{doc_text(language, 'tools_reads')}:** {reads}"
@@ -90,7 +90,8 @@ def _tool(tool: Tool, language: Language) -> Iterator[str]:
 
 
 def _labels(tool: Tool, widgets: tuple[str, ...]) -> str:
-    return ", ".join(f"**{one.spec.label}**" for one in tool.schema.values() if one.spec.widget in widgets)
+    settings = (setting for setting in tool.schema.values() if setting.spec.widget in widgets)
+    return ", ".join(f"**{setting.spec.label}**" for setting in settings)
 
 
 def _setting(tool: Tool, key: str, language: Language) -> Iterator[str]:

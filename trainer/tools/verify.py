@@ -63,10 +63,11 @@ def verify(path: Path, report: Progress = silent) -> list[Finding]:
     file, seen = LoraFile(path, "lora"), _Seen()
     for name in counted(file.modules, report):
         _look(name, file.entries(name), seen)
-    return [*_told(seen, len(file.modules)), *_hash(path, file.metadata, report)]
+    return [*_findings(seen, len(file.modules)), *_hash(path, file.metadata, report)]
 
 
 def _look(name: str, entries: Mapping[str, Tensor], seen: _Seen) -> None:
+    """Note what is wrong with a module; `entries`: tensors of any shape."""
     shapes = {entry: tuple(tensor.shape) for entry, tensor in entries.items()}
     for entry, tensor in entries.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
@@ -91,7 +92,7 @@ def _ranks_agree(shapes: Mapping[str, Shape]) -> bool:
     return len(down) == len(up) >= 2 and down[0] == up[1]
 
 
-def _told(seen: _Seen, modules: int) -> Iterator[Finding]:
+def _findings(seen: _Seen, modules: int) -> Iterator[Finding]:
     errors = (
         ("tools.verify_not_finite", seen.not_finite), ("tools.verify_alone", seen.alone),
         ("tools.verify_sizes", seen.sizes),
@@ -117,13 +118,13 @@ def _some(names: list[str]) -> dict[str, Any]:
 
 def _hash(path: Path, metadata: Mapping[str, str], report: Progress) -> Iterator[Finding]:
     """The fingerprint in the file against its content."""
-    told = metadata.get("sshs_model_hash")
-    if told and path.suffix == ".safetensors":
+    stated = metadata.get("sshs_model_hash")
+    if stated and path.suffix == ".safetensors":
         with path.open("rb") as content:
             content.seek(read_header(path).start)
             digest = hashlib.sha256()
             while chunk := content.read(1 << 20):
                 report(1, 1)
                 digest.update(chunk)
-        if digest.hexdigest() != told:
+        if digest.hexdigest() != stated:
             yield Finding("hint", "tools.verify_hash")

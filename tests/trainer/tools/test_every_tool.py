@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PosixPath
 from shutil import copytree
 from typing import Any
 
@@ -19,7 +19,8 @@ from tests.checkpoints import random_model, write_checkpoint
 from tests.trainer.tools.lookers import captioner, tagger
 from tests.trainer.tools.made import lora, tensors
 from trainer.errors import StopRequested
-from trainer.events import Event, Finished, Notice, Phase, Stopped, read_events
+from trainer.events import Event, Failed, Finished, Notice, Phase, Stopped, read_events
+from trainer.files import safetensors_writer
 from trainer.files.job_folder import JobFolder
 from trainer.files.safetensors_header import read_header
 from trainer.jobs.run import STOPPED
@@ -29,7 +30,7 @@ from trainer.messages import LANGUAGES, Message, say
 from trainer.network.lora_file import save_lora
 from trainer.network.network import build_network
 from trainer.settings import Network
-from trainer.tools import into_checkpoint
+from trainer.tools import into_checkpoint, lora_files
 from trainer.tools.places import NEW
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Work
@@ -203,7 +204,7 @@ def test_stop_is_heard_within_a_large_file_that_is_copied(root: Path, tmp_path: 
 
 CHILD = """
 import sys
-from pathlib import Path
+from pathlib import Path, PosixPath
 from trainer.events import Phase
 from trainer.files.job_folder import JobFolder
 from trainer.files.safetensors_header import read_header
@@ -339,3 +340,26 @@ from trainer.__main__ import main
 main()
 """
 """The command line, in which Ctrl-C is pressed at the first picture."""
+
+
+@pytest.mark.parametrize("name", ["merge", "merge_into", "split"])
+def test_a_full_disk_is_told_in_a_tools_words(name: str, made: Path, root: Path, tmp_path: Path, monkeypatch):
+    """The system's own answer: /dev/full takes nothing."""
+    out = tmp_path / "out"
+    out.mkdir()
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("only Linux has a device that is always full")
+    monkeypatch.setattr(lora_files.tempfile, "TemporaryFile", lambda **_: full.open("w+b"))
+    monkeypatch.setattr(safetensors_writer, "partial_of", lambda path: FullFile(path.with_name(".partial")))
+    *_, last = run(tmp_path, name, values_of(name, made, root, out))
+    assert isinstance(last, Failed)
+    assert (last.code, last.values["path"]) == ("tools.disk_full", str(out / "new.safetensors"))
+    assert content(out) == {}
+
+
+class FullFile(PosixPath):
+    """A file on a full disk."""
+
+    def open(self, *_how: Any, **_more: Any) -> Any:
+        return Path("/dev/full").open("w+b")

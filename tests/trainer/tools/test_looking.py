@@ -23,7 +23,7 @@ from trainer.tools import hub_models, proposals
 from trainer.tools.checks import check_values
 from trainer.tools.hub_models import HubModel, wanted
 from trainer.tools.table import TOOLS
-from trainer.tools.tag import Choice, Tagger, chosen, prepared, read_tags
+from trainer.tools.tag import Choice, Tagger, prepared, read_tags, taken_tags
 
 BLUE, GREY = (0, 0, 255), (120, 120, 120)
 
@@ -80,7 +80,7 @@ def test_pictures_reach_the_tagger_as_it_takes_them(tagger_folder: Path):
 )
 def test_tags_are_chosen_by_thresholds_and_lists(choice: Choice, names: list[str]):
     scores = np.array([0.9, 0.1, 0.8, 0.6, 0.95, 0.2])
-    assert chosen(TAGS, scores, choice) == names
+    assert taken_tags(TAGS, scores, choice) == names
 
 
 def test_tags_are_proposed_and_nothing_is_written(tmp_path: Path, folder: Path, tagger_folder: Path):

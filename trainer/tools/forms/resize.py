@@ -68,13 +68,13 @@ def _check(form: Resize) -> Iterator[Problem]:
 def _run(form: Resize, work: Work) -> Path:
     how, output = form.how, Path(form.files.output)
     rule = RANK_RULES[how.method]
-    told = resize(
+    resized = resize(
         Path(form.files.lora), output, how.rank, how.conv_rank, rule, how.target, how.precision, work.report
     )
-    for name, modules in _by_block(told).items():
-        kept = sum(one.kept for one in modules) / len(modules)
-        work.tell("tools.resized", block=name, old=_range(one.old_rank for one in modules),
-                  rank=_range(one.rank for one in modules), lost=f"{1 - kept:.1%}")  # fmt: skip
+    for name, modules in _by_block(resized).items():
+        kept = sum(module.kept for module in modules) / len(modules)
+        work.tell("tools.resized", block=name, old=_range(module.old_rank for module in modules),
+                  rank=_range(module.rank for module in modules), lost=f"{1 - kept:.1%}")  # fmt: skip
     return work.saved(output)
 
 

@@ -20,7 +20,7 @@ from trainer.tools.forms.looking import (
     finished,
 )
 from trainer.tools.proposals import propose
-from trainer.tools.tag import Choice, Tagger, chosen, comparable
+from trainer.tools.tag import Choice, Tagger, comparable, taken_tags
 from trainer.tools.tool import Tool, Work
 
 TAGGERS = (
@@ -82,7 +82,7 @@ def _run(form: Tag, work: Work) -> Path:
         _names(tags.undesired_tags), _names(tags.only_tags),
     )  # fmt: skip
     wish = captions.wish(form.pictures.folder)
-    counts = propose(wish, work, lambda picture: chosen(tagger.tags, tagger.scores(picture), choice))
+    counts = propose(wish, work, lambda picture: taken_tags(tagger.tags, tagger.scores(picture), choice))
     return finished(wish, work, counts, write=captions.write)
 
 
