@@ -25,6 +25,11 @@ async function returnToPlace() {
 
 /** The page grows while its tab is built: scroll as soon as it is long enough. */
 async function scrollBack(y) {
+  const { style } = document.documentElement;
+  style.overflowAnchor = "none"; // or what is still being built above would push the page on
+  setTimeout(() => {
+    style.overflowAnchor = "";
+  }, 3000);
   for (let tries = 0; tries < 100; tries++) {
     if (document.documentElement.scrollHeight - innerHeight >= y) break;
     await rest(50);

@@ -26,11 +26,20 @@ function openMenu(open) {
   $("[data-act=menu]").setAttribute("aria-expanded", String(open));
 }
 
+/** Without its content the page is of no use: asked until it comes. */
+async function firstAnswer() {
+  for (;;) {
+    const answer = await ask("start");
+    if (answer) return answer;
+    await rest(2000);
+  }
+}
+
 async function connect(server) {
+  const again = Boolean(page.server); // mounted again: the first one has asked, or asks until it has its answer
   page.server = server;
-  if (page.fields) return; // mounted again
-  const [answer] = await Promise.all([ask("start"), present("#la-apply"), present("#la-listen")]);
-  if (!answer) return;
+  if (again) return;
+  const [answer] = await Promise.all([firstAnswer(), present("#la-apply"), present("#la-listen")]);
   Object.assign(page, {
     fields: answer.fields,
     keys: answer.keys,

@@ -76,6 +76,27 @@ def test_train_follows_the_form_whatever_becomes_of_the_answers(open_page, root:
     )
 
 
+REFUSED_AT_FIRST = """() => {
+  let held;
+  let asked = 0;
+  Object.defineProperty(window, 'atelier', { get: () => held, set: (made) => {
+    const refusing = { get: (server, name) =>
+      name === 'start' && !asked++ ? () => Promise.reject(new Error('gone')) : server[name] };
+    held = { ...made, connect: (server) => made.connect(new Proxy(server, refusing)) };
+  } });
+}"""
+"""The first question of all gets no answer, as on a server that is only just coming back."""
+
+
+def test_a_page_whose_first_question_is_lost_asks_again(open_page):
+    page = open_page()
+    page.add_init_script(f"({REFUSED_AT_FIRST})()")
+    page.reload()
+    expect(page.locator("#la-toast")).to_be_visible(timeout=LONG)
+    ready(page)
+    expect(page.locator("#f-pretrained_model_name_or_path input").first).to_be_visible()
+
+
 def test_what_comes_back_after_a_reload_is_not_lost_to_slow_widgets(open_page, root: Path, tmp_path: Path):
     page = open_page()
     page.evaluate("(values) => atelier.write(values)", demo_values(root, tmp_path / "out"))

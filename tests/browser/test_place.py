@@ -31,6 +31,18 @@ def at(page: Page, tab: str) -> None:
     expect(page.locator(f"#t-{tab}-button")).to_have_attribute("aria-selected", "true")
 
 
+def test_a_reload_brings_back_the_place_though_what_stands_above_is_built_later(open_page):
+    page = open_page(phone=True, language="ja-JP")
+    open_tab(page, "advanced")
+    page.wait_for_timeout(1500)
+    page.evaluate("scrollTo({ top: 300, behavior: 'instant' })")
+    page.wait_for_timeout(500)
+    page.reload()
+    ready(page)
+    page.wait_for_timeout(1500)
+    assert page.evaluate("Math.round(scrollY)") == 300
+
+
 def test_another_language_changes_every_word_and_nothing_else(open_page, root: Path, tmp_path: Path):
     page = open_page()
     fill_demo(page, root, tmp_path / "out", network_dim=24, caption_extension="")
