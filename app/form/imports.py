@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import tempfile
 from collections.abc import Mapping
@@ -40,7 +39,7 @@ def read_given(request: Mapping[str, Any], may_read: MayRead) -> Imported:
     if "bytes" in request:
         try:
             data = base64.b64decode(str(request["bytes"])[: 2 * MOST_TEXT], validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise UserError("kohya.not_text", path=name) from error
         return read_data(data, name, may_read, encoding, handed_over=True)
     text = str(request.get("text") or "")[:MOST_TEXT]
@@ -75,7 +74,7 @@ def read_pieces(name: str, pieces: Any, size: Any) -> Imported:
         path = Path(folder) / "lora.safetensors"
         try:
             _write_pieces(path, pieces, int(size))
-        except (TypeError, ValueError, binascii.Error) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UserError("kohya.damaged_lora", path=name) from error
         try:
             return kohya.read(path)
@@ -88,7 +87,7 @@ def _write_pieces(path: Path, pieces: Any, size: int) -> None:
     """A file of `size` bytes with these pieces in it. Raises ValueError where they do not fit."""
     placed = [(int(offset), base64.b64decode(text, validate=True)) for offset, text in pieces]
     fitting = all(0 <= offset <= size - len(data) for offset, data in placed)
-    if not fitting or size > LARGEST_LORA or sum(len(data) for _, data in placed) > MOST_PIECES:
+    if not fitting or not 0 < size <= LARGEST_LORA or sum(len(data) for _, data in placed) > MOST_PIECES:
         raise ValueError("no pieces of a LoRA file")
     with path.open("wb") as file:
         file.truncate(size)

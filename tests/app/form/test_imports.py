@@ -107,14 +107,19 @@ def test_a_lora_file_without_metadata_gives_rank_and_alpha(answers):
         {"pieces": [[5, "AAAA"]], "size": 6},
         {"pieces": [[0, "AAAA"]], "size": imports.LARGEST_LORA + 1},
         {"pieces": 3, "size": 10},
+        {"pieces": [], "size": -5},
+        {"pieces": [], "size": float("inf")},
+        {"pieces": [[float("inf"), "AAAA"]], "size": 10},
+        {"bytes": "\xe9"},
         {"pieces": [[0, "AAAA"]], "size": "many"},
         {"text": ""},
         {"text": '{"epoch": NaN}', "name": "a.json"},
     ],
 )
-def test_what_is_no_file_of_settings_is_said(answers, request_):
+def test_what_is_no_file_of_settings_is_said(answers, request_, capfd):
     for language in ("en", "ja"):
         assert load(answers, language, **{"name": "x.safetensors", **request_})["error"]["what"]
+    assert capfd.readouterr().err == "", "it is no mistake of ours"
 
 
 def test_an_error_names_the_file_as_the_person_knows_it(answers):
