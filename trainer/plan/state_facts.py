@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from trainer.data.datasets import Dataset, datasets_of, mask_files
 from trainer.data.folders import TrainImage
 from trainer.files.state_folder import StateAbout
 from trainer.settings import TRAINING, Settings
@@ -25,22 +26,32 @@ Change = Mapping[str, Any]
 """A message as plain data: {"code", "values"}."""
 
 
-def facts_for_state(settings: Settings, images: Sequence[TrainImage]) -> dict[str, Any]:
-    """Versions, and what marks pictures, captions and files: plain data for state.json."""
+def facts_for_state(
+    settings: Settings, images: Sequence[TrainImage], datasets: Sequence[Dataset] = ()
+) -> dict[str, Any]:
+    """Versions, and what marks pictures, captions, masks and files: plain data for state.json.
+
+    `datasets`: those of the images; the settings' own where they are not given.
+    """
     by_path = {str(image.path): image for image in images}
     few = len(by_path) <= MOST_PICTURES
+    masks = zip(images, mask_files(datasets or datasets_of(settings), images), strict=True) if few else ()
     return {
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
         "picture_count": len(by_path),
         "pictures": {_short(path): _marks(image) for path, image in by_path.items()} if few else {},
+        "masks": {_short(str(image.path)): _stamp(mask) for image, mask in masks if mask},
         "files": {key: mark for key in FILE_SETTINGS if (mark := file_mark(str(settings.get(key))))},
     }
 
 
-def changes(about: StateAbout, settings: Settings, images: Sequence[TrainImage]) -> list[Change]:
+def changes(
+    about: StateAbout, settings: Settings, images: Sequence[TrainImage], datasets: Sequence[Dataset] = ()
+) -> list[Change]:
     """What is not as it was when the state was written, each as a message; [] where all is."""
-    now = facts_for_state(settings, images)
-    return [*_settings(about, settings), *_pictures(about.facts, now), *_files(about.facts, now)]
+    then, now = about.facts, facts_for_state(settings, images, datasets)
+    files = [*_pictures(then, now), *_masks(then, now), *_files(then, now)]
+    return [*_settings(about, settings), *files]
 
 
 def _settings(about: StateAbout, settings: Settings) -> Iterator[Change]:
@@ -70,6 +81,15 @@ def _pictures(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Chang
     elif isinstance(count, int) and count != now["picture_count"]:
         values = {"old": count, "new": now["picture_count"]}
         yield {"code": "changed.picture_count", "values": values}
+
+
+def _masks(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    """Masks in files of their own, of pictures that were there then; those within pictures are pictures."""
+    pictures, old, new = then.get("pictures"), then.get("masks"), now["masks"]
+    if isinstance(pictures, dict) and isinstance(old, dict):
+        there = pictures.keys() & now["pictures"].keys()
+        if count := sum(old.get(name) != new.get(name) for name in there):
+            yield {"code": "changed.masks_other", "values": {"count": count}}
 
 
 def _files(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
@@ -105,11 +125,16 @@ def file_mark(path: str) -> list[int]:
 
 def _marks(image: TrainImage) -> str:
     """16 letters for the picture's file and as many for its caption."""
+    return _stamp(image.path) + _short(image.caption)
+
+
+def _stamp(path: Path) -> str:
+    """16 letters that change with a file."""
     try:
-        stat = image.path.stat()
+        stat = path.stat()
     except OSError:
-        return _short("") + _short(image.caption)
-    return _short(f"{stat.st_size} {stat.st_mtime_ns}") + _short(image.caption)
+        return _short("")
+    return _short(f"{stat.st_size} {stat.st_mtime_ns}")
 
 
 def _short(text: str) -> str:

@@ -101,7 +101,7 @@ def prepare(
     first = begun.first_step if begun else state.step if state else 0
     plan = inputs.plan(name=begun.name if begun else "", first_step=first)
     data = build_data(inputs, seed, plan.total_steps)
-    if begun and state and (changed := changes(state, settings, data.images)):
+    if begun and state and (changed := changes(state, settings, data.images, data.datasets)):
         emit(Notice("training.continued_changed", {"changes": changed}, "warning"))
     # By the epochs as they are now: pictures may have come or gone since the state.
     start = position_at(state.step if state else 0, plan.batches_per_epoch, plan.accumulation)

@@ -52,7 +52,7 @@ def build_keeper(run: Run, learner: Learner) -> StateKeeper:
     """What keeps training states."""
     # A state knows the run's name, so that Continue goes on under it.
     name = run.plan.final_name.removesuffix(f".{run.settings.saving.save_model_as}")
-    facts = facts_for_state(run.settings, run.data.images)
+    facts = facts_for_state(run.settings, run.data.images, run.data.datasets)
     return StateKeeper(
         network=learner.network,
         optimizer=learner.optimizer,

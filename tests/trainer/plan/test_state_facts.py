@@ -59,6 +59,30 @@ def test_each_kind_of_change_is_counted(settings: Settings):
     ]  # fmt: skip
 
 
+def test_masks_in_files_of_their_own_are_counted(settings: Settings, tmp_path: Path):
+    """Edited, gone, come; one of another picture says nothing."""
+    pictures, masks = Path(settings.folders.train_data_dir) / "10_sks cat", tmp_path / "masks"
+    masks.mkdir()
+    for name in ("0.png", "1.png", "2.png"):
+        picture(masks / name)
+    file = tmp_path / "dataset.toml"
+    text = (
+        f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = '{pictures}'\nconditioning_data_dir = '{masks}'\n"
+    )
+    file.write_text(text)
+    masked = settings.replace(dataset_config=str(file), masked_loss=True)
+    images = images_of(settings)
+    before = state_of(masked, images)
+    assert changes(before, masked, images) == []
+    os.utime(masks / "0.png", (1, 1))
+    (masks / "1.png").unlink()
+    picture(masks / "3.png")
+    picture(masks / "of no picture.png")
+    assert codes(changes(before, masked, images)) == [("changed.masks_other", 3)]
+    older = {key: value for key, value in before.facts.items() if key != "masks"}
+    assert changes(replace(before, facts=older), masked, images) == [], "of a version that noted none"
+
+
 def test_settings_are_told_with_both_values(settings: Settings):
     images = images_of(settings)
     now = settings.replace(train_batch_size=1, shuffle_caption=True, vae="")
