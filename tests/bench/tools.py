@@ -29,7 +29,7 @@ NUMBERS = 1_000_003
 """So many random numbers again and again: hundreds of millions of their own take minutes."""
 
 
-def lora(path: Path, rank: int, seed: int) -> Path:
+def lora(path: Path, rank: int, seed: int, module: str = "networks.lora") -> Path:
     """A LoRA of every module that kohya's trainer changes in SDXL, in fp16."""
     modules = reference("sdxl_lora_keys")["lora_dim4"]
     planned = {f"{name}.alpha": Planned("F16", ()) for name in modules}
@@ -44,7 +44,7 @@ def lora(path: Path, rank: int, seed: int) -> Path:
             np.full(1, ALPHA, "f2").tobytes() if name.endswith("alpha") else np.resize(some, count).tobytes()
         )
 
-    metadata = {"ss_base_model_version": "sdxl_base_v1-0", "ss_network_module": "networks.lora"}
+    metadata = {"ss_base_model_version": "sdxl_base_v1-0", "ss_network_module": module}
     write_safetensors(path, planned, read, metadata, hashes=True)
     return path
 
@@ -59,6 +59,9 @@ def commands(folder: Path, checkpoint: Path, rank: int) -> Iterator[tuple[str, l
     yield "merge svd", ["merge", *loras, "--method", "closest of a rank", "--rank", "32"]
     yield "resize", ["resize", "--lora", a, "--rank", "16"]
     yield "resize dynamic", ["resize", "--lora", a, "--rank", "64", "--method", "share of the energy"]
+    dylora = str(lora(folder / "dylora.safetensors", rank, 2, "networks.dylora"))
+    yield "split", ["split", "--lora", dylora, "--rank", str(rank // 2)]
+    Path(dylora).unlink()
     yield "convert", ["convert", "--lora", a]
     yield "metadata", ["metadata", "--lora", a, "--title", "Momo"]
     yield "verify", ["verify", "--lora", a]

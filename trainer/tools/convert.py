@@ -35,6 +35,7 @@ ENTRIES = {
     "lora_magnitude_vector.weight": "dora_scale", "alpha": "alpha",
 }  # fmt: skip
 """diffusers' and PEFT's names of a module's tensors -> kohya's."""
+TEXT_MODEL = "text_model."
 BACK = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight"}
 
 
@@ -143,13 +144,18 @@ def _config(sizes: Mapping[str, tuple[int, float]], dora: bool) -> dict[str, Any
         "peft_type": "LORA",
         "r": rank,
         "lora_alpha": alpha,
-        "target_modules": list(sizes),
+        "target_modules": [path.removeprefix(TEXT_MODEL) for path in sizes],
         "use_dora": dora,
-        "rank_pattern": {f"^{re.escape(path)}$": size[0] for path, size in sizes.items() if size[0] != rank},
-        "alpha_pattern": {
-            f"^{re.escape(path)}$": size[1] for path, size in sizes.items() if size[1] != alpha
-        },
+        "rank_pattern": {_pattern(path): size[0] for path, size in sizes.items() if size[0] != rank},
+        "alpha_pattern": {_pattern(path): size[1] for path, size in sizes.items() if size[1] != alpha},
     }
+
+
+def _pattern(path: str) -> str:
+    """By which PEFT finds a module; since transformers 5 text encoders have no "text_model" in it."""
+    shorter = path.removeprefix(TEXT_MODEL)
+    start = "" if shorter == path else f"({re.escape(TEXT_MODEL)})?"
+    return f"^{start}{re.escape(shorter)}$"
 
 
 def _kohya(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str, str]]:
@@ -215,7 +221,7 @@ def _alpha(config: Mapping[str, Any], inside: str, rank: int) -> float:
     patterns = config.get("alpha_pattern")
     for pattern, alpha in patterns.items() if isinstance(patterns, dict) else ():
         # Only patterns that stand for one module, as PEFT and we write them: others may run for ever.
-        if pattern in {f"^{re.escape(inside)}$", inside} and isinstance(alpha, int | float):
+        if pattern in {_pattern(inside), f"^{re.escape(inside)}$", inside} and isinstance(alpha, int | float):
             return float(alpha)
     alpha = config.get("lora_alpha", rank)
     return float(alpha) if isinstance(alpha, int | float) else float(rank)
