@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.parity.drawn import Drawer, following, shuffle
 from tests.parity.recording import Recording
@@ -15,6 +16,7 @@ from tests.trainer.references import reference
 from trainer.data.buckets import BucketRule
 from trainer.kohya.sd_defaults import DEFAULTS
 from trainer.training.encode import open_base_model
+from trainer.training.precision import pick_precision
 
 ROOT = Path(os.environ.get("LORA_ATELIER_PARITY", "../shared/parity"))
 TRACES = sorted(path.name for path in (ROOT / "traces").glob("*")) if ROOT.is_dir() else []
@@ -63,7 +65,11 @@ def recording_xl(name: str) -> Recording:
     ],
 )
 def test_our_arithmetic_agrees_with_the_reference_on_sdxl(name: str) -> None:
-    line = replay(recording_xl(name), draw=True)
+    recording = recording_xl(name)
+    # Without the instructions torch rounds bfloat16 at other places than where it was recorded.
+    if pick_precision(recording.args["mixed_precision"], torch.device("cpu")).notice:
+        pytest.skip("this processor has no instructions for the recording's number format")
+    line = replay(recording, draw=True)
     assert line["ok"], line
 
 
