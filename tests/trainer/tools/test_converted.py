@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +15,69 @@ from tests.checkpoints import random_model
 from tests.trainer.tools.made import lora, tensors
 from trainer.tools.convert import convert
 
-UNET = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0"
-TEXT = "lora_te_text_model_encoder_layers"
-MODULES = {
-    f"{UNET}_attn2_to_k": (32, 48, 0),
-    f"{TEXT}_0_mlp_fc1": (64, 48, 0),
-    f"{TEXT}_0_self_attn_out_proj": (48, 48, 0),
+UNET = "down_blocks.0.attentions.0.transformer_blocks.0"
+TEXT = "text_model.encoder.layers"
+UNET_LAYERS = {f"{UNET}.attn2.to_k": (32, 48, 0), f"{UNET}.attn1.to_q": (32, 32, 0)}
+TEXT_LAYERS = {
+    f"{TEXT}.0.mlp.fc1": (64, 48, 0),
+    f"{TEXT}.0.self_attn.out_proj": (48, 48, 0),
+    f"{TEXT}.3.self_attn.q_proj": (48, 48, 0),
 }
-OTHERS = {f"{UNET}_attn1_to_q": (32, 32, 0), f"{TEXT}_3_self_attn_q_proj": (48, 48, 0)}
+SIZES = ((4, 2.0), (2, 3.0))
+"""Rank and alpha of the modules in turn."""
+
+
+def weights() -> dict[str, Tensor]:
+    """A LoRA of kohya's names, of several ranks and alphas."""
+    made: dict[str, Tensor] = {}
+    for prefix, layers in (("lora_unet_", UNET_LAYERS), ("lora_te_", TEXT_LAYERS)):
+        for number, (path, size) in enumerate(layers.items()):
+            rank, alpha = SIZES[number % 2]
+            made |= tensors(rank, alpha, number, {prefix + path.replace(".", "_"): size})
+    return {name: tensor * 0.3 if tensor.dim() else tensor for name, tensor in made.items()}
 
 
 @torch.no_grad()
-def answers(path: Path | None) -> tuple[Tensor, Tensor]:
-    """The text encoder's and the denoiser's answers, (1, 8, 48) and (1, 4, 8, 8), of a model with a file."""
+def answers(file: Path | None = None, changes: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """The text encoder's and the denoiser's answers, (1, 8, 48) and (1, 4, 8, 8), of a model with a file that
+    diffusers has loaded, or with a LoRA's changes added to its weights.
+    """
     torch.manual_seed(0)
     model = random_model("sd1")
     text_encoder: Any = model.text_encoders[0]
+    if changes:
+        add(changes, "lora_unet_", UNET_LAYERS, model.denoiser)
+        add(changes, "lora_te_", TEXT_LAYERS, text_encoder)
     pipeline: Any = StableDiffusionPipeline(
         vae=model.vae, text_encoder=text_encoder, tokenizer=model.tokenizers[0], unet=model.denoiser,
         scheduler=model.schedule.sampler("ddim"), safety_checker=None, feature_extractor=None,  # pyright: ignore[reportArgumentType]  # None is none
         requires_safety_checker=False,
     )  # fmt: skip
-    if path:
-        pipeline.load_lora_weights(str(path))
+    if file:
+        pipeline.load_lora_weights(str(file))
     torch.manual_seed(1)
     words = torch.arange(1, 9)[None]
     latents, texts = torch.randn(1, 4, 8, 8), torch.randn(1, 8, 48)
     return text_encoder(words).last_hidden_state, model.denoiser(latents, torch.tensor([500]), texts).sample
 
 
+def add(lora_weights: dict[str, Tensor], prefix: str, layers: Iterable[str], model: Any) -> None:
+    """W + up · down · alpha / rank."""
+    for path in layers:
+        up, down, alpha = (
+            lora_weights[f"{prefix}{path.replace('.', '_')}.{entry}"]
+            for entry in ("lora_up.weight", "lora_down.weight", "alpha")
+        )
+        # transformers 5.6 took the inner `text_model` away.
+        inner = path if hasattr(model, "text_model") else path.removeprefix("text_model.")
+        model.get_submodule(inner).weight += up @ down * (float(alpha) / len(down))
+
+
 @pytest.mark.filterwarnings("ignore")  # transformers' and PEFT's own
-def test_diffusers_does_the_same_with_a_converted_file(tmp_path: Path):
-    made = tensors(4, 2, 0, MODULES | OTHERS)
-    weak = {name: tensor * 0.3 if tensor.dim() else tensor for name, tensor in made.items()}
-    path = lora(tmp_path / "a.safetensors", weak, ss_base_model_version="sd_v1")
+def test_diffusers_makes_of_a_converted_file_what_the_lora_says(tmp_path: Path):
+    path = lora(tmp_path / "a.safetensors", weights(), ss_base_model_version="sd_v1")
     convert(path, tmp_path / "b.safetensors")
-    bare, before, after = (answers(file) for file in (None, path, tmp_path / "b.safetensors"))
-    for nothing, kohya, diffusers in zip(bare, before, after, strict=True):
-        assert float((kohya - nothing).abs().max()) > 0.01
-        assert torch.allclose(kohya, diffusers, atol=1e-5)
+    bare, said, loaded = answers(), answers(changes=weights()), answers(tmp_path / "b.safetensors")
+    for nothing, expected, answer in zip(bare, said, loaded, strict=True):
+        assert float((expected - nothing).abs().max()) > 0.01
+        assert torch.allclose(expected, answer, atol=1e-5)
