@@ -65,7 +65,8 @@ def _check_lora_file(path: Path, model: Model) -> Iterator[Problem]:
     if facts.kind != "lora":
         kind = FILE_KINDS.get(facts.kind, "model" if facts.title else "")
         values = {"name": path.name, **({"kind": Message(f"file_kind.{kind}")} if kind else {})}
-        yield block(key, f"preflight.weights_{'other_file' if kind else 'no_lora'}", {key: ""}, **values)
+        code = "preflight.weights_other_file" if kind else "preflight.weights_no_lora"
+        yield block(key, code, {key: ""}, **values)
     elif facts.title or facts.family not in (None, family):
         title = facts.title or FAMILIES[facts.family or family].title
         values = {"name": path.name, "found": title, "wanted": FAMILIES[family].title}

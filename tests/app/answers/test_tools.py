@@ -12,6 +12,7 @@ from app.jobs.store import JobStore
 from app.paths import Roots
 from tests.app.conftest import ask, wait_until
 from tests.trainer.tools.made import lora, tensors
+from trainer.tools import checks
 from trainer.tools.table import TOOLS
 
 
@@ -79,11 +80,14 @@ def test_a_tool_runs_as_a_job_and_its_settings_come_back(answers: Answers, file:
     assert ask(answers, "explain", job=job.id, file="b.safetensors")["rows"]
 
 
-def test_a_failed_tool_names_the_setting_and_the_fix(answers: Answers, tmp_path: Path):
-    (tmp_path / "bad.safetensors").write_bytes(b"x" * 100)
-    values = {"lora": str(tmp_path / "bad.safetensors")}
-    job = answers.store.get(ask(answers, "tool_start", tool="verify", values=values)["job"]["id"])
-    assert job is not None
+def test_a_failed_tool_names_the_setting_and_the_fix(answers: Answers, file: Path):
+    values = {"lora": str(file)}
+    settings, _ = checks.check_values(TOOLS["verify"], values, Roots((file.parent.resolve(),)))
+    assert settings is not None
+    # Damaged since the form was looked at, as while a job waits in line.
+    file.write_bytes(b"x" * 100)
+    assert "look" in ask(answers, "tool_start", tool="verify", values=values)
+    job = answers.store.start(settings, "verify", "a")
     wait_until(job, "failed", seconds=600)
     end = ask(answers, "live", lang="en")["parts"]["outcome"]
     assert end["setting"] == {"key": "lora", "label": "LoRA file"}
