@@ -18,7 +18,7 @@ from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
 from trainer.files.safetensors_writer import Planned, write_safetensors
 from trainer.lora.shapes import Shape, by_module
-from trainer.tools.lora_files import Progress, require_whole, silent
+from trainer.tools.lora_files import Progress, reported, require_whole, silent
 
 if TYPE_CHECKING:
     from trainer.models.tensor_file import TensorFile
@@ -85,19 +85,15 @@ def _write(
 
     kinds = {dtype: kind for kind, dtype in STORED_DTYPES.items()}
     planned = {name: Planned(kinds[file.dtypes[move.source]], move.shape) for name, move in moves.items()}
-    done = 0
 
     def read(name: str) -> memoryview:
-        nonlocal done
-        report(done, len(moves))
-        done += 1
         tensor = file.read(moves[name].source)
         number = moves[name].number
         tensor = torch.tensor(number, dtype=tensor.dtype) if number is not None else tensor
         return raw_bytes(tensor)
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_safetensors(output, planned, read, metadata, hashes=hashes)
+    write_safetensors(output, planned, reported(read, len(moves), report), metadata, hashes=hashes)
 
 
 def _diffusers(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str, str]]:

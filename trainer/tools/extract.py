@@ -15,10 +15,10 @@ import numpy as np
 
 from trainer.errors import UserError
 from trainer.files.safetensors_header import BITS, Header, TensorEntry, require_header
-from trainer.files.safetensors_writer import Planned, write_safetensors
+from trainer.files.safetensors_writer import Planned
 from trainer.lora.numbers import odd_numbers
 from trainer.lora.shapes import Shape
-from trainer.tools.lora_files import Progress, free_path, silent
+from trainer.tools.lora_files import Progress, free_path, rewrite, silent
 
 FACTORS = (".lora_down.weight", ".lora_up.weight")
 """The names of both factors end so; the first has the rank as its rows, the second as its columns."""
@@ -83,18 +83,11 @@ def extract(path: Path, rank: int, output: Path | None = None, report: Progress 
     planned = {
         name: Planned(entry.dtype, _cut(name, entry.shape, rank)) for name, entry in header.entries.items()
     }
-    done = 0
-    with path.open("rb") as file:
 
-        def read(name: str) -> bytes:
-            nonlocal done
-            report(done, len(planned))
-            done += 1
-            entry = header.entries[name]
-            file.seek(header.start + entry.begin)
-            return _first_ranks(name, entry, file.read(entry.end - entry.begin), rank)
+    def cut(name: str, data: bytes) -> bytes:
+        return _first_ranks(name, header.entries[name], data, rank)
 
-        write_safetensors(target, planned, read, _metadata(header.metadata, rank, ranks), hashes=True)
+    rewrite(path, header, target, planned, _metadata(header.metadata, rank, ranks), report, cut)
     return target
 
 

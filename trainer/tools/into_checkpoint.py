@@ -16,7 +16,7 @@ from trainer.families.family import Family
 from trainer.families.lora_family import lora_family
 from trainer.files.safetensors_writer import Planned, write_safetensors
 from trainer.files.whole_file import partial_of, sweep
-from trainer.tools.lora_files import LoraFile, Progress, SavePrecision, silent, whole_entries
+from trainer.tools.lora_files import LoraFile, Progress, SavePrecision, reported, silent, whole_entries
 from trainer.tools.merge import Portion
 from trainer.tools.model_files import family_of_model
 
@@ -157,12 +157,8 @@ class _Work:
             dtype = file.dtypes[name]
             kind = STORED_AS[self.precision] if self.precision and dtype.is_floating_point else kinds[dtype]
             planned[name] = Planned(kind, shape)
-        done = 0
 
         def read(name: str) -> memoryview:
-            nonlocal done
-            self.report(done, len(planned))
-            done += 1
             tensor = file.read(name)
             for module in owners.get(name, ()):
                 tensor = self._changed(tensor, module, places[module], bias=name != places[module].tensor)
@@ -171,7 +167,7 @@ class _Work:
                 raise UserError("tools.not_finite", "loras", name=name)
             return raw_bytes(stored)
 
-        write_safetensors(target, planned, read, file.metadata)
+        write_safetensors(target, planned, reported(read, len(planned), self.report), file.metadata)
 
     def _changed(self, tensor: Tensor, module: str, place: WeightPlace, *, bias: bool) -> Tensor:
         """A weight (out, in, …), or a bias (out,), with what all LoRAs add to it; float32, same shape."""

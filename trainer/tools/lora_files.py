@@ -7,14 +7,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import Self
 
 from trainer.errors import UserError
-from trainer.files.safetensors_header import require_header
-from trainer.files.safetensors_writer import Planned, write_safetensors
+from trainer.files.safetensors_header import Header, require_header
+from trainer.files.safetensors_writer import Data, Planned, write_safetensors
 from trainer.lora.shapes import Shape, by_module
 from trainer.lora.torn import is_torn
 
@@ -201,3 +202,38 @@ def counted(modules: Mapping[str, object], report: Progress) -> Iterator[str]:
         report(done, len(modules))
         yield name
     report(len(modules), len(modules))
+
+
+def reported(read: Callable[[str], Data], total: int, report: Progress) -> Callable[[str], Data]:
+    """`read`, each of whose `total` calls is told to `report`."""
+    done = count()
+
+    def read_next(name: str) -> Data:
+        report(next(done), total)
+        return read(name)
+
+    return read_next
+
+
+def rewrite(
+    path: Path,
+    header: Header,
+    output: Path,
+    planned: Mapping[str, Planned],
+    metadata: Mapping[str, str],
+    report: Progress,
+    change: Callable[[str, bytes], Data] = lambda _name, data: data,
+) -> None:
+    """Write a file with its hashes, each tensor as `change` makes it of its bytes in `path`.
+
+    Memory: that of one tensor. Raises OSError, StopRequested.
+    """
+    with path.open("rb") as file:
+
+        def read(name: str) -> Data:
+            entry = header.entries[name]
+            file.seek(header.start + entry.begin)
+            return change(name, file.read(entry.end - entry.begin))
+
+        told = reported(read, len(planned), report)
+        write_safetensors(output, planned, told, metadata, hashes=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from trainer.data.pixels import flattened
 from trainer.errors import UserError
 from trainer.files.safetensors_header import require_header
-from trainer.files.safetensors_writer import Planned, write_safetensors
-from trainer.tools.lora_files import Progress, silent
+from trainer.files.safetensors_writer import Planned
+from trainer.tools.lora_files import Progress, rewrite, silent
 
 FIELDS = {
     "title": "modelspec.title", "author": "modelspec.author", "description": "modelspec.description",
@@ -57,18 +57,7 @@ def change_metadata(
     header = require_header(path, "lora")
     metadata = result(header.metadata, changes, without_history=without_history)
     planned = {name: Planned(entry.dtype, entry.shape) for name, entry in header.entries.items()}
-    done = 0
-    with path.open("rb") as file:
-
-        def read(name: str) -> bytes:
-            nonlocal done
-            report(done, len(planned))
-            done += 1
-            entry = header.entries[name]
-            file.seek(header.start + entry.begin)
-            return file.read(entry.end - entry.begin)
-
-        write_safetensors(output, planned, read, metadata, hashes=True)
+    rewrite(path, header, output, planned, metadata, report)
     return output
 
 
