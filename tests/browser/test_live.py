@@ -290,6 +290,7 @@ def test_a_seventh_run_to_compare_is_refused_in_words(served: Served, page: Page
     look(page, served, "jobs")
     page.get_by_role("button", name="Compare runs").click(timeout=SECONDS)
     rows = page.locator(".la-jobs .pick")
+    expect(rows).to_have_count(7, timeout=SECONDS)
     # The run that was shown is among them, unless it was not shown yet.
     for row in rows.all():
         if row.get_attribute("aria-pressed") != "true":
