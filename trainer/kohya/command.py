@@ -11,6 +11,7 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.families.table import FAMILIES
 from trainer.kohya.fitting import as_number
+from trainer.kohya.powershell import BLANK, without_marks
 from trainer.kohya.script import UNKNOWN, Script, read_script
 from trainer.kohya.sd_defaults import DEFAULTS, LISTS, TEXT_OPTIONS
 from trainer.problems import repeated
@@ -25,8 +26,6 @@ LAUNCHER = {
     "mixed_precision",
 }  # fmt: skip
 """accelerate's options that have a setting."""
-BLANK = "\ufdd0"
-"""Stands for a blank in what another command would say, $(…), which is one word."""
 PYTHONS = ("python", "python3", "py")
 LAUNCHERS = ("accelerate", *PYTHONS, "torchrun")
 
@@ -52,10 +51,13 @@ def is_command(text: str) -> bool:
     return bool(re.search(r"\w+\.py\b|accelerate|\bpython\d?\s+-m\s|^\s*--\w", text)) and "--" in text
 
 
-def read_command(text: str) -> Command:
-    """Take a command apart. Raises UserError for a script that trains no LoRA of ours, or an open quote."""
+def read_command(text: str, *, powershell: bool = False) -> Command:
+    """Take a command apart. Raises UserError for a script that trains no LoRA of ours, or an open quote.
+
+    `powershell`: whether it is known to be PowerShell's.
+    """
     _check_length(text)
-    script = read_script(text)
+    script = read_script(text, powershell=powershell)
     words = _from_launcher(split_command(script.command))
     at = next((at for at, word in enumerate(words) if word.lower().endswith(".py")), -1)
     name = PureWindowsPath(words[at].replace("/", "\\")).name if at >= 0 else ""
@@ -104,11 +106,11 @@ def split_command(text: str) -> list[str]:
     way = (r"\^([&|<>^\"])", r"\1") if windows else (r"(?<=[\s=])\$(?=['\"])", "")  # sh: $'…' $"…"
     text = re.sub(r"(?<=[\s=])[“”„‟]([^“”„‟\n]*)[“”‟](?=\s|$)", r'"\1"', text)  # as pages print them
     text = re.sub(*way, text)
-    text = re.sub(r"\$\([^()\"]*\)", lambda match: match[0].replace(" ", BLANK), text)
+    text = re.sub(r"\$\([^()\"]*\)", lambda match: match[0].replace(" ", BLANK), text)  # one word
     for escapes in (True, False) if windows else (True,):
         words, complete = _split(text, windows=windows, escapes=escapes)
         if complete:
-            return [word.replace(BLANK, " ") for word in words]
+            return [without_marks(word) for word in words]
     raise UserError("kohya.open_quote")
 
 
@@ -131,6 +133,9 @@ def _split(text: str, *, windows: bool, escapes: bool) -> tuple[list[str], bool]
             and escapes
         ):
             word, started = word + after, True
+            next(characters)
+        elif windows and char == after == quote == '"':  # doubled, it is a letter
+            word += char
             next(characters)
         elif quote:
             word, quote = (word, "") if char == quote else (word + char, quote)

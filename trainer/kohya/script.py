@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from trainer.kohya.powershell import IS_POWERSHELL, as_word, with_marks, without_marks
 from trainer.kohya.script_blocks import ScriptBlocks, holds_true
 from trainer.kohya.script_lines import NAME, statements
 
@@ -32,6 +33,9 @@ ADDED = re.compile(
 PYTHON = re.compile(rf"({NAME})\s*(=)\s*(.+)", re.DOTALL)
 """In the cell of a notebook."""
 INLINE = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}", re.IGNORECASE | re.DOTALL)
+A_TEXT = r"(?:\"[^\"]*\"|'[^']*')"
+ONE_TEXT = re.compile(rf"{A_TEXT}(?:\s*\+\s*{A_TEXT})*\s*,?")
+"""Of PowerShell: no list, and no number."""
 EMPTY_VALUE = re.compile(r"@?\(\s*\)|\[[\w.\[\]]*\]::new\(\)|new-object\s+.*|\$null|\$false", re.IGNORECASE)
 VARIABLE = re.compile(
     rf"\"\$\{{({NAME})\[@\]\}}\"|\$\{{({NAME}|\d)(?:\[[@*]\])?(?::?[-=]([^}}\n]{{0,300}}))?\}}|\$env:({NAME})|[$@]({NAME})"
@@ -59,8 +63,14 @@ class Script:
     """Files that the script writes itself."""
 
 
-def read_script(text: str) -> Script:
-    """The command that trains; the whole text where there is none of that kind."""
+def read_script(text: str, *, powershell: bool = False) -> Script:
+    """The command that trains; the whole text where there is none of that kind.
+
+    `powershell`: whether that is known; else the text shows it. In the command, quotes that are letters are
+    marks (of trainer.kohya.powershell).
+    """
+    if powershell or IS_POWERSHELL.search(text):
+        text = with_marks(text)
     written: dict[str, str] = {}
     reading = _Reading(in_notebook=bool(re.search(r"^\s*!", text, re.MULTILINE)))
     waiting = list(statements(text, written))
@@ -73,7 +83,8 @@ def read_script(text: str) -> Script:
         return Script(reading.filled(" ".join(waiting)), written=written)
     command, questions = reading.commands[0]
     passed = sum(map(_trains, reading.blocks.passed))
-    return Script(command, len(reading.commands) - 1 + passed, questions, written)
+    asked = tuple(map(without_marks, questions))
+    return Script(command, len(reading.commands) - 1 + passed, asked, written)
 
 
 class _Reading:
@@ -134,6 +145,8 @@ class _Reading:
             yield added[1].lower(), _item(self._expression(added[2])), True
         elif match := POWERSHELL.fullmatch(statement):
             value, adds = self._expression(match[3]), match[2] == "+="
+            if not adds and ONE_TEXT.fullmatch(match[3].strip()):
+                value = as_word(value)
             yield match[1].lower(), _item(value) if adds else value, adds
         elif match := SET_IN_CMD.fullmatch(statement):
             name, value = match["quoted"] or match["name"], match["inside"] or match["value"] or ""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from trainer.kohya.powershell import without_marks
+
 LONGEST_QUESTION = 1000
 """Characters of a question that is looked at."""
 Filled = Callable[[str], str]
@@ -268,7 +270,7 @@ def _compared(left: str, operator: str, right: str) -> bool | None:
 
 def _plain(text: str, filled: Filled) -> str | None:
     """A value without its quotes; None where a variable in it is not known."""
-    value = filled(text.strip())
+    value = without_marks(filled(text.strip()))
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1]
     return None if re.search(r"[$%!`]\(?\{?\w", value) else value.strip()

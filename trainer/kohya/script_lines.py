@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from trainer.kohya.powershell import without_marks
+
 LONGEST_LINE = 10_000
 """Characters of a line that is looked at for commands within commands."""
 NAME = r"[A-Za-z_]\w*"
@@ -34,6 +36,8 @@ DECORATION = re.compile(
     re.MULTILINE,
 )
 """What is copied along with a command: prompts (PS C:\\>), fences of Markdown; and comments within a line."""
+ARM = re.compile(r"\(\s*[^\s()|]+(?:\s*\|\s*[^\s()|]+)*\s*\)")
+"""The patterns of a case's arm, alone on their line: no shell of its own has words without arguments only."""
 LONG_NOTHING = re.compile(r"\s*:\s+([\"'])")
 """sh's command that does nothing, with a text of several lines: a comment."""
 
@@ -48,12 +52,15 @@ def statements(text: str, written: dict[str, str]) -> Iterator[str]:
 def divided(line: str) -> Iterator[str]:
     """The statements of a line: ; && || | & end one, and so does a redirection."""
     if len(line) < LONGEST_LINE and (inner := WITHIN.search(line)):
-        yield from divided(inner[2].replace('\\"', '"'))
+        yield from divided(without_marks(inner[2].replace('\\"', '"')))
         return
     if len(line) < LONGEST_LINE and HANDS_OVER.match(line) and (quoted := _quoted_command(line)):
-        yield from divided(quoted)
+        yield from divided(without_marks(quoted))
         return
     stripped = line.strip()
+    if len(line) < LONGEST_LINE and ARM.fullmatch(stripped):
+        yield stripped
+        return
     if stripped.startswith("(") and stripped.endswith(")"):  # a shell of its own
         line = stripped[1:-1]
     start, end = 0, None

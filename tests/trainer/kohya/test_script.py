@@ -81,6 +81,43 @@ def test_what_stands_behind_the_command_ends_it(last, rest):
     assert of(imported, "optimizer_args", "max_train_epochs") == wanted
 
 
+POWERSHELL_QUOTES = {
+    "single": "{run} `\n --training_comment='it''s \"mine\"' --network_dim=16",
+    "double": '{run} `\n --training_comment="it\'s ""mine""" --network_dim=16',
+    "behind a backtick": '{run} `\n --training_comment="it`\'s `"mine`"" --network_dim=16',
+    "in a variable": "# don't\n$c = 'it''s \"mine\"'\n{run} --training_comment=$c --network_dim=16",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", POWERSHELL_QUOTES)
+def test_quotes_within_quotes_of_powershell_are_letters(kind):
+    imported = read_text(POWERSHELL_QUOTES[kind].format(run=RUN))
+    assert of(imported, "training_comment", "network_dim") == ['it\'s "mine"', 16]
+    assert not imported.report.attention
+
+
+@pytest.mark.parametrize(("text", "name"), [
+    ("$n = 'it''s' + ' mine'\n{run} --output_name=$n --network_dim=16", "it's mine"),
+    ("$n = 'a b'\n$d = 8\nif ($n -eq 'a b') {{ $d = 16 }}\n{run} --output_name=$n --network_dim=$d", "a b"),
+    ("$a = @('--output_name=it''s', '--network_dim=16')\n{run} @a", "it's"),
+    ('$n = 1\niex "{run} --output_name=`"my lora`" --network_dim=16"', "my lora"),
+    ('$n = 1\niex "{run} --output_name=""my lora"" --network_dim=16"', "my lora"),
+])  # fmt: skip
+def test_quotes_within_quotes_of_a_list_and_of_a_command(text, name):
+    imported = read_text(text.format(run=RUN))
+    assert of(imported, "output_name", "network_dim") == [name, 16]
+    assert not imported.report.attention
+
+
+def test_a_doubled_quote_is_a_letter_for_powershell_and_cmd_and_nothing_for_sh():
+    text = f"{RUN} --output_name='it''s'"
+    assert of(read_text(text), "output_name") == ["its"]
+    assert of(read_text(text, path="train.ps1"), "output_name") == ["it's"]
+    assert of(read_text(f'C:\\py.exe {RUN} --training_comment="a ""b"" c"'), "training_comment") == [
+        'a "b" c'
+    ]
+
+
 @pytest.mark.parametrize("name", ["$'my lora'", '"my lora"', "my' 'lora", "my\\ lora", "\u201cmy lora\u201d"])
 def test_quotes_of_every_kind_are_read(name):
     imported = read_text(f"{RUN} --output_name={name} --network_dim=16")
@@ -229,7 +266,9 @@ def test_files_that_the_script_writes_itself_are_read():
 
 
 @pytest.mark.parametrize("part", [
-    "$(", "${a:-", "<#", '@"\n', "powershell ", "if ", "{", 'set A=" ', "a <<x\n", "if x {\n", '"\'', "(",
+    "$(", "${a:-", "<#", '@"\n', "powershell ", "if ", "{", 'set A=" ', "a <<x\n",
+    "$a = 1\n'", "$a = '", '$a = 1\n"`', "$a = 1\n<#", "$a = @'\n", "$a = ''+", "(a|a)", "(a", "(a|",
+    "if x {\n", '"\'', "(",
     "A=$(x)", "A=\\a", "if x==1 ", " ",
 ])  # fmt: skip
 def test_odd_scripts_end_in_a_report_or_a_sentence(part):
@@ -282,6 +321,8 @@ CHOICES = {
     "sh, many lines": 'case "$MODE" in\n  small)\n    DIM=8\n    ;;\n  large)\n    DIM=64\n    ;;\n'
     "  *)\n    if true; then DIM=16; fi\n    ;;\nesac",
     "sh, several patterns": "case $MODE in\n s*|tiny) DIM=8 ;;\n big|l*) DIM=64 ;;\n *) DIM=16 ;;\nesac",
+    "sh, brackets on both sides": "case $MODE in\n  (small)\n    DIM=8\n    ;;\n  (big | large)\n"
+    "    DIM=64\n    ;;\n  (*)\n    DIM=16\n    ;;\nesac",
     "PowerShell": "switch ($MODE) {\n  'small' { $DIM = 8 }\n  'large' {\n    $DIM = 64\n  }\n"
     "  default { $DIM = 16 }\n}",
     "PowerShell, one line": "switch ($MODE) { 'small' { $DIM = 8 } 'large' { $DIM = 64 } "
