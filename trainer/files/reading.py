@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,11 @@ MOST_BYTES = 2_000_000
 MOST_ALIASES = 20
 """Of YAML: each may stand for a whole table, and a table may hold more of them."""
 MOST_KEYS = 3_000
+MOST_VALUES = 50_000
+"""Of settings, in all their lists and tables; other programs' files have some hundreds, dataset files too."""
+MOST_YAML = 200_000
+MOST_YAML_PARTS = 20_000
+"""Characters of YAML, and its values, beginnings and ends of lists …: its reader takes 0.1 ms for each."""
 DEEPEST = 8
 HALF_LETTERS = re.compile("[\ud800-\udfff]")
 """Lone surrogates, which JSON can say and no file can hold."""
@@ -137,8 +143,10 @@ def _utf_of(data: bytes) -> str:
     return "iso2022_jp" if b"\x1b$B" in data and data.isascii() else "utf-8"
 
 
-def parse_json(text: str, name: str) -> dict[str, Any]:
-    """An object in JSON. Raises UserError for anything else, for NaN, for a key twice, for absurd depth."""
+def parse_json(text: str, name: str, most_values: int = MOST_VALUES) -> dict[str, Any]:
+    """An object in JSON. Raises UserError for anything else, for NaN, for a key twice, for absurd depth or
+    more than `most_values` values.
+    """
 
     def whole(text: str) -> int:
         if len(text) > 40:
@@ -166,7 +174,7 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
             text, parse_int=whole, parse_float=real, parse_constant=refuse, object_pairs_hook=unique
         )
 
-    return _checked(load, text, name, "JSON")
+    return _checked(load, text, name, "JSON", most_values)
 
 
 MOST_TOML = 500_000
@@ -226,10 +234,15 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def parse_yaml(text: str, name: str) -> dict[str, Any]:
     """A mapping in YAML: plain values only, few aliases. Raises UserError like `parse_json`."""
+    if len(text) > MOST_YAML:
+        raise UserError("kohya.too_large", path=name, size=f"{len(text):,}", most=f"{MOST_YAML:,}")
 
     def load() -> Any:
         try:
-            events = yaml.parse(text, Loader=yaml.SafeLoader)
+            # Before anything is built; the rest of a file with more is not looked at.
+            events = list(islice(yaml.parse(text, Loader=yaml.SafeLoader), MOST_YAML_PARTS + 1))
+            if len(events) > MOST_YAML_PARTS:
+                raise UserError("kohya.too_many_values", path=name, most=f"{MOST_YAML_PARTS:,}")
             if sum(isinstance(event, yaml.AliasEvent) for event in events) > MOST_ALIASES:
                 raise ValueError(f"more than {MOST_ALIASES} aliases")
             return yaml.safe_load(text)
@@ -250,7 +263,9 @@ def parse_table(text: str, path: Path) -> dict[str, Any]:
     return parse(text, path.name)
 
 
-def _checked(load: Callable[[], Any], text: str, name: str, language: str) -> dict[str, Any]:
+def _checked(
+    load: Callable[[], Any], text: str, name: str, language: str, most_values: int = MOST_VALUES
+) -> dict[str, Any]:
     if "\\" in text:
         check_backslashes(text, name, language)
     try:
@@ -264,15 +279,21 @@ def _checked(load: Callable[[], Any], text: str, name: str, language: str) -> di
         raise UserError("kohya.no_object", path=name, format=language)
     if len(content) > MOST_KEYS:
         raise UserError("kohya.too_many_keys", path=name, count=len(content), most=MOST_KEYS)
-    check_values(content, name)
+    check_values(content, name, most_values)
     return content
 
 
-def check_values(values: Mapping[Any, Any], name: str) -> None:
-    """Refuse what no file of settings holds: depth beyond `DEEPEST`, NaN, infinity, keys that are no text."""
+def check_values(values: Mapping[Any, Any], name: str, most: int = MOST_VALUES) -> None:
+    """Refuse what no file of settings holds: depth beyond `DEEPEST`, more than `most` values, NaN, infinity,
+    keys that are no text.
+    """
     waiting: list[tuple[Any, int]] = [(values, 0)]
+    left = most
     while waiting:
         value, depth = waiting.pop()
+        left -= len(value) if isinstance(value, (Mapping, list, tuple)) else 0
+        if left < 0:
+            raise UserError("kohya.too_many_values", path=name, most=f"{most:,}")
         if depth > DEEPEST:
             raise UserError("kohya.too_deep", path=name)
         if isinstance(value, str) and not value.isascii() and HALF_LETTERS.search(value):

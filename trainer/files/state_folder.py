@@ -23,6 +23,8 @@ STATE_FORMAT = 1
 NETWORK, OPTIMIZER, RANDOM, ABOUT = "network.safetensors", "optimizer.pt", "random.pt", "state.json"
 MOST_STATE_BYTES = 20_000_000
 """Of state.json, which names every picture; 100,000 pictures take 8 MB."""
+MOST_STATE_VALUES = 2_000_000
+"""The same; each picture has some five."""
 MOST_RANDOM = 1_000_000
 """Of random.pt, which has 17 kB and a little for each graphics card."""
 LARGEST_STEP = 10**9
@@ -58,7 +60,8 @@ def read_about(folder: Path) -> StateAbout:
     if not place.is_file():
         raise UserError("training.no_state", "resume", path=str(folder))
     try:
-        found = parse_json(decoded(read_bytes(place, MOST_STATE_BYTES), place.name), place.name)
+        text = decoded(read_bytes(place, MOST_STATE_BYTES), place.name)
+        found = parse_json(text, place.name, MOST_STATE_VALUES)
     except UserError as error:
         raise damaged(folder) from error
     number = found.get("format")

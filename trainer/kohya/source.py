@@ -25,8 +25,10 @@ from trainer.kohya.sd_defaults import DEFAULTS
 SD_SCRIPTS_ONLY = {"network_module", "optimizer_type", "resolution", "network_args"}
 KOHYA_ONLY = {"LoRA_type", "max_resolution", "optimizer", OWN}
 """kohya_ss's own names for what sd-scripts calls otherwise."""
-YAML = re.compile(r"^(---|job:|config:\s*$)|\A(?:\s*#.*\n|\s*\n)*[A-Za-z_]\w*:(?:\s|$)", re.MULTILINE)
-"""Beginnings of lines by which a text is YAML (ai-toolkit's); a first line as no TOML has it."""
+YAML = re.compile(r"^(---|job:|config:\s*$)|\A(?:[^\S\n]*(?:#.*)?\n)*[A-Za-z_]\w*:(?:\s|$)", re.MULTILINE)
+"""Beginnings of lines by which a text is YAML (ai-toolkit's); a first line as no TOML has it. Blank lines and
+comments before it are passed in one way only: were there two for each, many of them would never end.
+"""
 TRAINED_KIND = "model_train_type"
 """Of lora-scripts' files: "sd-lora", "sdxl-lora", "flux-lora" …"""
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -115,7 +117,7 @@ def _read_text(text: str, files: Beside) -> Imported:
     if options := simpletuner.options_of_env(text):
         return read_foreign(options, "simpletuner")
     if not path.lower().endswith(".toml") and is_command(text):
-        return _from_command(read_command(text), files)
+        return _from_command(read_command(text, powershell=path.lower().endswith(".ps1")), files)
     if path.lower().endswith((".yaml", ".yml")) or YAML.search(text):
         return _read_mapping(parse_yaml(text, name), files)
     table = parse_toml(text, name)

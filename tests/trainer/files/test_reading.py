@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import pytest
 
 from trainer.errors import UserError
-from trainer.files.reading import DEEPEST, MOST_TOML, parse_json, parse_toml
+from trainer.files.reading import (
+    DEEPEST,
+    MOST_TOML,
+    MOST_VALUES,
+    MOST_YAML,
+    parse_json,
+    parse_toml,
+    parse_yaml,
+)
 
 
 def refused(read: object, text: str) -> UserError:
@@ -72,6 +81,29 @@ def test_no_text_takes_longer_than_its_length(piece: str) -> None:
 
 def test_more_than_any_settings_need_is_not_begun() -> None:
     assert refused(parse_toml, "a = 1\n" * MOST_TOML).message.code == "kohya.too_large"
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (parse_json, '{"a": [' + ",".join(["[]"] * 1_000_000) + "]}"),
+        (parse_json, '{"a": [' + ",".join(["[{}]"] * (MOST_VALUES // 2)) + "]}"),
+        (parse_toml, "a = [" + "[]," * (MOST_VALUES + 1) + "]"),
+        (parse_yaml, "a:\n" + "- []\n" * (MOST_YAML // 6)),
+        (parse_yaml, "a:\n" + "- 1\n" * (MOST_YAML // 5)),
+    ],
+    ids=["lists", "lists within lists", "TOML", "YAML of lists", "YAML of numbers"],
+)
+def test_more_values_than_any_settings_have_are_refused_before_they_are_used(parse: Any, text: str) -> None:
+    assert refused(parse, text).message.code == "kohya.too_many_values"
+
+
+def test_a_long_yaml_is_not_begun() -> None:
+    assert refused(parse_yaml, "a: " + "x" * MOST_YAML).message.code == "kohya.too_large"
+
+
+def test_as_many_values_as_a_large_file_has_are_read() -> None:
+    assert len(parse_json('{"a": [' + ",".join(["1"] * (MOST_VALUES - 1)) + "]}", "a.json")["a"]) > 10_000
 
 
 BACKSLASHES = [

@@ -131,6 +131,16 @@ def test_yaml_from_strangers_is_refused_in_a_sentence(tmp_path: Path, text: str)
         read(tmp_path / "a.yaml")
 
 
+@pytest.mark.parametrize("above", ["\n", "# old\n\n", "  \n", "\r\n"])
+def test_lines_above_the_first_key_are_passed_once(above: str):
+    """Two ways for each line would be two to the power of their number: it would not end in a year."""
+    toml = read_text(
+        above * 200 + "[network_arguments]\nnetwork_dim = 24\nnetwork_module = 'networks.lora'\n"
+    )
+    assert toml.settings.network.network_dim == 24
+    assert read_text(above * 200 + AI_TOOLKIT.lstrip()).report.source == "ai_toolkit"
+
+
 def test_a_json_of_which_almost_nothing_is_known_is_not_called_kohya_ss():
     imported = read_text(json.dumps({"learning_rate": 1e-4, "foo": 1, "bar": 2, "baz": {"x": 1}}))
     assert imported.report.source == "unknown"
