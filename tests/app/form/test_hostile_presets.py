@@ -111,12 +111,17 @@ def nothing_is_run() -> Iterator[None]:
     assert not Path("made").exists()
 
 
-def goes_through_the_page(answers: Answers, text: str) -> None:
-    """Loaded, looked at, turned into a command; every refusal is a sentence in either language."""
+def goes_through_the_page(answers: Answers, text: str) -> bool:
+    """Loaded, looked at, turned into a command; every refusal is a sentence in either language.
+
+    Returns whether nothing was refused as a whole.
+    """
+    went = True
     for language in ("en", "ja"):
         loaded = ask(answers, "load", text=text, name="x.json", lang=language)
         if "error" in loaded:
             assert loaded["error"]["what"]
+            went = False
             continue
         values, carried = loaded["values"], loaded["carried"]
         assert set(values) == set(TRAINING)
@@ -125,6 +130,8 @@ def goes_through_the_page(answers: Answers, text: str) -> None:
         made = ask(answers, "command", values=values, carried=carried, lang=language)
         assert made.get("ours") or made["error"]["what"]
         json.dumps([loaded, seen, made])
+        went = went and "error" not in seen
+    return went
 
 
 def raw_form(answers: Answers, values: dict[str, Any]) -> None:
@@ -156,10 +163,19 @@ def test_two_thousand_presets_of_strangers(answers: Answers, preset: dict[str, A
     raw_form(answers, preset)
 
 
-@pytest.mark.parametrize("key", [key for key, setting in TRAINING.items() if setting.kind == "text"])
-def test_every_text_field_takes_every_evil_text(answers: Answers, key: str):
-    for text in EVIL:
-        goes_through_the_page(answers, json.dumps({"LoRA_type": "Standard", "epoch": 1, key: text}))
+TEXT_FIELDS = [key for key, setting in TRAINING.items() if setting.kind == "text"]
+
+
+@pytest.mark.parametrize("first", range(0, len(TEXT_FIELDS), 6))
+def test_every_text_field_takes_every_evil_text(answers: Answers, first: int):
+    fields = TEXT_FIELDS[first : first + 6]
+    for start in range(len(EVIL)):
+        texts = {key: EVIL[(start + number) % len(EVIL)] for number, key in enumerate(fields)}
+        preset = {"LoRA_type": "Standard", "epoch": 1}
+        if goes_through_the_page(answers, json.dumps(preset | texts)):
+            continue
+        for key, text in texts.items():  # what is refused for one field says nothing of the others
+            goes_through_the_page(answers, json.dumps(preset | {key: text}))
 
 
 TEXTS = {
