@@ -115,7 +115,7 @@ def _read_text(text: str, files: Beside) -> Imported:
     if (text.lstrip().startswith("{") and not shell) or path.lower().endswith(".json"):
         return _read_mapping(parse_json(text, name), files)
     if options := simpletuner.options_of_env(text):
-        return read_foreign(options, "simpletuner")
+        return read_foreign(options, "simpletuner", files)
     if not path.lower().endswith(".toml") and is_command(text):
         return _from_command(read_command(text, powershell=path.lower().endswith(".ps1")), files)
     if path.lower().endswith((".yaml", ".yml")) or YAML.search(text):
@@ -129,7 +129,7 @@ def _read_text(text: str, files: Beside) -> Imported:
 def _read_mapping(data: Mapping[str, Any], files: Beside) -> Imported:
     """Settings from kohya_ss's keys, from ours, from sd-scripts', another program's, or a dataset_config."""
     if OWN not in data and (program := program_of(data)):
-        return read_foreign(data, program)
+        return read_foreign(data, program, files)
     if is_dataset(data):
         beside, datasets = _apart(data)
         draft = _from_options(beside, None, files) if beside else Draft({})

@@ -281,6 +281,51 @@ def test_a_file_for_another_family_says_so_first(text: str):
     assert "kohya.foreign_family" in {entry.why for entry in report.attention}
 
 
+def concepts(*tables: dict[str, Any], **others: Any) -> str:
+    return json.dumps({**NEW_ONETRAINER, "concepts": [*tables], **others})
+
+
+def test_a_folder_that_onetrainer_has_switched_off_is_not_taken():
+    off = {"path": "/img/off", "enabled": False, "name": "x", "text": {"prompt_path": ""}}
+    imported = read_text(concepts(off, {"path": "/img/cat", "enabled": True, "balancing": 1.0}))
+    assert imported.settings.get("train_data_dir") == "/img/cat"
+    assert [(entry.key, entry.was) for entry in imported.report.attention if "concept" in entry.key] == [
+        ("concepts[0]", "/img/off"),
+    ]  # fmt: skip
+    none = read_text(concepts(off))
+    assert none.settings.get("train_data_dir") != "/img/off"
+    assert "kohya.concept_off" in {entry.why for entry in none.report.attention}
+
+
+def test_several_folders_of_onetrainer_are_a_dataset_file_with_their_repeats():
+    cat = {"path": "/a/cat", "balancing": 3.0, "balancing_strategy": "REPEATS"}
+    dog = {"path": "/b/dog", "balancing": 0.5}
+    imported = read_text(concepts(cat, dog))
+    again = read_text(imported.dataset)
+    assert [entry.was for entry in again.report.entries if entry.key.startswith("datasets[0].subsets")] == [
+        "/a/cat x 3", "/b/dog x 1",
+    ]  # fmt: skip
+    assert [entry.key for entry in imported.report.attention if "concept" in entry.key] == [
+        "concepts[1].balancing"
+    ]
+
+
+def test_folders_that_onetrainer_keeps_in_another_file_are_read_or_named(tmp_path: Path):
+    file = tmp_path / "preset.json"
+    file.write_text(json.dumps({**NEW_ONETRAINER, "concepts": None, "concept_file_name": "c/concepts.json"}))
+    report = read(file).report
+    assert ("concept_file_name", "kohya.concepts_elsewhere") in {
+        (entry.key, entry.why) for entry in report.attention
+    }
+    (tmp_path / "concepts.json").write_text(json.dumps([{"path": "/img/dog"}]))
+    imported = read(file)
+    assert imported.settings.get("train_data_dir") == "/img/dog"
+    assert "kohya.concepts_elsewhere" not in {entry.why for entry in imported.report.attention}
+    (tmp_path / "concepts.json").write_text("no list")
+    with pytest.raises(UserError):
+        read(file)
+
+
 def test_folders_of_lora_easy_become_the_image_folder_or_a_dataset_file():
     one = SUBSET.format(repeats=3, folder="/img/3_cat")
     folder = read_text(one + SUBSET.format(repeats=2, folder="/img/2_dog") + EASY)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from trainer.kohya.beside import Beside
 from trainer.kohya.datasets import take_dataset
 from trainer.kohya.foreign import ai_toolkit, civitai, lora_easy, onetrainer, simpletuner
 from trainer.kohya.foreign.taken import Flat, Taken
@@ -52,13 +53,16 @@ def program_of(data: Mapping[str, Any]) -> Source | None:
     return None
 
 
-def read_foreign(data: Mapping[str, Any], program: Source) -> Imported:
+def read_foreign(data: Mapping[str, Any], program: Source, files: Beside) -> Imported:
     """Settings and report of such a file. Raises UserError for folders of pictures that are malformed."""
+    data = onetrainer.with_concepts(data, files) if program == "onetrainer" else data
     data = lora_easy.unwrapped((ai_toolkit.whole(data) or data) if program == "ai_toolkit" else data)
     flat = {key.lstrip("-"): value for key, value in _leaves(data)}
     taken = READERS[program](flat)
     if program == "lora_easy":
         lora_easy.take_subsets(taken, data)
+    elif program == "onetrainer":
+        onetrainer.take_concepts(taken, data)
     draft = draft_from_options(taken.options, sdxl=taken.sdxl)
     if taken.prompts:
         draft.entries = [entry for entry in draft.entries if entry.key != "sample_prompts"]
@@ -70,6 +74,8 @@ def read_foreign(data: Mapping[str, Any], program: Source) -> Imported:
     if taken.family:
         key, name = taken.family
         draft.add(key, "other_family", name, why="kohya.foreign_family", attention=True)
+    for key, value, why in taken.remarks:
+        draft.add(key, "unknown", value, why=why, attention=True)
     used = taken.used | ({taken.family[0]} if taken.family else set())
     unread = [
         (key, value) for key, value in flat.items() if key not in used and value not in (None, "", [], {})

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.files.reading import parse_json, read_bytes
+from trainer.kohya.beside import Beside
 from trainer.kohya.foreign.taken import Flat, Taken, number
 
 NAMES = {
@@ -15,9 +20,11 @@ NAMES = {
     "offset_noise_weight": "noise_offset", "aspect_ratio_bucketing": "enable_bucket", "seed": "seed",
     "force_v_prediction": "v_parameterization", "masked_training": "masked_loss",
     "rescale_noise_scheduler_to_zero_terminal_snr": "zero_terminal_snr", "latent_caching": "cache_latents",
-    "image_caching": "cache_latents", "vae.model_name": "vae", "concepts[0].path": "train_data_dir",
+    "image_caching": "cache_latents", "vae.model_name": "vae",
 }  # fmt: skip
 FAMILIES = ("stable_diffusion_15", "stable_diffusion_20", "stable_diffusion_21", "stable_diffusion_xl")
+CONCEPTS = "concept_file_name"
+"""Names the file that holds the folders of pictures, where they do not stand in this one."""
 ARGUMENTS = ("weight_decay", "d_coef", "eps")
 """Of the optimizer, where the file has a value."""
 
@@ -44,6 +51,55 @@ def taken(flat: Flat) -> Taken:
     _saves(reading)
     reading.used |= HARMLESS & set(flat)
     return reading
+
+
+def with_concepts(data: Mapping[str, Any], files: Beside) -> Mapping[str, Any]:
+    """The settings with their folders of pictures, also where those are kept in a file that is at hand.
+
+    Raises UserError where that file is none.
+    """
+    name = data.get(CONCEPTS)
+    file = files.find(name, (".json",)) if isinstance(name, str) and not data.get("concepts") else None
+    if file is None:
+        return data
+    # It holds a list alone.
+    text = '{"concepts": ' + files.text(read_bytes(file), file.name) + "}"
+    return {**data, **parse_json(text, file.name)}
+
+
+def take_concepts(reading: Taken, data: Mapping[str, Any]) -> None:
+    """Its folders of pictures that are switched on: one is the Image folder, several are a dataset file."""
+    found = data.get("concepts")
+    folders: list[tuple[str, Mapping[str, Any]]] = []
+    for at, concept in enumerate(found if isinstance(found, list) else []):
+        if not isinstance(concept, Mapping) or not concept.get("path"):
+            continue
+        start = f"concepts[{at}]"
+        if concept.get("enabled") is False:
+            reading.used |= {key for key in reading.flat if key.startswith(f"{start}.")}
+            reading.remarks.append((start, concept["path"], "kohya.concept_off"))
+        else:
+            reading.used |= {f"{start}.enabled", f"{start}.name"}
+            folders.append((start, concept))
+    for start, concept in folders:
+        _take_folder(reading, start, concept, alone=len(folders) == 1)
+    if not found and reading.flat.get(CONCEPTS):
+        reading.used.add(CONCEPTS)
+        reading.remarks.append((CONCEPTS, reading.flat[CONCEPTS], "kohya.concepts_elsewhere"))
+
+
+def _take_folder(reading: Taken, start: str, concept: Mapping[str, Any], *, alone: bool) -> None:
+    repeats = number(concept.get("balancing", 1))
+    whole = repeats is not None and repeats >= 1 and repeats == int(repeats)
+    counted = str(concept.get("balancing_strategy", "REPEATS")).upper() == "REPEATS" and whole
+    if counted:
+        reading.used |= {f"{start}.balancing", f"{start}.balancing_strategy"}
+    times = int(repeats) if counted and repeats else 1
+    if alone and times == 1:
+        reading.take("train_data_dir", f"{start}.path", concept["path"])
+    else:
+        reading.used.add(f"{start}.path")
+        reading.subsets.append({"image_dir": str(concept["path"]), "num_repeats": times})
 
 
 def _model(reading: Taken) -> None:

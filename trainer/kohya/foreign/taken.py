@@ -44,6 +44,8 @@ class Taken:
     """A key, and the sample prompts that it stands for."""
     subsets: list[dict[str, Any]] = field(default_factory=list)
     """Folders of pictures, as a dataset file of sd-scripts has them."""
+    remarks: list[tuple[str, Any, str]] = field(default_factory=list)
+    """Keys to look at, each with its value and the code of what is said about it."""
     family: tuple[str, str] | None = None
     """A key, and a family of models that cannot be trained here."""
 
