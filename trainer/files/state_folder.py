@@ -7,6 +7,8 @@ trainer.training.state writes it and reads the tensors.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +23,8 @@ from trainer.files.torch_file import TensorNote, outline
 
 STATE_FORMAT = 1
 NETWORK, OPTIMIZER, RANDOM, ABOUT = "network.safetensors", "optimizer.pt", "random.pt", "state.json"
+KEPT = "kept_for"
+"""Entry of state.json: what `kept_for` says of the optimizer's file."""
 MOST_STATE_BYTES = 20_000_000
 """Of state.json, which names every picture; 100,000 pictures take 8 MB."""
 MOST_STATE_VALUES = 2_000_000
@@ -125,10 +129,26 @@ def check_files(about: StateAbout) -> None:
         if (folder / RANDOM).stat().st_size > MOST_RANDOM:
             raise damaged(folder)
         read_header(folder / NETWORK)
-        _check_optimizer(outline(folder / OPTIMIZER), about.step)
+        kept = outline(folder / OPTIMIZER)
+        _check_optimizer(kept, about.step)
+        # States of earlier versions do not tell it.
+        if about.facts.get(KEPT) not in (None, kept_for(kept["optimizer"]["state"])):
+            raise damaged(folder)
         _check_random(outline(folder / RANDOM))
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise damaged(folder) from error
+
+
+def kept_for(state: Mapping[Any, Mapping[Any, Any]]) -> str:
+    """What an optimizer keeps for which weight, in short: names and sizes, of tensors or of their notes.
+
+    Which weights have something is no rule: some optimizers keep nothing, and what had no gradient has none.
+    """
+    told = {
+        str(number): {str(key): [*getattr(value, "shape", ())] for key, value in entries.items()}
+        for number, entries in state.items()
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _check_optimizer(kept: Any, step: int) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from trainer.errors import UserError
 from trainer.events import Event, Notice, Saved
 from trainer.files.job_folder import find_state
-from trainer.files.state_folder import damaged, read_about
+from trainer.files.state_folder import KEPT, damaged, kept_for, read_about
 from trainer.network.lora_file import refuse_no_numbers
 from trainer.network.network import LoraNetwork
 from trainer.training.optimizer import class_name, set_training
@@ -82,16 +82,17 @@ class StateKeeper:
         weights = self.network.state()
         # Before the old state is touched.
         refuse_no_numbers(weights)
+        kept = self.optimizer.state_dict()
         save_state(
             folder,
             position,
             network=weights,
             optimizer={
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": kept,
                 "lr_scheduler": self.lr_scheduler.state_dict(),
                 "scaler": self.scaler.state_dict() if self.scaler else {},
             },
-            facts={**self.facts, "made_for": self._made_for()},
+            facts={**self.facts, "made_for": self._made_for(), KEPT: kept_for(kept["state"])},
         )
         if kind == "safety":
             self.saved = position.step

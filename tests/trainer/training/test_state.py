@@ -216,6 +216,13 @@ SEEN: dict[str, Callable[[Path], object]] = {
     "entries a text": optimizer(lambda own: own["state"].update({0: "x"})),
     "entries of nobody": optimizer(lambda own: own["state"].update({9999: {}})),
     "moments larger than the file": moments(lambda own: own.update(exp_avg=torch.ones(1).expand(9**7, 9**7))),
+    "nothing for one weight": optimizer(lambda own: own["state"].pop(3)),
+    "nothing of one weight": optimizer(lambda own: own["state"][3].clear()),
+    "nothing for any weight": optimizer(lambda own: own["state"].clear()),
+    "moments of one weight gone": optimizer(lambda own: own["state"][3].pop("exp_avg_sq")),
+    "moments of one weight longer": optimizer(lambda own: own["state"][3].update(exp_avg=torch.zeros(3, 5))),
+    "moments a number": optimizer(lambda own: own["state"][3].update(exp_avg=0.5)),
+    "more than one keeps": optimizer(lambda own: own["state"][3].update(more=torch.zeros(1))),
     "schedule a number": kept(lambda all_: {**all_, "lr_scheduler": 5}),
     "schedule ahead": kept(lambda all_: {**all_, "lr_scheduler": {"last_epoch": 10**9}}),
     "schedule a text": kept(lambda all_: {**all_, "lr_scheduler": {"last_epoch": "2"}}),
@@ -286,6 +293,7 @@ def test_what_no_run_can_use_is_refused(
     run: tuple[Settings, Parts, Path], state: Path, little_memory: None, lie: str
 ):
     INSIDE[lie](state)
+    about(kept_for=None)(state)  # as of before, when a state did not tell what it keeps
     damaged(lambda: run[1].keeper.restore(state))
 
 
@@ -304,6 +312,37 @@ def test_how_the_optimizer_works_is_not_taken_from_a_state(
     assert run[1].keeper.restore(state).step == 2
     after = [{key: value for key, value in group.items() if key != "params"} for group in groups]
     assert after == before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer": "SGDNesterov", "optimizer_args": "momentum=0 nesterov=False"},
+        {"optimizer": "AdamW", "max_train_steps": 1},
+        {"optimizer": "Adafactor"},
+        {"optimizer": "Prodigy"},
+        {"LoRA_type": "Standard", "unet_lr": 1e-4, "text_encoder_lr": 1e-4, "clip_skip": 2},
+        {"down_lr_weight": "0,0,0,0,0,0,1,1,1,1,1,1", "unet_lr": 1e-4},
+    ],
+    ids=lambda changed: next(iter(changed.values())) if "optimizer" in changed else "-".join(changed),
+)
+def test_weights_without_a_state_of_their_own_are_no_damage(tmp_path: Path, changed: dict[str, Any]):
+    """Nothing kept at all, one step, weights that no step has changed: what the run wrote is what is read."""
+    chosen = {"max_train_steps": 2, "save_state": True, **changed}
+    settings = short_settings(tmp_path, **chosen)
+    parts = build_parts(read_inputs(settings), JobFolder.create(tmp_path, settings), lambda _: None)
+    train(parts, lambda _: None, lambda: False)
+    state = tmp_path / "out" / "mascot-state"
+    assert not [*resume.check(settings.replace(resume=str(state)))]
+    assert parts.keeper.restore(state).step == chosen["max_train_steps"]
+
+
+def test_a_state_of_before_that_does_not_tell_what_it_keeps_is_read(
+    run: tuple[Settings, Parts, Path], state: Path
+):
+    about(kept_for=None)(state)
+    assert not [*resume.check(run[0].replace(resume=str(state)))]
+    assert run[1].keeper.restore(state).step == 2
 
 
 def test_an_optimizer_larger_than_any_is_not_read(state: Path):
