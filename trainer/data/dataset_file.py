@@ -7,6 +7,7 @@ What becomes of the values is in trainer.data.datasets.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,8 @@ def read_dataset_file(path: Path) -> DatasetFile:
             subsets.append(Table(f"{name}.subsets[{at}]", {**general, **own, **counting}))
         datasets.append(Table(name, {**general, **own}, tuple(subsets)))
         remarks += _twice(datasets[-1])
+        if not subsets:
+            remarks.append(Remark(name, "preflight.dataset_no_subsets", sorted(own)))
     beside = {key: value for key, value in content.items() if key not in ("general", "datasets")}
     return DatasetFile(path, tuple(datasets), tuple(remarks), beside)
 
@@ -360,5 +363,6 @@ def _table(value: Any, name: str) -> dict[str, Any]:
 
 def _list(value: Any, name: str) -> list[dict[str, Any]]:
     if not isinstance(value, list):
-        raise DatasetFileError(name)
+        plain = re.sub(r"\[\d+\]", "", name)
+        raise DatasetFileError(f"{name} ([[{plain}]])")
     return [_table(item, name) for item in value]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from trainer.families.family import Family
+from trainer.plan.pasted_prompts import as_lines, is_pasted
 from trainer.problems import Problem, hint, repeated
 from trainer.settings import SamplerName
 
@@ -117,7 +118,18 @@ def parse_lines(text: str, family: Family) -> list[SamplePrompt | Problem]:
         line_of_options = f" {line}" if line.startswith("--") else line
         prompt, problems = _prompt_of(line_of_options, number, family)
         found += [prompt, *_written_otherwise(text, line_of_options, number), *problems]
-    return found
+    return [*found, *_pasted(text)]
+
+
+def _pasted(text: str) -> list[Problem]:
+    """One hint where prompts stand as other pages write them beneath pictures."""
+    first = next(((number, line) for number, line in asking_lines(text) if is_pasted(line)), None)
+    if first is None:
+        return []
+    number, line = first
+    better = as_lines(text)
+    fix = {"sample_prompts": better} if better != text else None
+    return [hint("sample_prompts", "preflight.sample_pasted", fix, line=number, value=line[:40])]
 
 
 def asking_lines(text: str) -> list[tuple[int, str]]:
@@ -151,6 +163,8 @@ def _written_otherwise(text: str, line: str, number: int) -> list[Problem]:
         return [hint("sample_prompts", "preflight.sample_file", line=number, path=line.strip()[:80])]
     if JSON.match(line):
         return [hint("sample_prompts", "preflight.sample_json", line=number, value=line.strip()[:40])]
+    if is_pasted(line):  # told once, by _pasted
+        return []
     better = mended(line).strip()
     if parse_line(f" {better}") == parse_line(f" {line.strip()}") or better == line.strip():
         return []

@@ -46,6 +46,40 @@ def test_what_is_nearly_an_option_is_offered_as_one(line: str, meant: str):
     assert codes(told[0].fix["sample_prompts"]) == []
 
 
+PASTED = """a cat, (red:1.2)
+Negative prompt: bad hands,
+Steps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 1234, Size: 512x768, Model: x
+
+a dog --w 64
+
+negative prompt: worst
+a bird
+Steps: 30, Seed: 5"""
+
+
+def test_what_other_pages_write_beneath_a_picture_is_offered_as_options():
+    assert codes(PASTED) == ["preflight.sample_pasted"]
+    [told] = [found for found in parse_lines(PASTED, SD1) if isinstance(found, Problem)]
+    assert told.values["line"] == 2
+    assert told.fix == {"sample_prompts": (
+        "a cat, (red:1.2) --n bad hands, --s 20 --l 7.5 --d 1234 --w 512 --h 768\n\n"
+        "a dog --w 64 --n worst\na bird --s 30 --d 5"
+    )}  # fmt: skip
+    assert codes(told.fix["sample_prompts"]) == []
+    first, *_ = prompts(told.fix["sample_prompts"], SD1)
+    assert first == SamplePrompt("a cat, (red:1.2)", "bad hands,", 512, 768, 1234, 7.5, 20)
+
+
+@pytest.mark.parametrize("line", ["negative prompts are no prompts", "Steps: of a temple", "two steps: 1, 2"])
+def test_a_prompt_that_only_sounds_like_it_is_one(line: str):
+    assert codes(line) == []
+
+
+def test_a_line_that_belongs_to_no_prompt_is_told_without_a_fix():
+    [told] = [found for found in parse_lines("Negative prompt: bad", SD1) if isinstance(found, Problem)]
+    assert (told.code, told.fix) == ("preflight.sample_pasted", None)
+
+
 @pytest.mark.parametrize("line", ["N gage phone on a table", "w 20 people", "s 5 series", "d 7"])
 def test_a_prompt_is_never_an_option(line: str):
     """It is drawn as it stands; that sd-scripts would read it otherwise is told."""

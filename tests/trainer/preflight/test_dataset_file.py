@@ -84,6 +84,20 @@ def test_folders_that_are_left_out_are_named(tmp_path):
     assert checked.plan.total_steps == 4
 
 
+def test_a_dataset_without_folders_is_named(tmp_path: Path):
+    text = f"[[datasets]]\n[[datasets.subsets]]\n{pictures(tmp_path)}\n[[datasets]]\nresolution = 128\n"
+    told = found(check(with_file(tmp_path, text)), "preflight.dataset_no_subsets")
+    assert "datasets[1]" in told
+    assert "resolution" in told
+
+
+def test_single_brackets_where_double_ones_belong_are_shown(tmp_path: Path):
+    told = found(check(with_file(tmp_path, "[datasets]\nresolution = 64\n")), "preflight.dataset_damaged")
+    assert "[[datasets]]" in told
+    inner = "[[datasets]]\n[datasets.subsets]\nimage_dir = 'x'\n"
+    assert "[[datasets.subsets]]" in found(check(with_file(tmp_path, inner)), "preflight.dataset_damaged")
+
+
 @pytest.mark.parametrize("line", [
     "resolution = [512, 768, 1024]", "resolution = 'large'", "resolution = 64.5", "batch_size = 0",
     "batch_size = 2.5", "batch_size = true", "flip_aug = 'yes'", "caption_dropout_rate = 1.5",
