@@ -1,40 +1,62 @@
 // The action bar: Train, Stop, Print training command; the length of the run to come, and how far the one at work is.
+// On Tools it is about the tool that is open, whose own button stands in its form.
 
 function paintBar() {
   const place = $("#la-len");
   if (!place) return;
   const bar = page.look?.bar;
-  const onRun = ["tools", "run", "jobs"].includes(openedTab());
-  paintButtons(bar, onRun);
+  const tab = openedTab();
+  const onRun = ["run", "jobs"].includes(tab);
+  paintButtons(bar, tab);
   paintNow(onRun);
   place.setAttribute("aria-live", busy() && onRun ? "off" : "polite"); // not each step is read out
-  place.classList.toggle("e", Boolean(bar && bar.state === "stopped" && !(busy() && onRun)));
-  if (run.state === "running" && onRun && run.now) {
-    const hint = isAway() ? w("bar_away_hint") : ofTool(run.now.stopping ? "stopping" : "bar_hint");
-    place.replaceChildren(el("b", {}, isAway() ? w("bar_away") : runInBar()), el("br"), hint);
-  } else if (run.state === "queued" && onRun && run.now) {
-    place.replaceChildren(el("b", {}, run.now.name), el("br"), w("queued"));
-  } else if (bar && bar.state === "ready") {
-    place.replaceChildren(el("b", {}, bar.head), el("br"), ...rich(bar.text));
-  } else if (bar) {
-    place.replaceChildren(
-      el("b", {}, bar.head),
-      " ",
-      bar.link ? el("button", { type: "button", class: "link", onclick: () => goTo(bar.key) }, bar.link) : bar.text,
-      ...($("#la-offer")?.firstChild
-        ? [" ", el("button", { type: "button", class: "link", onclick: useDemo }, w("offer_try"))]
-        : []),
-    );
-  }
+  const { lines, stopped } = tab === "tools" ? ofToolForm() : busy() && onRun && run.now ? ofRun() : ofForm(bar);
+  place.classList.toggle("e", stopped);
+  const shown = el("div", {}, lines);
+  if (shown.innerHTML !== place.innerHTML) place.replaceChildren(...shown.childNodes); // or a link would lose its press
 }
 
-/** Train, which adds to the line while a run is at work, and Stop. */
-function paintButtons(bar, onRun) {
+const bold = (text) => el("b", {}, text);
+const barLink = (text, onclick) => el("button", { type: "button", class: "link", onclick }, text);
+
+/** The bar about the job at work or in line: how far it is. */
+function ofRun() {
+  if (run.state === "queued") return { lines: [bold(run.now.name), el("br"), w("queued")], stopped: false };
+  const hint = isAway() ? w("bar_away_hint") : ofTool(run.now.stopping ? "stopping" : "bar_hint");
+  return { lines: [bold(isAway() ? w("bar_away") : runInBar()), el("br"), hint], stopped: false };
+}
+
+/** The bar about the form: the length of its run, or what it still needs. */
+function ofForm(bar) {
+  if (!bar) return { lines: [], stopped: false };
+  if (bar.state === "ready") return { lines: [bold(bar.head), el("br"), rich(bar.text)], stopped: false };
+  const way = bar.link ? barLink(bar.link, () => goTo(page.look.bar.key)) : bar.text;
+  const demo = $("#la-offer")?.firstChild ? [" ", barLink(w("offer_try"), useDemo)] : [];
+  return { lines: [bold(bar.head), " ", way, demo], stopped: bar.state === "stopped" };
+}
+
+/** The bar about the tool that is open: what it still needs, with the way there; blank until it was looked at. */
+function ofToolForm() {
+  const { said } = toolbox;
+  if (!said) return { lines: [], stopped: false };
+  const way = (text) => barLink(text, () => toolbox.said?.show());
+  if (said.blank)
+    return { lines: [bold(w("tools_not_ready")), " ", way(w("tools_fill", { name: said.blank }))], stopped: false };
+  if (said.stops) return { lines: [bold(w("tools_stops", { count: said.stops })), " ", way(w("show"))], stopped: true };
+  return { lines: [bold(w("tools_ready")), " ", w("tools_starts", { act: said.act })], stopped: false };
+}
+
+/** Train, which adds to the line while a run is at work, and Stop. On Tools only what is at work can be stopped. */
+function paintButtons(bar, tab) {
   const train = $("[data-act=train]");
   const stop = $("[data-act=stop]");
   const adds = inLine();
+  const onTools = tab === "tools";
+  train.hidden = onTools;
+  $("[data-act=command]").hidden = onTools;
+  stop.hidden = onTools && !busy();
   train.setAttribute("aria-disabled", String(!bar || bar.state !== "ready"));
-  train.classList.toggle("p", !onRun && !adds);
+  train.classList.toggle("p", !["run", "jobs"].includes(tab) && !adds);
   if (train.classList.toggle("add", adds) !== (train.dataset.adds === "1")) {
     train.dataset.adds = adds ? "1" : "";
     train.firstChild.replaceWith(icon(adds ? "add" : "play"));

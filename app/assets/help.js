@@ -69,7 +69,7 @@ function readyCard(items) {
           "li",
           {},
           el("span", { class: item.done ? "o y" : "o" }, item.done ? icon("check") : ""),
-          el("span", {}, item.text),
+          el("span", {}, rich(item.text)),
           item.done
             ? null
             : el(

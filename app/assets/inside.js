@@ -8,7 +8,13 @@ function loraFiles(root, job) {
       "ul",
       { class: "v" },
       rows.map((row) =>
-        el("li", { class: row.verdict }, icon(ICON[row.verdict]), el("b", {}, row.name), el("span", {}, row.text)),
+        el(
+          "li",
+          { class: row.verdict },
+          icon(ICON[row.verdict]),
+          el("b", {}, row.name),
+          el("span", {}, rich(row.text)),
+        ),
       ),
     );
   const facts = (rows) =>

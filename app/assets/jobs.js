@@ -326,7 +326,7 @@ function showJobs(element) {
     el(
       "p",
       { class: "said" },
-      el("b", {}, outcome.title),
+      el("b", {}, rich(outcome.title)),
       LANG === "ja" ? "。" : ". ",
       rich(sentences(outcome.facts, outcome.why, outcome.fix)),
     );

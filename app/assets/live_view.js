@@ -286,8 +286,8 @@ function showRun(element) {
       el(
         "div",
         {},
-        el("h2", {}, outcome.title),
-        el("p", {}, rich(facts), outcome.kept ? [LANG === "ja" ? "" : " ", el("b", {}, outcome.kept)] : null),
+        el("h2", {}, rich(outcome.title)),
+        el("p", {}, rich(facts), outcome.kept ? [LANG === "ja" ? "" : " ", el("b", {}, rich(outcome.kept))] : null),
         outcome.file ? placeOf(outcome.file) : null,
       ),
       el("div", { class: "row" }, actions),
@@ -411,7 +411,7 @@ function showRun(element) {
           "label",
           { for: radio.id },
           el("span", { class: "rt" }, rich(one.title)),
-          el("span", { class: "sub sm" }, price),
+          el("span", { class: "sub sm" }, rich(price)),
         ),
         at === 0 && outcome.remedies.length > 1 ? el("span", { class: "rec" }, w("remedy.recommended")) : null,
       );
@@ -727,7 +727,7 @@ function showRun(element) {
           {},
           icon("folder"),
           el("span", { class: "ell" }, w("state_folder", { step: number(file.step) })),
-          el("span", { class: "sub" }, file.size),
+          el("span", { class: "sub" }, together(file.size)),
           el("span"),
           el("span"),
         );
@@ -741,7 +741,12 @@ function showRun(element) {
         {},
         icon("file"),
         wholeName(file.name, file.final),
-        el("span", { class: "sub" }, takeMark(parts.judged, file), [file.size, point].filter(Boolean).join(comma())),
+        el(
+          "span",
+          { class: "sub" },
+          takeMark(parts.judged, file),
+          [together(file.size), point].filter(Boolean).join(comma()),
+        ),
         iconButton("info", w("inside.of", { name: file.name }), () => inside().sheet(file.name)),
         downloadLink(file.url, file.name, file.name),
       );

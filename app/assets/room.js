@@ -23,6 +23,8 @@ const room = {
   bulk: "add",
   bulkSaid: "",
   pending: new Map(),
+  /** Whose captions were changed in this tab; of the others this browser may keep what another tab has changed. */
+  touched: new Set(),
   undo: [],
   told: new Map(),
   alike: new Map(),
@@ -73,7 +75,7 @@ function enterRoom(answer) {
   for (const picture of room.pictures)
     room.byStem.set(picture.stem, [...(room.byStem.get(picture.stem) ?? []), picture]);
   Object.assign(room, { at: 0, from: 0, filter: "all", tag: "", query: "", view: "pictures" });
-  for (const kept of [room.chosen, room.pending, room.told, room.alike, room.equal]) kept.clear();
+  for (const kept of [room.chosen, room.pending, room.touched, room.told, room.alike, room.equal]) kept.clear();
   room.undo = [];
   bringPending();
   judgeRoom();

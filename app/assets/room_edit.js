@@ -7,6 +7,7 @@ function change(captions, { join = "" } = {}) {
   const before = new Map();
   for (const [stem, caption] of captions) {
     before.set(stem, room.pending.get(stem));
+    room.touched.add(stem);
     if (caption === room.byStem.get(stem)[0].caption) room.pending.delete(stem);
     else room.pending.set(stem, caption);
   }
@@ -28,11 +29,13 @@ function undoEdit() {
   refreshRoom();
 }
 
-/** Changes that are not written yet outlast the page. */
+/** Changes that are not written yet outlast the page, those of another tab on the same pictures too. */
 function keepPending() {
-  const kept = room.pictures
-    .filter((picture) => room.pending.has(picture.stem))
-    .map((picture) => [picture.stem, picture.caption, room.pending.get(picture.stem)]);
+  const others = (storedValue(roomKey()) ?? []).filter(([stem]) => !room.touched.has(stem));
+  const mine = [...room.touched]
+    .filter((stem) => room.pending.has(stem))
+    .map((stem) => [stem, room.byStem.get(stem)[0].caption, room.pending.get(stem)]);
+  const kept = [...others, ...mine];
   store(roomKey(), kept.length ? JSON.stringify(kept) : "");
 }
 
@@ -42,6 +45,7 @@ function bringPending() {
   const captions = new Map(room.pictures.map((picture) => [picture.stem, picture.caption]));
   const here = kept.filter(([stem, before]) => captions.get(stem) === before);
   for (const [stem, , after] of here) room.pending.set(stem, after);
+  for (const [stem, before] of kept) if (captions.get(stem) !== before) room.touched.add(stem); // forgotten
   const lost = kept.length - here.length;
   if (lost) toast(w("room.lost", { count: lost }), { bad: true });
   if (room.pending.size) tellPending().then(refreshRoom);
@@ -407,6 +411,7 @@ const writeCaptions = onePress(async () => {
 /** A caption was written. What was changed while it was on its way stays a change. */
 function nowInFile(stem, caption) {
   const [first, ...others] = room.byStem.get(stem);
+  room.touched.add(stem);
   const shown = captionOf(first);
   for (const picture of [first, ...others]) picture.caption = caption;
   if (shown === caption) room.pending.delete(stem);
@@ -445,11 +450,11 @@ function copiesBox() {
   );
 }
 
-async function restore(copy) {
+const restore = onePress(async (copy) => {
   const answer = await ask("room_restore", { values: page.values, copy }, 300_000);
   if (!answer) return;
   dataAsked = "";
   touched(0);
   if (room.root) await reopenRoom();
   toast(w("room.restored", { count: answer.count }));
-}
+});

@@ -93,7 +93,8 @@ const sampleGrid = (root, steps, rows, latest, side = "132px") => {
 const wholeName = (name, strong = false) => el(strong ? "b" : "span", { class: "ell whole" }, name);
 
 // A card's heading; what stands beside it is no part of its name.
-const cardHead = (title, note) => el("div", { class: "ch" }, el("h3", {}, title), note ? el("small", {}, note) : null);
+const cardHead = (title, note) =>
+  el("div", { class: "ch" }, el("h3", {}, rich(title)), note ? el("small", {}, note) : null);
 /** What a tool has told, as a card; null where it told nothing. */
 const findingsCard = (outcome) => {
   const row = ([level, text]) =>

@@ -53,9 +53,10 @@ function w(key, values = {}) {
   return together((WORDS[LANG][name] ?? "").replace(/\{(\w+)\}/g, (_, part) => values[part] ?? ""));
 }
 
-/** Japanese: a number and what it counts are not parted at the end of a line. */
+/** A number and its unit, in Japanese also what it counts, are not parted at the end of a line. */
 function together(text) {
-  return LANG === "ja" ? text.replace(/(約|\d) (?=\d|[分秒枚件回個層]|ステップ|エポック)/g, "$1\u00a0") : text;
+  const whole = text.replace(/(\d) (?=[kMGT]?B(?![A-Za-z]))/g, "$1\u00a0");
+  return LANG === "ja" ? whole.replace(/(約|\d) (?=\d|[%分秒枚件回個層]|ステップ|エポック)/g, "$1\u00a0") : whole;
 }
 
 const comma = () => (LANG === "ja" ? "、" : ", ");
@@ -248,8 +249,8 @@ function rate(value) {
 }
 
 function bytes(count) {
-  if (count >= 1e9) return `${(count / 1e9).toFixed(1)} GB`;
-  return count >= 1e6 ? `${Math.round(count / 1e6)} MB` : `${Math.round(count / 1e3)} kB`;
+  if (count >= 1e9) return together(`${(count / 1e9).toFixed(1)} GB`);
+  return together(count >= 1e6 ? `${Math.round(count / 1e6)} MB` : `${Math.round(count / 1e3)} kB`);
 }
 
 /** 1:02:03. */

@@ -1,7 +1,8 @@
 // The Tools tab: a list of tools, and the form of the chosen one, built from its schema (app/answers/tools.py).
 
-/** The tools once they are known, and what stands in their forms; kept in this browser. */
-const toolbox = { tools: [], chosen: "", values: storedValue("tools") || {} };
+/** The tools once they are known, and what stands in their forms; kept in this browser.
+ *  `said`: what the chosen one still needs, for the bar. */
+const toolbox = { tools: [], chosen: "", values: storedValue("tools") || {}, said: null };
 /** Opens a tool with values, once the tab is there. */
 let openTool = (name, values) => {
   toolbox.chosen = name;
@@ -36,12 +37,21 @@ async function showTools(element) {
   let form = null;
   const byName = (name) => toolbox.tools.find((tool) => tool.name === name);
   const paintList = () => list.replaceChildren(...toolGroups(toolbox.tools, choose));
+  /** On a phone the tools stand in one line, longer than the screen. */
+  function showChosen() {
+    const { left, right } = $("[aria-current]", list).getBoundingClientRect();
+    const seen = list.getBoundingClientRect();
+    if (left < seen.left || right > seen.right) list.scrollLeft += left - seen.left - 16;
+  }
   function choose(name) {
     toolbox.chosen = byName(name) ? name : toolbox.tools[0].name;
     paintList();
     const tool = byName(toolbox.chosen);
+    toolbox.said = null;
     form = toolForm(tool, { ...tool.defaults, ...toolbox.values[tool.name] });
     place.replaceChildren(form.root);
+    showChosen();
+    paintBar();
   }
   openTool = (name, values) => {
     toolbox.values[name] = values;
@@ -57,7 +67,11 @@ async function showTools(element) {
   };
   choose(toolbox.chosen);
   if (LANG !== first) speakTools();
-  new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && form?.look()).observe(root);
+  new IntersectionObserver((seen) => {
+    if (!seen.some((one) => one.isIntersecting)) return;
+    showChosen();
+    form.look();
+  }).observe(root);
 }
 
 function toolGroups(tools, choose) {
@@ -123,17 +137,24 @@ function toolForm(tool, values) {
       field.paint(answer.idle[key], problems, write);
     }
     const loose = answer.problems.filter((problem) => !fields[problem.setting]);
-    const blank = answer.problems.filter((problem) => problem.missing).map((problem) => problem.label);
+    const missing = answer.problems.filter((problem) => problem.missing);
+    const blank = missing.map((problem) => problem.label);
     said.replaceChildren(
       ...loose.map((problem) => problemBox(problem)),
       blank.length ? el("p", { class: "sub" }, w("tools_blank", { names: blank.join(comma()) })) : "",
     );
+    const stops = answer.problems.filter((problem) => problem.blocks && !problem.missing);
+    if (!root.isConnected) return; // another tool, or another language, was chosen meanwhile
+    const show = () => toProblem(answer, missing[0] ?? stops[0]);
+    toolbox.said = { act: tool.act, stops: stops.length, blank: blank[0], show };
+    paintBar();
   }
-  /** Puts the cursor into the first field that stops the tool. */
-  function toProblem(answer) {
+  /** Puts the cursor into the field that stops the tool, without one into the first that does. */
+  function toProblem(answer, one = null) {
     paintLook(answer);
-    const first = answer.problems.find((problem) => problem.blocks && fields[problem.setting]);
-    if (first) $("input, select, textarea", fields[first.setting].root)?.focus();
+    const first = one ?? answer.problems.find((problem) => problem.blocks && fields[problem.setting]);
+    if (fields[first?.setting]) $("input, select, textarea", fields[first.setting].root)?.focus();
+    else said.scrollIntoView({ block: "center" });
   }
   const start = onePress(async () => {
     const answer = await ask("tool_start", { tool: tool.name, values });

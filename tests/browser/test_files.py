@@ -228,6 +228,19 @@ def test_which_setting_decides_the_length_is_said(open_page, root, tmp_path):
     expect(page.locator("#f-epoch .la-note")).to_have_text("Idle: only without Max train steps.")
 
 
+def test_a_name_typed_with_its_ending_before_the_ending_that_stands_there_has_one(open_page):
+    page = open_page()
+    page.evaluate("atelier.write({network_dim: 12})")
+    page.locator("[data-act=save_as]").click()
+    name = page.locator("#la-panel input")
+    expect(name).to_be_focused()
+    page.keyboard.type("mine.json")
+    expect(name).to_have_value("mine.json.json")
+    page.keyboard.press("Enter")
+    expect(page.locator("#la-config")).to_have_value("mine.json")
+    assert Path(page.evaluate("atelier.page.saved")).is_file()
+
+
 def test_save_as_saves_once_and_closes_and_unsaved_changes_have_a_mark(open_page, tmp_path: Path):
     page = open_page()
     mark, config = page.locator("#la-unsaved"), page.locator("#la-config")

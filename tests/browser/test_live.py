@@ -31,6 +31,18 @@ MakeSettings = Callable[..., Settings]
 HOSTILE = "<img src=x onerror=window.hacked=1> <script>window.hacked=2</script>"
 SECONDS = 30_000
 
+HELD = """(name) => {
+  const real = atelier.page.server[name];
+  window.called = 0;
+  atelier.page.server[name] = async (request) => {
+    window.called += 1;
+    const answer = await real(request);
+    await new Promise((go) => { window.letGo = go; });
+    return answer;
+  };
+}"""
+"""The answers to a question wait until they are let go."""
+
 
 class Served:
     """A server that can be stopped and started again on its port."""
@@ -257,6 +269,35 @@ def test_a_run_is_removed_after_a_second_yes_and_its_file_stays(
     assert all(file.is_file() for file in kept)
 
 
+def test_a_double_click_asks_once_whether_a_run_goes(served: Served, page: Page, settings: MakeSettings):
+    wait_until(served.store.start(settings("quiet")), "finished")
+    look(page, served, "jobs")
+    button = page.get_by_role("button", name="Remove this run")
+    expect(button).to_be_visible(timeout=SECONDS)
+    page.evaluate(HELD, "remove")
+    button.dblclick()
+    page.wait_for_function("Boolean(window.letGo)")
+    assert page.evaluate("called") == 1
+    page.evaluate("letGo()")
+    expect(page.locator("dialog.ask")).to_have_count(1, timeout=SECONDS)
+
+
+def test_a_double_click_trains_a_run_longer_once(served: Served, page: Page, settings: MakeSettings):
+    job = served.store.start(settings("quiet"))
+    wait_until(job, "finished")
+    look(page, served)
+    page.get_by_role("button", name="Train longer").click(timeout=SECONDS)
+    page.get_by_label("more steps").fill("20")
+    page.evaluate(HELD, "act")
+    page.get_by_role("button", name="Go on training").dblclick()
+    page.wait_for_function("Boolean(window.letGo)")
+    assert page.evaluate("called") == 1
+    page.evaluate("letGo()")
+    expect(page.locator("#la-panel")).to_be_hidden(timeout=SECONDS)
+    assert job.settings()["max_train_steps"] == 40
+    wait_until(job, "finished")
+
+
 def judged_at(job: Job, gains: list[float]) -> None:
     """Write into a finished job that it was judged, as a run does that judges itself."""
     lines = job.folder.events_file.read_text(encoding="utf-8").splitlines()
@@ -338,17 +379,6 @@ def test_a_late_answer_about_a_run_does_not_bring_the_former_language_back(
     expect(page.locator(".la-jobs .said b")).to_have_text("LoRA ができました", timeout=SECONDS)
 
 
-HELD = """() => {
-  const { show } = atelier.page.server;
-  atelier.page.server.show = async (request) => {
-    const answer = await show(request);
-    await new Promise((go) => { window.letGo = go; });
-    return answer;
-  };
-}"""
-"""An answer about a run waits until it is let go."""
-
-
 def test_what_stands_beside_the_list_is_dimmed_while_another_run_is_awaited(
     served: Served, page: Page, settings: MakeSettings
 ):
@@ -358,7 +388,7 @@ def test_what_stands_beside_the_list_is_dimmed_while_another_run_is_awaited(
     details = page.locator(".la-jobs .jobs > section").nth(1)
     expect(details.locator("h2").first).to_contain_text(re.compile("early|later"), timeout=SECONDS)
     expect(details).to_have_attribute("aria-busy", "false")
-    page.evaluate(HELD)
+    page.evaluate(HELD, "show")
     page.locator(".la-jobs .pick[aria-pressed=false]").click()
     expect(details).to_have_attribute("aria-busy", "true")
     page.wait_for_function("Boolean(window.letGo)")

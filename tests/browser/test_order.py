@@ -213,6 +213,42 @@ def test_a_late_preset_does_not_open_over_the_one_chosen_after_it(open_page):
     assert title.inner_text() == first
 
 
+HELD_SEARCH = """() => {
+  const real = atelier.page.server.find;
+  const held = [];
+  window.held = 0;
+  atelier.page.server.find = async (request) => {
+    const answer = await real(request);
+    if (request.query === 'optimizer') return answer;
+    window.held += 1;
+    return new Promise((go) => { held.push(() => go(answer)); });
+  };
+  window.letGo = async () => {
+    for (const go of held.splice(0)) go();
+    await new Promise((go) => setTimeout(go)); // what follows from them is done
+    const list = document.querySelector('#la-found');
+    return list.hidden ? '' : list.innerText;
+  };
+}"""
+"""Answers of the search but one wait until they are let go, which gives the list that is open then."""
+
+
+def test_a_late_list_of_the_search_neither_replaces_a_newer_one_nor_opens_again(open_page):
+    page = open_page()
+    search, found = page.locator("#la-search"), page.locator("#la-found")
+    page.evaluate(HELD_SEARCH)
+    search.fill("epoch")
+    search.fill("optimizer")
+    expect(found.locator("li").first).to_contain_text("Optimizer", timeout=LONG)
+    page.wait_for_function("window.held === 1")
+    assert page.evaluate("letGo()") == found.inner_text()
+    expect(found.locator("li").first).to_contain_text("Optimizer")
+    search.fill("bucket")
+    page.keyboard.press("Escape")
+    page.wait_for_function("window.held === 2")
+    assert page.evaluate("letGo()") == ""
+
+
 def test_a_language_that_could_not_be_had_leaves_the_page_in_its_own(open_page):
     page = open_page()
     page.evaluate("""() => {

@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.app.dataset.conftest import draw, lora_header
-from tests.browser.conftest import open_tab
+from tests.browser.conftest import open_tab, ready
 from tests.browser.test_accessibility import AXE, SERIOUS
 
 pytestmark = [
@@ -86,14 +86,17 @@ def test_captions_are_changed_compared_written_and_restored(open_page, folder: P
     assert captions(folder) == before
 
 
-SLOW_WRITE = """() => {
-  const real = atelier.page.server.room_write;
-  atelier.page.server.room_write = async (request) => {
+HELD = """(name) => {
+  const real = atelier.page.server[name];
+  window.called = 0;
+  atelier.page.server[name] = async (request) => {
+    window.called += 1;
     const answer = await real(request);
     await new Promise((go) => { window.letGo = go; });
     return answer;
   };
 }"""
+"""The answers to a question wait until they are let go."""
 
 
 def test_what_is_typed_while_captions_are_written_stays_a_change(open_page, folder: Path):
@@ -102,7 +105,7 @@ def test_what_is_typed_while_captions_are_written_stays_a_change(open_page, fold
     page.locator(".room-card", has_text="momo, red, smile").click()
     page.locator(".room-caption").fill("momo, crimson")
     page.locator(".room-foot .btn.p").click()
-    page.evaluate(SLOW_WRITE)
+    page.evaluate(HELD, "room_write")
     page.locator(".room-write").click()
     page.locator(".room-changes-head .btn", has_text="Back").click()
     page.locator(".room-card", has_text="momo, blue, smile").click()
@@ -121,6 +124,25 @@ def test_what_is_typed_while_captions_are_written_stays_a_change(open_page, fold
     assert captions(folder)["1.txt"] == "momo, azure"
 
 
+def test_what_is_typed_while_many_captions_are_changed_stays(open_page, folder: Path):
+    page = open_page()
+    open_room(page, folder)
+    page.locator(".room-list").focus()
+    page.keyboard.press("Control+a")
+    page.locator(".room-bulk select").select_option("replace")
+    page.locator(".room-bulk [name=tags]").fill("smile")
+    page.locator(".room-bulk [name=by]").fill("grin")
+    page.evaluate(HELD, "room_edit")
+    page.locator(".room-bulk .btn.p").click()
+    page.locator(".room-card", has_text="momo, red, smile").click()
+    page.locator(".room-caption").fill("momo, crimson, smile")
+    page.wait_for_function("Boolean(window.letGo)")
+    page.evaluate("letGo()")
+    expect(page.locator(".room-card", has_text="grin")).to_have_count(5)
+    expect(page.locator(".room-card", has_text="momo, crimson, smile")).to_be_visible()
+    expect(page.locator(".room-foot")).to_contain_text("6 captions changed")
+
+
 def test_one_caption_is_typed_undone_and_kept_through_a_reload(open_page, folder: Path):
     page = open_page()
     open_room(page, folder)
@@ -137,6 +159,27 @@ def test_one_caption_is_typed_undone_and_kept_through_a_reload(open_page, folder
     page.locator(".room-changes-head .btn", has_text="Discard").click()
     expect(page.locator(".room-card:visible", has_text="momo, crimson")).to_have_count(0)
     assert captions(folder)["0.txt"] == "momo, red, smile"
+
+
+def test_two_tabs_on_one_room_lose_nothing_of_each_other(open_page, folder: Path):
+    one = open_page()
+    two = one.context.new_page()
+    two.goto(one.url)
+    for page, colour in ((one, "red"), (two, "blue")):
+        open_room(ready(page), folder)
+        page.locator(".room-card", has_text=f"momo, {colour}, smile").click()
+        page.locator(".room-caption").fill(f"momo, dark {colour}")
+        expect(page.locator(".room-foot")).to_contain_text("1 caption changed")
+    one.reload()
+    open_room(ready(one), folder)
+    expect(one.locator(".room-card", has_text="momo, dark red")).to_be_visible()
+    expect(one.locator(".room-card", has_text="momo, dark blue")).to_be_visible()
+    for page in (one, two):  # the second finds what it would write
+        page.locator(".room-foot .btn.p").click()
+        page.locator(".room-write").click()
+        expect(page.locator(".room-foot")).to_be_hidden()
+    assert captions(folder)["0.txt"] == "momo, dark red"
+    assert captions(folder)["1.txt"] == "momo, dark blue"
 
 
 def test_filters_find_what_is_wrong_and_the_other_ending_is_copied(open_page, folder: Path):
@@ -287,6 +330,24 @@ def test_pictures_of_this_device_become_a_dataset(open_page, tmp_path: Path, pho
     assert made.name == "10_momo cat"
     assert (made / "ねこ.png").read_bytes() == (tmp_path / "ねこ.png").read_bytes()
     assert sorted(path.name for path in made.iterdir()) == ["ねこ.png", "ねこ.txt"]
+
+
+def test_a_double_click_sends_pictures_into_one_folder(open_page, tmp_path: Path):
+    draw(tmp_path / "cat.png", (96, 96), "red")
+    page = open_page()
+    open_tab(page, "folders")
+    choose(page, "train_data_dir")
+    page.locator("#la-browse footer .btn", has_text="this device").click()
+    page.locator("#la-upload input[type=file]").first.set_input_files(tmp_path / "cat.png")
+    page.locator("#la-upload [name=name]").fill("pressed twice")
+    page.evaluate(HELD, "upload_folder")
+    page.locator("#la-upload .btn.p").dblclick()
+    page.wait_for_function("Boolean(window.letGo)")
+    assert page.evaluate("called") == 1
+    page.evaluate("letGo()")
+    expect(page.locator("#la-upload")).to_contain_text("1 file is in")
+    made = Path(page.evaluate("atelier.page.values.train_data_dir"))
+    assert [path.name for path in made.parent.iterdir() if path.name.startswith("pressed")] == [made.name]
 
 
 def test_a_folder_outside_is_said_at_its_field_and_stays_said(open_page, folder: Path):

@@ -97,6 +97,30 @@ def test_a_tool_from_a_blank_form_over_its_fixes_to_the_file_and_back(open_page,
     expect(field(page, "output").locator("input")).to_have_value(str(tmp_path / "a-resized-2.safetensors"))
 
 
+def test_the_bar_speaks_of_the_tool_and_leads_to_what_it_needs(open_page, tmp_path: Path):
+    page = open_page()
+    train, stop, said = (
+        page.locator("[data-act=train]"),
+        page.locator("[data-act=stop]"),
+        page.locator("#la-len"),
+    )
+    expect(train).to_be_visible()
+    choose(page, "verify")
+    expect(said).to_have_text("Not ready yet. Fill in LoRA file.")
+    expect(train).to_be_hidden()
+    expect(stop).to_be_hidden()  # nothing is at work
+    said.get_by_role("button").click()
+    expect(field(page, "lora").locator("input")).to_be_focused()
+    page.keyboard.type(str(tmp_path / "none.safetensors"))
+    expect(said).to_have_text("1 problem stops this tool: Show")
+    file = lora(tmp_path / "a.safetensors", tensors(8, 4))
+    field(page, "lora").locator("input").fill(str(file))
+    expect(said).to_have_text("Ready. Verify starts it.")
+    open_tab(page, "folders")
+    expect(train).to_be_visible()
+    expect(said).to_contain_text("Choose a base model")
+
+
 def test_a_cleared_form_can_be_had_back(open_page):
     page = open_page()
     choose(page, "resize")

@@ -85,6 +85,15 @@ def test_what_another_program_changed_meanwhile_is_not_overwritten(desk: Desk):
     assert path.with_name("b.txt").read_text(encoding="utf-8") == "old", "nothing, not one half"
 
 
+def test_what_stands_there_already_is_no_conflict(desk: Desk):
+    """Two tabs that write the same."""
+    path = desk.picture("10_cat/a.png", "old")
+    wish = {"path": str(path), "before": "old", "after": "new"}
+    assert desk.ask("room_write", changes=[wish])["count"] == 1
+    assert desk.ask("room_write", changes=[wish])["count"] == 0
+    assert path.with_suffix(".txt").read_text(encoding="utf-8") == "new"
+
+
 def test_a_disk_that_fails_midway_leaves_everything_as_it_was(desk: Desk, monkeypatch):
     for stem in "abc":
         desk.picture(f"10_cat/{stem}.png", f"old {stem}")
