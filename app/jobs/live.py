@@ -100,8 +100,9 @@ def _int(cursor: Mapping[str, Any], name: str) -> int:
 def progress(job: Job, record: JobRecord, state: str) -> dict[str, Any]:
     """The numbers at the top of the view; they change all the time."""
     running = state == "running"
-    phase, curves = record.phase, record.curves
-    left = record.remaining() if running else None
+    begins = running and record.end is not None  # it is continued, and its new process has not told anything yet
+    phase, curves = None if begins else record.phase, record.curves
+    left = record.remaining() if running and not begins else None
     now: dict[str, Any] = {
         "name": job.name,
         "started": record.began or job.created,
@@ -120,7 +121,7 @@ def progress(job: Job, record: JobRecord, state: str) -> dict[str, Any]:
         "wishes": [wish for wish in WISHES if running and job.folder.wish_file(wish).exists()],
         "memory": record.memory,
         "memory_total": record.started.memory_total if record.started else 0,
-        "phases": [[part.name, round(part.seconds, 1)] for part in _first_phases(record)],
+        "phases": [[part.name, round(part.seconds, 1)] for part in _first_phases(record) if not begins],
     }
     if curves.steps:
         now["loss"] = rounded(curves.smoothed[-1])

@@ -195,6 +195,17 @@ def test_pause_between_two_processes_is_no_work(job: Job):
     assert job.record().elapsed(running=False) == pytest.approx(15)
 
 
+def test_a_run_that_is_continued_begins_and_counts_no_pause_before_its_process_tells(job: Job):
+    events = [
+        {"event": "phase", "time": 1e9, "name": "start"},
+        {"event": "phase", "time": 1e9 + 10, "name": "train", "done": 4, "total": 20},
+        {"event": "stopped", "time": 1e9 + 20, "step": 4, "path": "", "paused": True},
+    ]
+    job.folder.events_file.write_text("".join(json.dumps(event) + "\n" for event in events))
+    now = live.progress(job, job.record(), "running")
+    assert (now["phase"], now["elapsed"], now["left"], now["phases"]) == ("start", 20, None, [])
+
+
 def test_files_and_samples(job: Job, tmp_path: Path):
     kept, gone = tmp_path / "cat-000001.safetensors", tmp_path / "cat-000002.safetensors"
     kept.write_bytes(b"x")
