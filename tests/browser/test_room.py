@@ -165,8 +165,9 @@ def test_two_tabs_on_one_room_lose_nothing_of_each_other(open_page, folder: Path
     one = open_page()
     two = one.context.new_page()
     two.goto(one.url)
-    for page, colour in ((one, "red"), (two, "blue")):
+    for page in (one, two):
         open_room(ready(page), folder)
+    for page, colour in ((one, "red"), (two, "blue")):
         page.locator(".room-card", has_text=f"momo, {colour}, smile").click()
         page.locator(".room-caption").fill(f"momo, dark {colour}")
         expect(page.locator(".room-foot")).to_contain_text("1 caption changed")
