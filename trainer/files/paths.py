@@ -120,6 +120,11 @@ def nearest_existing(path: Path) -> Path | None:
     return next((place for place in (path, *path.parents) if place.exists()), None)
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether this account may put files into a folder, as far as the system tells without trying."""
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 def is_plain_name(name: str) -> bool:
     """Whether a text read from a file is a file's name and nothing that leads elsewhere."""
     length = len(name.encode(errors="replace"))

@@ -12,12 +12,20 @@ from pathlib import Path
 
 import psutil
 
+from trainer.files.paths import LONGEST_FILE_NAME
+
 PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d{1,10})\.tmp")
 
 
 def partial_of(path: Path) -> Path:
     """Where this process writes a file or folder before it is put in its place."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{_start(path.name)}.{os.getpid()}.tmp")
+
+
+def _start(name: str) -> str:
+    """So much of a name that the marks around it still fit."""
+    cut = os.fsencode(name)[:LONGEST_FILE_NAME]
+    return name if len(cut) < LONGEST_FILE_NAME else cut.decode(errors="ignore")
 
 
 def write_whole(path: Path, data: bytes | memoryview, mode: int | None = None) -> None:
@@ -78,7 +86,7 @@ def sweep(folder: Path, start: str = "") -> None:
     except OSError:
         return
     for path, found in leftovers:
-        if not found["name"].startswith(start) or _is_alive(int(found["pid"])):
+        if not found["name"].startswith(_start(start)) or _is_alive(int(found["pid"])):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -23,11 +23,14 @@ from trainer.network.adapters.adapter import Dropouts, Mode
 from trainer.network.adapters.build import adapter_class
 from trainer.network.adapters.products import LowRankChange
 from trainer.network.adapters.whole import whole_change
+from trainer.problems import some_names
 
 NEEDS_WEIGHT: tuple[Algorithm, ...] = ("glora", "ia3", "diag-oft", "boft")
 """Their change depends on the weight that they change."""
 MOST_FOR_QUANTILE = 16_000_000
 """torch.quantile takes no more numbers."""
+MOST_SIZES = 6
+"""Tensors that are listed where their sizes do not fit."""
 NO_CHANGE = 1e-6
 """A largest singular value up to this counts as no change at all (as in kohya's own tool)."""
 
@@ -96,17 +99,39 @@ def change_of(entries: Mapping[str, Tensor], weight: Tensor | None = None, shape
     """
     algorithm = algorithm_of_entries(entries)
     if algorithm is None or algorithm == "norm":
-        raise UserError("tools.unknown_type", names=", ".join(sorted(entries)[:4]))
+        raise UserError("tools.unknown_type", names=some_names(sorted(entries), MOST_SIZES))
     if weight is None and (algorithm in NEEDS_WEIGHT or "dora_scale" in entries):
         raise UserError("tools.needs_model")
+    shape = shape if weight is None else tuple(weight.shape)
     try:
-        layer = _stand_in(shape or weight_shape(entries) if weight is None else tuple(weight.shape))
+        layer = _stand_in(shape or weight_shape(entries))
         if weight is not None:
+            if algorithm not in NEEDS_WEIGHT:
+                require_size(entries, weight_shape(entries), shape)
             layer.weight = nn.Parameter(weight.detach().float(), requires_grad=False)
         return _whole(algorithm, entries, layer).detach()
     # Sizes that contradict each other show in many ways, in whatever operation meets them first.
     except (RuntimeError, ValueError, LookupError) as error:
-        raise UserError("tools.sizes", names=", ".join(sorted(entries)[:4])) from error
+        raise UserError("tools.sizes", names=_sizes(entries, shape)) from error
+
+
+def require_size(entries: Mapping[str, Tensor], changed: Shape, weight: Shape) -> None:
+    """Raise UserError where entries that change a weight of one shape are for one of another."""
+    # Files disagree about 1x1 convolutions, and whether a kernel stands in sizes of its own.
+    if (changed[0], math.prod(changed[1:])) != (weight[0], math.prod(weight[1:])):
+        raise UserError("tools.sizes", names=_sizes(entries, weight))
+
+
+def _sizes(entries: Mapping[str, Tensor], weight: Shape) -> list[str]:
+    """["320x768", "lora_down.weight 4x1024", "lora_up.weight 320x4"], that of the weight first."""
+    whole = {entry: tuple(tensor.shape) for entry, tensor in sorted(entries.items()) if tensor.dim()}
+    told = [f"{entry} {as_text(shape)}" for entry, shape in whole.items()]
+    return some_names([*([as_text(weight)] if weight else []), *told], MOST_SIZES)
+
+
+def as_text(shape: Shape) -> str:
+    """ "320x4x1x1"."""
+    return "x".join(map(str, shape))
 
 
 def _whole(algorithm: Algorithm, entries: Mapping[str, Tensor], layer: nn.Linear | nn.Conv2d) -> Tensor:
@@ -181,10 +206,20 @@ def spectrum_of_factors(parts: Sequence[Factors]) -> Spectrum:
 
 
 def spectrum_of(change: Tensor) -> Spectrum:
-    """Of a whole ΔW (out, in) or (out, in, k, k)."""
-    flat = change.float().flatten(1)
-    u, values, v = torch.linalg.svd(flat, full_matrices=False)
-    return Spectrum(u, values, v, len(values))
+    """Of a whole ΔW (out, in) or (out, in, k, k), by the eigenvectors of its smaller product with itself.
+
+    In float64 that is more exact than a decomposition in float32, which takes up to five times as long where
+    one side is longer.
+    """
+    flat = change.double().flatten(1)
+    tall = flat if flat.shape[0] >= flat.shape[1] else flat.T
+    right = torch.linalg.eigh(tall.T @ tall).eigenvectors.flip(1)
+    left = tall @ right
+    # Not the roots of the eigenvalues: squaring has taken half the digits of the small ones.
+    values = left.norm(dim=0)
+    left = left / values.where(values > 0, 1)
+    sides = (left, right) if tall is flat else (right, left)
+    return Spectrum(sides[0].float(), values.float(), sides[1].T.float(), len(values))
 
 
 RankRule = Literal["fixed", "sv_ratio", "sv_cumulative", "sv_fro"]
@@ -254,22 +289,24 @@ class RankLimits(NamedTuple):
     """Numbers beyond this quantile are cut off; kohya's tool has 0.99."""
 
 
-Summands = Sequence[tuple[Mapping[str, Tensor], float]]
-"""A module's entries in each of several files, and each file's strength."""
+class Summand(NamedTuple):
+    """What one file does to a weight."""
+
+    factors: Factors
+    shape: Shape
+    """Of the weight."""
 
 
-def summed(parts: Summands, size: RankLimits | None = None) -> dict[str, Tensor]:
+def summed(parts: Sequence[Summand], size: RankLimits | None = None) -> dict[str, Tensor]:
     """The sum of the changes as one LoRA (shapes: `entries_of`): exact at the sum of the ranks, or
     the closest of `size`.
 
-    Raises UserError where the modules are of different sizes or cannot be told without a base model.
+    Raises UserError where the modules are of different sizes.
     """
     # Files disagree whether a projection is a 1x1 convolution; the first one's form is kept.
-    shapes = {without_ones(weight_shape(entries)) for entries, _ in parts}
-    if len(shapes) > 1:
-        raise UserError("tools.sizes", names=" / ".join("x".join(map(str, shape)) for shape in shapes))
-    shape = weight_shape(parts[0][0])
-    factors = [_strengthened(entries, strength) for entries, strength in parts]
+    if len({without_ones(part.shape) for part in parts}) > 1:
+        raise UserError("tools.sizes", names=[as_text(part.shape) for part in parts])
+    factors, shape = [part.factors for part in parts], parts[0].shape
     if size is None:
         sides = zip(*factors, strict=True)
         # Exact: the ranks of all files side by side, nothing is approximated.
@@ -282,25 +319,33 @@ def summed(parts: Summands, size: RankLimits | None = None) -> dict[str, Tensor]
     return entries_of(joined, shape, joined.down.shape[0])
 
 
-def _strengthened(entries: Mapping[str, Tensor], strength: float) -> Factors:
-    """(out, r) and (r, in·k·k) of one file's change; other types are built whole and taken apart again."""
+def summand(entries: Mapping[str, Tensor], strength: float) -> Summand:
+    """One file's change; other types than plain LoRA are built whole and taken apart again.
+
+    Raises UserError where the change cannot be told without a base model.
+    """
     factors = factors_of(entries)
     if factors is None:
         spectrum = spectrum_of(change_of(entries))
         largest = spectrum.values[0] if len(spectrum.values) else torch.tensor(0.0)
         # The ranks that it really has, no more.
         factors = spectrum.cut(max(1, int((spectrum.values > largest * NO_CHANGE).sum())))
-    return Factors(factors.up * strength, factors.down)
+    return Summand(Factors(factors.up * strength, factors.down), weight_shape(entries))
 
 
-def mixed(parts: Summands) -> dict[str, Tensor]:
+def require_plain(entries: Mapping[str, Tensor]) -> None:
+    """Raise UserError for other types than plain LoRA."""
+    if factors_of(entries) is None:
+        raise UserError("tools.only_plain")
+
+
+def mixed(parts: Sequence[tuple[Mapping[str, Tensor], float]]) -> dict[str, Tensor]:
     """Factors (out, r) and (r, in) added, each times √(alpha / the first's) and its strength (merge_lora).
 
-    Raises UserError for other types than plain LoRA and for ranks that differ.
+    `parts`: a module's entries in each of several files, all plain LoRAs, and each file's strength. Raises
+    UserError for ranks that differ.
     """
     total: dict[str, Tensor] = {}
-    if any(factors_of(entries) is None for entries, _ in parts):
-        raise UserError("tools.only_plain")
     alphas = [_alpha(entries) for entries, _ in parts]
     # The first file's alpha holds for the sum, the others are scaled to it; one of 0 holds for nothing.
     base = next(filter(None, alphas), 1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from trainer.errors import UserError
 from trainer.families.family import Family
 from trainer.families.table import named_by
 from trainer.files.hub import REPO, REPO_TYPES, VISIBILITIES, place_of
-from trainer.files.paths import FORBIDDEN, is_reserved, nearest_existing, visible
+from trainer.files.paths import FORBIDDEN, is_reserved, is_writable, nearest_existing, visible
 from trainer.files.reading import read_toml
 from trainer.files.secrets import read_secret
 from trainer.messages import say
@@ -84,7 +83,7 @@ def _check_writable(key: str, folder: str) -> Iterator[Problem]:
         yield block(
             key, "preflight.folder_is_file", {key: str(place.parent)}, **values, parent=str(place.parent)
         )
-    elif not os.access(place, os.W_OK | os.X_OK):
+    elif not is_writable(place):
         yield block(key, "preflight.not_writable", fix, **values)
 
 

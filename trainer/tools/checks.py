@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from trainer.preflight.values import typed_form
 from trainer.problems import Problem, block, from_error
 from trainer.schema import Form, Setting
 from trainer.tools.lora_files import free_path
-from trainer.tools.places import NEW, FormPath, form_with_clean_paths, outside, places
+from trainer.tools.places import NEW, FormPath, cannot_write, form_with_clean_paths, outside, places
 from trainer.tools.shares import shares
 from trainer.tools.tool import Tool
 
@@ -142,19 +141,15 @@ def _new(place: FormPath) -> Iterator[Problem]:
     """What is written must have a free name, in a folder that is there or can be made."""
     path, key = place.path, place.setting.key
     values: dict[str, Any] = {"label": place.setting.spec.label, "path": str(path)[:300]}
-    above = next((folder for folder in path.parents if folder.exists()), None)
+    goes_on = place.setting.spec.widget == "new_folder" and path.is_dir()
     if not path.is_absolute():
         yield block(key, "tools.relative", **values)
-    elif above is None or not above.is_dir():
-        yield block(key, "tools.no_place", **values)
-    elif not os.access(above, os.W_OK | os.X_OK):
-        yield block(key, "tools.closed_place", **{**values, "path": str(above)[:300]})
+    elif problem := cannot_write(place.setting, path if goes_on else path.parent):
+        yield problem
     elif len(path.name.encode()) > LONGEST_FILE_NAME:  # it could not be written at the end of the work
         yield block(key, "tools.long_name", **values, most=LONGEST_FILE_NAME)
     elif place.setting.spec.widget == "new_file" and _wrong_ending(path, place.setting):
         named = path.with_name(f"{path.name}.safetensors")
         yield block(key, "tools.ending_new", {key: str(free_path(named))}, **values)
-    elif (path.exists() or path.is_symlink()) and not (
-        place.setting.spec.widget == "new_folder" and path.is_dir()
-    ):
+    elif (path.exists() or path.is_symlink()) and not goes_on:
         yield block(key, "tools.exists", {key: str(free_path(path))}, **values)

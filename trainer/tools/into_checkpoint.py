@@ -16,7 +16,15 @@ from trainer.families.family import Family
 from trainer.families.lora_family import lora_family
 from trainer.files.safetensors_writer import Planned, write_safetensors
 from trainer.files.whole_file import partial_of, sweep
-from trainer.tools.lora_files import LoraFile, Progress, SavePrecision, reported, silent, whole_entries
+from trainer.tools.lora_files import (
+    LoraFile,
+    Progress,
+    SavePrecision,
+    reported,
+    silent,
+    told_of,
+    whole_entries,
+)
 from trainer.tools.merge import Portion
 from trainer.tools.model_files import family_of_model
 
@@ -176,20 +184,23 @@ class _Work:
         for lora, strength in zip(self.loras, self.strengths, strict=True):
             if module in lora.modules:
                 part = whole[rows]
-                added = _added(whole_entries(lora, module), part, bias=bias)
+                with told_of(module, lora):
+                    added = _added(whole_entries(lora, module), part, bias=bias)
                 if added is not None:
-                    whole[rows] = part + strength * added.reshape(part.shape)
+                    whole[rows] = part + strength * added
                     self.met.add(module)
         return whole
 
 
 def _added(entries: Mapping[str, Tensor], weight: Tensor, *, bias: bool) -> Tensor | None:
-    """What a module's entries add to its weight (out, in, …) or its bias (out,); None: nothing."""
-    from trainer.network.weights import change_of
+    """What a module's entries add to its weight (out, in, …) or its bias (out,); None: nothing.
 
-    if bias:
-        found = entries.get("diff_b", entries.get("b_norm"))
-        return None if found is None else found.float()
-    if "w_norm" in entries:
-        return entries["w_norm"].float()
-    return change_of(entries, weight)
+    Raises UserError where the sizes differ.
+    """
+    from trainer.network.weights import change_of, require_size
+
+    name = next(iter({"diff_b", "b_norm"} & entries.keys()), "") if bias else "w_norm"
+    if name in entries:
+        require_size({name: entries[name]}, tuple(entries[name].shape), tuple(weight.shape))
+        return entries[name].float().reshape(weight.shape)
+    return None if bias else change_of(entries, weight)

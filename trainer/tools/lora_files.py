@@ -108,6 +108,16 @@ def whole_entries(file: LoraFile, module: str) -> dict[str, Tensor]:
     return entries
 
 
+@contextmanager
+def told_of(module: str, *files: LoraFile) -> Iterator[None]:
+    """What is refused within tells of which files and of which of their modules."""
+    try:
+        yield
+    except UserError as error:
+        told = {"name": [file.path.name for file in files], "module": module, **error.message.values}
+        raise UserError(error.message.code, error.setting or files[0].setting, **told) from error
+
+
 class LoraWriter:
     """A LoRA file that is made module by module. What is done lies on the disk until all of it is known.
 

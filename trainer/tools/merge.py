@@ -7,7 +7,7 @@ factors themselves, as kohya's merge_lora: a mixture, not the sum of effects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -18,10 +18,13 @@ from trainer.tools.lora_files import (
     SavePrecision,
     counted,
     silent,
+    told_of,
     whole_entries,
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from trainer.network.weights import RankLimits
 
 Method = Literal["exact", "svd", "factors"]
@@ -48,24 +51,45 @@ def merge(
 
     Raises UserError for files that are no LoRAs or do not go together, StopRequested, OSError.
     """
-    from trainer.network.weights import mixed, summed
-
     files = [LoraFile(share.path, "loras") for share in shares]
     strengths = [share.strength for share in shares]
     names = dict.fromkeys(name for file in files for name in file.modules)
     with LoraWriter(output, precision, report) as writer:
         for name in counted(names, report):
-            parts = [
-                (whole_entries(file, name), strength)
-                for file, strength in zip(files, strengths, strict=True)
-                if name in file.modules
-            ]
-            entries = (
-                mixed(parts) if method == "factors" else summed(parts, size if method == "svd" else None)
-            )
-            writer.add(name, entries)
+            with_it = [part for part in zip(files, strengths, strict=True) if name in part[0].modules]
+            if method == "factors":
+                writer.add(name, _mixed(name, with_it))
+            else:
+                writer.add(name, _summed(name, with_it, size if method == "svd" else None))
         writer.write(_metadata(files, shares, writer))
     return output
+
+
+def _mixed(module: str, parts: Sequence[tuple[LoraFile, float]]) -> dict[str, Tensor]:
+    """A module's factors in the files, each with its strength, added."""
+    from trainer.network.weights import mixed, require_plain
+
+    given: list[tuple[Mapping[str, Tensor], float]] = []
+    for file, strength in parts:
+        with told_of(module, file):
+            given.append((whole_entries(file, module), strength))
+            require_plain(given[-1][0])
+    with told_of(module, *(file for file, _ in parts)):
+        return mixed(given)
+
+
+def _summed(
+    module: str, parts: Sequence[tuple[LoraFile, float]], size: RankLimits | None
+) -> dict[str, Tensor]:
+    """What a module does in the files, each with its strength, added."""
+    from trainer.network.weights import Summand, summand, summed
+
+    given: list[Summand] = []
+    for file, strength in parts:
+        with told_of(module, file):
+            given.append(summand(whole_entries(file, module), strength))
+    with told_of(module, *(file for file, _ in parts)):
+        return summed(given, size)
 
 
 def _metadata(files: Sequence[LoraFile], shares: Sequence[Portion], made: LoraWriter) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.errors import UserError
 from trainer.files.hub import REPO
-from trainer.files.paths import can_exist, clean_path
+from trainer.files.paths import can_exist, clean_path, is_writable, nearest_existing
 from trainer.files.roots import Roots
 from trainer.preflight.places import leads_out, links_out
 from trainer.problems import Problem, block
@@ -62,6 +62,16 @@ def is_hub_name(setting: Setting, text: str) -> bool:
     """Whether a model is looked up on the hub: where the form offers such names and nothing of it is here."""
     offered = setting.spec.widget == "model" and bool(setting.spec.suggestions)
     return offered and bool(REPO.fullmatch(text)) and can_exist(text) and not Path(text).exists()
+
+
+def cannot_write(setting: Setting, folder: Path) -> Problem | None:
+    """What keeps files from being made in a folder, which may not be there yet; None: nothing."""
+    there, label = nearest_existing(folder), setting.spec.label
+    if there is None or not there.is_dir():
+        return block(setting.key, "tools.no_place", label=label, path=str(folder)[:300])
+    if not is_writable(there):
+        return block(setting.key, "tools.closed_place", label=label, path=str(there)[:300])
+    return None
 
 
 def outside(form: Form, schema: Schema[Any], roots: Roots | None) -> list[Problem]:

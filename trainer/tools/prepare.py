@@ -49,6 +49,12 @@ class Preparation:
     options: CopyOptions = field(default_factory=CopyOptions)
 
     @property
+    def changed_folders(self) -> list[Path]:
+        """The folders that are made, or get files."""
+        filled = {step.target.parent for step in self.steps}
+        return [folder for folder in self.folders if folder in filled or not folder.is_dir()]
+
+    @property
     def pictures(self) -> int:
         return sum(is_picture(step.target.name) for step in self.steps)
 

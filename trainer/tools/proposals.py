@@ -18,7 +18,7 @@ from trainer.data.captions import decode_caption, extension, first_line
 from trainer.data.folders import NEVER_WRITTEN
 from trainer.data.pixels import load_pixels
 from trainer.errors import UserError
-from trainer.files.paths import FORBIDDEN, visible
+from trainer.files.paths import FORBIDDEN, is_writable, visible
 from trainer.files.whole_file import write_whole
 from trainer.tools.picture_walk import pictures_below
 from trainer.tools.tool import Work
@@ -64,6 +64,12 @@ def is_caption_ending(text: str) -> bool:
 def caption_file(picture: Path, ending: str) -> Path:
     """Where a picture's caption stands."""
     return picture.with_suffix(extension(ending))
+
+
+def closed_folder(pictures: Iterable[Path]) -> Path | None:
+    """The first folder of these pictures that no caption can be written into."""
+    folders = dict.fromkeys(picture.parent for picture in pictures)
+    return next((folder for folder in folders if not is_writable(folder)), None)
 
 
 def caption_there(picture: Path, ending: str) -> str:
@@ -174,8 +180,8 @@ def read_proposals(folder: Path) -> list[Proposal]:
 def write_proposals(proposals: Iterable[Proposal], ending: str) -> int:
     """Write captions beside their pictures, each whole; returns how many.
 
-    Nothing is written where one of the files has changed since, or none is a caption file (UserError). Lines
-    behind the first stay.
+    Nothing is written where one of the files has changed since, none is a caption file, or one of the folders
+    may not be written (UserError). Lines behind the first stay.
     """
     if not is_caption_ending(ending):
         raise UserError("tools.no_caption_ending", "extension", ending=extension(ending)[:40])
@@ -184,6 +190,8 @@ def write_proposals(proposals: Iterable[Proposal], ending: str) -> int:
         for proposal in proposals
         if proposal.after != proposal.before and Path(proposal.path).is_file()
     ]
+    if place := closed_folder(Path(proposal.path) for proposal in changed):
+        raise UserError("tools.captions_closed", "folder", path=str(place)[:300])
     for proposal in changed:
         if caption_there(Path(proposal.path), ending) != proposal.before:
             raise UserError("tools.caption_changed", name=caption_file(Path(proposal.path), ending).name)

@@ -18,6 +18,7 @@ from trainer.tools.lora_files import (
     SavePrecision,
     counted,
     silent,
+    told_of,
     whole_entries,
 )
 
@@ -57,7 +58,8 @@ def resize(
     with LoraWriter(output, precision, report) as writer:
         modules: list[Resized] = []
         for name in counted(file.modules, report):
-            entries, outcome = resized(whole_entries(file, name), rank, conv_rank or rank, rule, target)
+            with told_of(name, file):
+                entries, outcome = resized(whole_entries(file, name), rank, conv_rank or rank, rule, target)
             writer.add(name, entries)
             modules.append(Resized(name, *outcome))
         writer.write(_metadata(file.metadata, modules, rule, target))

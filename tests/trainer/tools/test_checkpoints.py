@@ -92,6 +92,28 @@ def test_other_types_change_the_model_as_in_training(kind: str, made: Made, tmp_
     assert torch.allclose(after[name], wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("how", ["other size", "the other way round", "bias"])
+def test_what_does_not_fit_a_weight_is_named(how: str, made: Made, tmp_path: Path) -> None:
+    base, lora = made("sd1")
+    module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = load_file(lora)
+    up, down = (tensors[f"{module}.lora_{side}.weight"] for side in ("up", "down"))
+    if how == "other size":
+        tensors[f"{module}.lora_up.weight"] = torch.ones(len(up) + 1, up.shape[1])
+    elif how == "the other way round":  # as many numbers
+        tensors[f"{module}.lora_up.weight"], tensors[f"{module}.lora_down.weight"] = down.T, up.T
+    else:
+        module = module.replace("attn2_to_k", "attn1_to_out_0")
+        tensors[f"{module}.diff_b"] = torch.ones(3)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "a.safetensors")
+    with pytest.raises(UserError) as refused:
+        merge_into(base, [Portion(tmp_path / "a.safetensors")], tmp_path / "m.safetensors")
+    told = refused.value.message
+    assert (told.code, refused.value.setting) == ("tools.sizes", "loras")
+    assert (told.values["name"], told.values["module"]) == (["a.safetensors"], module)
+    assert not (tmp_path / "m.safetensors").exists()
+
+
 def test_each_tensor_keeps_its_precision_or_takes_the_wanted_one(made: Made, tmp_path: Path) -> None:
     base, lora = made("sd1")
     save_file({name: tensor.half() for name, tensor in load_file(base).items()}, tmp_path / "h.safetensors")

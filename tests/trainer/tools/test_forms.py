@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from tests.checkpoints import random_model, write_checkpoint
@@ -163,13 +164,63 @@ def test_what_is_written_needs_a_free_name(file: Path, wrong: str, code: str, me
         assert fix("resize", "output", **values) == str(file.parent / mended)
 
 
-def test_a_folder_that_is_closed_is_told_before_the_work(file: Path, monkeypatch):
-    def closed(path: Path, _mode: int) -> bool:  # as the system says it; nothing is closed to root
-        return path != file.parent
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Folders that may not be written, as the system says it; nothing is closed to root."""
+    folders: set[Path] = set()
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) not in folders)
+    return folders
 
-    monkeypatch.setattr(os, "access", closed)
+
+def test_a_folder_that_is_closed_is_told_before_the_work(file: Path, closed: set[Path]):
+    closed.add(file.parent)
     output = file.parent / "new" / "small.safetensors"
     assert codes("resize", lora=str(file), output=str(output)) == {"output": ["tools.closed_place"]}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    for place in ("a.png", "more/b.png"):
+        Image.new("RGB", (16, 16)).save(folder / place)
+    return folder
+
+
+@pytest.mark.parametrize("below", ["", "img", "img/10_sks", "log"])
+def test_training_folders_that_are_closed_are_told_before_the_work(
+    below: str, pictures: Path, tmp_path: Path, closed: set[Path]
+):
+    root = tmp_path / "training"
+    (root / "img" / "10_sks").mkdir(parents=True)
+    (root / "log").mkdir()
+    values = {"pictures": str(pictures), "instance_prompt": "sks", "output": str(root)}
+    assert codes("prepare", **values) == {}
+    closed.add(root / below)
+    # What exists already and gets nothing new may be closed.
+    wanted = {} if below == "log" else {"output": ["tools.closed_place"]}
+    assert codes("prepare", **values) == ({} if below == "img" else wanted)
+
+
+def test_a_file_in_the_place_of_a_training_folder_is_told(pictures: Path, tmp_path: Path):
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "reg").write_bytes(b"")
+    values = {"pictures": str(pictures), "instance_prompt": "sks", "output": str(tmp_path / "training")}
+    assert codes("prepare", **values) == {"output": ["tools.no_place"]}
+
+
+@pytest.mark.parametrize(("write", "blocks"), [(True, True), (False, False)])
+def test_folders_that_captions_cannot_be_written_into_are_told(
+    write: bool, blocks: bool, pictures: Path, tmp_path: Path, closed: set[Path]
+):
+    for name in ("model.onnx", "selected_tags.csv"):
+        (tmp_path / name).write_bytes(b"")
+    closed.add(pictures / "more")
+    values = {"folder": str(pictures), "model": str(tmp_path), "write": write}
+    _, problems = check_values(TOOLS["tag"], values)
+    told = [problem for problem in problems if problem.setting == "folder"]
+    assert [(problem.code, problem.blocks) for problem in told] == [("tools.captions_closed", blocks)]
+    assert str(pictures / "more") in str(told[0].said("ja"))
 
 
 def test_a_relative_name_is_refused(file: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from shutil import copytree
@@ -129,6 +130,17 @@ def test_nothing_is_written_over_what_has_changed_since(tmp_path: Path, folder: 
         proposals.write_proposals(proposals.read_proposals(job.path), ".txt")
     assert refused.value.message.code == "tools.caption_changed"
     assert not (folder / "c.txt").exists()
+
+
+def test_nothing_is_written_where_one_folder_is_closed(
+    tmp_path: Path, folder: Path, tagger_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    job, _ = run(tmp_path, "tag", folder=str(folder), model=str(tagger_folder), existing="append")
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != folder / "inner")
+    with pytest.raises(UserError) as refused:
+        proposals.write_proposals(proposals.read_proposals(job.path), ".txt")
+    assert (refused.value.message.code, refused.value.setting) == ("tools.captions_closed", "folder")
+    assert not (folder / "a.txt").exists()
 
 
 def test_an_interrupted_job_goes_on_where_it_stopped(tmp_path: Path, folder: Path, tagger_folder: Path):

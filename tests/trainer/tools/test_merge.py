@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.trainer.tools.made import MODULES, change, closest, lora, tensors
 from trainer.errors import StopRequested, UserError
+from trainer.messages import LANGUAGES, say
 from trainer.network.weights import RankLimits
 from trainer.tools.merge import Portion, merge
 
@@ -63,10 +64,14 @@ def test_factors_are_mixed_as_kohyas_tool_mixes_them(tmp_path: Path) -> None:
     assert float(made[f"{name}.alpha"]) == 4
 
 
+def told(error: UserError) -> tuple[str, str, list[str]]:
+    return error.message.code, error.setting, error.message.values["name"]
+
+
 def test_factors_of_other_ranks_are_refused(shares: list[Portion], tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         merge(shares, tmp_path / "m.safetensors", "factors")
-    assert refused.value.message.code == "tools.other_ranks"
+    assert told(refused.value) == ("tools.other_ranks", "loras", ["a.safetensors", "b.safetensors"])
     assert not (tmp_path / "m.safetensors").exists()
 
 
@@ -75,7 +80,23 @@ def test_loras_for_other_models_are_refused(shares: list[Portion], tmp_path: Pat
     other = lora(tmp_path / "c.safetensors", tensors(4, 4, 2, {name: (64, 1024, 0)}))
     with pytest.raises(UserError) as refused:
         merge([*shares, Portion(other)], tmp_path / "m.safetensors")
-    assert refused.value.message.code == "tools.sizes"
+    files = ["a.safetensors", "b.safetensors", "c.safetensors"]
+    assert told(refused.value) == ("tools.sizes", "loras", files)
+    values = refused.value.message.values
+    assert (values["module"], values["names"]) == (name, ["64x768", "64x768", "64x1024"])
+    for language in LANGUAGES:
+        sentence = str(say(refused.value.message, language))
+        assert all(part in sentence for part in (*files, name, "64x1024")), sentence
+
+
+def test_a_file_that_cannot_be_added_is_named(shares: list[Portion], tmp_path: Path) -> None:
+    name = next(iter(MODULES))
+    ia3 = {f"{name}.weight": torch.ones(64), f"{name}.on_input": torch.tensor(data=False)}
+    other = lora(tmp_path / "c.safetensors", ia3)
+    for method, code in (("exact", "tools.needs_model"), ("factors", "tools.only_plain")):
+        with pytest.raises(UserError) as refused:
+            merge([*shares[:1], Portion(other)], tmp_path / "m.safetensors", method)
+        assert told(refused.value) == (code, "loras", ["c.safetensors"])
 
 
 def test_stopped_or_without_numbers_nothing_is_written(tmp_path: Path) -> None:

@@ -13,7 +13,14 @@ from trainer.problems import Problem, block, from_error, hint
 from trainer.schema import Section, Spec
 from trainer.tools.hub_models import Use, about, fetch, here, is_whole
 from trainer.tools.picture_walk import pictures_below
-from trainer.tools.proposals import Existing, Selection, is_caption_ending, read_proposals, write_proposals
+from trainer.tools.proposals import (
+    Existing,
+    Selection,
+    closed_folder,
+    is_caption_ending,
+    read_proposals,
+    write_proposals,
+)
 from trainer.tools.tool import Work
 
 # fmt: off
@@ -46,6 +53,9 @@ def check_pictures(folder: str, captions: CaptionFiles) -> Iterator[Problem]:
         yield block("folder", code, path=folder, kinds=below.kinds)
     elif below.kinds:
         yield hint("folder", "preflight.left_kinds", label="Picture folder", kinds=below.kinds)
+    if place := closed_folder(below.paths):
+        told = block if captions.write else hint
+        yield told("folder", "tools.captions_closed", path=str(place)[:300])
     if not is_caption_ending(captions.extension):
         ending = caption_ending(captions.extension)[:40]
         yield block("extension", "tools.no_caption_ending", {"extension": ".txt"}, ending=ending)

@@ -12,6 +12,7 @@ from trainer.messages import Message
 from trainer.problems import Problem, hint
 from trainer.schema import SET, Form, Schema, Section, Spec
 from trainer.tools.picture_copies import CopyMode, CopyOptions, Format
+from trainer.tools.places import cannot_write
 from trainer.tools.prepare import (
     Preparation,
     TrainingFolder,
@@ -95,6 +96,10 @@ def _check(form: Prepare) -> Iterator[Problem]:
         key = "pictures" if folder == Path(learned.pictures) else "reg_pictures"
         label = "Training images" if key == "pictures" else "Regularisation images"
         yield hint(key, "preflight.left_kinds", label=label, kinds=kinds)
+    for folder in listed.changed_folders:
+        if problem := cannot_write(PREPARE.schema["output"], folder):
+            yield problem
+            return
     if not listed.steps:
         yield hint("output", "tools.prepare_all_there")
 

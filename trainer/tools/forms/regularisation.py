@@ -18,6 +18,7 @@ from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.settings import Model, SamplerName, Settings
 from trainer.tools.model_files import DRAWABLE, family_of_model
+from trainer.tools.places import cannot_write
 from trainer.tools.prepare import training_folder_name
 from trainer.tools.regularisation import ToDraw, draw_all, missing_numbers
 from trainer.tools.tool import Tool, Work
@@ -88,6 +89,9 @@ def _check(form: Regularisation) -> Iterator[Problem]:
         yield block("class_prompt", error.message.code, **error.message.values)
         return
     yield from _options(form.how.prompts)
+    if problem := cannot_write(SCHEMA["output"], _folder(form)):
+        yield problem
+        return
     if not missing_numbers(_batch(form, family), _folder(form)):
         yield hint("count", "tools.pictures_there", count=form.what.count)
 
