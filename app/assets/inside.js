@@ -21,7 +21,7 @@ function loraFiles(root, job) {
     el(
       "dl",
       { class: "facts" },
-      rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+      rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, together(String(value))))),
     );
   const chips = (told) => {
     const classes = told.classes || [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,10 +14,15 @@ from trainer.events import Started, parse
 from trainer.messages import Language
 
 HEAD = 256 << 10
+START = b'"name": "start"'
+"""In the line with which a process begins."""
 
 
 def glance(job: Job, language: Language) -> dict[str, Any]:
-    """{"id", "name", "tool", "state", "created", "seconds", "step", "total", "rank", "thumb", "resume"}."""
+    """{"id", "name", "tool", "state", "created", "seconds", "step", "total", "rank", "thumb", "resume"}.
+
+    Seconds only of what is finished.
+    """
     settings = job.settings()
     first, total = _beginning(job.folder.events_file)
     last = job.last_event()
@@ -26,7 +32,7 @@ def glance(job: Job, language: Language) -> dict[str, Any]:
         "tool": title_of(job.kind, language),
         "state": "paused" if job.paused else job.state,
         "created": job.created,
-        "seconds": round(last[0] - first) if last and first else 0,
+        "seconds": _seconds(job, first, last[0]) if last and first and job.state == "finished" else 0,
         "step": job.last_step(),
         "total": total,
         "rank": settings.get("network_dim"),
@@ -47,6 +53,28 @@ def _beginning(path: Path) -> tuple[float, int]:
     return first, next(
         (found[1].total_steps for found in started if found and isinstance(found[1], Started)), 0
     )
+
+
+def _seconds(job: Job, first: float, last: float) -> int:
+    """How long a finished job worked, pauses between its processes left out."""
+    path = job.folder.events_file
+    try:
+        return round(last - first - _pauses(path, path.stat().st_size))
+    except OSError:
+        return round(last - first)
+
+
+@lru_cache(maxsize=1000)
+def _pauses(path: Path, size: int) -> float:
+    """Seconds between a process's last event and the next one's first; `size`: the file's, when asked."""
+    events, pauses = path.read_bytes()[:size], 0.0
+    at = events.find(START)
+    while (at := events.find(START, at + 1)) > 0:
+        line = events.rfind(b"\n", 0, at) + 1
+        before = events.rfind(b"\n", 0, line - 1) + 1
+        ended, began = parse(events[before:line]), parse(events[line : events.find(b"\n", at)])
+        pauses += began[0] - ended[0] if ended and began else 0.0
+    return pauses
 
 
 def _newest_sample(job: Job) -> str:

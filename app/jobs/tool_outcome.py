@@ -57,9 +57,12 @@ def _finished(job: Job, record: JobRecord, language: Language) -> dict[str, Any]
     if not files:
         return {"facts": word(language, "tool.took", time=time)}
     last = files[-1]
-    values = {"file": last.path, "size": size(last.size), "time": time}
+    shown = _file(job, last, language)
+    name = (
+        base_name(last.path) if shown else last.path
+    )  # a file that is shown has its place below the sentence
     key = "tool.made" if last.size else "tool.made_folder"
-    return {"facts": word(language, key, **values), **_file(job, last, language)}
+    return {"facts": word(language, key, file=name, size=size(last.size), time=time), **shown}
 
 
 def _file(job: Job, file: Saved, language: Language) -> dict[str, Any]:

@@ -28,6 +28,14 @@ LOW = """() => [...document.querySelectorAll('.btn, .ib, #head .seg button, .too
   .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 39.5)
   .map((one) => one.outerHTML)"""
 """What can be pressed and is lower than a fingertip."""
+DEAF = """() => [...document.querySelectorAll('.la-tools > button')].filter((one) => {
+  if (!one.checkVisibility()) return false;
+  one.scrollIntoView({ block: 'center', behavior: 'instant' });
+  const box = one.getBoundingClientRect();
+  const [x, y] = [box.left + box.width / 2, box.top + box.height / 2];
+  return [-19, 0, 19].some((off) => document.elementFromPoint(x, y + off) !== one);
+}).map((one) => one.outerHTML)"""
+"""Buttons at a label that do not hear a fingertip beside them."""
 expect.set_options(timeout=60_000)
 
 
@@ -137,6 +145,14 @@ def test_what_is_pressed_on_a_phone_is_a_fingertip_high(open_page, tab: str):
     page.evaluate("(tab) => atelier.openTab(tab)", tab)
     page.wait_for_timeout(500)
     assert page.evaluate(LOW) == []
+
+
+def test_the_buttons_at_a_label_hear_a_fingertip(open_page):
+    page = open_page(phone=True, language="ja-JP")
+    open_tab(page, "folders")
+    expect(page.locator("#f-train_data_dir .la-choose")).to_be_visible()
+    expect(page.locator("#f-train_data_dir .la-q")).to_be_visible()
+    assert page.evaluate(DEAF) == []
 
 
 def slow_to_resize() -> dict[str, Tensor]:

@@ -69,6 +69,7 @@ def test_a_tool_runs_as_a_job_and_its_settings_come_back(answers: Answers, file:
     end = seen["parts"]["outcome"]
     assert end["tool"] == "resize"
     assert end["file"]["name"] == "b.safetensors"
+    assert str(file.parent) not in end["facts"], "its place stands below"
     assert len(end["findings"]) == 2
     assert end["lora"]["rows"]
     [row] = ask(answers, "jobs", lang="en")["jobs"]

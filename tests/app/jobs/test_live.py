@@ -12,6 +12,7 @@ import pytest
 from app import texts as wording
 from app.answers import Answers
 from app.jobs import compare, live
+from app.jobs.glance import glance
 from app.jobs.record import Curves, JobRecord
 from app.jobs.store import Job, JobStore
 from trainer.events import (
@@ -193,6 +194,15 @@ def test_pause_between_two_processes_is_no_work(job: Job):
         lines.append(json.dumps({"event": "phase", "time": 1e9 + moment, "name": name}))
     job.folder.events_file.write_text("\n".join(lines) + "\n")
     assert job.record().elapsed(running=False) == pytest.approx(15)
+
+
+def test_the_list_of_runs_counts_no_pause(job: Job):
+    lines = []
+    for moment, name in ((0, "start"), (10, "train"), (1000, "start"), (1005, "train"), (2000, "start")):
+        lines.append(json.dumps({"event": "phase", "time": 1e9 + moment, "name": name}))
+    lines.append(json.dumps({"event": "finished", "time": 1e9 + 2003, "step": 20, "path": ""}))
+    job.folder.events_file.write_text("\n".join(lines) + "\n")
+    assert glance(job, "en")["seconds"] == 10 + 5 + 3
 
 
 def test_a_run_that_is_continued_begins_and_counts_no_pause_before_its_process_tells(job: Job):
