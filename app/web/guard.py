@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from app.texts import language_of
@@ -65,13 +64,14 @@ def headers_of(scope: Scope) -> dict[str, str]:
     }
 
 
-def cookie(headers: dict[str, str], name: str) -> str:
-    """A cookie's value, "" where there is none."""
-    try:
-        jar: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return jar[name].value if name in jar else ""
+def cookies(headers: dict[str, str], name: str) -> list[str]:
+    """The values of a cookie, [] where there is none.
+
+    Browsers send those of every server on this host, whatever its port and however they are written: what is
+    none of ours must not keep ours from being read.
+    """
+    pairs = (part.partition("=") for part in headers.get("cookie", "").split(";"))
+    return [value.strip() for key, _, value in pairs if key.strip() == name]
 
 
 class Guard:
@@ -176,7 +176,7 @@ class Headers:
 
 def wanted_language(headers: dict[str, str]) -> Language:
     """The language chosen in the page (cookie `ui_lang`), else the browser's first one of ours."""
-    language = cookie(headers, "ui_lang")
+    language = next(iter(cookies(headers, "ui_lang")), "")
     if language in LANGUAGES:
         return language_of(language)
     offers: list[tuple[float, int, Language]] = []

@@ -34,7 +34,7 @@ from app.web.guard import (
     Receive,
     Scope,
     Send,
-    cookie,
+    cookies,
     headers_of,
     refuse,
     send_answer,
@@ -43,6 +43,7 @@ from app.web.guard import (
 from trainer.messages import Language
 
 COOKIE = "la_session"
+"""Begins the name of the cookie that holds a session."""
 SESSION_SECONDS = 30 * 24 * 3600
 FREE_TRIES = 5
 FORGOTTEN = 3600.0
@@ -147,6 +148,11 @@ class Gate:
         """Whether this is the password."""
         return hmac.compare_digest(hashed(password, self.salt), self.hash)
 
+    @property
+    def cookie(self) -> str:
+        """Its name: pages of other workspaces on this host, whose cookies come along, have others."""
+        return f"{COOKIE}_{self._signature(COOKIE)[:8]}"
+
     def session(self, now: float) -> str:
         """A signed session."""
         text = f"{int(now + SESSION_SECONDS)}.{secrets.token_urlsafe(9)}"
@@ -178,7 +184,8 @@ class Gate:
         return guarded
 
     def _is_in(self, scope: Scope) -> bool:
-        return self.knows(cookie(headers_of(scope), COOKIE), time.time())
+        now = time.time()
+        return any(self.knows(session, now) for session in cookies(headers_of(scope), self.cookie))
 
     async def _login(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The form, and what it sends."""
@@ -202,14 +209,15 @@ class Gate:
             return
         password = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
         async with tries.turn:
-            wait = tries.until - time.time()
+            # Not the time of day: whoever sets the clock neither ends a wait nor makes it longer.
+            wait = tries.until - time.monotonic()
             right = wait <= 0 and await self._judged(password)
             if right:
                 tries.count = 0
             elif wait <= 0:
-                tries.failed(time.time())
+                tries.failed(time.monotonic())
         if right:
-            kept = f"{COOKIE}={self.session(time.time())}; Path=/; HttpOnly; SameSite=Strict"
+            kept = f"{self.cookie}={self.session(time.time())}; Path=/; HttpOnly; SameSite=Strict"
             await _enter(send, b"/", f"{kept}; Max-Age={SESSION_SECONDS}".encode())
         elif wait <= 0:
             await send_answer(send, 401, login_page(language, word(language, "password_wrong")), HTML)
@@ -226,7 +234,7 @@ class Gate:
 
     def _tries_of(self, address: str) -> Tries:
         """What is remembered of an address; those that have been quiet for long are forgotten."""
-        now = time.time()
+        now = time.monotonic()
         for caller, tries in list(self.tries.items()):
             if not tries.turn.locked() and now > max(tries.until, tries.last + FORGOTTEN):
                 del self.tries[caller]

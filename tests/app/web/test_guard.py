@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -582,7 +584,60 @@ def test_password_covers_every_route(gated: Site):
     assert gated.ask("/gradio_api/file=https://example.com/", Cookie=session).status == 404
     assert gated.ask("/login", Cookie=session).status == 303
     assert gated.ask("/config", Cookie=session + "x").status == 401
-    assert gated.ask("/config", Cookie="la_session=9999999999.x.").status == 401
+    name = session.partition("=")[0]
+    for forged in ("9999999999.x.", "9999999999.x", "", "x", ".", "..", "1e9.x." + "0" * 64, "é.é.é"):
+        assert gated.ask("/config", Cookie=f"{name}={forged}".encode().decode("latin-1")).status == 401, (
+            forged
+        )
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    ['x={"a": 1}', "theme=dark light", "=x", "Path=/", 'x="', "a[b]=1", "\xe9=1", "x", ";;", "a=b=c"],
+)
+def test_cookies_of_other_servers_on_this_host_do_not_lock_out(gated: Site, theirs: str):
+    session = (login(gated, WORDS).getheader("set-cookie") or "").partition(";")[0]
+    name = session.partition("=")[0]
+    for sent in (f"{theirs}; {session}", f"{session}; {theirs}", f"{name}=old; {theirs};{session}"):
+        assert gated.ask("/config", Cookie=sent).status == 200, sent
+    assert gated.ask("/config", Cookie=theirs).status == 401
+
+
+def test_pages_of_two_workspaces_on_one_host_keep_their_sessions(serving, tmp_path: Path):
+    """A browser sends both pages' cookies to each, and the later one of a name replaces the earlier."""
+    jar: dict[str, str] = {}
+    sites: list[Site] = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        sites.append(serving(gate=Gate.for_workspace(tmp_path / name, WORDS)))
+        key, _, value = (
+            (login(sites[-1], WORDS).getheader("set-cookie") or "").partition(";")[0].partition("=")
+        )
+        jar[key] = value
+    for site in sites:
+        assert (
+            site.ask("/config", Cookie="; ".join(f"{key}={value}" for key, value in jar.items())).status
+            == 200
+        )
+    [first, second] = jar.values()
+    [key, other] = jar
+    assert sites[0].ask("/config", Cookie=f"{key}={second}").status == 401, "the other's session, our name"
+    assert sites[0].ask("/config", Cookie=f"{other}={first}").status == 401
+
+
+@pytest.mark.parametrize("leap", [-(10**8), 10**8])
+def test_setting_the_clock_ends_no_wait_and_makes_it_no_longer(
+    serving, store: JobStore, monkeypatch: pytest.MonkeyPatch, leap: int
+):
+    gate = Gate.for_workspace(store.workspace, WORDS)
+    site = serving(gate=gate)
+    gate._tries_of("127.0.0.1").until = time.monotonic() + 900
+    moved = SimpleNamespace(time=lambda: time.time() + leap, monotonic=time.monotonic)
+    monkeypatch.setattr(password, "time", moved)
+    refused = login(site, WORDS)
+    assert refused.status == 429
+    [seconds] = re.findall(r"Wait (\d+) seconds", refused.text)  # pyright: ignore[reportAttributeAccessIssue]  # see ask
+    assert 0 < int(seconds) <= 900
 
 
 def test_password_is_hashed_and_for_the_owner_only(store: JobStore):
@@ -703,8 +758,8 @@ def test_addresses_are_told_apart_by_household():
 def test_quiet_addresses_are_forgotten(store: JobStore):
     gate = Gate.for_workspace(store.workspace, WORDS)
     for number in range(50):
-        gate._tries_of(f"10.0.0.{number}").last = 0.0
-    gate._tries_of("10.1.0.0").failed(time.time())
+        gate._tries_of(f"10.0.0.{number}").last = -2 * password.FORGOTTEN
+    gate._tries_of("10.1.0.0").failed(time.monotonic())
     gate._tries_of("10.2.0.0")
     assert sorted(gate.tries) == ["10.1.0.0", "10.2.0.0"]
 
