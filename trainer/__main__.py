@@ -22,6 +22,7 @@ from trainer.distributed.processes import Rank
 from trainer.errors import UserError
 from trainer.files.job_folder import TRAIN, JobFolder, default_workspace
 from trainer.files.reading import Encoding
+from trainer.files.roots import Roots
 from trainer.files.secrets import VARIABLES, secrets_file
 from trainer.kohya import additional
 from trainer.messages import Language, Message, printable, say
@@ -157,7 +158,7 @@ def _stop_on_signals(folder: JobFolder) -> None:
 def check(config: ConfigFile, changes: Sets = [], as_json: AsJson = False) -> None:  # noqa: B006  # Typer copies it
     """Say what would stop or spoil the run, and how long it will be. Loads no model."""
     settings = read_settings(config, changes)
-    checked = preflight.check(settings)
+    checked = preflight.check(settings, Roots.of_environment())
     plan = checked.plan
     if not checked.blocked and plan:
         checked = replace(checked, problems=(*_tried(settings, plan), *checked.problems))

@@ -9,6 +9,7 @@ import pytest
 
 from trainer import __main__ as program
 from trainer.errors import UserError
+from trainer.files.roots import ROOTS_VARIABLE
 from trainer.settings import TRAINING
 
 CHANGES = [
@@ -27,6 +28,24 @@ def test_what_cannot_be_is_refused_in_a_sentence(change, monkeypatch, capsys, ro
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1, said
     assert "pydantic" not in said[0]
+
+
+def test_the_folders_that_others_may_use_hold_for_check_too(monkeypatch, capsys, root, tmp_path):
+    folders = json.dumps([str(tmp_path), str(root / "presets")])
+    monkeypatch.setenv(ROOTS_VARIABLE, folders)
+    words = ["trainer", "check", str(root / "presets/demo.json"), "--set", f"output_dir={tmp_path}"]
+    typed = "additional_parameters=--sample_prompts=/etc/passwd"
+    monkeypatch.setattr(sys, "argv", [*words, "--set", typed])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert "--listen" in said.out
+    assert "root:" not in said.out + said.err
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 0
 
 
 @pytest.mark.parametrize(("change", "value"), [

@@ -23,8 +23,11 @@ NAMES = {
 
 
 def extension(setting: str) -> str:
-    """The ending of caption files by "Caption Extension": blank means .caption, "txt" means .txt."""
-    text = setting.strip()
+    """The ending of caption files by "Caption Extension": blank means .caption, "txt" means .txt.
+
+    Never a path: captions lie beside their pictures.
+    """
+    text = re.split(r"[\\/]", setting)[-1].strip()
     if not text:
         return DEFAULT_EXTENSION
     return text if text.startswith(".") else f".{text}"

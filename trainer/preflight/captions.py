@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from trainer.data.caption_tokens import known_count, token_count
+from trainer.data.captions import extension
 from trainer.data.folders import TrainImage
 from trainer.data.prompt_attention import parse_weights
 from trainer.families.table import named_by
@@ -18,6 +19,11 @@ LENGTHS: tuple[int, ...] = TRAINING["max_token_length"].choices
 
 def check(settings: Settings, images: Sequence[TrainImage], most: int | None) -> Iterator[Problem]:
     """Problems of captions and sample prompts. `most`: how many captions are looked at anew (None: all)."""
+    given = settings.captions.caption_extension
+    if "/" in given or "\\" in given:
+        fixed = extension(given)
+        values = {"value": given[:60], "fixed": fixed}
+        yield block("caption_extension", "preflight.extension_path", {"caption_extension": fixed}, **values)
     if settings.captions.weighted_captions:
         yield from _check_weights(images)
     yield from _check_lengths(settings.captions, images, most)

@@ -292,9 +292,15 @@ def test_a_folder_that_onetrainer_has_switched_off_is_not_taken():
     assert [(entry.key, entry.was) for entry in imported.report.attention if "concept" in entry.key] == [
         ("concepts[0]", "/img/off"),
     ]  # fmt: skip
+    assert read_text(concepts({**off, "enabled": "false"})).settings.get("train_data_dir") != "/img/off"
     none = read_text(concepts(off))
     assert none.settings.get("train_data_dir") != "/img/off"
     assert "kohya.concept_off" in {entry.why for entry in none.report.attention}
+
+
+def test_a_job_of_ai_toolkit_that_trains_nothing_is_to_be_looked_at():
+    draws = {"job": "generate", "config": {"name": "x", "process": [{"type": "to_folder"}]}}
+    assert [entry.key for entry in read(draws).report.attention] == ["job", "config.process[0].type"]
 
 
 def test_several_folders_of_onetrainer_are_a_dataset_file_with_their_repeats():

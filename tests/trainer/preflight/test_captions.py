@@ -12,6 +12,7 @@ from transformers import CLIPTokenizer
 from tests.trainer.found import expect, find
 from tests.trainer.made import sound_settings, sound_values
 from trainer.data.caption_tokens import TOKENIZER_FOLDER, clean_caption, token_count
+from trainer.data.captions import extension
 from trainer.data.prompt_attention import parse_weights
 from trainer.preflight import looks
 from trainer.preflight.check import check, check_values
@@ -34,6 +35,18 @@ def test_tokens_are_counted_as_the_text_encoder_counts_them() -> None:
     for text in [*TEXTS, ", ".join(TEXTS)]:
         ids = tokenizer(clean_caption(text), truncation=False, verbose=False).input_ids
         assert token_count(text) == len(ids) - 2, text
+
+
+@pytest.mark.parametrize(("given", "fixed"), [
+    ("/../../.txt", ".txt"), ("..\\..\\x.cap", ".x.cap"), ("captions/txt", ".txt"),
+    ("./", ".caption"),
+])  # fmt: skip
+def test_captions_lie_beside_their_pictures(given: str, fixed: str, tmp_path: Path) -> None:
+    settings = sound_settings(tmp_path, caption_extension=given)
+    told = find(check(settings), "preflight.extension_path")
+    assert told.blocks
+    assert told.fix == {"caption_extension": fixed}
+    assert extension(given) == fixed
 
 
 @pytest.mark.parametrize(("tags", "limit"), [(20, 75), (40, 75), (60, 150), (90, 150), (200, 75)])

@@ -39,6 +39,8 @@ PROMPT_OPTIONS = {
 }
 
 MOST_SAMPLES = 200
+JOBS = ("extension", "train")
+"""Kinds of jobs that train."""
 
 
 def whole(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -74,7 +76,9 @@ def taken(flat: Flat) -> Taken:
     if flat.get(f"{START}train.train_unet") is False:
         reading.take("network_train_text_encoder_only", f"{START}train.train_unet", True)
     _samples(reading)
-    reading.used |= {"job", f"{START}type", f"{START}device", "meta.name", "meta.version"}
+    reading.used |= {f"{START}device", "meta.name", "meta.version"}
+    if reading.word("job") in ("", *JOBS):  # others draw pictures, or make something else of a model
+        reading.used |= {"job", f"{START}type"}
     return reading
 
 

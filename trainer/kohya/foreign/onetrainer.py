@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.files.reading import parse_json, read_bytes
 from trainer.kohya.beside import Beside
-from trainer.kohya.foreign.taken import Flat, Taken, number
+from trainer.kohya.foreign.taken import Flat, Taken, is_on, number
 
 NAMES = {
     "base_model_name": "pretrained_model_name_or_path", "lora_rank": "network_dim",
@@ -75,7 +75,7 @@ def take_concepts(reading: Taken, data: Mapping[str, Any]) -> None:
         if not isinstance(concept, Mapping) or not concept.get("path"):
             continue
         start = f"concepts[{at}]"
-        if concept.get("enabled") is False:
+        if not is_on(concept.get("enabled", True)):
             reading.used |= {key for key in reading.flat if key.startswith(f"{start}.")}
             reading.remarks.append((start, concept["path"], "kohya.concept_off"))
         else:
