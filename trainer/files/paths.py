@@ -95,13 +95,21 @@ LONGEST_PART, LONGEST_PATH = 255, 4000
 """Bytes of one name on the way, and of a whole path, on common systems."""
 
 
-def can_exist(path: str) -> bool:
-    """Whether a system may have a place of this name at all."""
+def is_text(path: str | Path) -> bool:
+    """Whether a name can be written down. Linux has names of any bytes: Python reads half letters there."""
     try:
-        longest = max((len(os.fsencode(part)) for part in Path(path).parts), default=0)
-        return "\0" not in path and longest <= LONGEST_PART and len(os.fsencode(path)) <= LONGEST_PATH
-    except ValueError:  # half letters
+        str(path).encode()
+    except UnicodeEncodeError:
         return False
+    return True
+
+
+def can_exist(path: str) -> bool:
+    """Whether a system may have a place of this name at all, and we can write down which it is."""
+    if "\0" in path or not is_text(path):
+        return False
+    longest = max((len(os.fsencode(part)) for part in Path(path).parts), default=0)
+    return longest <= LONGEST_PART and len(os.fsencode(path)) <= LONGEST_PATH
 
 
 def is_closed(path: str | Path) -> bool:

@@ -123,6 +123,7 @@ def _header(names: list[str], tensors: Mapping[str, Planned], metadata: Mapping[
             "data_offsets": [at, at + planned.size],
         }
         at += planned.size
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    # Names of folders may hold half letters, as which Python reads bytes that are no text.
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text

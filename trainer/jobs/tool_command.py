@@ -55,6 +55,8 @@ def command(words: Sequence[str], language: Language, run: RunJob) -> int:
     form, problems = checks.check_values(tool, _absolute(tool, values), Roots.of_environment())
     if form is None:
         return _refused(problems, language, as_json=as_json)
+    if not as_json:
+        _tell(problems, language)
     if dry and tool.preview:
         lines = [say(message, language).what for message in tool.preview(form)]
         print(json.dumps(lines, ensure_ascii=False, indent=1) if as_json else printable("\n".join(lines)))
@@ -124,10 +126,14 @@ def _refused(problems: Sequence[Problem], language: Language, *, as_json: bool) 
         found = [problem.as_json(language) for problem in stops]
         print(json.dumps({"state": "refused", "problems": found}, ensure_ascii=False, indent=1))
     else:
-        for problem in stops:
-            said = str(problem.said(language)).replace("**", "")
-            print(f"--{problem.setting}: " * bool(problem.setting) + printable(said), file=sys.stderr)
+        _tell(stops, language)
     return USER
+
+
+def _tell(problems: Sequence[Problem], language: Language) -> None:
+    for problem in problems:
+        said = str(problem.said(language)).replace("**", "")
+        print(f"--{problem.setting}: " * bool(problem.setting) + printable(said), file=sys.stderr)
 
 
 def job_as_json(folder: JobFolder, language: Language) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from trainer.data.captions import decode_caption, extension, first_line
 from trainer.data.folders import NEVER_WRITTEN
 from trainer.data.pixels import load_pixels
 from trainer.errors import UserError
-from trainer.files.paths import FORBIDDEN, is_writable, visible
+from trainer.files.paths import FORBIDDEN, is_text, is_writable, visible
 from trainer.files.whole_file import write_whole
 from trainer.tools.picture_walk import pictures_below
 from trainer.tools.tool import Work
@@ -136,6 +136,8 @@ def propose(wish: Selection, work: Work, describe: Callable[[Picture], Sequence[
 
 def _proposed(picture: Path, wish: Selection, describe: Callable[[Picture], Sequence[str]]) -> Proposal | str:
     """A proposal for a picture, or the code of what stands in its way; "" where its caption is kept."""
+    if not is_text(picture):
+        return "tools.name_no_text"
     try:
         before = caption_there(picture, wish.ending)
     except OSError:

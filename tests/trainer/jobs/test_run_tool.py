@@ -158,3 +158,24 @@ def test_a_command_that_cannot_be_read_is_told(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert named in printed.err
+
+
+def test_what_is_worth_knowing_is_told_before_the_work(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """One file under two names."""
+    monkeypatch.setenv("LORA_ATELIER_WORKSPACE", str(tmp_path))
+    (tmp_path / "link.safetensors").symlink_to(file)
+    words = ["merge", "--output", str(tmp_path / "new.safetensors")]
+    for name in (file, tmp_path / "link.safetensors"):
+        words += ["--loras", str(name)]
+    told: list[str] = []
+
+    def begun(_folder: JobFolder, *, quiet: bool) -> int:
+        told.append(capsys.readouterr().err)
+        assert not quiet
+        return 0
+
+    assert tool_command.command(words, "en", begun) == 0
+    assert told[0].startswith("--loras: ")
+    assert file.name in told[0]

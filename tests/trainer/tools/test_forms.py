@@ -223,6 +223,15 @@ def test_folders_that_captions_cannot_be_written_into_are_told(
     assert str(pictures / "more") in str(told[0].said("ja"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no names that are no text")
+def test_names_that_are_no_text_are_told(file: Path):
+    """Such a job could not be written down."""
+    odd = Path(os.fsdecode(os.fsencode(file.parent) + b"/a\xff.safetensors"))
+    file.rename(odd)
+    assert codes("verify", lora=str(odd)) == {"lora": ["preflight.path_impossible"]}
+    assert "preflight.path_impossible" in codes("resize", lora=str(odd), output=str(odd))["output"]
+
+
 def test_a_relative_name_is_refused(file: Path):
     assert codes("resize", lora=str(file), output="small.safetensors") == {"output": ["tools.relative"]}
 

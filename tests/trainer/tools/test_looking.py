@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -130,6 +131,24 @@ def test_nothing_is_written_over_what_has_changed_since(tmp_path: Path, folder: 
         proposals.write_proposals(proposals.read_proposals(job.path), ".txt")
     assert refused.value.message.code == "tools.caption_changed"
     assert not (folder / "c.txt").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_picture_whose_name_is_no_text_is_told_and_the_others_are_tagged(
+    tmp_path: Path, folder: Path, tagger_folder: Path
+):
+    Image.new("RGB", (10, 10)).save(os.fsdecode(os.fsencode(folder) + b"/a\xff.png"))
+    job, events = run(tmp_path, "tag", folder=str(folder), model=str(tagger_folder))
+    assert set(proposed(job)) == {"a.png", "c.png"}
+    assert "tools.name_no_text" in {event.code for event in events if isinstance(event, Notice)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are shorter")
+def test_a_caption_of_the_longest_name_is_written(tmp_path: Path, folder: Path, tagger_folder: Path):
+    longest = folder / f"{'猫' * 83}.png"
+    (folder / "a.png").rename(longest)
+    run(tmp_path, "tag", folder=str(folder), model=str(tagger_folder), write=True)
+    assert longest.with_suffix(".txt").read_text(encoding="utf-8").startswith("owl (bird)")
 
 
 def test_nothing_is_written_where_one_folder_is_closed(

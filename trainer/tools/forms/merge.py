@@ -76,7 +76,7 @@ def check_shares(portions: list[Portion]) -> Iterator[Problem]:
         require_lora(portion.path, "loras")
         if not portion.strength:
             yield hint("loras", "tools.share_zero", name=portion.path.name)
-    for path in repeated(str(portion.path) for portion in portions):
+    for path in repeated(str(portion.path.resolve()) for portion in portions):  # also through links
         yield hint("loras", "tools.share_twice", name=Path(path).name)
 
 
