@@ -60,13 +60,13 @@ Steps: 30, Seed: 5"""
 def test_what_other_pages_write_beneath_a_picture_is_offered_as_options():
     assert codes(PASTED) == ["preflight.sample_pasted"]
     [told] = [found for found in parse_lines(PASTED, SD1) if isinstance(found, Problem)]
-    assert told.values["line"] == 2
-    assert told.fix == {"sample_prompts": (
+    better = (
         "a cat, (red:1.2) --n bad hands, --s 20 --l 7.5 --d 1234 --w 512 --h 768\n\n"
         "a dog --w 64 --n worst\na bird --s 30 --d 5"
-    )}  # fmt: skip
-    assert codes(told.fix["sample_prompts"]) == []
-    first, *_ = prompts(told.fix["sample_prompts"], SD1)
+    )
+    assert (told.values["line"], told.fix) == (2, {"sample_prompts": better})
+    assert codes(better) == []
+    first, *_ = prompts(better, SD1)
     assert first == SamplePrompt("a cat, (red:1.2)", "bad hands,", 512, 768, 1234, 7.5, 20)
 
 
