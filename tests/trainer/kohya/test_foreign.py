@@ -307,6 +307,8 @@ def test_several_folders_of_onetrainer_are_a_dataset_file_with_their_repeats():
     cat = {"path": "/a/cat", "balancing": 3.0, "balancing_strategy": "REPEATS"}
     dog = {"path": "/b/dog", "balancing": 0.5}
     imported = read_text(concepts(cat, dog))
+    [asked] = [entry for entry in imported.report.attention if entry.setting == "dataset_config"]
+    assert asked.note == "kohya.foreign_folders"
     again = read_text(imported.dataset)
     assert [entry.was for entry in again.report.entries if entry.key.startswith("datasets[0].subsets")] == [
         "/a/cat x 3", "/b/dog x 1",

@@ -71,6 +71,10 @@ def read_foreign(data: Mapping[str, Any], program: Source, files: Beside) -> Imp
     draft.entries = [_under_own_key(entry, taken, flat) for entry in draft.entries]
     if taken.subsets:
         take_dataset(draft, {"datasets": [{"subsets": taken.subsets}]}, "")
+        draft.entries = [
+            replace(entry, note="kohya.foreign_folders") if entry.note == "kohya.dataset_pasted" else entry
+            for entry in draft.entries
+        ]
     if taken.family:
         key, name = taken.family
         draft.add(key, "other_family", name, why="kohya.foreign_family", attention=True)
