@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -11,18 +12,30 @@ from trainer.events import Judged
 from trainer.judge.copying import TOO_NEAR
 from trainer.judge.verdict import FEWEST_JUDGED, Point, Verdict, judge
 from trainer.messages import Language, Message, say
+from trainer.settings import TRAINING
 
 ENDS = ("finished", "stopped")
 """The states in which a run is judged."""
 CODES = {"well": "judge.well", "too_little": "judge.too_little", "nothing": "judge.nothing"}
 
 
-def judged(record: JobRecord, words: str, language: Language, *, ended: bool) -> dict[str, Any] | None:
+def rate_that_counts(values: Mapping[str, Any]) -> str:
+    """The label of the learning rate that a run with these settings learns its subject by."""
+    if values.get("unet_lr") in (None, ""):
+        key = "learning_rate"
+    else:
+        key = "unet_lr" if values["unet_lr"] else "text_encoder_lr"
+    return TRAINING[key].spec.label
+
+
+def judged(
+    record: JobRecord, words: str, language: Language, *, ended: bool, rate: str
+) -> dict[str, Any] | None:
     """Curves and verdict of a run as plain data; None where it is not judged.
 
     Keys: step, held_out, learned, drift (lists of equal length; shares), copies (a warning, or absent);
     once it has ended: kind, what, why, fix, unsure and, where a file is named, best (its step) and file.
-    `words`: what the run has learned, as "momo cat".
+    `words`: what the run has learned, as "momo cat". `rate`: the label of the setting that decides how fast.
     """
     points = [point_of(event) for event in record.judged.values()]
     if not points:
@@ -45,7 +58,7 @@ def judged(record: JobRecord, words: str, language: Language, *, ended: bool) ->
         return {**answer, "kind": "too_few", "what": few.what, "why": few.why, "fix": few.fix, "unsure": ""}
     file = base_name(files[verdict.best.step].path)
     subject = word(language, "quoted", text=words) if words else word(language, "judge.subject")
-    return {**answer, **verdict_in_words(verdict, file, subject, len(held), language)}
+    return {**answer, **verdict_in_words(verdict, file, subject, len(held), rate, language)}
 
 
 def copying_warning(record: JobRecord, words: str, language: Language) -> str:
@@ -73,12 +86,13 @@ def point_of(event: Judged) -> Point:
 
 
 def verdict_in_words(
-    verdict: Verdict, file: str, subject: str, held: int, language: Language
+    verdict: Verdict, file: str, subject: str, held: int, rate: str, language: Language
 ) -> dict[str, Any]:
     """The verdict in sentences."""
     code = CODES.get(verdict.kind) or f"judge.too_much_{'drift' if verdict.by_drift else 'subject'}"
     best = verdict.best
-    values = {"file": file, "step": thousands(best.step), "epochs": thousands(best.epoch), "subject": subject}
+    values = {"file": file, "step": thousands(best.step), "epochs": thousands(best.epoch)}
+    values |= {"subject": subject, "rate": rate}
     message = say(Message(code, values), language)
     unsure = "" if verdict.sure else str(say(Message("judge.unsure", {"count": held}), language))
     named = {} if verdict.kind == "nothing" else {"best": best.step, "file": file}

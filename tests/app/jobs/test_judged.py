@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.jobs.judged import judged
+from app.jobs.judged import judged, rate_that_counts
 from app.jobs.record import JobRecord
 
 
@@ -51,18 +51,24 @@ BURNT = [0.2, 0.4, 0.5, 0.3, 0.1, -0.2]
 
 
 def test_the_file_to_take_is_named_with_a_reason(tmp_path: Path):
-    told = judged(record(tmp_path, BURNT, [0.0] * 6), "momo cat", "en", ended=True)
+    told = judged(record(tmp_path, BURNT, [0.0] * 6), "momo cat", "en", ended=True, rate="Unet learning rate")
     assert told is not None
     assert told["best"] == 30
     assert "cat-000003.safetensors" in told["what"]
     assert "momo cat" in told["why"]
-    assert "Learning rate" in told["fix"]
+    assert "**Unet learning rate**" in told["fix"]
     assert not told["unsure"]
     assert told["held_out"] == [pytest.approx(gain, abs=1e-3) for gain in BURNT]
 
 
+def test_the_rate_that_is_named_is_the_one_that_counts():
+    assert rate_that_counts({"learning_rate": 1e-4, "unet_lr": None}) == "Learning rate"
+    assert rate_that_counts({"learning_rate": 1e-4, "unet_lr": 1e-4}) == "Unet learning rate"
+    assert rate_that_counts({"unet_lr": 0.0, "text_encoder_lr": 1e-4}) == "Text Encoder learning rate"
+
+
 def test_in_japanese_too(tmp_path: Path):
-    told = judged(record(tmp_path, BURNT, [0.0] * 6), "", "ja", ended=True)
+    told = judged(record(tmp_path, BURNT, [0.0] * 6), "", "ja", ended=True, rate="Unet learning rate")
     assert told is not None
     assert "学習対象" in told["why"]
     assert "丸暗記" in told["why"]
@@ -70,7 +76,11 @@ def test_in_japanese_too(tmp_path: Path):
 
 def test_prompts_that_change_are_a_reason_of_their_own(tmp_path: Path):
     told = judged(
-        record(tmp_path, [0.3, 0.5, 0.5, 0.5, 0.5, 0.5], [0, 0, 0.1, 0.2, 0.3, 0.4]), "", "en", ended=True
+        record(tmp_path, [0.3, 0.5, 0.5, 0.5, 0.5, 0.5], [0, 0, 0.1, 0.2, 0.3, 0.4]),
+        "",
+        "en",
+        ended=True,
+        rate="Unet learning rate",
     )
     assert told is not None
     assert told["best"] == 20
@@ -78,14 +88,14 @@ def test_prompts_that_change_are_a_reason_of_their_own(tmp_path: Path):
 
 
 def test_while_it_runs_there_are_curves_and_no_verdict(tmp_path: Path):
-    told = judged(record(tmp_path, BURNT, [0.0] * 6), "", "en", ended=False)
+    told = judged(record(tmp_path, BURNT, [0.0] * 6), "", "en", ended=False, rate="Unet learning rate")
     assert told is not None
     assert "best" not in told
     assert told["step"] == [10, 20, 30, 40, 50, 60]
 
 
 def test_a_run_that_learned_nothing_names_no_file(tmp_path: Path):
-    told = judged(record(tmp_path, [0.0] * 6, [0.0] * 6), "", "en", ended=True)
+    told = judged(record(tmp_path, [0.0] * 6, [0.0] * 6), "", "en", ended=True, rate="Unet learning rate")
     assert told is not None
     assert told["kind"] == "nothing"
     assert "file" not in told
@@ -93,13 +103,13 @@ def test_a_run_that_learned_nothing_names_no_file(tmp_path: Path):
 
 
 def test_few_pictures_make_it_a_guess(tmp_path: Path):
-    told = judged(record(tmp_path, BURNT, [0.0] * 6, held=1), "", "en", ended=True)
+    told = judged(record(tmp_path, BURNT, [0.0] * 6, held=1), "", "en", ended=True, rate="Unet learning rate")
     assert told is not None
     assert "guess" in told["unsure"]
 
 
 def test_a_run_with_too_few_points_says_so_instead_of_naming_a_file(tmp_path: Path):
-    told = judged(record(tmp_path, BURNT[:2], [0.0] * 2), "", "en", ended=True)
+    told = judged(record(tmp_path, BURNT[:2], [0.0] * 2), "", "en", ended=True, rate="Unet learning rate")
     assert told is not None
     assert told["kind"] == "too_few"
     assert "Save every N epochs" in told["fix"]
@@ -109,13 +119,13 @@ def test_a_run_with_too_few_points_says_so_instead_of_naming_a_file(tmp_path: Pa
 @pytest.mark.parametrize(("epochs", "said"), [(1, "1 epoch is enough"), (3, "3 epochs are enough")])
 def test_one_epoch_is_enough(tmp_path: Path, epochs: int, said: str):
     gains = [0.5 if number == epochs else 0.1 for number in range(1, 7)]
-    told = judged(record(tmp_path, gains, [0.0] * 6), "", "en", ended=True)
+    told = judged(record(tmp_path, gains, [0.0] * 6), "", "en", ended=True, rate="Unet learning rate")
     assert told is not None
     assert said in told["fix"]
 
 
 def test_a_run_that_is_not_judged_says_nothing(tmp_path: Path):
-    assert judged(record(tmp_path, [], []), "", "en", ended=True) is None
+    assert judged(record(tmp_path, [], []), "", "en", ended=True, rate="Unet learning rate") is None
 
 
 @pytest.mark.parametrize(("near", "warned"), [([0.1, 0.3], True), ([0.9, 1.2], False), ([-1, -1], False)])
@@ -134,6 +144,6 @@ def test_samples_that_look_like_single_training_pictures_are_pointed_out(
                 json.dumps({"event": "sampled", "time": 2.0, "path": "samples/a.png", **sample}) + "\n"
             )
     found.read()
-    told = judged(found, "momo cat", "en", ended=True)
+    told = judged(found, "momo cat", "en", ended=True, rate="Unet learning rate")
     assert told is not None
     assert ("copies" in told) == warned
