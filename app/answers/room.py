@@ -33,14 +33,13 @@ class RoomAnswers:
 
     @question
     def room(self, request: Request) -> Answer:
-        """All pictures of the form's folders, and a study of them begun."""
+        """All pictures of the form's folders, and a study of them that begins when its news are asked for."""
         room = self._room(request)
         study = Study(room, lambda path, stamp: self.thumbs.made(path, stamp, SIDES[1]))
         with self._lock:
             before, self._study = self._study, study
         if before:
             before.stop()
-        study.start()
         return {"room": as_json(room), "study": id(study), "copies": self._copies(room)}
 
     @question
@@ -49,6 +48,7 @@ class RoomAnswers:
         study = self._study
         if study is None or id(study) != request.get("study"):
             return {"gone": True}
+        study.start()
         seen = request.get("seen")
         return study.news(bool(request.get("captions")), seen if isinstance(seen, int) else -1)
 

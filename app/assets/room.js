@@ -179,6 +179,7 @@ function cropOf(picture) {
 async function followStudy(study) {
   let captions = false;
   let seen = -1;
+  await rest(700); // the pictures come first: the first question begins the study
   while (room.root && room.study === study) {
     const news = await question("room_news", { study, captions, seen }).catch(() => null);
     if (!room.root || room.study !== study || news?.gone) return;

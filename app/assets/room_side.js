@@ -168,9 +168,11 @@ const plainTag = (tag) => tag.replaceAll("_", " ").toLowerCase().split(/\s+/).fi
 
 function tagCounts() {
   const counts = new Map();
+  const plains = new Map(); // thousands of captions have the same few tags
   for (const picture of room.pictures)
     for (const tag of new Set(tagsOf(captionOf(picture)))) {
-      const plain = plainTag(tag);
+      const plain = plains.get(tag) ?? plainTag(tag);
+      plains.set(tag, plain);
       const known = counts.get(plain);
       if (known) known.count += 1;
       else counts.set(plain, { tag, plain, count: 1 });

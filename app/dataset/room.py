@@ -12,7 +12,7 @@ from typing import Any
 
 from app.form import preset_files
 from app.form.values import typed_values
-from trainer.data.buckets import Fit
+from trainer.data.buckets import BucketRule, Fit
 from trainer.data.captions import extension
 from trainer.data.dataset_file import scans
 from trainer.data.datasets import Dataset, datasets_of, subset_of
@@ -123,6 +123,7 @@ class _Gathering:
         self.sizes = not no_buckets_possible(rules, named_by(settings.model))
         self.folders: dict[Path, Folder] = {}
         self.fits: dict[Fit, int] = {}
+        self.shapes: dict[tuple[int, int, int], tuple[int, float]] = {}
         self.beside: dict[Path, _Beside] = {}
 
     def room(
@@ -155,11 +156,12 @@ class _Gathering:
 
     def _picture(self, images: list[TrainImage], held_out: bool) -> Picture:
         first = images[0]
+        parent = first.path.parent
         rule = subset_of(self.rules, first)
         written = first.caption_path or first.path.with_suffix(self.ending)
         folder = self._folder(
             Folder(
-                first.path.parent,
+                parent,
                 first.repeats,
                 first.class_tokens,
                 first.is_reg,
@@ -167,19 +169,20 @@ class _Gathering:
                 any(subset_of(self.rules, image).random_crop for image in images),
             )
         )
-        beside = self._beside(first.path.parent)
+        beside = self._beside(parent)
+        sizes = [self._size(image) for image in images] if self.sizes else []
         return Picture(
             first.path,
             folder,
             beside.stamp(first.path),
             first.width,
             first.height,
-            tuple(dict.fromkeys(self._fit(image) for image in images)) if self.sizes else (),
-            max(self._small(image) for image in images) if self.sizes else 0.0,
+            tuple(dict.fromkeys(fit for fit, _ in sizes)),
+            max((small for _, small in sizes), default=0.0),
             first.caption if first.caption_found else "",
             written,
             rule.captions.enable_wildcard,
-            others=beside.others(first.path.name, self.folders[first.path.parent].ending),
+            others=beside.others(first.path.name, self.folders[parent].ending),
             held_out=held_out,
         )
 
@@ -193,22 +196,27 @@ class _Gathering:
             self.folders[folder.path] = folder
         return list(self.folders).index(folder.path)
 
-    def _fit(self, image: TrainImage) -> int:
-        fit = self.rules[image.subset[0]].rule.fit(image.width, image.height)
-        return self.fits.setdefault(fit, len(self.fits))
-
-    def _small(self, image: TrainImage) -> float:
-        """Enlarged for its bucket; or learned at a smaller size, where "Don't upscale" keeps it as it is."""
-        rule = self.rules[image.subset[0]].rule
-        enlarged = rule.fit(image.width, image.height).resized[0] / image.width
-        missing = math.sqrt(rule.resolution[0] * rule.resolution[1] / (image.width * image.height))
-        times = max(enlarged, missing)
-        return times if times > SMALL else 0.0
+    def _size(self, image: TrainImage) -> tuple[int, float]:
+        """The place of its fit, and how many times too short it is: the same for all pictures of its size."""
+        shape = image.subset[0], image.width, image.height
+        if shape not in self.shapes:
+            rule = self.rules[image.subset[0]].rule
+            fit = rule.fit(image.width, image.height)
+            self.shapes[shape] = self.fits.setdefault(fit, len(self.fits)), _small(image, rule, fit)
+        return self.shapes[shape]
 
     def _beside(self, folder: Path) -> _Beside:
         if folder not in self.beside:
             self.beside[folder] = _Beside(folder, self.roots)
         return self.beside[folder]
+
+
+def _small(image: TrainImage, rule: BucketRule, fit: Fit) -> float:
+    """Enlarged for its bucket; or learned at a smaller size, where "Don't upscale" keeps it as it is."""
+    enlarged = fit.resized[0] / image.width
+    missing = math.sqrt(rule.resolution[0] * rule.resolution[1] / (image.width * image.height))
+    times = max(enlarged, missing)
+    return times if times > SMALL else 0.0
 
 
 def _moved(picture: Picture, places: list[int]) -> Picture:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -43,11 +46,14 @@ class Study:
         self.equal: list[list[int]] = []
         self.done = 0
         self._left = threading.Event()
+        self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True, name="dataset room")
 
     def start(self) -> None:
-        """Begin; `news` tells how far it is."""
-        self._thread.start()
+        """Begin, if that was not done yet; `news` tells how far it is."""
+        with self._starting:
+            if self._thread.ident is None:
+                self._thread.start()
 
     def stop(self) -> None:
         """Nobody looks at the room any more."""
@@ -68,6 +74,7 @@ class Study:
         return found
 
     def _run(self) -> None:
+        _step_back()
         for place, picture in enumerate(self.room.pictures):
             if self._left.is_set():
                 return
@@ -107,6 +114,13 @@ class Study:
                 if digest := _digest(self.room.pictures[place].path):
                     found[digest].append(place)
         return sorted(places for places in found.values() if len(places) > 1)
+
+
+def _step_back() -> None:
+    """This thread lets others go first: somebody scrolls meanwhile. On Linux alone a thread can say so."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _digest(path: Path) -> str:
