@@ -88,10 +88,11 @@ function captionBox(picture) {
     paintList();
     paintFoot();
   });
-  text.addEventListener("blur", () => {
+  text.addEventListener("blur", (event) => {
     const last = room.undo[room.undo.length - 1];
     if (last) last.join = "";
-    if (room.root) paintSide();
+    const side = room.root && $(".room-side", room.root);
+    if (side && !side.contains(event.relatedTarget)) paintSide(); // or the button that is being pressed would go
   });
   return el(
     "section",
