@@ -95,6 +95,7 @@ def test_settings_are_told_with_both_values(settings: Settings):
 
 
 def test_a_model_that_was_replaced_and_a_new_library(settings: Settings):
+    pytest.importorskip("torch")
     images = images_of(settings)
     before = state_of(settings, images, versions={"torch": "1.0", "of another time": "1"})
     model = Path(settings.model.pretrained_model_name_or_path)
