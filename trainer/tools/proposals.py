@@ -55,7 +55,7 @@ class Selection:
 def is_caption_ending(text: str) -> bool:
     """Whether captions may be written into files of such an ending: pictures, weights and the like never."""
     ending = extension(text)
-    named = len(ending) > 1 and not FORBIDDEN.search(ending) and visible(ending) == ending
+    named = len(ending) > 1 and not FORBIDDEN.search(text) and visible(ending) == ending
     return (
         named and not ending.endswith((".", " ")) and Path(f"a{ending}").suffix.lower() not in NEVER_WRITTEN
     )
