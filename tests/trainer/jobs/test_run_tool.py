@@ -171,7 +171,8 @@ def test_what_is_worth_knowing_is_told_before_the_work(
         words += ["--loras", str(name)]
     told: list[str] = []
 
-    def begun(_folder: JobFolder, *, quiet: bool) -> int:
+    def begun(folder: JobFolder, *, quiet: bool) -> int:
+        assert folder.path
         told.append(capsys.readouterr().err)
         assert not quiet
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,19 +195,20 @@ def test_training_folders_that_are_closed_are_told_before_the_work(
     root = tmp_path / "training"
     (root / "img" / "10_sks").mkdir(parents=True)
     (root / "log").mkdir()
-    values = {"pictures": str(pictures), "instance_prompt": "sks", "output": str(root)}
-    assert codes("prepare", **values) == {}
+    ask = partial(codes, "prepare", pictures=str(pictures), instance_prompt="sks", output=str(root))
+    assert ask() == {}
     closed.add(root / below)
     # What exists already and gets nothing new may be closed.
     wanted = {} if below == "log" else {"output": ["tools.closed_place"]}
-    assert codes("prepare", **values) == ({} if below == "img" else wanted)
+    assert ask() == ({} if below == "img" else wanted)
 
 
 def test_a_file_in_the_place_of_a_training_folder_is_told(pictures: Path, tmp_path: Path):
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "reg").write_bytes(b"")
-    values = {"pictures": str(pictures), "instance_prompt": "sks", "output": str(tmp_path / "training")}
-    assert codes("prepare", **values) == {"output": ["tools.no_place"]}
+    root = str(tmp_path / "training")
+    found = codes("prepare", pictures=str(pictures), instance_prompt="sks", output=root)
+    assert found == {"output": ["tools.no_place"]}
 
 
 @pytest.mark.parametrize(("write", "blocks"), [(True, True), (False, False)])

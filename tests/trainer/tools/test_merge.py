@@ -13,7 +13,7 @@ from tests.trainer.tools.made import MODULES, change, closest, lora, tensors
 from trainer.errors import StopRequested, UserError
 from trainer.messages import LANGUAGES, say
 from trainer.network.weights import RankLimits
-from trainer.tools.merge import Portion, merge
+from trainer.tools.merge import Method, Portion, merge
 
 ONLY = dict(list(MODULES.items())[:3])
 
@@ -93,7 +93,8 @@ def test_a_file_that_cannot_be_added_is_named(shares: list[Portion], tmp_path: P
     name = next(iter(MODULES))
     ia3 = {f"{name}.weight": torch.ones(64), f"{name}.on_input": torch.tensor(data=False)}
     other = lora(tmp_path / "c.safetensors", ia3)
-    for method, code in (("exact", "tools.needs_model"), ("factors", "tools.only_plain")):
+    refusals: dict[Method, str] = {"exact": "tools.needs_model", "factors": "tools.only_plain"}
+    for method, code in refusals.items():
         with pytest.raises(UserError) as refused:
             merge([*shares[:1], Portion(other)], tmp_path / "m.safetensors", method)
         assert told(refused.value) == (code, "loras", ["c.safetensors"])
