@@ -96,12 +96,15 @@ def is_better(one: Point, other: Point) -> bool:
 
 
 def no_longer_better(points: Sequence[Point], patience: int) -> bool:
-    """Whether the last `patience` points are none better than one before them ("Stop when …")."""
+    """Whether the last `patience` points are none better than one before them ("Stop when …").
+
+    A run of which the verdict would say that it was still getting better is not at its end.
+    """
     if len(points) < FEWEST_JUDGED + patience:
         return False
     before, since = points[:-patience], points[-patience:]
     best = max(before, key=lambda point: point.worth)
-    return not any(is_better(point, best) for point in since)
+    return not any(is_better(point, best) for point in since) and not _rises(points)
 
 
 def _nothing(like: Point) -> Point:

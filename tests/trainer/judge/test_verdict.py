@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -79,3 +80,15 @@ def test_few_points_say_nothing_and_few_pictures_nothing_sure():
 )
 def test_a_run_stops_when_nothing_better_came_for_three_looks(gains: list[float], stops: bool):
     assert no_longer_better(run(gains), 3) == stops
+
+
+def test_a_run_is_not_stopped_while_its_verdict_would_be_that_it_still_learns():
+    points = run([0.12, 0.19, 0.29, 0.30, 0.34, 0.41])
+    # Its pairs disagree, so that nothing is surely better than it.
+    pairs = tuple(math.log(1 - 0.29) + 1.5 * (-1) ** pair for pair in range(PAIRS))
+    points[2] = replace(points[2], held_out=pairs)
+    verdict = judge(points, everywhere(points), 3)
+    assert verdict
+    assert verdict.kind == "too_little"
+    assert not no_longer_better(points, 3)
+    assert no_longer_better([*points, *run([0.41] * 10)[6:]], 3), "it has stopped to rise"
