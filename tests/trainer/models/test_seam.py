@@ -41,7 +41,6 @@ OTHER_MEANINGS: dict[str, dict[float, str]] = {
     "network/adapters/low_rank.py": {4: "dimensions of a convolution's input"},
     "network/adapters/rotations.py": {4: "dimensions of a convolution's output"},
     "network/peft_layer.py": {4: "dimensions of a convolution's weight"},
-    "network/weights.py": {4: "names said at most"},
     "jobs/console.py": {1000: "bytes in a kB"},
     "judge/points.py": {4: "timesteps judged at", 8: "points"},
     "data/picture_files.py": {4: "bytes of a length"},
