@@ -100,9 +100,8 @@ def _int(cursor: Mapping[str, Any], name: str) -> int:
 def progress(job: Job, record: JobRecord, state: str) -> dict[str, Any]:
     """The numbers at the top of the view; they change all the time."""
     running = state == "running"
-    begins = (
-        running and record.end is not None
-    )  # it is continued, and its new process has not told anything yet
+    # It is continued, and its new process has not told anything yet.
+    begins = running and record.end is not None
     phase, curves = None if begins else record.phase, record.curves
     left = record.remaining() if running and not begins else None
     now: dict[str, Any] = {

@@ -273,9 +273,8 @@ class JobRecord:
         """Seconds of work so far, pauses between two processes left out."""
         if not self.began:
             return 0.0
-        works = (
-            running and self.end is None
-        )  # a process that goes on with the run may not have told anything yet
+        # A process that goes on with the run may not have told anything yet.
+        works = running and self.end is None
         end = (time.time() if now is None else now) if works else self.moment
         return self._earlier + max(0.0, end - self.began)
 

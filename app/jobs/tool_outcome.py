@@ -58,9 +58,8 @@ def _finished(job: Job, record: JobRecord, language: Language) -> dict[str, Any]
         return {"facts": word(language, "tool.took", time=time)}
     last = files[-1]
     shown = _file(job, last, language)
-    name = (
-        base_name(last.path) if shown else last.path
-    )  # a file that is shown has its place below the sentence
+    # A file that is shown has its place below the sentence.
+    name = base_name(last.path) if shown else last.path
     key = "tool.made" if last.size else "tool.made_folder"
     return {"facts": word(language, key, file=name, size=size(last.size), time=time), **shown}
 

@@ -19,6 +19,17 @@ expect.set_options(timeout=120_000)  # a busy machine; a test that fails takes t
 KEYS = ("WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1440, "height": 900}
+HELD = """(name) => {
+  const real = atelier.page.server[name];
+  window.called = 0;
+  atelier.page.server[name] = async (request) => {
+    window.called += 1;
+    const answer = await real(request);
+    await new Promise((go) => { window.letGo = go; });
+    return answer;
+  };
+}"""
+"""The answers to a question wait until they are let go."""
 
 
 @pytest.fixture(scope="session")

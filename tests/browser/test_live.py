@@ -23,25 +23,13 @@ from app.jobs.store import Job, JobStore
 from app.page.page import build_page, mount_options
 from app.web import server
 from tests.app.conftest import settings, store, wait_for, wait_until  # noqa: F401  # fixtures
-from tests.browser.conftest import ready
+from tests.browser.conftest import HELD, ready
 from trainer.settings import Settings
 
 pytestmark = pytest.mark.browser
 MakeSettings = Callable[..., Settings]
 HOSTILE = "<img src=x onerror=window.hacked=1> <script>window.hacked=2</script>"
 SECONDS = 30_000
-
-HELD = """(name) => {
-  const real = atelier.page.server[name];
-  window.called = 0;
-  atelier.page.server[name] = async (request) => {
-    window.called += 1;
-    const answer = await real(request);
-    await new Promise((go) => { window.letGo = go; });
-    return answer;
-  };
-}"""
-"""The answers to a question wait until they are let go."""
 
 
 class Served:

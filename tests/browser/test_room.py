@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.app.dataset.conftest import draw, lora_header
-from tests.browser.conftest import open_tab, ready
+from tests.browser.conftest import HELD, open_tab, ready
 from tests.browser.test_accessibility import AXE, SERIOUS
 
 pytestmark = [
@@ -84,19 +84,6 @@ def test_captions_are_changed_compared_written_and_restored(open_page, folder: P
     page.locator("#la-toast .btn").click()
     expect(page.locator("#la-toast")).to_contain_text("5 captions are as they were")
     assert captions(folder) == before
-
-
-HELD = """(name) => {
-  const real = atelier.page.server[name];
-  window.called = 0;
-  atelier.page.server[name] = async (request) => {
-    window.called += 1;
-    const answer = await real(request);
-    await new Promise((go) => { window.letGo = go; });
-    return answer;
-  };
-}"""
-"""The answers to a question wait until they are let go."""
 
 
 def test_what_is_typed_while_captions_are_written_stays_a_change(open_page, folder: Path):

@@ -333,17 +333,21 @@ def summand(entries: Mapping[str, Tensor], strength: float) -> Summand:
     return Summand(Factors(factors.up * strength, factors.down), weight_shape(entries))
 
 
-def require_plain(entries: Mapping[str, Tensor]) -> None:
-    """Raise UserError for other types than plain LoRA."""
+Portioned = tuple[Mapping[str, Tensor], float]
+"""A plain LoRA's entries, and its strength."""
+
+
+def plain(entries: Mapping[str, Tensor], strength: float) -> Portioned:
+    """One file's factors as they are. Raises UserError for other types than plain LoRA."""
     if factors_of(entries) is None:
         raise UserError("tools.only_plain")
+    return entries, strength
 
 
-def mixed(parts: Sequence[tuple[Mapping[str, Tensor], float]]) -> dict[str, Tensor]:
+def mixed(parts: Sequence[Portioned]) -> dict[str, Tensor]:
     """Factors (out, r) and (r, in) added, each times √(alpha / the first's) and its strength (merge_lora).
 
-    `parts`: a module's entries in each of several files, all plain LoRAs, and each file's strength. Raises
-    UserError for ranks that differ.
+    `parts`: a module in each of several files. Raises UserError for ranks that differ.
     """
     total: dict[str, Tensor] = {}
     alphas = [_alpha(entries) for entries, _ in parts]

@@ -7,9 +7,10 @@ factors themselves, as kohya's merge_lora: a mixture, not the sum of effects.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from trainer.tools.lora_files import (
     LoraFile,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from trainer.network.weights import RankLimits
 
+T = TypeVar("T")
 Method = Literal["exact", "svd", "factors"]
 CARRIED = ("ss_v2", "ss_base_model_version", "ss_sd_model_name", "ss_sd_model_hash", "modelspec.architecture")
 """What a merged file tells of its base model."""
@@ -51,6 +53,9 @@ def merge(
 
     Raises UserError for files that are no LoRAs or do not go together, StopRequested, OSError.
     """
+    from trainer.network.weights import mixed, plain, summand, summed
+
+    add = partial(summed, size=size if method == "svd" else None)
     files = [LoraFile(share.path, "loras") for share in shares]
     strengths = [share.strength for share in shares]
     names = dict.fromkeys(name for file in files for name in file.modules)
@@ -58,38 +63,26 @@ def merge(
         for name in counted(names, report):
             with_it = [part for part in zip(files, strengths, strict=True) if name in part[0].modules]
             if method == "factors":
-                writer.add(name, _mixed(name, with_it))
+                writer.add(name, _joined(name, with_it, plain, mixed))
             else:
-                writer.add(name, _summed(name, with_it, size if method == "svd" else None))
+                writer.add(name, _joined(name, with_it, summand, add))
         writer.write(_metadata(files, shares, writer))
     return output
 
 
-def _mixed(module: str, parts: Sequence[tuple[LoraFile, float]]) -> dict[str, Tensor]:
-    """A module's factors in the files, each with its strength, added."""
-    from trainer.network.weights import mixed, require_plain
-
-    given: list[tuple[Mapping[str, Tensor], float]] = []
-    for file, strength in parts:
-        with told_of(module, file):
-            given.append((whole_entries(file, module), strength))
-            require_plain(given[-1][0])
-    with told_of(module, *(file for file, _ in parts)):
-        return mixed(given)
-
-
-def _summed(
-    module: str, parts: Sequence[tuple[LoraFile, float]], size: RankLimits | None
+def _joined(
+    module: str,
+    parts: Sequence[tuple[LoraFile, float]],
+    prepare: Callable[[Mapping[str, Tensor], float], T],
+    join: Callable[[Sequence[T]], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """What a module does in the files, each with its strength, added."""
-    from trainer.network.weights import Summand, summand, summed
-
-    given: list[Summand] = []
+    """A module of the files, each `prepare`d with its strength, in one; what is refused names the files."""
+    given: list[T] = []
     for file, strength in parts:
         with told_of(module, file):
-            given.append(summand(whole_entries(file, module), strength))
+            given.append(prepare(whole_entries(file, module), strength))
     with told_of(module, *(file for file, _ in parts)):
-        return summed(given, size)
+        return join(given)
 
 
 def _metadata(files: Sequence[LoraFile], shares: Sequence[Portion], made: LoraWriter) -> dict[str, str]:
