@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.jobs.process import PASSWORD_VARIABLE
 from trainer.files.job_folder import default_workspace
+from trainer.importing import without_collection
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -56,14 +57,15 @@ def main() -> int:
     from app.page.quick_start import without_stubs
 
     without_stubs()
-    from app.web.password import (
-        LONGEST,
-        SHORTEST,
-        PasswordLengthError,
-        PasswordLettersError,
-        PasswordMissingError,
-    )
-    from app.web.server import serve
+    with without_collection():
+        from app.web.password import (
+            LONGEST,
+            SHORTEST,
+            PasswordLengthError,
+            PasswordLettersError,
+            PasswordMissingError,
+        )
+        from app.web.server import serve
 
     try:
         serve(

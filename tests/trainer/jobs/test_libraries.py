@@ -18,8 +18,21 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 
 inject_adapter_in_model(LoraConfig(target_modules="0"), torch.nn.Sequential(torch.nn.Linear(2, 2)))
-for name in ("bitsandbytes", "torch._inductor.lowering"):
+for name in ("bitsandbytes", "scipy", "torch._inductor.lowering"):
     assert name not in sys.modules, name
+
+from diffusers import DDPMScheduler
+
+from trainer.models.samplers import SAMPLERS, build_sampler
+
+for name in SAMPLERS:
+    sampler = build_sampler(name, DDPMScheduler())
+    sampler.set_timesteps(4)
+    picture = torch.ones(1, 4, 8, 8)
+    for timestep in sampler.timesteps:
+        sampler.scale_model_input(picture, timestep)
+        picture = sampler.step(picture / 2, timestep, picture).prev_sample
+    assert picture.isfinite().all(), name
 
 if find_spec("bitsandbytes"):
     import bitsandbytes.optim
