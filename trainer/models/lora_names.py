@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import cast
 
 import torch
+from torch import nn
 
 from trainer.families.family import Family
 from trainer.families.table import FAMILIES
@@ -42,16 +44,40 @@ def kohya_module(part: str, path: str, family: Family) -> str | None:
     return None if index is None else family.text_key(index, path)
 
 
+def kernel_of(module: str, family: Family) -> tuple[int, ...]:
+    """What stands behind (out, in) in the shape of a kohya module's weight; () where that is linear."""
+    path = _unet_paths(family.key).get(module, "")
+    if family.linear_as_convolution and path.endswith((".proj_in", ".proj_out")):
+        return (1, 1)
+    return _kernels(family.key).get(path, ())
+
+
+@cache
+def _kernels(key: FamilyKey) -> dict[str, tuple[int, ...]]:
+    """diffusers' path of each convolution of the family's UNet -> the sizes of its kernel."""
+    weights = ((path, getattr(module, "weight", None)) for path, module in _unet(key).named_modules())
+    return {
+        path: tuple(weight.shape[2:]) for path, weight in weights if weight is not None and weight.dim() > 2
+    }
+
+
 @cache
 def _unet_paths(key: FamilyKey) -> dict[str, str]:
     """kohya's names, and diffusers' names in kohya's style, of all modules of the family's UNet."""
-    from diffusers import UNet2DConditionModel
-
     family = FAMILIES[key]
-    with torch.device("meta"):
-        # Without memory for weights: only names are asked.
-        unet = UNet2DConditionModel.from_config(shipped_config(family, "unet"))
-    paths = [path for path, module in unet.named_modules() if getattr(module, "weight", None) is not None]  # pyright: ignore[reportAttributeAccessIssue]  # from_config is typed as a tuple
+    paths = [
+        path for path, module in _unet(key).named_modules() if getattr(module, "weight", None) is not None
+    ]
     return {f"lora_unet_{path.replace('.', '_')}": path for path in paths} | {
         family.lora_key(path): path for path in paths
     }
+
+
+@cache
+def _unet(key: FamilyKey) -> nn.Module:
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        # Without memory for weights: only names and shapes are asked.
+        unet = UNet2DConditionModel.from_config(shipped_config(FAMILIES[key], "unet"))
+    return cast("nn.Module", unet)  # from_config is typed as a tuple

@@ -7,12 +7,11 @@ For tools that work on files: no model is needed but, for some types, the weight
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.errors import UserError
@@ -21,54 +20,28 @@ from trainer.lora.target import LoraTarget
 from trainer.lora.types import Algorithm, algorithm_in, rank_of
 from trainer.network.adapters.adapter import Dropouts, Mode
 from trainer.network.adapters.build import adapter_class
+from trainer.network.adapters.change import WeightChange
 from trainer.network.adapters.products import LowRankChange
 from trainer.network.adapters.whole import whole_change
+from trainer.network.spectra import (
+    NO_CHANGE,
+    Factors,
+    RankRule,
+    Spectrum,
+    choose_rank,
+    clamped,
+    spectrum_of,
+    spectrum_of_factors,
+    spectrum_of_product,
+)
 from trainer.problems import some_names
 
 NEEDS_WEIGHT: tuple[Algorithm, ...] = ("glora", "ia3", "diag-oft", "boft")
 """Their change depends on the weight that they change."""
-MOST_FOR_QUANTILE = 16_000_000
-"""torch.quantile takes no more numbers."""
+PRODUCTS: tuple[Algorithm, ...] = ("lora", "loha", "lokr")
+"""Their change is a product of what is in the file, and of nothing else."""
 MOST_SIZES = 6
 """Tensors that are listed where their sizes do not fit."""
-NO_CHANGE = 1e-6
-"""A largest singular value up to this counts as no change at all (as in kohya's own tool)."""
-
-
-class Factors(NamedTuple):
-    """ΔW = up · down."""
-
-    up: Tensor
-    """(out, r)."""
-    down: Tensor
-    """(r, in · k · k)."""
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """A change's singular value decomposition."""
-
-    left: Tensor
-    """(out, n), orthonormal columns."""
-    values: Tensor
-    """(n,), falling."""
-    right: Tensor
-    """(n, in · k · k), orthonormal rows."""
-    most: int
-    """The highest rank that a matrix of this size can have."""
-
-    def cut(self, rank: int) -> Factors:
-        """The closest change of this rank, with zeros where it has fewer; the values go into `up`."""
-        # All of the size in `up`, none in `down`, as kohya's tool has it.
-        up, down = self.left[:, :rank] * self.values[:rank], self.right[:rank]
-        missing = rank - len(down)
-        # A change of fewer ranks than asked for: zeros keep all files of one rank.
-        return Factors(F.pad(up, (0, missing)), F.pad(down, (0, 0, 0, missing)))
-
-    def kept(self, rank: int) -> float:
-        """Share of the Frobenius norm that is left with this rank (0-1)."""
-        whole = float(self.values.square().sum().sqrt())
-        return float(self.values[:rank].square().sum().sqrt()) / whole if whole else 1.0
 
 
 def algorithm_of_entries(entries: Mapping[str, Tensor]) -> Algorithm | None:
@@ -103,14 +76,33 @@ def change_of(entries: Mapping[str, Tensor], weight: Tensor | None = None, shape
     if weight is None and (algorithm in NEEDS_WEIGHT or "dora_scale" in entries):
         raise UserError("tools.needs_model")
     shape = shape if weight is None else tuple(weight.shape)
-    try:
+    with _sizes_told(entries, shape):
         layer = _stand_in(shape or weight_shape(entries))
         if weight is not None:
             if algorithm not in NEEDS_WEIGHT:
                 require_size(entries, weight_shape(entries), shape)
             layer.weight = nn.Parameter(weight.detach().float(), requires_grad=False)
-        return _whole(algorithm, entries, layer).detach()
-    # Sizes that contradict each other show in many ways, in whatever operation meets them first.
+        adapter, own = _adapter(algorithm, entries, layer)
+        # The one reference of every type, so that a tool and a training never disagree.
+        return whole_change(adapter, own).detach()
+
+
+def spectrum_of_entries(entries: Mapping[str, Tensor]) -> Spectrum:
+    """Of ΔW of a module's entries, by its factors where its type has such. Raises as `change_of`."""
+    algorithm = algorithm_of_entries(entries)
+    if algorithm not in PRODUCTS or "dora_scale" in entries:
+        return spectrum_of(change_of(entries))
+    with _sizes_told(entries, ()):
+        adapter, own = _adapter(algorithm, entries, _stand_in(weight_shape(entries)))
+        strength = adapter.scale * float(own.get("scalar", 1.0))
+        return spectrum_of_product(adapter.change(own)).times(strength)
+
+
+@contextmanager
+def _sizes_told(entries: Mapping[str, Tensor], shape: Shape) -> Iterator[None]:
+    """Sizes that contradict each other show in many ways, in whatever operation meets them first."""
+    try:
+        yield
     except (RuntimeError, ValueError, LookupError) as error:
         raise UserError("tools.sizes", names=_sizes(entries, shape)) from error
 
@@ -134,8 +126,10 @@ def as_text(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def _whole(algorithm: Algorithm, entries: Mapping[str, Tensor], layer: nn.Linear | nn.Conv2d) -> Tensor:
-    """ΔW, in the shape of the layer's weight, by the adapter that trains this type."""
+def _adapter(
+    algorithm: Algorithm, entries: Mapping[str, Tensor], layer: nn.Linear | nn.Conv2d
+) -> tuple[WeightChange, dict[str, Tensor]]:
+    """The adapter that trains this type, for a layer, and what it computes with, in float32."""
     shapes = {name: tuple(t.shape) for name, t in entries.items() if name not in ("alpha", "on_input")}
     dim = rank_of(shapes) or 1
     alpha = float(entries["alpha"]) if "alpha" in entries else float(dim)
@@ -151,8 +145,7 @@ def _whole(algorithm: Algorithm, entries: Mapping[str, Tensor], layer: nn.Linear
     kind = LowRankChange if algorithm == "lora" else adapter_class(algorithm)
     target = LoraTarget("", "unet", "", dim, alpha, algorithm=algorithm)
     adapter = kind(target, layer, shapes, options, Dropouts(), Mode())
-    # The one reference of every type, so that a tool and a training never disagree.
-    return whole_change(adapter, {name: entries[name].float() for name in shapes if name != "diff_b"})
+    return adapter, {name: entries[name].float() for name in shapes if name != "diff_b"}
 
 
 def _stand_in(shape: Shape) -> nn.Linear | nn.Conv2d:
@@ -181,6 +174,12 @@ def weight_shape(entries: Mapping[str, Tensor]) -> Shape:
     raise UserError("tools.needs_model")
 
 
+def with_kernel(shape: Shape, kernel: Shape) -> Shape:
+    """(out, in · k · k) as (out, in, k, k); the shape itself where that is none of such a kernel."""
+    size = math.prod(kernel)
+    return shape if len(shape) > 2 or shape[1] % size else (shape[0], shape[1] // size, *kernel)
+
+
 def _kronecker_shape(size: Mapping[str, Shape]) -> Shape:
     small = size.get("lokr_w1") or (size["lokr_w1_a"][0], size["lokr_w1_b"][1])
     if "lokr_w2" in size:
@@ -190,75 +189,6 @@ def _kronecker_shape(size: Mapping[str, Shape]) -> Shape:
     else:
         large = (size["lokr_w2_a"][0], size["lokr_w2_b"][1])
     return (small[0] * large[0], small[1] * large[1], *large[2:])
-
-
-def spectrum_of_factors(parts: Sequence[Factors]) -> Spectrum:
-    """Of the sum of up · down over `parts`, without building it: QR of each side, SVD of a small core."""
-    # Side by side the factors of several changes are those of their sum. float64: QR loses digits.
-    up = torch.cat([part.up for part in parts], dim=1).double()
-    down = torch.cat([part.down for part in parts], dim=0).double()
-    left, left_core = torch.linalg.qr(up)
-    right, right_core = torch.linalg.qr(down.T)
-    # Of r x r numbers: the sum itself has out x in.
-    u, values, v = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)
-    most = min(up.shape[0], down.shape[1])
-    return Spectrum((left @ u).float(), values.float(), (v @ right.T).float(), most)
-
-
-def spectrum_of(change: Tensor) -> Spectrum:
-    """Of a whole ΔW (out, in) or (out, in, k, k), by the eigenvectors of its smaller product with itself.
-
-    In float64 that is more exact than a decomposition in float32, which takes up to five times as long where
-    one side is longer.
-    """
-    flat = change.double().flatten(1)
-    tall = flat if flat.shape[0] >= flat.shape[1] else flat.T
-    right = torch.linalg.eigh(tall.T @ tall).eigenvectors.flip(1)
-    left = tall @ right
-    # Not the roots of the eigenvalues: squaring has taken half the digits of the small ones.
-    values = left.norm(dim=0)
-    left = left / values.where(values > 0, 1)
-    sides = (left, right) if tall is flat else (right, left)
-    return Spectrum(sides[0].float(), values.float(), sides[1].T.float(), len(values))
-
-
-RankRule = Literal["fixed", "sv_ratio", "sv_cumulative", "sv_fro"]
-"""How kohya's tool chooses a rank: a number; down to the largest singular value divided by a number; up to a
-share of the sum of the values; up to a share of the Frobenius norm."""
-
-
-def choose_rank(values: Tensor, rule: RankRule, target: float, most: int, largest: int) -> int:
-    """The rank by a rule for singular values (n,): at most `largest`, and `most`, which a matrix can have.
-
-    As kohya's tool counts: by a share it takes one more than reaches it.
-    """
-    # A module that learned nothing still needs a rank in the file.
-    if not len(values) or float(values[0]) <= NO_CHANGE:
-        return 1
-    if rule == "fixed":
-        return max(1, min(largest, most))
-    if rule == "sv_ratio":
-        index = int((values > values[0] / target).sum())
-    else:
-        weights = values if rule == "sv_cumulative" else values.square()
-        share = target if rule == "sv_cumulative" else target**2
-        reached = torch.cumsum(weights, 0) / weights.sum()
-        index = int(torch.searchsorted(reached, torch.tensor(share, dtype=reached.dtype))) + 1
-    # The tool's own counting, one more than needed: kept, so that the files are equal.
-    return min(max(1, min(index, most - 1)) + 1, largest, most)
-
-
-def clamped(factors: Factors, quantile: float) -> Factors:
-    """Numbers beyond this quantile of all cut off: what kohya's tools do (0.99; 1: nothing)."""
-    if quantile >= 1:
-        return factors
-    numbers = torch.cat([factors.up.flatten(), factors.down.flatten()])
-    # Over both sides at once, as the tool does; `quantile` refuses more than 16 million numbers.
-    if numbers.numel() <= MOST_FOR_QUANTILE:
-        limit = torch.quantile(numbers, quantile)
-    else:
-        limit = numbers.kthvalue(math.ceil(quantile * numbers.numel())).values
-    return Factors(factors.up.clamp(-limit, limit), factors.down.clamp(-limit, limit))
 
 
 def entries_of(factors: Factors, shape: Shape, alpha: float) -> dict[str, Tensor]:
@@ -319,25 +249,28 @@ def summed(parts: Sequence[Summand], size: RankLimits | None = None) -> dict[str
     return entries_of(joined, shape, joined.down.shape[0])
 
 
-def summand(entries: Mapping[str, Tensor], strength: float) -> Summand:
-    """One file's change; other types than plain LoRA are built whole and taken apart again.
+def summand(entries: Mapping[str, Tensor], strength: float, kernel: Shape = ()) -> Summand:
+    """One file's change, of other types than plain LoRA by the ranks that it has.
+
+    `kernel`: of a convolution whose entries do not show it.
 
     Raises UserError where the change cannot be told without a base model.
     """
     factors = factors_of(entries)
     if factors is None:
-        spectrum = spectrum_of(change_of(entries))
+        spectrum = spectrum_of_entries(entries)
         largest = spectrum.values[0] if len(spectrum.values) else torch.tensor(0.0)
         # The ranks that it really has, no more.
         factors = spectrum.cut(max(1, int((spectrum.values > largest * NO_CHANGE).sum())))
-    return Summand(Factors(factors.up * strength, factors.down), weight_shape(entries))
+    shape = with_kernel(weight_shape(entries), kernel)
+    return Summand(Factors(factors.up * strength, factors.down), shape)
 
 
 Portioned = tuple[Mapping[str, Tensor], float]
 """A plain LoRA's entries, and its strength."""
 
 
-def plain(entries: Mapping[str, Tensor], strength: float) -> Portioned:
+def plain(entries: Mapping[str, Tensor], strength: float, _kernel: Shape = ()) -> Portioned:
     """One file's factors as they are. Raises UserError for other types than plain LoRA."""
     if factors_of(entries) is None:
         raise UserError("tools.only_plain")
@@ -371,11 +304,19 @@ def _alpha(entries: Mapping[str, Tensor]) -> float:
 
 
 def resized(
-    entries: Mapping[str, Tensor], rank: int, conv_rank: int, rule: RankRule, target: float
+    entries: Mapping[str, Tensor],
+    rank: int,
+    conv_rank: int,
+    rule: RankRule,
+    target: float,
+    kernel: Shape = (),
 ) -> tuple[dict[str, Tensor], tuple[int, int, float]]:
-    """A module's entries (`entries_of`) at another rank; (rank before, rank now, share of the norm left)."""
-    factors, shape = factors_of(entries), weight_shape(entries)
-    spectrum = spectrum_of_factors([factors]) if factors else spectrum_of(change_of(entries))
+    """A module's entries (`entries_of`) at another rank; (rank before, rank now, share of the norm left).
+
+    `kernel`: of a convolution whose entries do not show it.
+    """
+    factors, shape = factors_of(entries), with_kernel(weight_shape(entries), kernel)
+    spectrum = spectrum_of_factors([factors]) if factors else spectrum_of_entries(entries)
     scale = (scale_of(entries) if factors else 1.0) or 1.0
     largest = conv_rank if len(shape) > 2 else rank
     # Rules look at the values without alpha, as the reference does.

@@ -65,7 +65,8 @@ def extract_difference(
     Two one-file checkpoints of one family, read tensor by tensor. Raises UserError, StopRequested, OSError.
     """
     from trainer.models.tensor_file import open_tensor_file
-    from trainer.network.weights import clamped, entries_of, spectrum_of
+    from trainer.network.spectra import clamped, spectrum_of
+    from trainer.network.weights import entries_of
 
     options, family = options or ExtractOptions(), common_family(base, tuned)
     models = tuple(

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from typing_extensions import Self
 
 from trainer.errors import UserError
+from trainer.families.lora_family import lora_family
+from trainer.families.table import FAMILIES
 from trainer.files.safetensors_header import Header, require_header
 from trainer.files.safetensors_writer import Data, Planned, write_safetensors
 from trainer.lora.shapes import Shape, by_module
@@ -28,6 +30,8 @@ SavePrecision = Literal["float", "fp16", "bf16"]
 STORED_AS = {"float": "F32", "fp16": "F16", "bf16": "BF16"}
 """Names in a header by the names in "Save precision"."""
 LARGEST_FP16 = 65504.0
+FLAT = {"hada_w1_a", "lokr_w1", "lokr_w1_a"}
+"""Entries of the types whose factors hold a kernel's numbers side by side."""
 
 
 Progress = Callable[[int, int], None]
@@ -62,6 +66,17 @@ class LoraFile:
         """A module's tensors as stored, in the shapes of `modules`; of 8 bits in 32, to compute with."""
         names = {entry: f"{module}.{entry}" for entry in self.modules[module]}
         return {entry: self.file.read(name, self._readable(name)) for entry, name in names.items()}
+
+    def kernel(self, module: str) -> Shape:
+        """Of a convolution whose entries do not show it (they are those of a linear layer), as its family has
+        it: (3, 3); () where they do, or where it is none.
+        """
+        from trainer.models.lora_names import kernel_of
+
+        entries = self.modules[module]
+        if not FLAT & entries.keys() or any(len(shape) > 2 for shape in entries.values()):
+            return ()
+        return kernel_of(module, FAMILIES[lora_family(self.file.shapes, self.metadata) or "sd1"])
 
     def _readable(self, name: str) -> dtype:
         import torch

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
+from trainer.lora.shapes import Shape
 from trainer.tools.lora_files import (
     LoraFile,
     LoraWriter,
@@ -73,14 +74,14 @@ def merge(
 def _joined(
     module: str,
     parts: Sequence[tuple[LoraFile, float]],
-    prepare: Callable[[Mapping[str, Tensor], float], T],
+    prepare: Callable[[Mapping[str, Tensor], float, Shape], T],
     join: Callable[[Sequence[T]], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
     """A module of the files, each `prepare`d with its strength, in one; what is refused names the files."""
     given: list[T] = []
     for file, strength in parts:
         with told_of(module, file):
-            given.append(prepare(whole_entries(file, module), strength))
+            given.append(prepare(whole_entries(file, module), strength, file.kernel(module)))
     with told_of(module, *(file for file, _ in parts)):
         return join(given)
 

@@ -23,7 +23,7 @@ from trainer.tools.lora_files import (
 )
 
 if TYPE_CHECKING:
-    from trainer.network.weights import RankRule
+    from trainer.network.spectra import RankRule
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def resize(
         modules: list[Resized] = []
         for name in counted(file.modules, report):
             with told_of(name, file):
-                entries, outcome = resized(whole_entries(file, name), rank, conv_rank or rank, rule, target)
+                entries, outcome = resized(
+                    whole_entries(file, name), rank, conv_rank or rank, rule, target, file.kernel(name)
+                )
             writer.add(name, entries)
             modules.append(Resized(name, *outcome))
         writer.write(_metadata(file.metadata, modules, rule, target))

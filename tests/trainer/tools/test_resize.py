@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.trainer.tools.made import MODULES, change, closest, lora, tensors
-from trainer.network.weights import RankRule
+from trainer.network.spectra import RankRule
+from trainer.tools.merge import Portion, merge
 from trainer.tools.resize import resize
 
 
@@ -65,3 +68,62 @@ def test_a_loha_becomes_a_plain_lora(tmp_path: Path) -> None:
     halves = [parts[f"hada_w{side}_a"] @ parts[f"hada_w{side}_b"] for side in (1, 2)]
     wanted = halves[0] * halves[1] / 2
     assert (change(load_file(tmp_path / "r.safetensors"), name) - wanted).abs().max() < 1e-4
+
+
+FLAT = {
+    "lora_unet_down_blocks_0_resnets_0_conv1": (3, 3),
+    "lora_unet_down_blocks_0_attentions_0_proj_in": (1, 1),
+    "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q": (),
+    "lora_unet_input_blocks_4_0_in_layers_2": (3, 3),  # SDXL's names
+    "lora_te1_text_model_encoder_layers_0_mlp_fc1": (),
+}
+"""Modules, and the kernels that their weights have in the model."""
+
+
+def flat_file(path: Path, kind: str, names: Iterable[str]) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A LoHa or LoKr whose factors hold a kernel's numbers side by side; (its path, module -> ΔW, flat)."""
+    made: dict[str, torch.Tensor] = {}
+    changes: dict[str, torch.Tensor] = {}
+    for name in names:
+        width = 8 * math.prod(FLAT[name])
+        if kind == "loha":
+            shapes = {
+                "hada_w1_a": (16, 2),
+                "hada_w1_b": (2, width),
+                "hada_w2_a": (16, 2),
+                "hada_w2_b": (2, width),
+            }
+            parts = {entry: torch.randn(shape) for entry, shape in shapes.items()}
+            halves = [parts[f"hada_w{side}_a"] @ parts[f"hada_w{side}_b"] for side in (1, 2)]
+            changes[name] = halves[0] * halves[1] / 2
+        else:
+            shapes = {"lokr_w1": (4, 2), "lokr_w2_a": (4, 2), "lokr_w2_b": (2, width // 2)}
+            parts = {entry: torch.randn(shape) for entry, shape in shapes.items()}
+            changes[name] = torch.kron(parts["lokr_w1"], parts["lokr_w2_a"] @ parts["lokr_w2_b"]) / 2
+        made |= {f"{name}.{entry}": part for entry, part in parts.items()}
+        made[f"{name}.alpha"] = torch.tensor(1.0)
+    return lora(path, made), changes
+
+
+@pytest.mark.parametrize("kind", ["loha", "lokr"])
+def test_a_convolution_keeps_its_kernel_where_its_factors_do_not_show_it(kind: str, tmp_path: Path) -> None:
+    for number, names in enumerate((list(FLAT)[:3], list(FLAT)[3:])):
+        file, changes = flat_file(tmp_path / f"{number}.safetensors", kind, names)
+        output = tmp_path / f"{number}-plain.safetensors"
+        resize(file, output, 8)
+        made = load_file(output)
+        for name in names:
+            assert made[f"{name}.lora_down.weight"].shape[1:] == (8, *FLAT[name])
+            assert made[f"{name}.lora_up.weight"].shape[2:] == (1,) * len(FLAT[name])
+            assert (change(made, name) - changes[name]).abs().max() < 1e-4
+
+
+def test_convolutions_of_two_types_are_merged(tmp_path: Path) -> None:
+    name = "lora_unet_down_blocks_0_resnets_0_conv1"
+    flat, changes = flat_file(tmp_path / "a.safetensors", "loha", [name])
+    plain = tensors(2, 1, 0, {name: (16, 8, 3)})
+    shares = [Portion(flat, 0.5), Portion(lora(tmp_path / "b.safetensors", plain))]
+    made = load_file(merge(shares, tmp_path / "m.safetensors"))
+    assert made[f"{name}.lora_down.weight"].shape[1:] == (8, 3, 3)
+    wanted = 0.5 * changes[name] + change(plain, name)
+    assert (change(made, name) - wanted).abs().max() < 1e-4

@@ -109,9 +109,9 @@ class Hadamard:
         """See Change."""
         places = x.numel() // x.shape[1 if x.dim() == 4 else -1]
         # Counted in multiplications; building costs as much as COST_OF_BUILDING more places.
-        chain = self._rank * (self._out + self._width) * places
+        chain = self.rank * (self._out + self._width) * places
         if chain < self._out * self._width * (places + COST_OF_BUILDING):
-            return self._low_rank.applied(x, strength, layer)
+            return self.low_rank.applied(x, strength, layer)
         learned = (strength,) if isinstance(strength, Tensor) else ()
         return self._built(
             lambda whole, x, *own: whole.applied(x, own[0] if own else strength, layer), x, *learned
@@ -119,14 +119,14 @@ class Hadamard:
 
     def along(self, weight: Tensor) -> Tensor:
         """See Change."""
-        if self._rank < COST_OF_BUILDING:
-            return self._low_rank.along(weight)
+        if self.rank < COST_OF_BUILDING:
+            return self.low_rank.along(weight)
         return self._built(lambda whole, weight: whole.along(weight), weight)
 
     def squares(self) -> Tensor:
         """See Change."""
-        if self._rank < COST_OF_BUILDING:
-            return self._low_rank.squares()
+        if self.rank < COST_OF_BUILDING:
+            return self.low_rank.squares()
         return self._built(lambda whole: whole.squares())
 
     def _built(self, use: Callable[..., Tensor], *others: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class Hadamard:
         return recomputed(compute, *sides, *others)
 
     @property
-    def _rank(self) -> int:
+    def rank(self) -> int:
         """Ranks of ΔW: r²."""
         return self.first.up.shape[1] * self.second.up.shape[1]
 
@@ -157,7 +157,7 @@ class Hadamard:
         return self.first.down[0].numel()
 
     @cached_property
-    def _low_rank(self) -> LowRank:
+    def low_rank(self) -> LowRank:
         """(out, r²) and (r², in) or (r², in, k, k)."""
         up = self.first.up[:, :, None] * self.second.up[:, None]
         down = self.first.down[:, None] * self.second.down[None]

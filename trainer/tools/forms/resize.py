@@ -17,7 +17,7 @@ from trainer.tools.resize import Resized, resize
 from trainer.tools.tool import Tool, Work
 
 if TYPE_CHECKING:
-    from trainer.network.weights import RankRule
+    from trainer.network.spectra import RankRule
 
 RANK_RULES: dict[str, RankRule] = {
     "fixed rank": "fixed", "ratio of values": "sv_ratio", "share of the sum": "sv_cumulative",

@@ -131,7 +131,7 @@ def test_a_product_of_rank_r_squared_is_taken_while_it_is_small(rank: int, place
     )
     product, x = Hadamard(*sides), torch.randn(1, places, 64)
     found = product.applied(x, 1.0, layer)
-    assert ("_low_rank" in vars(product)) == (rank**2 * 2 * places < 64 * (places + COST_OF_BUILDING))
+    assert ("low_rank" in vars(product)) == (rank**2 * 2 * places < 64 * (places + COST_OF_BUILDING))
     whole = (sides[0].up @ sides[0].down) * (sides[1].up @ sides[1].down)
     assert torch.allclose(found, x @ whole.T, rtol=1e-3, atol=1e-2)
 
