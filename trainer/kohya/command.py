@@ -11,6 +11,7 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.families.table import FAMILIES
 from trainer.kohya.fitting import as_number
+from trainer.kohya.foreign.diffusers import SCRIPT
 from trainer.kohya.powershell import BLANK, without_marks
 from trainer.kohya.script import UNKNOWN, Script, read_script
 from trainer.kohya.sd_defaults import DEFAULTS, LISTS, TEXT_OPTIONS
@@ -44,6 +45,8 @@ class Command:
     """Options that stand more than once; the last counts."""
     script: Script = field(default_factory=lambda: Script(""))
     """The script that it stands in."""
+    of_diffusers: bool = False
+    """Whether it runs one of diffusers' own scripts, whose options are others."""
 
 
 def is_command(text: str) -> bool:
@@ -61,9 +64,10 @@ def read_command(text: str, *, powershell: bool = False) -> Command:
     words = _from_launcher(split_command(script.command))
     at = next((at for at, word in enumerate(words) if word.lower().endswith(".py")), -1)
     name = PureWindowsPath(words[at].replace("/", "\\")).name if at >= 0 else ""
-    if name and name not in TRAIN_SCRIPTS:
+    theirs = SCRIPT.fullmatch(name)
+    if name and name not in TRAIN_SCRIPTS and not theirs:
         raise UserError("kohya.other_script", script=name)
-    typed, loose = options(words[at + 1 :])
+    typed, loose = options(words[at + 1 :], shortened=not theirs)
     twice = tuple(repeated(_full_name(name) for name, _ in _grouped(words[at + 1 :], [])))
     launcher, launcher_words = options(words[: max(at, 0)], shortened=False)
     extra = {option: value for option, value in launcher.items() if option not in LAUNCHER}
@@ -76,7 +80,8 @@ def read_command(text: str, *, powershell: bool = False) -> Command:
     ]
     if texts and at >= 0:
         known["extra_accelerate_launch_args"] = " ".join(texts)
-    return Command(TRAIN_SCRIPTS.get(name), typed, known if at >= 0 else {}, tuple(loose), twice, script)
+    sdxl = "sdxl" in name if theirs else TRAIN_SCRIPTS.get(name)
+    return Command(sdxl, typed, known if at >= 0 else {}, tuple(loose), twice, script, bool(theirs))
 
 
 def _from_launcher(words: list[str]) -> list[str]:

@@ -31,6 +31,13 @@ RENAMED = {
     "caption_extention": "caption_extension", "sdxl_checkbox": "sdxl", "optimizer_type": "optimizer",
     "resolution": "max_resolution",
 }  # fmt: skip
+SHARED = {
+    "pretrained_model_name_or_path", "vae", "train_data_dir", "output_dir", "logging_dir", "resolution",
+    "learning_rate", "text_encoder_lr", "lr_scheduler", "lr_warmup_steps", "optimizer", "optimizer_type",
+    "train_batch_size", "max_train_steps", "epoch", "seed", "resume", "mixed_precision", "max_grad_norm",
+    "gradient_accumulation_steps", "gradient_checkpointing", "noise_offset", "min_snr_gamma", "loss_type",
+}  # fmt: skip
+"""Keys that nearly every program for training has: alone they tell nothing."""
 LEFTOVERS = {"save_as_bool", "save_as", "file_path", "headless", "print_only"}
 """Written by accident; they never meant anything."""
 BLANKS: dict[str, Any] = {
@@ -59,8 +66,8 @@ def read_kohya(data: Mapping[str, Any]) -> Imported:
     _read_keys(draft, dict(data), age)
     if draft.get("sdxl") or draft.get("v2"):  # the model of kohya_ss's fresh form is Stable Diffusion 1.5
         draft.defaults["pretrained_model_name_or_path"] = ""
-    known_keys = sum(key in ages.KNOWN_KEYS or key in RENAMED or key in OTHER_FAMILY for key in data)
-    if 2 * known_keys < len(data):
+    known = {key for key in data if key in ages.KNOWN_KEYS or key in RENAMED or key in OTHER_FAMILY}
+    if 2 * len(known) < len(data) or (known <= SHARED and len(known) < len(data)):
         draft.entries = [
             replace(entry, attention=True) if entry.kind == "unknown" else entry for entry in draft.entries
         ]

@@ -15,7 +15,7 @@ from trainer.kohya.beside import Beside
 from trainer.kohya.command import Command, is_command, is_of_caller, read_command, shell_variables
 from trainer.kohya.datasets import is_dataset, take_dataset
 from trainer.kohya.draft import OWN, Draft
-from trainer.kohya.foreign import program_of, read_foreign, simpletuner
+from trainer.kohya.foreign import foreign_draft, program_of, read_foreign, simpletuner
 from trainer.kohya.lora_metadata import read_lora
 from trainer.kohya.read_kohya import read_kohya
 from trainer.kohya.read_sd_scripts import draft_from_options
@@ -180,8 +180,11 @@ def _with_hidden(imported: Imported, data: Mapping[str, Any]) -> Imported:
 
 
 def _from_command(command: Command, files: Beside) -> Imported:
-    typed = dict(command.options)
     files = replace(files, written=command.script.written)
+    if command.of_diffusers:
+        draft = foreign_draft(command.options, "diffusers", files, sdxl=command.sdxl or None)
+        return _with_rest(draft, command).finish("diffusers")
+    typed = dict(command.options)
     config = typed.pop("config_file", None)
     inside: dict[str, Any] = {}
     if config:
@@ -197,6 +200,11 @@ def _from_command(command: Command, files: Beside) -> Imported:
         read_it = "kohya.config_read" if inside else "kohya.config_not_read"
         draft.add("config_file", "taken" if inside else "unknown", config, now=config if inside else None,
                   why=read_it, attention=not inside)  # fmt: skip
+    return _with_rest(draft, command).finish("sd_scripts")
+
+
+def _with_rest(draft: Draft, command: Command) -> Draft:
+    """What stands around the options: the launcher's own, loose words, what only the shell knew."""
     for option, value in command.launcher.items():
         if option == "mixed_precision":
             draft.add("accelerate --mixed_precision", "unknown", value, why="kohya.script_decides")
@@ -208,13 +216,13 @@ def _from_command(command: Command, files: Beside) -> Imported:
     for word in command.loose:
         why = "kohya.loose_variable" if is_of_caller(word) else "kohya.loose_word"
         draft.add(word[:80], "unknown", word, why=why, attention=True)
-    for option in shell_variables(typed):
+    for option in shell_variables(command.options):
         draft.remark(option, "kohya.shell_variable")
     for question in command.script.asked:
         draft.add("if", "unknown", question, why="kohya.condition", attention=True)
     if command.script.more:
         draft.add("…", "unknown", command.script.more, why="kohya.more_commands", attention=True)
-    return draft.finish("sd_scripts")
+    return draft
 
 
 def _from_options(typed: Mapping[str, Any], sdxl: bool | None, files: Beside) -> Draft:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from trainer.data.dataset_file import read_dataset_file
 from trainer.errors import UserError
 from trainer.kohya import read, read_text, report_lines
 
@@ -147,6 +148,60 @@ def test_a_json_of_which_almost_nothing_is_known_is_not_called_kohya_ss():
     assert {entry.key for entry in imported.report.attention} == {"foo", "bar", "baz"}
     whole = read_text(json.dumps({"learning_rate": 1e-4, "network_dim": 8, "foo": 1}))
     assert whole.report.source == "kohya_ss"
+
+
+@pytest.mark.parametrize(
+    "shared", [("learning_rate", "seed"), ("pretrained_model_name_or_path", "train_batch_size", "output_dir")]
+)
+def test_keys_that_every_program_has_make_no_file_of_kohya_ss(shared: tuple[str, ...]):
+    report = read({**dict.fromkeys(shared, 1), "foo": 1, "bar": 2}).report
+    assert report.source == "unknown"
+    assert {entry.key for entry in report.attention} >= {"foo", "bar"}
+
+
+DREAMBOOTH = """
+export MODEL_NAME="stabilityai/stable-diffusion-xl-base-1.0"
+accelerate launch train_dreambooth_lora_sdxl.py --pretrained_model_name_or_path=$MODEL_NAME \\
+  --instance_data_dir=/img/dog --instance_prompt="a photo of sks dog" --repeats=2 --output_dir=out \\
+  --with_prior_preservation --class_data_dir=/img/class --class_prompt="a photo of dog" \\
+  --mixed_precision=fp16 --resolution=1024 --train_batch_size=3 --learning_rate=1e-4 --rank=24 \\
+  --lr_scheduler=cosine --use_8bit_adam --adam_weight_decay=0.02 --adam_beta2=0.99 --max_train_steps=500 \\
+  --validation_prompt="a dog on a boat" --validation_epochs=25 --seed=0 --some_new_key=5
+"""
+
+
+def test_a_command_of_diffusers_own_script_is_read_as_one():
+    imported = read_text(DREAMBOOTH)
+    assert imported.report.source == "diffusers"
+    wanted = {
+        "sdxl": True, "network_dim": 24, "network_alpha": 24, "optimizer": "AdamW8bit", "train_batch_size": 3,
+        "optimizer_args": "weight_decay=0.02 betas=0.9,0.99", "max_resolution": "1024", "text_encoder_lr": 0,
+        "max_train_steps": 500, "lr_scheduler": "cosine", "sample_prompts": "a dog on a boat", "seed": 0,
+        "pretrained_model_name_or_path": "stabilityai/stable-diffusion-xl-base-1.0",
+        "sample_every_n_epochs": 25,
+    }  # fmt: skip
+    assert {key: imported.settings.get(key) for key in wanted} == wanted
+    again = read_text(imported.dataset)
+    assert [entry.was for entry in again.report.entries if entry.key.startswith("datasets[0].subsets")] == [
+        "/img/dog x 2", "/img/class x 1",
+    ]  # fmt: skip
+    left = {entry.key for entry in imported.report.attention if not entry.setting}
+    assert left == {"some_new_key"}
+
+
+def test_diffusers_options_in_a_json_are_told_by_their_names():
+    options = {
+        "pretrained_model_name_or_path": "m",
+        "learning_rate": 1e-4,
+        "rank": 16,
+        "checkpointing_steps": 500,
+    }
+    imported = read(options)
+    assert imported.report.source == "diffusers"
+    assert (imported.settings.network.network_dim, imported.settings.network.network_alpha) == (16, 16)
+    assert not imported.report.attention
+    with pytest.raises(UserError):
+        read_text("accelerate launch train_dreambooth_lora_flux.py --rank=4")
 
 
 OLD_ONETRAINER = {
@@ -316,6 +371,51 @@ def test_several_folders_of_onetrainer_are_a_dataset_file_with_their_repeats():
     assert [entry.key for entry in imported.report.attention if "concept" in entry.key] == [
         "concepts[1].balancing"
     ]
+
+
+def test_several_folders_of_ai_toolkit_are_a_dataset_file_in_all_their_sizes(tmp_path: Path):
+    cat = {"folder_path": "/a/cat", "caption_ext": "txt", "resolution": [512, 768], "flip_x": True}
+    dog = {"folder_path": "/b/dog", "num_repeats": 3, "keep_tokens": "2", "resolution": "512"}
+    imported = read(toolkit(cat, dog))
+    assert not [entry.key for entry in imported.report.attention if "datasets" in entry.key]
+    assert "kohya.foreign_folders" in {entry.note for entry in imported.report.attention}
+    (tmp_path / "d.toml").write_text(imported.dataset, encoding="utf-8")
+    file = read_dataset_file(tmp_path / "d.toml")
+    assert not file.remarks
+    assert [[subset.values for subset in dataset.subsets] for dataset in file.datasets] == [
+        [
+            {"image_dir": "/a/cat", "caption_extension": ".txt", "flip_aug": True, "resolution": 512},
+            {"image_dir": "/b/dog", "num_repeats": 3, "keep_tokens": 2, "resolution": 512},
+        ],
+        [{"image_dir": "/a/cat", "caption_extension": ".txt", "flip_aug": True, "resolution": 768}],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "plain"),
+    [
+        ({"resolution": [512, 512]}, True),
+        ({"num_repeats": 1}, True),
+        ({"num_repeats": 2}, False),
+        ({"is_reg": True}, False),
+        ({"resolution": [512, 1024]}, False),
+        ({"num_repeats": "many"}, True),
+        ({"num_repeats": 1.5}, True),
+    ],
+)
+def test_one_plain_folder_of_ai_toolkit_is_the_image_folder(folder: dict[str, Any], plain: bool):
+    imported = read(toolkit({"folder_path": "/a/cat", **folder}))
+    assert imported.settings.get("train_data_dir") == ("/a/cat" if plain else "")
+    assert bool(imported.dataset) != plain
+    left = {entry.key.rpartition(".")[2] for entry in imported.report.attention if not entry.setting}
+    assert left == ({"num_repeats"} if folder.get("num_repeats") in ("many", 1.5) else set())
+
+
+def toolkit(*folders: dict[str, Any]) -> dict[str, Any]:
+    process = {
+        "type": "sd_trainer", "train": {"lr": 1e-4}, "network": {"linear": 4}, "datasets": [*folders],
+    }  # fmt: skip
+    return {"job": "extension", "config": {"name": "x", "process": [process]}}
 
 
 def test_folders_that_onetrainer_keeps_in_another_file_are_read_or_named(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Settings of OneTrainer, LoRA_Easy_Training_Scripts, ai-toolkit, SimpleTuner and Civitai, told by marks.
+"""Settings of OneTrainer, LoRA_Easy, ai-toolkit, SimpleTuner, Civitai and diffusers' scripts, told by marks.
 
 What is plainly the same is put into sd-scripts' words and read from there; the rest is listed for a look.
 """
@@ -11,7 +11,8 @@ from typing import Any
 
 from trainer.kohya.beside import Beside
 from trainer.kohya.datasets import take_dataset
-from trainer.kohya.foreign import ai_toolkit, civitai, lora_easy, onetrainer, simpletuner
+from trainer.kohya.draft import Draft
+from trainer.kohya.foreign import ai_toolkit, civitai, diffusers, lora_easy, onetrainer, simpletuner
 from trainer.kohya.foreign.taken import Flat, Taken
 from trainer.kohya.read_sd_scripts import draft_from_options
 from trainer.kohya.report import Entry, Imported, Source
@@ -24,6 +25,7 @@ READERS: Mapping[str, Callable[[Flat], Taken]] = {
     "ai_toolkit": ai_toolkit.taken,
     "simpletuner": simpletuner.taken,
     "civitai": civitai.taken,
+    "diffusers": diffusers.taken,
 }
 
 
@@ -50,11 +52,18 @@ def program_of(data: Mapping[str, Any]) -> Source | None:
     tables = [value for key, value in data.items() if key.endswith("_args") and isinstance(value, Mapping)]
     if any({"args", "dataset_args"} & set(table) for table in tables) or keys >= lora_easy.FIRST_MARKS:
         return "lora_easy"
-    return None
+    return "diffusers" if diffusers.is_of_diffusers(keys) else None
 
 
 def read_foreign(data: Mapping[str, Any], program: Source, files: Beside) -> Imported:
     """Settings and report of such a file. Raises UserError for folders of pictures that are malformed."""
+    return foreign_draft(data, program, files).finish(program)
+
+
+def foreign_draft(
+    data: Mapping[str, Any], program: Source, files: Beside, *, sdxl: bool | None = None
+) -> Draft:
+    """As `read_foreign`, open for more. `sdxl`: where more than the file says it."""
     data = onetrainer.with_concepts(data, files) if program == "onetrainer" else data
     data = lora_easy.unwrapped((ai_toolkit.whole(data) or data) if program == "ai_toolkit" else data)
     flat = {key.lstrip("-"): value for key, value in _leaves(data)}
@@ -63,14 +72,16 @@ def read_foreign(data: Mapping[str, Any], program: Source, files: Beside) -> Imp
         lora_easy.take_subsets(taken, data)
     elif program == "onetrainer":
         onetrainer.take_concepts(taken, data)
-    draft = draft_from_options(taken.options, sdxl=taken.sdxl)
+    draft = draft_from_options(taken.options, sdxl=taken.sdxl if sdxl is None else sdxl)
     if taken.prompts:
         draft.entries = [entry for entry in draft.entries if entry.key != "sample_prompts"]
         key, lines = taken.prompts
-        draft.take("sample_prompts", "\n".join(lines), key=key, was=flat.get(key), why="kohya.prompts_read")
+        draft.take(
+            "sample_prompts", "\n".join(lines), key=key, was=flat.get(key), why="kohya.prompts_with_options"
+        )
     draft.entries = [_under_own_key(entry, taken, flat) for entry in draft.entries]
-    if taken.subsets:
-        take_dataset(draft, {"datasets": [{"subsets": taken.subsets}]}, "")
+    if taken.datasets:
+        take_dataset(draft, {"datasets": taken.datasets}, "")
         draft.entries = [
             replace(entry, note="kohya.foreign_folders") if entry.note == "kohya.dataset_pasted" else entry
             for entry in draft.entries
@@ -86,7 +97,7 @@ def read_foreign(data: Mapping[str, Any], program: Source, files: Beside) -> Imp
     ]
     for key, value in unread[:MOST_REST]:
         draft.add(key, "unknown", value, why="kohya.foreign_key", attention=True)
-    return draft.finish(program)
+    return draft
 
 
 def _under_own_key(entry: Entry, taken: Taken, flat: Flat) -> Entry:

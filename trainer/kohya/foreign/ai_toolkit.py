@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainer.kohya.foreign.taken import Flat, Taken, is_on
+from trainer.kohya.foreign.taken import Flat, Taken, is_on, number, sizes
 
 START = "config.process[0]."
 NAMES = {
@@ -21,12 +21,15 @@ NAMES = {
     "train.loss_type": "loss_type",
     "model.name_or_path": "pretrained_model_name_or_path", "model.is_v2": "v2", "model.vae_path": "vae",
     "model.is_v_pred": "v_parameterization", "training_folder": "output_dir",
-    "save.save_every": "save_every_n_steps", "datasets[0].folder_path": "train_data_dir",
-    "datasets[0].caption_dropout_rate": "caption_dropout_rate", "datasets[0].flip_x": "flip_aug",
-    "datasets[0].shuffle_tokens": "shuffle_caption", "datasets[0].keep_tokens": "keep_tokens",
-    "datasets[0].cache_latents": "cache_latents",
+    "save.save_every": "save_every_n_steps", "datasets[0].cache_latents": "cache_latents",
     "datasets[0].cache_latents_to_disk": "cache_latents_to_disk",
 }  # fmt: skip
+FOLDER_SWITCHES = {"flip_x": "flip_aug", "shuffle_tokens": "shuffle_caption", "is_reg": "is_reg"}
+FOLDER_NUMBERS = {
+    "caption_dropout_rate": "caption_dropout_rate", "keep_tokens": "keep_tokens",
+    "num_repeats": "num_repeats",
+}  # fmt: skip
+"""What one of its folders of pictures says -> what a dataset file's subset says."""
 OTHERS = ("is_flux", "is_v3", "is_pixart", "is_auraflow", "is_lumina2", "is_ssd", "is_vega")
 """Switches of models that cannot be trained here."""
 PROMPT_OPTIONS = {
@@ -39,6 +42,7 @@ PROMPT_OPTIONS = {
 }
 
 MOST_SAMPLES = 200
+MOST_FOLDERS = 200
 JOBS = ("extension", "train")
 """Kinds of jobs that train."""
 
@@ -63,7 +67,7 @@ def taken(flat: Flat) -> Taken:
     reading.take("output_name", "config.name", flat.get("config.name"))
     _model(reading)
     _network(reading)
-    _dataset(reading)
+    _folders(reading)
     reading.optimizer(f"{START}train.optimizer")
     reading.schedule(f"{START}train.lr_scheduler")
     for name in ("weight_decay", "betas", "eps", "d_coef", "momentum"):
@@ -76,7 +80,9 @@ def taken(flat: Flat) -> Taken:
     if flat.get(f"{START}train.train_unet") is False:
         reading.take("network_train_text_encoder_only", f"{START}train.train_unet", True)
     _samples(reading)
-    reading.used |= {f"{START}device", "meta.name", "meta.version"}
+    reading.used |= {f"{START}device", f"{START}train.train_unet", "meta.name", "meta.version"}
+    if reading.word(f"{START}train.noise_scheduler") == "ddpm":
+        reading.used.add(f"{START}train.noise_scheduler")
     if reading.word("job") in ("", *JOBS):  # others draw pictures, or make something else of a model
         reading.used |= {"job", f"{START}type"}
     return reading
@@ -109,11 +115,60 @@ def _network(reading: Taken) -> None:
         reading.used.add(f"{START}network.type")
 
 
-def _dataset(reading: Taken) -> None:
-    reading.sizes(f"{START}datasets[0].resolution")
-    ending = str(reading.flat.get(f"{START}datasets[0].caption_ext") or "")
-    key = f"{START}datasets[0].caption_ext"
-    reading.take("caption_extension", key, f".{ending.lstrip('.')}" if ending else None)
+def _folders(reading: Taken) -> None:
+    """Its folders of pictures: a plain one is the Image folder, others a dataset file. Each is learned in
+    each of its sizes, as sd-scripts does it where a folder stands in several [[datasets]].
+    """
+    folders: list[tuple[list[str], dict[str, Any]]] = []
+    for at in range(MOST_FOLDERS):
+        start = f"{START}datasets[{at}]."
+        if not reading.flat.get(f"{start}folder_path"):
+            continue
+        folders.append((sizes(reading.flat.get(f"{start}resolution")), _subset(reading, start)))
+        reading.used |= {start + key for key in ("resolution", "cache_latents", "cache_latents_to_disk")}
+    every_size = list(dict.fromkeys(size for own, _ in folders for size in own or [""]))
+    plain = len(folders) == 1 and len(every_size) == 1 and folders[0][1].get("num_repeats", 1) == 1
+    if plain and not folders[0][1].get("is_reg"):
+        _image_folder(reading, folders[0][1], every_size[0])
+        return
+    for size in every_size:
+        subsets = [subset for own, subset in folders if size in (own or [""])]
+        number_alone = int(size) if size.isdigit() else size
+        reading.datasets.append({**({"resolution": number_alone} if size else {}), "subsets": subsets})
+
+
+def _subset(reading: Taken, start: str) -> dict[str, Any]:
+    """A folder as a dataset file describes it."""
+    subset: dict[str, Any] = {"image_dir": str(reading.flat[f"{start}folder_path"])}
+    for key, option in FOLDER_SWITCHES.items():
+        if reading.flat.get(start + key) is not None:
+            subset[option] = is_on(reading.flat[start + key])
+            reading.used.add(start + key)
+    for key, option in FOLDER_NUMBERS.items():
+        value = number(reading.flat.get(start + key))
+        if value is not None and (value == int(value) or option == "caption_dropout_rate"):
+            subset[option] = int(value) if value == int(value) else value
+            reading.used.add(start + key)
+    if ending := str(reading.flat.get(f"{start}caption_ext") or ""):
+        subset["caption_extension"] = f".{ending.lstrip('.')}"
+    reading.used |= {f"{start}folder_path", f"{start}caption_ext"}
+    return subset
+
+
+def _image_folder(reading: Taken, subset: Mapping[str, Any], size: str) -> None:
+    """The one folder and what is said of it, as settings."""
+    start = f"{START}datasets[0]."
+    names = {
+        "folder_path": "image_dir",
+        "caption_ext": "caption_extension",
+        **FOLDER_SWITCHES,
+        **FOLDER_NUMBERS,
+    }
+    for key, option in names.items():
+        if option not in ("is_reg", "num_repeats"):
+            setting = "train_data_dir" if option == "image_dir" else option
+            reading.take(setting, start + key, subset.get(option))
+    reading.take("resolution", f"{start}resolution", size)
 
 
 def _samples(reading: Taken) -> None:

@@ -71,7 +71,7 @@ def take_subsets(reading: Taken, data: Mapping[str, Any]) -> None:
     subsets = data.get("subsets")
     for at, subset in enumerate(subsets if isinstance(subsets, list) else []):
         if isinstance(subset, Mapping) and subset.get("image_dir"):
-            reading.subsets.append({key: value for key, value in subset.items() if key != "name"})
+            reading.folder({key: value for key, value in subset.items() if key != "name"})
             reading.used |= {f"subsets[{at}].{key}" for key in subset}
 
 

@@ -99,7 +99,7 @@ def _take_folder(reading: Taken, start: str, concept: Mapping[str, Any], *, alon
         reading.take("train_data_dir", f"{start}.path", concept["path"])
     else:
         reading.used.add(f"{start}.path")
-        reading.subsets.append({"image_dir": str(concept["path"]), "num_repeats": times})
+        reading.folder({"image_dir": str(concept["path"]), "num_repeats": times})
 
 
 def _model(reading: Taken) -> None:

@@ -42,7 +42,7 @@ class Taken:
     sdxl: bool | None = None
     prompts: tuple[str, list[str]] | None = None
     """A key, and the sample prompts that it stands for."""
-    subsets: list[dict[str, Any]] = field(default_factory=list)
+    datasets: list[dict[str, Any]] = field(default_factory=list)
     """Folders of pictures, as a dataset file of sd-scripts has them."""
     remarks: list[tuple[str, Any, str]] = field(default_factory=list)
     """Keys to look at, each with its value and the code of what is said about it."""
@@ -92,13 +92,17 @@ class Taken:
 
     def sizes(self, key: str) -> None:
         """The first of several sizes, as the trainer's own number or W,H."""
-        value = self.flat.get(key)
-        texts = value if isinstance(value, list) else str(value or "").split(",")
-        sizes = list(dict.fromkeys(_size(text) for text in texts if str(text).strip()))
-        if sizes:
-            self.take("resolution", key, sizes[0])
-        if len(sizes) > 1:
+        found = sizes(self.flat.get(key))
+        if found:
+            self.take("resolution", key, found[0])
+        if len(found) > 1:
             self.several.add("resolution")
+
+    def folder(self, subset: dict[str, Any]) -> None:
+        """One folder of pictures more, of those that are all learned in one size."""
+        if not self.datasets:
+            self.datasets.append({"subsets": []})
+        self.datasets[0]["subsets"].append(subset)
 
     def switch(self, option: str, key: str) -> None:
         """A switch, however it is said."""
@@ -119,6 +123,12 @@ def _precision(word: str) -> str:
     if "bf16" in plain or "bfloat16" in plain:
         return "bf16"
     return "fp16" if plain in ("fp16", "float16") else "float"
+
+
+def sizes(value: Any) -> list[str]:
+    """A size or several, each once, as the trainer's own number or W,H."""
+    texts = value if isinstance(value, list) else str(value or "").split(",")
+    return list(dict.fromkeys(_size(text) for text in texts if str(text).strip()))
 
 
 def _size(text: Any) -> str:
