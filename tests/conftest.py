@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -23,6 +24,15 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # A machine that is busy is no fault of what is tested.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+
+gc.disable()  # until all tests are imported: see trainer/importing
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import is not searched for garbage, again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
