@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,15 +85,13 @@ def _make(step: FileStep, options: CopyOptions) -> bool:
         with suppress(OSError):  # another disk, or a file system without links: a copy then
             os.link(step.source.resolve(), step.target)  # of a link, what it leads to
             return True
+    data = encoded(step.source, step.target.suffix, options.longest_side) if step.drawn else None
+    if step.drawn and data is None:
+        return False
     partial = partial_of(step.target)
     try:
-        if step.drawn:
-            kind = Image.registered_extensions()[step.target.suffix.lower()]
-            picture = _drawn(step.source, kind, options.longest_side)
-            if picture is None:
-                return False
-            icc = picture.info.get("icc_profile")
-            picture.save(partial, kind, icc_profile=icc, **SAVED_WITH.get(kind, {}))
+        if data is not None:
+            partial.write_bytes(data)
             shutil.copystat(step.source, partial)  # by its time it is known again
         else:
             shutil.copy2(step.source, partial)
@@ -100,6 +99,23 @@ def _make(step: FileStep, options: CopyOptions) -> bool:
     finally:
         partial.unlink(missing_ok=True)
     return True
+
+
+def encoded(source: Path, ending: str, longest_side: int) -> bytes | None:
+    """The file of this ending that is drawn of a picture; None: that is damaged. The same each time."""
+    kind = Image.registered_extensions()[ending.lower()]
+    picture = _drawn(source, kind, longest_side)
+    if picture is None:
+        return None
+    file = BytesIO()
+    picture.save(file, kind, icc_profile=picture.info.get("icc_profile"), **SAVED_WITH.get(kind, {}))
+    return file.getvalue()
+
+
+def longest_of(size: tuple[int, int], target: Path, options: CopyOptions) -> int:
+    """Pixels of the longer side of what is drawn of a picture of `size`."""
+    kind = Image.registered_extensions().get(target.suffix.lower(), "")
+    return min(max(size), options.longest_side or max(size), LARGEST_SIDES.get(kind, max(size)))
 
 
 def _drawn(source: Path, kind: str, longest_side: int) -> Picture | None:

@@ -7,6 +7,7 @@ moved or changed; what is there already stays.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,12 @@ from trainer.data.captions import CAPTION_ENDINGS
 from trainer.data.picture_files import PictureHeader, UnreadableError, header_of, is_picture
 from trainer.errors import UserError
 from trainer.files.paths import FORBIDDEN, LONGEST_FILE_NAME, visible
+from trainer.tools.earlier_copies import is_copy
 from trainer.tools.lora_files import Progress, silent
 from trainer.tools.picture_copies import CopyOptions, FileStep, make_files
 from trainer.tools.picture_walk import PicturesBelow, pictures_below
 
 OUTPUT_FOLDERS = ("img", "reg", "log", "model")
-SAME_TIME = 2.0
-"""Seconds by which the times of a file and its copy differ at most: memory cards know no finer ones."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,11 @@ class Preparation:
     folders: tuple[Path, ...]
     steps: tuple[FileStep, ...]
     left_out: tuple[tuple[Path, str], ...] = ()
-    """Files that are not taken, and why: reasons of UnreadableError, or "there" for what exists already."""
+    """Files that are not taken, and why: reasons of UnreadableError, or "taken" for names of other files."""
+    there: tuple[Path, ...] = ()
+    """Pictures whose copies are there already, as they would be made."""
+    animations: tuple[Path, ...] = ()
+    """Pictures of several frames, of which only the first is learned."""
     not_read: tuple[tuple[Path, list[str]], ...] = ()
     """Folders with pictures of kinds that are not read, and which: [".heic (12)"]."""
     options: CopyOptions = field(default_factory=CopyOptions)
@@ -63,6 +67,12 @@ class Preparation:
         """Bytes that are copied; of pictures that are drawn anew, the original's."""
         return sum(step.source.stat().st_size for step in self.steps) if self.options.how == "copy" else 0
 
+    @property
+    def known_size(self) -> int:
+        """Bytes that are written for certain: what is drawn anew may become smaller or larger."""
+        copied = self.options.how == "copy"
+        return sum(step.source.stat().st_size for step in self.steps if copied and not step.drawn)
+
 
 def training_folder_name(repeats: int, **words: str) -> str:
     """ "10_sks cat". Raises UserError at the setting whose words cannot stand in a folder's name."""
@@ -79,6 +89,8 @@ def training_folder_name(repeats: int, **words: str) -> str:
 def preparation_of(root: Path, sources: Sequence[TrainingFolder], options: CopyOptions) -> Preparation:
     """Everything that would be made below `root`. Raises UserError for a folder without pictures, OSError."""
     steps: list[FileStep] = []
+    there: list[Path] = []
+    animations: list[Path] = []
     left_out: list[tuple[Path, str]] = []
     not_read: list[tuple[Path, list[str]]] = []
     targets = [root / source.parent / source.name for source in sources]
@@ -91,13 +103,29 @@ def preparation_of(root: Path, sources: Sequence[TrainingFolder], options: CopyO
         if not below.entries:
             raise _no_pictures(source, below)
         pictures = list(_readable(below, left_out))
-        for path, header, place in _placed(pictures, target, options):
-            if place.exists():
-                left_out.append((path, "there"))
+        places = _Places(target, options, pictures)
+        for entry, header in pictures:
+            path, place = Path(entry.path), places.of[entry.path]
+            if place.exists() and entry.path not in places.made:
+                left_out.append((path, "taken"))
                 continue
-            steps += [FileStep(path, place, options.draws(header)), *_captions(path, place)]
+            if entry.path in places.made:
+                there.append(path)
+            else:
+                steps.append(FileStep(path, place, options.draws(header)))
+                animations += [path] * header.animated
+            steps += _captions(path, place)
     folders = (*(root / name for name in OUTPUT_FOLDERS), *targets)
-    return Preparation(root, folders, tuple(steps), tuple(left_out), tuple(not_read), options)
+    return Preparation(
+        root,
+        folders,
+        tuple(steps),
+        tuple(left_out),
+        tuple(there),
+        tuple(animations),
+        tuple(not_read),
+        options,
+    )
 
 
 def _is_same(one: Path, two: Path) -> bool:
@@ -129,30 +157,39 @@ def _header(entry: os.DirEntry[str]) -> PictureHeader | str:
         return str(error)
 
 
-def _placed(
-    pictures: Sequence[tuple[os.DirEntry[str], PictureHeader]], folder: Path, options: CopyOptions
-) -> Iterator[tuple[Path, PictureHeader, Path]]:
-    """A place in the folder for each picture: where an earlier run has put it, else under a name of its own.
+class _Places:
+    """A place in a folder for each picture: where an earlier run has put it, else under a name of its own.
 
     Names are numbered where another picture (or its caption) has them already; case does not count.
     """
-    places: dict[str, Path] = {}
-    taken: set[str] = set()
-    for entry, header in pictures:
-        for name in _names(options.name(Path(entry.path)), len(pictures)):
-            if not (folder / name).exists():
-                break
-            if _stem(name) not in taken and _is_copy(entry, folder / name, drawn=options.draws(header)):
+
+    def __init__(
+        self, folder: Path, options: CopyOptions, pictures: Sequence[tuple[os.DirEntry[str], PictureHeader]]
+    ) -> None:
+        self.of: dict[str, Path] = {}
+        """Path of a picture -> its place."""
+        names = {entry.path: options.name(Path(entry.path)) for entry, _ in pictures}
+        wanted, taken = Counter(map(_stem, names.values())), set[str]()
+        there = {_stem(made.name) for made in folder.iterdir()} if folder.is_dir() else set[str]()
+        for entry, header in pictures:
+            alone = wanted[_stem(names[entry.path])] == 1
+            for name in _names(names[entry.path], len(pictures)):
+                place = folder / name
+                if _stem(name) not in there:
+                    break
+                is_free = _stem(name) not in taken and place.exists()
+                if is_free and is_copy(entry, place, header, options, alone=alone):
+                    taken.add(_stem(name))
+                    self.of[entry.path] = place
+                    break
+        self.made = frozenset(self.of)
+        """Pictures whose places hold their copies."""
+        for path, wanted_name in names.items():
+            if path not in self.of:
+                free = _names(wanted_name, len(pictures))
+                name = next(name for name in free if _stem(name) not in taken)
                 taken.add(_stem(name))
-                places[entry.path] = folder / name
-                break
-    for entry, header in pictures:
-        if entry.path not in places:
-            names = _names(options.name(Path(entry.path)), len(pictures))
-            free = next(name for name in names if _stem(name) not in taken)
-            taken.add(_stem(free))
-            places[entry.path] = folder / free
-        yield Path(entry.path), header, places[entry.path]
+                self.of[path] = folder / name
 
 
 def _names(name: str, most: int) -> Iterator[str]:
@@ -164,13 +201,6 @@ def _names(name: str, most: int) -> Iterator[str]:
 
 def _stem(name: str) -> str:
     return name.rpartition(".")[0].casefold()
-
-
-def _is_copy(entry: os.DirEntry[str], made: Path, *, drawn: bool) -> bool:
-    """Whether a file was made of a picture: copies keep its time (see picture_copies)."""
-    before, after = entry.stat(), made.stat()
-    same_time = abs(before.st_mtime - after.st_mtime) <= SAME_TIME
-    return same_time and (drawn or before.st_size == after.st_size)
 
 
 def _captions(picture: Path, place: Path) -> Iterator[FileStep]:

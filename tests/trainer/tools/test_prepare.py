@@ -11,6 +11,8 @@ from PIL import Image
 
 from trainer.data.folders import scan_folder
 from trainer.errors import UserError
+from trainer.tools.checks import check_values
+from trainer.tools.forms.prepare import PREPARE
 from trainer.tools.picture_copies import CopyMode, CopyOptions, Format
 from trainer.tools.prepare import TrainingFolder, carry_out, preparation_of, training_folder_name
 
@@ -247,3 +249,95 @@ def test_regularisation_pictures_below_the_others_are_no_training_images(own: Pa
     assert [step.source.name for step in preparation.steps if "img" in step.target.parts] == [
         "a.png", "a.txt", "b.webp", "side.jpg",
     ]  # fmt: skip
+
+
+def codes(own: Path, root: Path, **values: object) -> tuple[list[str], list[str]]:
+    """Codes of the problems that the form tells, and of the lines of its dry run."""
+    learned = {"pictures": str(own), "instance_prompt": "x", "repeats": 1, "output": str(root)}
+    form, problems = check_values(PREPARE, {**learned, **values})
+    assert form is not None
+    assert PREPARE.preview is not None
+    return [problem.code for problem in problems], [line.code for line in PREPARE.preview(form)]
+
+
+@pytest.mark.parametrize(("how", "format_"), [("copy", "as it is"), ("link", "as it is"), ("copy", "jpg")])
+def test_its_own_copies_are_told_as_there_and_no_name_as_taken(
+    own: Path, tmp_path: Path, how: CopyMode, format_: Format
+) -> None:
+    root, options = tmp_path / "cat", CopyOptions(how, 50, format=format_)
+    carry_out(preparation_of(root, [TrainingFolder(own, "1_x")], options))
+    before = snapshot(tmp_path)
+    again = preparation_of(root, [TrainingFolder(own, "1_x")], options)
+    assert (again.steps, len(again.there)) == ((), 4)
+    assert [why for _, why in again.left_out] == ["empty"]
+    carry_out(again)
+    assert snapshot(tmp_path) == before
+    problems, lines = codes(own, root, how=how, longest_side=50, format=format_)
+    assert "tools.prepare_all_there" in problems
+    assert (lines.count("tools.prepare_there"), "tools.prepare_taken" in lines) == (4, False)
+
+
+def of_one_time(folder: Path, time: float) -> None:
+    """As unpacked from an archive, or copied by a program that keeps no times."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.utime(path, (time, time))
+
+
+@pytest.mark.parametrize("format_", ["as it is", "png"])
+def test_copies_are_known_by_what_is_in_them(tmp_path: Path, format_: Format) -> None:
+    own, root = tmp_path / "own", tmp_path / "cat"
+    for number, colour in enumerate(("red", "green", "blue")):
+        (own / f"{number}").mkdir(parents=True)
+        Image.new("RGB", (40, 30), colour).save(own / f"{number}" / "same.bmp")
+    of_one_time(own, 1e9)
+    sources, options = [TrainingFolder(own, "1_x")], CopyOptions(format=format_)
+    carry_out(preparation_of(root, sources, options))
+    of_one_time(root, 2e9)
+    assert not preparation_of(root, sources, options).steps, "their times are lost"
+    of_one_time(root, 1e9)
+    (own / "-").mkdir()  # comes first, with the time, size and name of the others
+    Image.new("RGB", (40, 30), "white").save(own / "-" / "same.bmp")
+    of_one_time(own, 1e9)
+    again = preparation_of(root, sources, options)
+    assert [step.source for step in again.steps] == [own / "-" / "same.bmp"]
+    assert len(again.there) == 3
+
+
+def test_copies_made_with_other_settings_are_told_as_taken_names(own: Path, tmp_path: Path) -> None:
+    root = tmp_path / "cat"
+    carry_out(preparation_of(root, [TrainingFolder(own, "1_x")], CopyOptions(longest_side=50)))
+    again = preparation_of(root, [TrainingFolder(own, "1_x")], CopyOptions(longest_side=30))
+    assert again.there == ()
+    assert [why for _, why in again.left_out].count("taken") == 4
+    problems, lines = codes(own, root, longest_side=30)
+    assert "tools.prepare_taken_names" in problems
+    assert "tools.prepare_all_there" not in problems
+    assert lines.count("tools.prepare_taken") == 4
+
+
+def test_a_caption_that_came_later_is_added(own: Path, tmp_path: Path) -> None:
+    sources = [TrainingFolder(own, "1_x")]
+    carry_out(preparation_of(tmp_path / "cat", sources, CopyOptions()))
+    (own / "b.txt").write_text("later", encoding="utf-8")
+    carry_out(preparation_of(tmp_path / "cat", sources, CopyOptions()))
+    assert (tmp_path / "cat/img/1_x/b.txt").read_text(encoding="utf-8") == "later"
+
+
+@pytest.mark.parametrize("name", ["odd.webp", "odd.png"])
+def test_an_animation_is_told_before_its_frames_are_lost(name: str, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    frames[0].save(own / name, save_all=True, append_images=frames[1:])
+    frames[0].save(own / "still.webp")
+    form, problems = check_values(
+        PREPARE,
+        {"pictures": str(own), "instance_prompt": "x", "output": str(tmp_path / "cat"), "format": "png"},
+    )
+    told = [problem for problem in problems if problem.code == "tools.prepare_animations"]
+    assert [(problem.setting, problem.values["names"]) for problem in told] == [("pictures", [name])]
+    assert form is not None
+    assert PREPARE.preview is not None
+    lines = [line.values["path"] for line in PREPARE.preview(form) if line.code == "tools.prepare_animation"]
+    assert lines == [str(own / name)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from trainer.messages import Message
-from trainer.problems import Problem, hint
+from trainer.problems import Problem, hint, some_names
 from trainer.schema import SET, Form, Schema, Section, Spec
 from trainer.tools.picture_copies import CopyMode, CopyOptions, Format
 from trainer.tools.places import cannot_write
@@ -92,16 +92,31 @@ def _check(form: Prepare) -> Iterator[Problem]:
     listed = preparation(form)
     if reg and not learned.class_prompt.strip():
         yield hint("class_prompt", "tools.prepare_no_class")
-    for folder, kinds in listed.not_read:
-        key = "pictures" if folder == Path(learned.pictures) else "reg_pictures"
-        label = "Training images" if key == "pictures" else "Regularisation images"
-        yield hint(key, "preflight.left_kinds", label=label, kinds=kinds)
+    yield from _looked_over(listed, {Path(reg): "reg_pictures"} if reg else {})
     for folder in listed.changed_folders:
         if problem := cannot_write(PREPARE.schema["output"], folder):
             yield problem
             return
-    if not listed.steps:
+    taken = [path.name for path, reason in listed.left_out if reason == "taken"]
+    if taken:
+        names = some_names(taken)
+        yield hint("output", "tools.prepare_taken_names", count=f"{len(taken):,}", names=names)
+    elif not listed.steps:
         yield hint("output", "tools.prepare_all_there")
+
+
+def _looked_over(listed: Preparation, reg: Mapping[Path, str]) -> Iterator[Problem]:
+    """What of the pictures is not learned; `reg`: the folder of regularisation pictures -> its setting."""
+    for folder, kinds in listed.not_read:
+        key = reg.get(folder, "pictures")
+        yield hint(key, "preflight.left_kinds", label=PREPARE.schema[key].spec.label, kinds=kinds)
+    of_setting: dict[str, list[str]] = {}
+    for path in listed.animations:
+        key = next((key for folder, key in reg.items() if folder in path.parents), "pictures")
+        of_setting.setdefault(key, []).append(path.name)
+    for key, names in of_setting.items():
+        values: dict[str, Any] = {"label": PREPARE.schema[key].spec.label, "count": f"{len(names):,}"}
+        yield hint(key, "tools.prepare_animations", names=some_names(names), **values)
 
 
 def _preview(form: Prepare) -> list[Message]:
@@ -114,21 +129,27 @@ def _preview(form: Prepare) -> list[Message]:
         kind = "drawn" if step.drawn else listed.options.how
         names = {"source": str(step.source), "target": str(step.target)}
         lines.append(Message(f"tools.prepare_{kind}", names))
+    lines += [Message("tools.prepare_there", {"path": str(path)}) for path in listed.there[:MOST_LISTED]]
     return lines + list(_left_out(listed))
 
 
 def _left_out(listed: Preparation) -> Iterator[Message]:
     for folder, kinds in listed.not_read:
         yield Message("tools.prepare_kinds", {"path": str(folder), "kinds": kinds})
+    for path in listed.animations[:MOST_LISTED]:
+        yield Message("tools.prepare_animation", {"path": str(path)})
     for path, reason in listed.left_out[:MOST_LISTED]:
-        code = "tools.prepare_there" if reason == "there" else "tools.prepare_unreadable"
+        code = "tools.prepare_taken" if reason == "taken" else "tools.prepare_unreadable"
         yield Message(code, {"path": str(path)})
 
 
 def _run(form: Prepare, work: Work) -> Path:
     listed = preparation(form)
     damaged = carry_out(listed, work.report)
-    work.tell("tools.prepared", pictures=listed.pictures - len(damaged), path=str(listed.root))
+    in_place = listed.pictures - len(damaged) + len(listed.there)
+    work.tell("tools.prepared", pictures=in_place, path=str(listed.root))
+    if listed.there:
+        work.tell("tools.prepared_before", count=len(listed.there))
     for message in _left_out(listed):
         work.tell(message.code, "warning", **message.values)
     for path in damaged[:MOST_LISTED]:
