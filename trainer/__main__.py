@@ -120,6 +120,15 @@ def resume(folder: Annotated[Path, typer.Argument(help="A job folder.")]) -> Non
     raise typer.Exit(_run(JobFolder(folder), resume=True))
 
 
+@app.command(hidden=True)
+def wait() -> None:
+    """Import everything, then do the job that standard input names: the page has one ready before Train."""
+    from trainer.jobs.waiting import wait_for_order
+
+    if order := wait_for_order():
+        raise typer.Exit(_run(order.folder, resume=order.resume))
+
+
 def _run(folder: JobFolder, *, resume: bool = False, quiet: bool = False) -> int:
     """Do what a job's folder asks for; `quiet`: without a word on the terminal."""
     from trainer.files.redact import redact_streams

@@ -85,6 +85,8 @@ class FormAnswers:
             kept = self.drafts.write(
                 browser, values, changes, tab, carried=_carried(request), **names, **report
             )
+        if look["bar"]["state"] == "ready":
+            self.store.expect_run()
         return {**look, "draft": dataclasses.asdict(dataclasses.replace(kept, values={}))}
 
     def _look(self, values: Mapping[str, Any], request: Request) -> Answer:

@@ -41,6 +41,11 @@ def start_process(
             close_fds=True,
             **_own_session(),
         )
+    return watched(popen, ended)
+
+
+def watched(popen: subprocess.Popen[Any], ended: Callable[[int], None]) -> Identity:
+    """Who that process is; `ended(code)` is called as above."""
     threading.Thread(target=lambda: ended(popen.wait()), name=f"wait-{popen.pid}", daemon=True).start()
     try:
         return Identity.of(popen.pid)

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from app.jobs import process
+from app.jobs.ready import ReadyTrainer
 from app.jobs.record import ENDS, JobRecord
 from trainer.errors import UserError
 from trainer.events import Event, EventLog, Failed, Saved, Step, Stopped, parse
@@ -240,6 +241,8 @@ class JobStore:
         self._records: dict[str, JobRecord] = {}
         self._reading = threading.RLock()
         self._done = threading.Event()
+        self._ready = ReadyTrainer(self.trainer)
+        self._tended = False
         for leftover in self.root.glob(f"{GONE}*"):
             _clear(leftover)
 
@@ -434,18 +437,29 @@ class JobStore:
                     job.folder.write_json(job.exit_file, {"code": code})
 
         try:
-            identity = process.start_process(
-                [*self.trainer, verb, str(job.folder.path)],
-                folder=PROJECT,
-                log=job.folder.log_file,
-                environment=self.environment(),
-                ended=ended,
-            )
+            identity = self._process_for(job, verb, ended)
         except OSError as error:
             job.folder.process_file.unlink(missing_ok=True)
             job._write_end(Failed("training.bug", {"error": str(error)}))  # noqa: SLF001  # same module
             return
         job.folder.write_json(job.folder.process_file, identity.as_json())
+
+    def _process_for(self, job: Job, verb: str, ended: Callable[[int], None]) -> Identity:
+        """The trainer that waits, else a new one. Raises OSError."""
+        if taken := self._ready.take(job.folder, verb, self.environment()):
+            return process.watched(taken, ended)
+        return process.start_process(
+            [*self.trainer, verb, str(job.folder.path)],
+            folder=PROJECT,
+            log=job.folder.log_file,
+            environment=self.environment(),
+            ended=ended,
+        )
+
+    def expect_run(self) -> None:
+        """A person could press Train: while the page is up and nothing runs, have a trainer ready for it."""
+        if self._tended and not self.running():
+            self._ready.expect(self.environment())
 
     def tend_forever(self, every: float = 2.0) -> threading.Thread:
         """Begin waiting jobs from a thread until `close`."""
@@ -457,6 +471,7 @@ class JobStore:
                 except (OSError, UserError) as error:  # noqa: PERF203  # e.g. the disk is away for a moment
                     print(f"queue: {error}", file=sys.stderr)
 
+        self._tended = True
         thread = threading.Thread(target=loop, name="queue", daemon=True)
         thread.start()
         return thread
@@ -464,6 +479,7 @@ class JobStore:
     def close(self) -> None:
         """Stop beginning jobs; those at work go on. What draws on trial ends."""
         self._done.set()
+        self._ready.let_go()
         for make_room in self.making_room:
             make_room()
         self._forget_old_states()

@@ -1,6 +1,7 @@
 """A trainer without a model: writes the events, files and pictures of a run, stops and fails on demand.
 
     python fake_trainer.py job|resume|try DIR
+    python fake_trainer.py wait
 
 `training_comment` of the job's settings drives it, as space-separated words: seconds=0.05 per step,
 fail=STEP, crash=STEP (ends without a word), hold=STEP (until there is a file "go" in the Output folder), hang
@@ -39,6 +40,7 @@ from trainer.events import (
 )
 from trainer.families.table import SD1
 from trainer.files.job_folder import JobFolder
+from trainer.jobs.waiting import wait_for_order
 from trainer.plan.sample_prompts import prompts
 
 SAMPLES_EVERY = 4
@@ -211,5 +213,12 @@ class Run:
             self.emit(Sampled(step, index, prompt, f"samples/{path.name}", 42 + index))
 
 
+def wait() -> int:
+    """As the trainer waits, without its libraries."""
+    sys.modules["trainer.jobs.libraries"] = None  # pyright: ignore[reportArgumentType]  # importing it then fails
+    order = wait_for_order()
+    return main("resume" if order.resume else "job", order.folder.path) if order else 0
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1], Path(sys.argv[2])))
+    raise SystemExit(wait() if sys.argv[1] == "wait" else main(sys.argv[1], Path(sys.argv[2])))
