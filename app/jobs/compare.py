@@ -71,7 +71,7 @@ def detail(job: Job, language: Language) -> dict[str, Any]:
         "tool": title_of(job.kind, language),
         "state": state,
         "created": job.created,
-        "seconds": round(record.elapsed(running=state == "running")),
+        "seconds": round(record.elapsed(at_work=state == "running" and job.is_told_of(record))),
         "total": record.total,
         "step": record.step,
         "curve": {

@@ -101,7 +101,7 @@ def progress(job: Job, record: JobRecord, state: str) -> dict[str, Any]:
     """The numbers at the top of the view; they change all the time."""
     running = state == "running"
     # It is continued, and its new process has not told anything yet.
-    begins = running and record.end is not None
+    begins = running and not job.is_told_of(record)
     phase, curves = None if begins else record.phase, record.curves
     left = record.remaining() if running and not begins else None
     now: dict[str, Any] = {
@@ -111,7 +111,7 @@ def progress(job: Job, record: JobRecord, state: str) -> dict[str, Any]:
         "total": record.total,
         "epoch": record.epoch,
         "epochs": record.started.epochs if record.started else 0,
-        "elapsed": round(record.elapsed(running=running), 1),
+        "elapsed": round(record.elapsed(at_work=running and not begins), 1),
         "left": None if left is None else round(left, 1),
         "each": rounded(record.seconds_per_step()),
         "phase": phase.name if phase else "start",

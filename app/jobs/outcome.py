@@ -54,7 +54,7 @@ def outcome(job: Job, record: JobRecord, state: str, language: Language) -> dict
 def _finished(job: Job, record: JobRecord, end: Finished, language: Language) -> dict[str, Any]:
     file = record.files.get(end.path)
     bytes_ = file.size if file else _size_on_disk(end.path)
-    time_ = duration(record.elapsed(running=False), language)
+    time_ = duration(record.elapsed(at_work=False), language)
     values = {"file": base_name(end.path), "size": size(bytes_), "steps": thousands(end.step), "time": time_}
     return {
         "title": word(language, "outcome.finished"),

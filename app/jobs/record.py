@@ -269,13 +269,11 @@ class JobRecord:
 
     _sample_began = 0.0
 
-    def elapsed(self, *, running: bool, now: float | None = None) -> float:
-        """Seconds of work so far, pauses between two processes left out."""
+    def elapsed(self, *, at_work: bool, now: float | None = None) -> float:
+        """Seconds of work so far, pauses between two processes left out; `at_work`: it goes on just now."""
         if not self.began:
             return 0.0
-        # A process that goes on with the run may not have told anything yet.
-        works = running and self.end is None
-        end = (time.time() if now is None else now) if works else self.moment
+        end = (time.time() if now is None else now) if at_work else self.moment
         return self._earlier + max(0.0, end - self.began)
 
     def seconds_per_step(self) -> float:

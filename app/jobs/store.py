@@ -87,14 +87,21 @@ class Job:
 
     def _ended(self) -> bool:
         """Whether the last word is an end, spoken since the job was last begun."""
-        begun = _read_json(self.begun_file)
-        before = begun.get("events", 0) if isinstance(begun, dict) else 0
         last = self.last_event()
         try:
             size = self.folder.events_file.stat().st_size
         except OSError:
             return False
-        return last is not None and isinstance(last[1], ENDS) and size > before
+        return last is not None and isinstance(last[1], ENDS) and self._told_by(size)
+
+    def _told_by(self, size: int) -> bool:
+        """Whether the process that was begun last has a word in the first `size` bytes of the events."""
+        begun = _read_json(self.begun_file)
+        return size > (begun.get("events", 0) if isinstance(begun, dict) else 0)
+
+    def is_told_of(self, record: JobRecord) -> bool:
+        """Whether the record has a word of the process that was begun last, not only of those before it."""
+        return record.end is None and self._told_by(record.offset)
 
     @property
     def stopping(self) -> bool:

@@ -52,7 +52,7 @@ def _findings(record: JobRecord, language: Language) -> Iterator[list[str]]:
 
 
 def _finished(job: Job, record: JobRecord, language: Language) -> dict[str, Any]:
-    time = duration(record.elapsed(running=False), language)
+    time = duration(record.elapsed(at_work=False), language)
     files = list(record.files.values())
     if not files:
         return {"facts": word(language, "tool.took", time=time)}

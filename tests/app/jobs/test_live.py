@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from trainer.events import (
     Step,
     Stopped,
 )
+from trainer.files.identity import Identity
 from trainer.files.job_folder import JobFolder
 from trainer.messages import LANGUAGES
 from trainer.settings import Settings
@@ -185,7 +189,7 @@ def test_time_left_counts_pictures_in(job: Job):
     job.folder.events_file.write_text("\n".join(lines) + "\n")
     record.read()
     assert record.remaining() == pytest.approx(60 * 0.5 + 4 * 3)
-    assert record.elapsed(running=True, now=moment + 10) == pytest.approx(37)
+    assert record.elapsed(at_work=True, now=moment + 10) == pytest.approx(37)
 
 
 def test_pause_between_two_processes_is_no_work(job: Job):
@@ -193,7 +197,7 @@ def test_pause_between_two_processes_is_no_work(job: Job):
     for moment, name in ((0, "start"), (10, "train"), (1000, "start"), (1005, "train")):
         lines.append(json.dumps({"event": "phase", "time": 1e9 + moment, "name": name}))
     job.folder.events_file.write_text("\n".join(lines) + "\n")
-    assert job.record().elapsed(running=False) == pytest.approx(15)
+    assert job.record().elapsed(at_work=False) == pytest.approx(15)
 
 
 def test_the_list_of_runs_counts_no_pause(job: Job):
@@ -205,15 +209,38 @@ def test_the_list_of_runs_counts_no_pause(job: Job):
     assert glance(job, "en")["seconds"] == 10 + 5 + 3
 
 
-def test_a_run_that_is_continued_begins_and_counts_no_pause_before_its_process_tells(job: Job):
+PAUSED = {"event": "stopped", "time": 1e9 + 20, "step": 4, "path": "", "paused": True}
+LAST_STEP = {
+    "event": "step",
+    "time": 1e9 + 20,
+    "step": 4,
+    "epoch": 1,
+    "loss": 0.1,
+    "lr": {},
+    "grad_norm": 0,
+    "memory": 0,
+}
+
+
+@pytest.mark.parametrize("last", [PAUSED, LAST_STEP], ids=["paused", "killed"])
+def test_a_run_that_is_continued_begins_and_counts_no_pause_before_its_process_tells(job: Job, last: dict):
     events = [
         {"event": "phase", "time": 1e9, "name": "start"},
         {"event": "phase", "time": 1e9 + 10, "name": "train", "done": 4, "total": 20},
-        {"event": "stopped", "time": 1e9 + 20, "step": 4, "path": "", "paused": True},
+        last,
     ]
-    job.folder.events_file.write_text("".join(json.dumps(event) + "\n" for event in events))
-    now = live.progress(job, job.record(), "running")
-    assert (now["phase"], now["elapsed"], now["left"], now["phases"]) == ("start", 20, None, [])
+    file = job.folder.events_file
+    file.write_text("".join(json.dumps(event) + "\n" for event in events))
+    job.folder.write_json(job.begun_file, {"events": file.stat().st_size})
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as process:
+        job.folder.write_json(job.folder.process_file, Identity.of(process.pid).as_json())
+        now = live.progress(job, job.record(), job.state)
+        assert (now["phase"], now["elapsed"], now["left"], now["phases"]) == ("start", 20, None, [])
+        assert compare.detail(job, "en")["seconds"] == 20
+        with file.open("a") as more:
+            more.write(json.dumps({"event": "phase", "time": time.time(), "name": "start"}) + "\n")
+        assert 20 <= live.progress(job, job.record(), job.state)["elapsed"] < 1e6, "the pause would be years"
+        process.communicate("\n")
 
 
 def test_files_and_samples(job: Job, tmp_path: Path):
