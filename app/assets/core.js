@@ -37,20 +37,41 @@ const page = {
   secrets: {},
 };
 
+/** Milliseconds after which an answer is said to take long, and after which it is waited for no more. */
+const SLOW = 10_000;
+const PATIENCE = 60_000;
+
 /** The server's answer to a question of app/answers; what went wrong there is {error}. Throws where none comes. */
-async function question(name, request = {}, most = 60_000) {
+async function question(name, request = {}, most = PATIENCE) {
   const answer = await patient(page.server[name]({ lang: LANG, browser: BROWSER, ...request }), most);
   if (!answer) throw new Error("no answer");
   return answer;
 }
 
+/** What is awaited; a line says it where that takes long. A busy machine is slow, and gone is another thing. */
+async function saidIfSlow(promise) {
+  let line = null;
+  const bell = setTimeout(() => {
+    line = toast(w("slow"), { stays: true });
+  }, SLOW);
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(bell);
+    line?.remove();
+  }
+}
+
+/** Why no answer came: it took too long, or nothing is there that answers; `cause`: there was one, in words. */
+const whyNone = (error) => (error.cause ? error.message : w(error.message === "late" ? "late" : "failed"));
+
 /** The same, errors shown as a line: they come back as null. */
-async function ask(name, request = {}, most = 60_000) {
+async function ask(name, request = {}, most = PATIENCE) {
   let answer;
   try {
-    answer = await question(name, request, most);
-  } catch {
-    toast(w("failed"), { bad: true });
+    answer = await saidIfSlow(question(name, request, most));
+  } catch (error) {
+    toast(whyNone(error), { bad: true });
     return null;
   }
   if (!answer.error) return answer;
@@ -58,7 +79,7 @@ async function ask(name, request = {}, most = 60_000) {
   return null;
 }
 
-/** A line that goes away unless it `stays`; with `undo` it has a button, with `more` ({text, press}) one more. */
+/** A line, given back, that goes away unless it `stays`; with `undo` it has a button, with `more` ({text, press}) one more. */
 function toast(text, { bad = false, undo = null, more = null, stays = false } = {}) {
   $("#la-toast")?.remove();
   const box = el(
@@ -84,4 +105,5 @@ function toast(text, { bad = false, undo = null, more = null, stays = false } = 
   );
   ($("dialog[open]") ?? document.body).append(box); // what lies under an open dialog cannot be pressed
   if (!stays) setTimeout(() => box.remove(), undo || bad ? 12000 : 5000);
+  return box;
 }

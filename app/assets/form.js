@@ -154,13 +154,17 @@ async function lookNow() {
     of = formState;
     looks += 1;
     asked.push(askLook(of, looks));
-    const none = () => rest(Math.min(8000, 500 * 2 ** tries));
+    let wrong = "slow";
+    const none = () => {
+      wrong = "failed";
+      return rest(Math.min(8000, 500 * 2 ** tries));
+    };
     const look = await Promise.race([Promise.any(asked).catch(none), rest(Math.min(60_000, 15_000 * (tries + 1)))]);
     if (look) {
       tries = -1;
       lookedAt = look.of;
       heardLook(look);
-    } else if (tries === 3) toast(w("failed"), { bad: true });
+    } else if (tries === 3) toast(w(wrong), { bad: wrong === "failed" });
   }
   looking = false;
 }

@@ -124,7 +124,7 @@ function loraFiles(root, job) {
     root.append(dialog);
     dialog.showModal();
     let told;
-    told = await question("explain", { job, file }, 10_000).catch(() => ({ error: { what: w("try.no_answer") } }));
+    told = await question("explain", { job, file }).catch(() => ({ error: { what: w("try.no_answer") } }));
     if (told.error) {
       body.replaceChildren(el("p", {}, ...rich(sentence(told.error))));
       return;

@@ -44,7 +44,7 @@ function showJobs(element) {
     if (visible()) {
       const turn = ++listed;
       try {
-        const answer = await question("jobs", {}, 10_000);
+        const answer = await question("jobs");
         if (turn !== listed) return; // asked again meanwhile: in another language, or about other files
         if (answer.error) throw new Error(sentence(answer.error));
         jobs = answer.jobs;
@@ -191,7 +191,7 @@ function showJobs(element) {
   // Asks first: the server says what goes and what stays, or why it cannot be done.
   const removal = onePress(async (run) => {
     let told;
-    told = await question("remove", { job: run.id }, 10_000).catch(() => ({ error: { what: w("try.no_answer") } }));
+    told = await question("remove", { job: run.id }).catch(() => ({ error: { what: w("try.no_answer") } }));
     const text = el("p", { role: "status" }, rich(told.ask || sentence(told.error)));
     const yes = el("button", { class: "btn bad", type: "button" }, icon("trash"), w("jobs_remove_yes"));
     const no = el(
@@ -227,7 +227,7 @@ function showJobs(element) {
   });
 
   /** Where the answer does not come, the list's next one brings it. */
-  const showSoon = () => show().catch(() => toast(w("failed"), { bad: true }));
+  const showSoon = () => saidIfSlow(show()).catch((error) => toast(whyNone(error), { bad: true }));
   async function show() {
     const busyRuns = jobs.filter((job) => chosen.includes(job.id)).map((job) => [job.id, job.state, job.step]);
     const key = JSON.stringify([busyRuns, chosen, all, against]);
@@ -241,10 +241,10 @@ function showJobs(element) {
     }
     const others = String(shown?.runs.map((run) => run.id)) !== String(chosen);
     right.setAttribute("aria-busy", String(others)); // what stands there is not what was chosen
-    const told = await question("show", { chosen, all, against }, 10_000);
+    const told = await question("show", { chosen, all, against });
     if (turn !== asked) return; // another choice came meanwhile
     right.setAttribute("aria-busy", "false");
-    if (told.error) throw new Error(sentence(told.error));
+    if (told.error) throw new Error(sentence(told.error), { cause: told });
     showKey = key;
     shown = told;
     paintRuns();

@@ -21,8 +21,9 @@ async function askRun() {
   if (runAsked) return;
   runAsked = true;
   if (runView && !runView.root.isConnected) runView = null;
+  const bell = setTimeout(() => runView?.away(w("live_slow")), SLOW);
   try {
-    const answer = await question("live", { ...(runView ? runView.cursor : { glance: true }), was: watched }, 10_000);
+    const answer = await question("live", { ...(runView ? runView.cursor : { glance: true }), was: watched });
     run.failures = 0;
     if (answer.error) runView?.away(sentence(answer.error));
     else hearRun(answer);
@@ -31,6 +32,7 @@ async function askRun() {
     if (isAway() || error.message === "late") runView?.away(w("reconnecting"));
     paintBar();
   }
+  clearTimeout(bell);
   runAsked = false;
   runTimer = setTimeout(askRun, runAgain ? 0 : runPause());
 }

@@ -242,7 +242,7 @@ function besideCard(job, other) {
   );
   const card = viewCard(w("tools_at_work"), "", text, el("div", { class: "row" }, stop));
   async function look() {
-    const told = await question("tool_job", { job }, 10_000).catch(() => ({}));
+    const told = await question("tool_job", { job }).catch(() => ({}));
     if (told.outcome) return end(told.outcome);
     if (told.of) set(text, w("phase.work", { done: number(told.done), total: number(told.of) }));
     await rest(1000);

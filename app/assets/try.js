@@ -86,7 +86,7 @@ function tryCard(root, job, offer) {
       type: "button",
       hidden: true,
       onclick: () => {
-        question("try_cancel", { id: asked }, 10_000).catch(() => {});
+        question("try_cancel", { id: asked }).catch(() => {});
       },
     },
     w("try.stop"),
@@ -143,7 +143,7 @@ function tryCard(root, job, offer) {
     status,
     strip,
   );
-  const warm = () => question("try_warm", { job, file: offer.file }, 60_000).catch(() => {});
+  const warm = () => question("try_warm", { job, file: offer.file }).catch(() => {});
   card.addEventListener("focusin", warm, { once: true });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -183,7 +183,7 @@ function tryCard(root, job, offer) {
     working(true);
     set(status, w("try.starting"));
     try {
-      const told = await question("try_ask", wanted, 10_000);
+      const told = await question("try_ask", wanted);
       if (told.error) return failed(told.error);
       asked = told.id;
       await follow(asked, wanted);
@@ -197,10 +197,10 @@ function tryCard(root, job, offer) {
       if (number !== asked) return;
       let told;
       try {
-        told = await question("try_look", { id: number }, 10_000);
+        told = await question("try_look", { id: number });
         lost = 0;
-      } catch {
-        lost += 1;
+      } catch (error) {
+        lost += error.message === "late" ? 5 : 1;
         continue;
       }
       if (told.error || told.problem) return failed(told.error || told.problem);

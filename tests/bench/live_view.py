@@ -1,16 +1,19 @@
 """What the live view costs with 100,000 recorded steps: python -m tests.bench.live_view [SECONDS].
 
-A job is made up whose trainer is this program: it writes five steps a second. A real browser shows the
-page; its own counters tell the main thread's share and the bytes received, first load and pictures left out.
+A job is made up whose trainer writes five steps a second: a process of its own, since the server's end is its
+end too. A real browser shows the page; its own counters tell the main thread's share and the bytes received,
+first load and pictures left out.
 """
 
 from __future__ import annotations
 
 import math
+import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -23,10 +26,11 @@ from trainer.settings import Settings
 
 STEPS, TOTAL = 100_000, 120_000
 EACH = 0.2
+TRAINER = "trainer"
 
 
-def made_up_job(workspace: Path) -> tuple[JobFolder, EventLog]:
-    """A job in the middle of its run, with a log and a curve."""
+def train(workspace: Path) -> None:
+    """Be the trainer of a job in the middle of its run, with a log and a curve, and go on for ever."""
     folder = JobFolder.create(workspace, Settings.from_flat({"output_name": "long", "unet_lr": 1e-4}))
     folder.write_own_process()
     log = EventLog(folder.events_file)
@@ -34,7 +38,24 @@ def made_up_job(workspace: Path) -> tuple[JobFolder, EventLog]:
     log.emit(Started(TOTAL, 10, 1, "CPU", {}, 0, psutil.virtual_memory().total))
     for step in range(1, STEPS + 1):
         log.emit(step_event(step))
-    return folder, log
+    print("in the middle", flush=True)
+    while True:
+        time.sleep(EACH)
+        step += 1
+        log.emit(step_event(step))
+
+
+@contextmanager
+def trainer(workspace: Path) -> Iterator[None]:
+    """Its process, once it is in the middle."""
+    command = [sys.executable, "-m", "tests.bench.live_view", TRAINER, str(workspace)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 def step_event(step: int) -> Step:
@@ -75,24 +96,14 @@ def measure(address: str, seconds: float) -> tuple[float, float]:
 
 def main() -> None:
     """Print the figures."""
+    if TRAINER in sys.argv:
+        train(Path(sys.argv[2]))
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "workspace"
         workspace.mkdir()
-        _, log = made_up_job(workspace)
-        done = threading.Event()
-
-        def go_on() -> None:
-            step = STEPS
-            while not done.wait(EACH):
-                step += 1
-                log.emit(step_event(step))
-
-        threading.Thread(target=go_on, daemon=True).start()
-        with served(workspace) as address:
+        with trainer(workspace), served(workspace) as address:
             share, rate = measure(address, seconds)
-        done.set()
-        log.close()
     print(f"main thread {100 * share:.1f} %, {rate:,.0f} bytes/s")
 
 

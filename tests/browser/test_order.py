@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import demo_values, fill_demo, open_tab, ready
+from tests.browser.conftest import HELD, demo_values, fill_demo, open_tab, ready
 from tests.trainer.tools.made import lora, tensors
 
 pytestmark = [
@@ -123,6 +123,56 @@ def test_a_late_answer_to_a_slow_server_counts(open_page):
     for _ in range(6):
         page.clock.run_for(10_000)
     page.wait_for_function("'epoch' in atelier.page.look.changed", timeout=LONG)
+
+
+@pytest.mark.parametrize("language", ["en-US", "ja-JP"])
+def test_a_server_that_is_slow_is_called_slow_and_waited_for(open_page, root: Path, tmp_path: Path, language):
+    page = open_page(language=language)
+    fill_demo(page, root, tmp_path / "out")
+    line = page.locator("#la-toast")
+    slow = "時間がかかっています" if language == "ja-JP" else "longer than usual"
+    page.clock.install()
+    page.evaluate(HELD, "command")
+    page.locator("[data-act=command]").click()
+    page.wait_for_function("Boolean(window.letGo)")
+    page.clock.run_for(11_000)
+    expect(line).to_contain_text(slow)
+    expect(line).to_have_attribute("role", "status")
+    page.clock.run_for(20_000)
+    expect(line).to_contain_text(slow)
+    page.evaluate("letGo()")
+    expect(page.locator("#la-panel")).to_contain_text("trainer")
+    expect(line).to_have_count(0)
+
+
+def test_an_answer_that_never_comes_is_told_from_a_program_that_is_gone(
+    open_page, root: Path, tmp_path: Path
+):
+    page = open_page()
+    fill_demo(page, root, tmp_path / "out")
+    page.clock.install()
+    page.evaluate(HELD, "command")
+    page.locator("[data-act=command]").click()
+    page.wait_for_function("Boolean(window.letGo)")
+    page.clock.run_for(61_000)
+    expect(page.get_by_role("alert")).to_contain_text("has not answered for a minute")
+    page.evaluate("() => void (atelier.page.server.command = () => Promise.reject(new Error('refused')))")
+    page.locator("[data-act=command]").click()
+    expect(page.get_by_role("alert")).to_contain_text("could not reach the program")
+
+
+def test_the_view_of_a_run_calls_a_slow_server_slow_not_gone(open_page):
+    page = open_page()
+    open_tab(page, "run")
+    page.locator(".la-live h2").wait_for()
+    page.clock.install()
+    page.evaluate(HELD, "live")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_function("Boolean(window.letGo)")
+    page.clock.run_for(11_000)
+    expect(page.locator(".la-live")).to_contain_text("is slow to answer")
+    page.evaluate("letGo()")
+    expect(page.locator(".la-live")).not_to_contain_text("is slow to answer")
 
 
 SEEN_BEFORE = """() => {
