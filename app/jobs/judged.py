@@ -28,6 +28,23 @@ def rate_that_counts(values: Mapping[str, Any]) -> str:
     return TRAINING[key].spec.label
 
 
+def length_that_counts(record: JobRecord, best: Point, last: Point) -> dict[str, str]:
+    """What decides how long the run is: its label, how much the run made of it, the best file took, is more.
+
+    {"length", "made", "enough", "longer"}. Where only a part of an epoch would be enough, it is the steps.
+    """
+    key = record.plan.get("decided_by") or "epoch"
+    if best.step < last.step and best.epoch >= last.epoch:
+        key = "max_train_steps"
+    made, enough = (last.step, best.step) if key == "max_train_steps" else (last.epoch, best.epoch)
+    return {
+        "length": TRAINING[key].spec.label,
+        "made": thousands(made),
+        "enough": thousands(enough),
+        "longer": thousands(made + max(1, made // 2)),
+    }
+
+
 def judged(
     record: JobRecord, words: str, language: Language, *, ended: bool, rate: str
 ) -> dict[str, Any] | None:
@@ -58,7 +75,9 @@ def judged(
         return {**answer, "kind": "too_few", "what": few.what, "why": few.why, "fix": few.fix, "unsure": ""}
     file = base_name(files[verdict.best.step].path)
     subject = word(language, "quoted", text=words) if words else word(language, "judge.subject")
-    return {**answer, **verdict_in_words(verdict, file, subject, len(held), rate, language)}
+    values = {"file": file, "subject": subject, "rate": rate}
+    values |= length_that_counts(record, verdict.best, points[-1])
+    return {**answer, **verdict_in_words(verdict, values, len(held), language)}
 
 
 def copying_warning(record: JobRecord, words: str, language: Language) -> str:
@@ -86,16 +105,14 @@ def point_of(event: Judged) -> Point:
 
 
 def verdict_in_words(
-    verdict: Verdict, file: str, subject: str, held: int, rate: str, language: Language
+    verdict: Verdict, values: Mapping[str, str], held: int, language: Language
 ) -> dict[str, Any]:
-    """The verdict in sentences."""
+    """The verdict in sentences; `values`: what their places hold, but for the step."""
     code = CODES.get(verdict.kind) or f"judge.too_much_{'drift' if verdict.by_drift else 'subject'}"
     best = verdict.best
-    values = {"file": file, "step": thousands(best.step), "epochs": thousands(best.epoch)}
-    values |= {"subject": subject, "rate": rate}
-    message = say(Message(code, values), language)
+    message = say(Message(code, {**values, "step": thousands(best.step)}), language)
     unsure = "" if verdict.sure else str(say(Message("judge.unsure", {"count": held}), language))
-    named = {} if verdict.kind == "nothing" else {"best": best.step, "file": file}
+    named = {} if verdict.kind == "nothing" else {"best": best.step, "file": values["file"]}
     return {
         **named,
         "kind": verdict.kind,

@@ -11,11 +11,23 @@ import pytest
 
 from app.jobs.judged import judged, rate_that_counts
 from app.jobs.record import JobRecord
+from trainer.messages import Language
 
 
-def record(folder: Path, gains: list[float], drift: list[float], held: int = 4) -> JobRecord:
-    """A run with a file and a point every 10 steps."""
-    plan = {"judging": {"held_out": [f"10_cat/{number}.png" for number in range(held)]}}
+def record(
+    folder: Path,
+    gains: list[float],
+    drift: list[float],
+    held: int = 4,
+    *,
+    decided: str = "epoch",
+    each: int = 1,
+) -> JobRecord:
+    """A run with a file and a point every 10 steps; an epoch has `each` of them."""
+    plan = {
+        "decided_by": decided,
+        "judging": {"held_out": [f"10_cat/{number}.png" for number in range(held)]},
+    }
     lines: list[dict[str, Any]] = [
         {"event": "started", "total_steps": 60, "epochs": 6, "seed": 1, "device": "cpu", "plan": plan}
     ]
@@ -25,7 +37,7 @@ def record(folder: Path, gains: list[float], drift: list[float], held: int = 4) 
             {
                 "event": "judged",
                 "step": 10 * number,
-                "epoch": number,
+                "epoch": -(-number // each),
                 "held_out": logs,
                 "learned": logs,
                 "drift": moved,
@@ -35,7 +47,7 @@ def record(folder: Path, gains: list[float], drift: list[float], held: int = 4) 
             {
                 "event": "saved",
                 "step": 10 * number,
-                "epoch": number,
+                "epoch": -(-number // each),
                 "path": f"/out/cat-{number:06d}.safetensors",
                 "size": 9,
             }
@@ -116,12 +128,39 @@ def test_a_run_with_too_few_points_says_so_instead_of_naming_a_file(tmp_path: Pa
     assert "file" not in told
 
 
-@pytest.mark.parametrize(("epochs", "said"), [(1, "1 epoch is enough"), (3, "3 epochs are enough")])
-def test_one_epoch_is_enough(tmp_path: Path, epochs: int, said: str):
-    gains = [0.5 if number == epochs else 0.1 for number in range(1, 7)]
-    told = judged(record(tmp_path, gains, [0.0] * 6), "", "en", ended=True, rate="Unet learning rate")
+@pytest.mark.parametrize(
+    ("decided", "each", "best", "said"),
+    [
+        ("epoch", 1, 1, "**Epoch** 1 is enough (this run: 6)"),
+        ("max_train_epochs", 1, 3, "**Max train epoch** 3 is enough (this run: 6)"),
+        ("epoch", 2, 3, "**Epoch** 2 is enough (this run: 3)"),
+        ("epoch", 6, 3, "**Max train steps** 30 is enough (this run: 60)"),
+        ("max_train_steps", 1, 3, "**Max train steps** 30 is enough (this run: 60)"),
+    ],
+)
+def test_what_is_enough_is_told_by_the_setting_that_decides(
+    tmp_path: Path, decided: str, each: int, best: int, said: str
+):
+    gains = [0.5 if number == best else 0.1 for number in range(1, 7)]
+    found = record(tmp_path, gains, [0.0] * 6, decided=decided, each=each)
+    told = judged(found, "", "en", ended=True, rate="Unet learning rate")
     assert told is not None
     assert said in told["fix"]
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize(
+    ("decided", "length", "longer"), [("epoch", "Epoch", "9"), ("max_train_steps", "Max train steps", "90")]
+)
+def test_a_run_that_still_learns_is_to_be_longer_by_the_setting_that_decides(
+    tmp_path: Path, decided: str, length: str, longer: str, language: Language
+):
+    found = record(tmp_path, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.0] * 6, decided=decided)
+    told = judged(found, "", language, ended=True, rate="Unet learning rate")
+    assert told is not None
+    assert told["kind"] == "too_little"
+    assert f"**{length}**" in told["fix"]
+    assert f" {longer} " in told["fix"]
 
 
 def test_a_run_that_is_not_judged_says_nothing(tmp_path: Path):
