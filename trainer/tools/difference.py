@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from trainer.families.family import Family
 from trainer.families.layers import module_kind
 from trainer.tools.lora_files import LoraWriter, Progress, SavePrecision, silent
 from trainer.tools.model_files import family_of_model
+from trainer.tools.room import require_room, size_of_lora
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,6 +78,8 @@ def extract_difference(
         raise UserError("tools.nothing_shared", "tuned")
     if _same_text(places, models, options.least, report):
         places = {name: place for name, place in places.items() if name.startswith("lora_unet_")}
+    needed = size_of_lora(_numbers(places, models[0].file, options), precision)
+    require_room(output, needed)
     differ = False
     with LoraWriter(output, precision, report) as writer:
         for done, (name, place) in enumerate(places.items()):
@@ -115,6 +118,17 @@ def _places(family: Family, base: TensorFile, tuned: TensorFile) -> dict[str, We
     text = [name for name in everywhere if name.startswith("lora_te") and _is_text_module(name)]
     names = [*text, *map(family.lora_key, paths)]
     return {name: everywhere[name] for name in names if _can_learn(everywhere[name].tensor, base, tuned)}
+
+
+def _numbers(places: Mapping[str, WeightPlace], base: TensorFile, options: ExtractOptions) -> int:
+    """Numbers in the factors of the result."""
+    total = 0
+    for place in places.values():
+        height, *rest = base.shapes[place.tensor]
+        out, width = len(range(height)[place.rows(height)]), math.prod(rest)
+        rank = options.conv_rank if math.prod(rest[1:]) > 1 else options.rank
+        total += min(rank, out, width) * (out + width)
+    return total
 
 
 def _is_learned(path: str) -> bool:

@@ -72,6 +72,11 @@ def merge_into(
     return Merged(output, len(work.met), tuple(sorted(work.wanted - work.met)))
 
 
+def changed_files(model: Path) -> list[Path]:
+    """The files of weights in a diffusers folder that are written anew."""
+    return [path for part in CHANGED_FOLDERS for path in sorted((model / part).glob("*.safetensors"))]
+
+
 def _left_out(weights: Sequence[Path]) -> Callable[[str, list[str]], set[str]]:
     """What is not copied of a folder: hidden files, and the weights that are written anew."""
     written = {str(path) for path in weights}
@@ -112,9 +117,7 @@ class _Work:
         sweep(output.parent, output.name)
         partial = partial_of(output)
         try:
-            weights = [
-                path for part in CHANGED_FOLDERS for path in sorted((model / part).glob("*.safetensors"))
-            ]
+            weights = changed_files(model)
             shutil.copytree(model, partial, ignore=_left_out(weights), copy_function=self._copy)
             places_of = {path: self._folder_places(path) for path in weights}
             self._expect({name: place for names in places_of.values() for name, place in names.items()})

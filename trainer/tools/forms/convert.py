@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.files.safetensors_header import require_header
@@ -11,6 +11,7 @@ from trainer.schema import Form, Schema, Section
 from trainer.tools.convert import convert, naming_of
 from trainer.tools.forms.shared import Lora, Output
 from trainer.tools.lora_files import require_lora
+from trainer.tools.room import check_room, size_stored
 from trainer.tools.tool import Tool, Work
 
 
@@ -27,13 +28,13 @@ class Convert(Form):
     files: Files = Files()
 
 
-def _check(form: Convert) -> Iterable[Problem]:
+def _check(form: Convert) -> Iterator[Problem]:
     path = Path(form.files.lora)
     if path.suffix.lower() != ".safetensors":  # a pickle is opened only to convert it
-        return ()
+        return
     if naming_of(require_header(path, "lora").entries, path) == "kohya":
         require_lora(path, "lora")
-    return ()
+    yield from check_room(CONVERT.schema["output"], Path(form.files.output), size_stored(path))
 
 
 def _run(form: Convert, work: Work) -> Path:

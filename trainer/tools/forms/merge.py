@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from trainer.settings import FamilyKey
 from trainer.tools.forms.shared import FilePrecision, Loras, Output
 from trainer.tools.lora_files import require_lora
 from trainer.tools.merge import Method, Portion, merge
+from trainer.tools.room import check_room, is_wide, numbers_at, plain_modules, size_of_lora
 from trainer.tools.shares import shares
 from trainer.tools.tool import Tool, Work
 
@@ -68,6 +70,23 @@ def _check(form: Merge) -> Iterator[Problem]:
     if len(ranks) > 1:
         told = [str(rank) for rank in sorted(ranks)]
         yield block("method", "tools.ranks_differ", {"method": "side by side"}, ranks=told)
+    size = size_of_lora(_numbers(found, form.how), form.how.precision)
+    yield from check_room(MERGE.schema["output"], Path(form.files.output), size)
+
+
+def _numbers(portions: list[Portion], how: How) -> int:
+    """Numbers in the factors of the result, as far as plain modules tell them."""
+    total: dict[str, int] = {}
+    for portion in portions:
+        for name, shapes in plain_modules(portion.path).items():
+            wide = how.conv_rank if is_wide(shapes) else 0
+            if how.method in SVD:
+                total[name] = numbers_at(shapes, wide or how.rank)
+            elif how.method == "side by side" or name not in total:
+                total[name] = total.get(name, 0) + sum(
+                    math.prod(shapes[f"lora_{side}.weight"]) for side in ("up", "down")
+                )
+    return sum(total.values())
 
 
 def check_shares(portions: list[Portion]) -> Iterator[Problem]:

@@ -10,8 +10,10 @@ from trainer.problems import Problem, block, some_names
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.forms.merge import check_shares, family_of_lora
 from trainer.tools.forms.shared import Loras, StoredPrecision
-from trainer.tools.into_checkpoint import merge_into
+from trainer.tools.into_checkpoint import changed_files, merge_into
+from trainer.tools.lora_files import SavePrecision
 from trainer.tools.model_files import family_of_model
+from trainer.tools.room import check_room, size_of_folder, size_stored
 from trainer.tools.shares import shares
 from trainer.tools.tool import Tool, Work
 
@@ -49,12 +51,23 @@ def _check(form: MergeInto) -> Iterator[Problem]:
     for share in shares(form.files.loras):
         if family_of_lora(share.path) not in {None, family.key}:
             yield block("loras", "tools.other_family", name=share.path.name, family=family.title)
+    precision = precision_of(form)
+    size = (
+        size_of_folder(model, changed_files(model), precision)
+        if model.is_dir()
+        else size_stored(model, precision)
+    )
+    yield from check_room(MERGE_INTO.schema["output"], output, size)
+
+
+def precision_of(form: MergeInto) -> SavePrecision | None:
+    """None: each tensor's own."""
+    return None if form.how.precision == "as it is" else form.how.precision
 
 
 def _run(form: MergeInto, work: Work) -> Path:
-    precision = None if form.how.precision == "as it is" else form.how.precision
     loras, output = shares(form.files.loras), Path(form.files.output)
-    merged = merge_into(Path(form.files.model), loras, output, precision, work.report)
+    merged = merge_into(Path(form.files.model), loras, output, precision_of(form), work.report)
     work.tell("tools.merged_into", count=merged.changed)
     if merged.left_out:
         names = some_names(merged.left_out, MOST_NAMES)

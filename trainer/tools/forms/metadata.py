@@ -11,6 +11,7 @@ from trainer.problems import Problem, block, hint
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.forms.shared import Lora, Output
 from trainer.tools.metadata import FIELDS, change_metadata, metadata_of, result, thumbnail_text
+from trainer.tools.room import check_room, size_stored
 from trainer.tools.tool import Tool, Work
 
 REMOVED = "-"
@@ -69,6 +70,7 @@ def _check(form: Metadata) -> Iterator[Problem]:
     nothing = all(told.get(key, "") == text for key, text in changes.items())
     if nothing and not about.without_history and not about.thumbnail:
         yield hint("title", "tools.metadata_nothing")
+    yield from check_room(SCHEMA["output"], Path(form.files.output), size_stored(path))
 
 
 def _changes(form: Metadata, *, with_picture: bool = True) -> dict[str, str]:

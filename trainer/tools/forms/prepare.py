@@ -20,6 +20,7 @@ from trainer.tools.prepare import (
     preparation_of,
     training_folder_name,
 )
+from trainer.tools.room import check_room
 from trainer.tools.tool import Tool, Work
 
 MOST_LISTED = 2000
@@ -97,6 +98,7 @@ def _check(form: Prepare) -> Iterator[Problem]:
         if problem := cannot_write(PREPARE.schema["output"], folder):
             yield problem
             return
+    yield from check_room(PREPARE.schema["output"], listed.root, listed.known_size)
     taken = [path.name for path, reason in listed.left_out if reason == "taken"]
     if taken:
         names = some_names(taken)

@@ -14,6 +14,7 @@ from trainer.tools.blocks import block_of
 from trainer.tools.forms.shared import ConvRank, FilePrecision, Lora, NetworkRank, Output
 from trainer.tools.lora_files import require_lora
 from trainer.tools.resize import Resized, resize
+from trainer.tools.room import check_room, numbers_at, plain_modules, size_of_lora
 from trainer.tools.tool import Tool, Work
 
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ def _check(form: Resize) -> Iterator[Problem]:
         yield block("target", "tools.ratio_small", {"target": 10.0}, target=f"{target:g}")
     if method.startswith("share") and target > 1:
         yield block("target", "tools.share_large", {"target": 0.9}, target=f"{target:g}")
+    size = size_of_lora(_numbers(form), form.how.precision)
+    yield from check_room(RESIZE.schema["output"], Path(form.files.output), size)
+
+
+def _numbers(form: Resize) -> int:
+    """Numbers in the factors of the result, as far as they are known: where the values choose, of rank 1."""
+    how = form.how
+    fixed = how.method not in DYNAMIC
+    return sum(
+        numbers_at(
+            shapes, (how.conv_rank if len(shapes["lora_down.weight"]) > 2 else 0) or how.rank if fixed else 1
+        )
+        for shapes in plain_modules(Path(form.files.lora)).values()
+    )
 
 
 def _run(form: Resize, work: Work) -> Path:

@@ -12,6 +12,7 @@ from trainer.problems import Problem, from_error
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.extract import extract, ranks_in, refused
 from trainer.tools.forms.shared import Lora, Output
+from trainer.tools.room import check_room, size_stored
 from trainer.tools.tool import Tool, Work
 
 
@@ -41,6 +42,8 @@ def _check(form: Split) -> Iterator[Problem]:
     if rank not in ranks.smaller:
         nearest = min(ranks.smaller, key=lambda smaller: abs(smaller - rank), default=None)
         yield from_error(refused(ranks, rank, path), {"rank": nearest} if nearest else None)
+    size = size_stored(path) * rank // ranks.full
+    yield from check_room(SPLIT.schema["output"], Path(form.files.output), size)
 
 
 def _run(form: Split, work: Work) -> Path:
