@@ -151,14 +151,24 @@ MOST_WAITING = 50_000_000
 """Bytes of events kept in memory while the disk is full; a night's worth."""
 
 
+def steady() -> float:
+    """Seconds that pass evenly, whatever becomes of the clock, also while it sleeps (Linux, Windows)."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
+
+
 class EventLog:
     """Appends events to a file. One per process; only the main process of a run has one.
+
+    The clock is asked once: between two events of a process lie the seconds that passed, however the clock is
+    set meanwhile. `now`: the time of the first event instead.
 
     A full disk ends no run: what cannot be written waits, and is written as soon as there is room.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, now: float | None = None) -> None:
         self.path = path
+        self._offset = (time.time() if now is None else now) - steady()
         self._file = path.open("ab+", buffering=0)
         self._waiting = bytearray()
         if self._is_torn():  # the process before was killed in the middle of a line
@@ -180,7 +190,7 @@ class EventLog:
         """Append one line: {"event": kind, "time": unix seconds, …}, whole where the disk takes it whole."""
         line = {
             "event": type(event).__name__.lower(),
-            "time": round(time.time(), 3),
+            "time": round(self._offset + steady(), 3),
             **_finite(asdict(event)),
         }
         text = json.dumps(line, ensure_ascii=False, allow_nan=False).encode(errors="replace")

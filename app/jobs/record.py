@@ -7,7 +7,6 @@ stopped, and kept as plain arrays.
 from __future__ import annotations
 
 import json
-import time
 from array import array
 from bisect import bisect_right
 from collections import deque
@@ -133,6 +132,7 @@ class JobRecord:
         self.log_count = 0
         self.end: Failed | Finished | Stopped | None = None
         self.began = self.moment = 0.0
+        self._heard = events.steady()  # when the last line was read
         self.epoch = 0
         self.memory = self.memory_peak = 0
         self.grad_norm = 0.0
@@ -174,6 +174,7 @@ class JobRecord:
             if not whole:
                 return
             self.offset += len(whole)
+            self._heard = events.steady()
             for line in whole.splitlines():
                 self._line(line)
 
@@ -269,12 +270,15 @@ class JobRecord:
 
     _sample_began = 0.0
 
-    def elapsed(self, *, at_work: bool, now: float | None = None) -> float:
-        """Seconds of work so far, pauses between two processes left out; `at_work`: it goes on just now."""
+    def elapsed(self, *, at_work: bool) -> float:
+        """Seconds of work so far, pauses between two processes left out; `at_work`: it goes on just now.
+
+        Counted from event to event and from the last one heard, never against the clock, which may be set.
+        """
         if not self.began:
             return 0.0
-        end = (time.time() if now is None else now) if at_work else self.moment
-        return self._earlier + max(0.0, end - self.began)
+        since = events.steady() - self._heard if at_work else 0.0
+        return self._earlier + max(0.0, self.moment - self.began) + since
 
     def seconds_per_step(self) -> float:
         """A typical step of late; 0 while unknown."""

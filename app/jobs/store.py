@@ -221,13 +221,14 @@ class Job:
             self._write_end(Stopped(self.record().step, files[-1].path if files else ""))
 
     def _write_end(self, event: Stopped | Failed) -> None:
-        """Say the last word for a process that cannot any more."""
+        """Say the last word for a process that cannot any more, right behind its own: then its work ended."""
         path = self.folder.events_file
         torn = path.exists() and path.stat().st_size and not _last_bytes(path, 1).endswith(b"\n")
         if torn:
             with path.open("ab") as file:
                 file.write(b"\n")
-        log = EventLog(path)
+        last = self.last_event()
+        log = EventLog(path, now=last[0] if last else None)
         log.emit(event)
         log.close()
 

@@ -166,7 +166,7 @@ def test_smoothed_begins_as_a_plain_mean():
     assert list(curves.smoothed) == pytest.approx([4.0, 3.0, 2.0])
 
 
-def test_time_left_counts_pictures_in(job: Job):
+def test_time_left_counts_pictures_in(job: Job, monkeypatch: pytest.MonkeyPatch):
     record = JobRecord(job.folder.events_file)
     moment = 1000.0
 
@@ -187,9 +187,32 @@ def test_time_left_counts_pictures_in(job: Job):
         ),
     ]
     job.folder.events_file.write_text("\n".join(lines) + "\n")
+    now = 1000.0
+    monkeypatch.setattr("trainer.events.steady", lambda: now)
     record.read()
     assert record.remaining() == pytest.approx(60 * 0.5 + 4 * 3)
-    assert record.elapsed(at_work=True, now=moment + 10) == pytest.approx(37)
+    now += 10
+    assert record.elapsed(at_work=True) == pytest.approx(37)
+    assert record.elapsed(at_work=False) == pytest.approx(27)
+
+
+@pytest.mark.parametrize("jump", [-4e8, -30, 3600, 4e8])
+def test_the_clock_is_set_while_a_run_works(job: Job, monkeypatch: pytest.MonkeyPatch, jump: float):
+    clock, passed = time.time(), 5000.0
+    monkeypatch.setattr("time.time", lambda: clock + passed)
+    monkeypatch.setattr("trainer.events.steady", lambda: passed)
+    log = EventLog(job.folder.events_file)
+    for at, event in enumerate([Phase("start"), Started(100, 2, 42, "cpu", PLAN), *steps(1, 20)]):
+        passed += 1
+        clock += jump * (at == 10)
+        log.emit(event)
+    log.close()
+    record = job.record()
+    assert record.remaining() == pytest.approx(80)
+    passed += 3
+    assert record.elapsed(at_work=True) == pytest.approx(21 + 3)
+    job._write_end(Stopped(20))
+    assert job.record().elapsed(at_work=False) == pytest.approx(21)
 
 
 def test_pause_between_two_processes_is_no_work(job: Job):

@@ -44,7 +44,7 @@ def past(store: JobStore, settings: Settings, *, each: float, before: float = 10
     events = [Phase("start"), started, *(Step(step, 1, 0.1, {"unet": 1e-4}) for step in range(1, steps + 1))]
     moments = iter([0.0, *(before + each * count for count in range(len(events)))])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("time.time", lambda: next(moments))
+        patch.setattr("trainer.events.steady", lambda: next(moments))
         for event in events:
             log.emit(event)
     log.close()
