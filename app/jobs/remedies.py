@@ -17,7 +17,10 @@ from trainer.preflight import check
 from trainer.settings import TRAINING, Settings
 
 MEMORY = "training.out_of_memory"
-NOT_FINITE = ("training.loss_not_finite", "training.gradient_not_finite", "training.weights_not_finite")
+NOT_FINITE = (
+    "training.loss_not_finite", "training.loss_not_finite_fp16", "training.gradient_not_finite",
+    "training.weights_not_finite",
+)  # fmt: skip
 LOWER = 1 / 3
 """What the learning rates are multiplied with after the loss has run away."""
 RATE_SETTINGS = ("learning_rate", "unet_lr", "text_encoder_lr")
@@ -78,6 +81,8 @@ def _calmer(settings: Settings) -> Iterator[Remedy]:
     yield Remedy({key: _lower(rate) for key, rate in rates.items()}, "slower_learning")
     if settings.machine.mixed_precision == "fp16":
         yield Remedy({"mixed_precision": "bf16"}, "bf16")
+    elif not settings.optimizer.max_grad_norm:
+        yield Remedy({"max_grad_norm": 1.0}, "slower_learning")
 
 
 def _lower(rate: float | tuple[float, ...]) -> float | tuple[float, ...]:

@@ -87,7 +87,10 @@ def _train(
         # Before the weights change: what is kept up to here is still good.
         if not math.isfinite(loss):
             parts.keeper.unmark()  # the weights that gave this are no longer worth keeping
-            raise UserError("training.loss_not_finite", "learning_rate")
+            # float16 ends at 65,504; the other formats hold whatever float32 holds.
+            half = parts.accelerator.mixed_precision == "fp16"
+            code = "training.loss_not_finite_fp16" if half else "training.loss_not_finite"
+            raise UserError(code, "learning_rate")
         # Before the schedule goes on: the rates with which this step is made.
         rates = {group["name"]: adapted_rate(group) for group in parts.optimizer.param_groups}
         parts.keeper.unmark()

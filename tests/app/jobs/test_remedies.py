@@ -51,9 +51,13 @@ def test_nothing_is_proposed_that_is_so_already(settings: MakeSettings):
 
 def test_a_loss_that_ran_away_lowers_the_rates_that_are_set(settings: MakeSettings):
     wanted = settings(learning_rate=3e-4, unet_lr=None, text_encoder_lr=6e-5, mixed_precision="fp16")
-    calmer, other = remedies.remedies("training.loss_not_finite", "learning_rate", wanted)
+    calmer, other = remedies.remedies("training.loss_not_finite_fp16", "learning_rate", wanted)
     assert calmer.changes == {"learning_rate": 1e-4, "text_encoder_lr": 2e-5}
     assert other.changes == {"mixed_precision": "bf16"}
+    for precision in ("no", "bf16"):
+        wide = settings(learning_rate=3e-4, mixed_precision=precision, max_grad_norm=0)
+        _, other = remedies.remedies("training.gradient_not_finite", "learning_rate", wide)
+        assert other.changes == {"max_grad_norm": 1.0}
 
 
 @pytest.mark.parametrize(
