@@ -38,7 +38,10 @@ WITH_PYTORCH = tuple(
     f"tests/trainer/{place}"
     for place in (
         "training/test_trial.py", "training/test_optimizer.py", "models/test_samplers.py",
-        "models/test_clip.py", "jobs/test_run.py",
+        "models/test_clip.py",
+        "jobs/test_run.py::test_a_run_tells_every_step_and_ends_with_the_file",
+        "jobs/test_run.py::test_samples_are_drawn_at_first_and_on_the_way",
+        "jobs/test_run.py::test_resume_goes_on_at_the_step_of_the_state",
     )
 )  # fmt: skip
 """Every optimizer, sampler and schedule, the text encoders, and small trainings."""
