@@ -461,11 +461,18 @@ def test_language_of_a_request(headers: dict[str, str], language: str):
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def done(site: Site, settings: Callable[..., Settings]) -> Job:
-    job = site.store.start(settings(sample_prompts="a red circle", output_name="mascot 1 é"))
+def finished(site: Site, out: Path) -> Job:
+    """A run that has ended, with a sample and a file."""
+    values = {"output_dir": str(out), "output_name": "mascot 1 é", "max_train_steps": 20}
+    job = site.store.start(Settings.from_flat({**values, "sample_prompts": "a red circle"}))
     wait_until(job, "finished")
     return job
+
+
+@pytest.fixture(scope="module")
+def done(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """One for all tests that only ask."""
+    return finished(site, tmp_path_factory.mktemp("out"))
 
 
 def test_samples_results_and_log_of_a_job_are_served(site: Site, done: Job):
@@ -498,11 +505,12 @@ def test_nothing_else_of_a_job_is_served(site: Site, done: Job, path: str):
     assert site.ask(f"/live/{quote(done.id)}/{path}").status == 404
 
 
-def test_a_lying_event_does_not_open_other_files(site: Site, done: Job, tmp_path: Path):
+def test_a_lying_event_does_not_open_other_files(site: Site, tmp_path: Path):
     """A job folder from somewhere else may claim to have saved anything: only its Output folder counts."""
-    secret = tmp_path / "secret.safetensors"
+    secret, out = tmp_path / "secret.safetensors", tmp_path / "out"
     secret.write_bytes(b"x")
-    out = Path(done.settings()["output_dir"])
+    out.mkdir()
+    done = finished(site, out)
     (out / "link.safetensors").symlink_to(secret)
     with done.folder.events_file.open("a") as file:
         for path in (secret, out / "link.safetensors", "/etc/passwd"):
