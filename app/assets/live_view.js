@@ -158,7 +158,7 @@ function showRun(element) {
     v.samplesCard = viewCard(w(kind === "finished" ? "how_it_learned" : "samples"), v.samplesNote, v.samples);
     v.files = el("ul", { class: "files" });
     v.filesCard = viewCard(w(bad ? "kept" : "files"), "", v.files);
-    v.queue = el("ul", { class: "files" });
+    v.queue = el("ul", { class: "files line" });
     v.goOn = el(
       "button",
       { class: "btn s", type: "button", onclick: () => act({ do: "go_on" }) },

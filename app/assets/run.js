@@ -130,7 +130,7 @@ function runShare() {
 /** The same for the bar, with the time that is left. */
 function runInBar() {
   const { now } = run;
-  if (!now.total) return runTitle();
+  if (!now.total || now.step >= now.total) return runTitle(); // the last pictures and files are no steps
   const step = w("bar_running", { step: number(now.step), total: number(now.total) });
   return now.left === null ? step : step + comma() + w("bar_left", { time: span(now.left) });
 }

@@ -28,6 +28,14 @@ def rate_that_counts(values: Mapping[str, Any]) -> str:
     return TRAINING[key].spec.label
 
 
+def trains_both(values: Mapping[str, Any]) -> bool:
+    """Whether a run with these settings trains the text encoder beside the denoiser."""
+    text = values.get("text_encoder_lr")
+    return values.get("unet_lr") != 0 and any(
+        one != 0 for one in (text if isinstance(text, list) else [text])
+    )
+
+
 def length_that_counts(record: JobRecord, best: Point, last: Point) -> dict[str, str]:
     """What decides how long the run is: its label, how much the run made of it, the best file took, is more.
 
@@ -46,13 +54,14 @@ def length_that_counts(record: JobRecord, best: Point, last: Point) -> dict[str,
 
 
 def judged(
-    record: JobRecord, words: str, language: Language, *, ended: bool, rate: str
+    record: JobRecord, words: str, language: Language, *, ended: bool, rate: str, both: bool = False
 ) -> dict[str, Any] | None:
     """Curves and verdict of a run as plain data; None where it is not judged.
 
     Keys: step, held_out, learned, drift (lists of equal length; shares), copies (a warning, or absent);
     once it has ended: kind, what, why, fix, unsure and, where a file is named, best (its step) and file.
-    `words`: what the run has learned, as "momo cat". `rate`: the label of the setting that decides how fast.
+    `words`: what the run has learned, as "momo cat". `rate`: the label of the setting that decides how fast; `both`: the text encoder
+    is trained too.
     """
     points = [point_of(event) for event in record.judged.values()]
     if not points:
@@ -77,7 +86,7 @@ def judged(
     subject = word(language, "quoted", text=words) if words else word(language, "judge.subject")
     values = {"file": file, "subject": subject, "rate": rate}
     values |= length_that_counts(record, verdict.best, points[-1])
-    return {**answer, **verdict_in_words(verdict, values, len(held), language)}
+    return {**answer, **verdict_in_words(verdict, values, len(held), language, both=both)}
 
 
 def copying_warning(record: JobRecord, words: str, language: Language) -> str:
@@ -105,10 +114,11 @@ def point_of(event: Judged) -> Point:
 
 
 def verdict_in_words(
-    verdict: Verdict, values: Mapping[str, str], held: int, language: Language
+    verdict: Verdict, values: Mapping[str, str], held: int, language: Language, *, both: bool
 ) -> dict[str, Any]:
     """The verdict in sentences; `values`: what their places hold, but for the step."""
-    code = CODES.get(verdict.kind) or f"judge.too_much_{'drift' if verdict.by_drift else 'subject'}"
+    drift = "drift_both" if both else "drift"
+    code = CODES.get(verdict.kind) or f"judge.too_much_{drift if verdict.by_drift else 'subject'}"
     best = verdict.best
     message = say(Message(code, {**values, "step": thousands(best.step)}), language)
     unsure = "" if verdict.sure else str(say(Message("judge.unsure", {"count": held}), language))

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from app.form.look import rate_curves
-from app.jobs.judged import ENDS, judged, rate_that_counts
+from app.jobs.judged import ENDS, judged, rate_that_counts, trains_both
 from app.jobs.outcome import files_of, outcome, words_of_run
 from app.jobs.record import JobRecord
 from app.jobs.store import Job, JobStore
@@ -202,8 +202,9 @@ def end_and_verdict(
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """What came of a run, and what it says of itself: the file to take is the one to try first."""
     ended = outcome(job, record, state, language)
-    rate = rate_that_counts(job.settings())
-    verdict = judged(record, words_of_run(record), language, ended=state in ENDS, rate=rate)
+    values = job.settings()
+    rate, both = rate_that_counts(values), trains_both(values)
+    verdict = judged(record, words_of_run(record), language, ended=state in ENDS, rate=rate, both=both)
     if ended and ended.get("try") and verdict and verdict.get("file") in ended["try"]["files"]:
         ended["try"]["file"] = verdict["file"]
     return ended, verdict

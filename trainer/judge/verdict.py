@@ -64,7 +64,7 @@ class Verdict:
     """The point of the greatest worth; the first where several are equal."""
     sure: bool
     by_drift: bool = False
-    """After `best` it is the ordinary prompts that change, not the subject that is understood worse."""
+    """After `best` it is mostly the ordinary prompts that change, not the subject that is understood worse."""
 
 
 def judge(points: Sequence[Point], saved: Collection[int], pictures: int) -> Verdict | None:
@@ -86,7 +86,8 @@ def judge(points: Sequence[Point], saved: Collection[int], pictures: int) -> Ver
         kind = "too_little"
     else:
         kind = "well"
-    by_drift = last.gain >= best.gain - _doubt(best, last)
+    drifted = DRIFT_COUNTS * (last.drift - best.drift)
+    by_drift = best.gain - last.gain <= max(_doubt(best, last), drifted)
     return Verdict(kind, best, pictures >= FEWEST_PICTURES, by_drift)
 
 

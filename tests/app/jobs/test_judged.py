@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.jobs.judged import judged, rate_that_counts
+from app.jobs.judged import judged, rate_that_counts, trains_both
 from app.jobs.record import JobRecord
 from trainer.messages import Language
 
@@ -97,6 +97,21 @@ def test_prompts_that_change_are_a_reason_of_their_own(tmp_path: Path):
     assert told is not None
     assert told["best"] == 20
     assert "prompts without it" in told["why"]
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize(
+    ("text", "named"), [(0, False), (1e-4, True), (None, True), ([0, 0], False), ([0, 1e-5], True)]
+)
+def test_the_text_encoders_rate_is_named_only_where_it_is_trained(
+    tmp_path: Path, language: Language, text: Any, named: bool
+):
+    found = record(tmp_path, [0.3, 0.5, 0.5, 0.5, 0.5, 0.5], [0, 0, 0.1, 0.2, 0.3, 0.4])
+    both = trains_both({"unet_lr": 1e-4, "text_encoder_lr": text})
+    told = judged(found, "", language, ended=True, rate="Unet learning rate", both=both)
+    assert told is not None
+    assert "**Unet learning rate**" in told["fix"]
+    assert ("**Text Encoder learning rate**" in told["fix"]) == named
 
 
 def test_while_it_runs_there_are_curves_and_no_verdict(tmp_path: Path):

@@ -46,6 +46,16 @@ def test_the_kinds_of_runs(gains: list[float], drifts: list[float] | None, kind:
     assert verdict.by_drift == (drifts is not None or kind in ("well", "too_little") or not any(gains))
 
 
+@pytest.mark.parametrize(
+    ("drifts", "by_drift"), [([0.1, 0.15, 0.3, 0.4], True), ([0.1, 0.1, 0.11, 0.12], False)]
+)
+def test_the_reason_of_too_much_is_what_weighs_more(drifts: list[float], by_drift: bool):
+    points = run([0.4, 0.5, 0.45, 0.43], drifts)
+    verdict = judge(points, everywhere(points), pictures=4)
+    assert verdict is not None
+    assert (verdict.kind, verdict.by_drift) == ("too_much", by_drift)
+
+
 def test_only_points_with_a_file_are_recommended():
     points = run([0.2, 0.5, 0.4, 0.2, 0.1, 0.0])
     verdict = judge(points, {10, 40, 60}, pictures=4)
