@@ -60,8 +60,8 @@ def judged(
 
     Keys: step, held_out, learned, drift (lists of equal length; shares), copies (a warning, or absent);
     once it has ended: kind, what, why, fix, unsure and, where a file is named, best (its step) and file.
-    `words`: what the run has learned, as "momo cat". `rate`: the label of the setting that decides how fast; `both`: the text encoder
-    is trained too.
+    `words`: what the run has learned, as "momo cat". `rate`: the label of the setting that decides how fast;
+    `both`: the text encoder is trained too.
     """
     points = [point_of(event) for event in record.judged.values()]
     if not points:

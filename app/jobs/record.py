@@ -285,9 +285,9 @@ class JobRecord:
         return median(self._step_seconds) if len(self._step_seconds) >= 2 else 0.0
 
     def remaining(self) -> float | None:
-        """Seconds until the end, sample pictures counted in; None while unknown."""
+        """Seconds until the end, sample pictures counted in; None while unknown, and after the last step."""
         each = self.seconds_per_step()
-        if not each or not self.total:
+        if not each or self.step >= self.total:
             return None
         mean = sum(self._step_seconds) / len(self._step_seconds)
         points = [step for step in self.plan.get("sample_steps", ()) if step > self.step]

@@ -64,7 +64,7 @@ class Verdict:
     """The point of the greatest worth; the first where several are equal."""
     sure: bool
     by_drift: bool = False
-    """After `best` it is mostly the ordinary prompts that change, not the subject that is understood worse."""
+    """After `best` it is mostly ordinary prompts that change, not the subject that is understood worse."""
 
 
 def judge(points: Sequence[Point], saved: Collection[int], pictures: int) -> Verdict | None:
