@@ -6,8 +6,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -26,6 +26,16 @@ def _start(name: str) -> str:
     """So much of a name that the marks around it still fit."""
     cut = os.fsencode(name)[:LONGEST_FILE_NAME]
     return name if len(cut) < LONGEST_FILE_NAME else cut.decode(errors="ignore")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of a full disk, say, name the file that is made: not the one beside it, its source, or none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def write_whole(path: Path, data: bytes | memoryview, mode: int | None = None) -> None:

@@ -15,7 +15,7 @@ from trainer.errors import UserError
 from trainer.families.family import Family
 from trainer.families.lora_family import lora_family
 from trainer.files.safetensors_writer import Planned, write_safetensors
-from trainer.files.whole_file import partial_of, sweep
+from trainer.files.whole_file import naming, partial_of, sweep
 from trainer.tools.lora_files import (
     LoraFile,
     Progress,
@@ -129,7 +129,7 @@ class _Work:
 
     def _copy(self, source: str, target: str) -> None:
         """One file of the folder, which may be large: with a look for Stop between two blocks."""
-        with Path(source).open("rb") as old, Path(target).open("wb") as new:
+        with naming(Path(target)), Path(source).open("rb") as old, Path(target).open("wb") as new:
             self.report(0, 1)
             while block := old.read(COPIED):
                 new.write(block)

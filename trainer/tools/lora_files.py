@@ -18,6 +18,7 @@ from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
 from trainer.files.safetensors_header import Header, require_header
 from trainer.files.safetensors_writer import Data, Planned, write_safetensors
+from trainer.files.whole_file import naming
 from trainer.lora.shapes import Shape, by_module
 from trainer.lora.torn import is_torn
 
@@ -150,7 +151,7 @@ class LoraWriter:
         self._planned: dict[str, Planned] = {}
         self._begin: dict[str, int] = {}
         # Without a name where the system can: nothing is left over, however the program ends.
-        with _at(path):
+        with naming(path):
             self._done = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  # closed at the block's end
 
     def __enter__(self) -> Self:
@@ -172,7 +173,7 @@ class LoraWriter:
             kind = _kind(name, tensor, self.precision)
             self._planned[name] = Planned(kind, tuple(tensor.shape))
             self._begin[name] = self._done.tell()
-            with _at(self.path):
+            with naming(self.path):
                 self._done.write(raw_bytes(tensor.to(STORED_DTYPES[kind])))
             if entry == "alpha":
                 self.alphas.add(float(tensor))
@@ -186,23 +187,13 @@ class LoraWriter:
 
     def write(self, metadata: Mapping[str, str]) -> None:
         """Write the file, with its hashes. Raises OSError, StopRequested."""
-        with _at(self.path):
+        with naming(self.path):
             write_safetensors(self.path, self._planned, self._read, metadata, hashes=True)
 
     def _read(self, name: str) -> bytes:
         self._report(len(self._planned), len(self._planned))
         self._done.seek(self._begin[name])
         return self._done.read(self._planned[name].size)
-
-
-@contextmanager
-def _at(path: Path) -> Iterator[None]:
-    """Errors name the file that is made, not the nameless one beside it."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = str(path)
-        raise
 
 
 def _kind(name: str, tensor: Tensor, precision: SavePrecision) -> str:

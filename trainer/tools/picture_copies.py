@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from trainer.data.picture_files import PictureHeader, is_picture
 from trainer.data.pixels import flattened, is_see_through
-from trainer.files.whole_file import partial_of
+from trainer.files.whole_file import naming, partial_of
 from trainer.tools.lora_files import Progress, silent
 
 if TYPE_CHECKING:
@@ -90,12 +90,13 @@ def _make(step: FileStep, options: CopyOptions) -> bool:
         return False
     partial = partial_of(step.target)
     try:
-        if data is not None:
-            partial.write_bytes(data)
-            shutil.copystat(step.source, partial)  # by its time it is known again
-        else:
-            shutil.copy2(step.source, partial)
-        partial.replace(step.target)
+        with naming(step.target):
+            if data is not None:
+                partial.write_bytes(data)
+                shutil.copystat(step.source, partial)  # by its time it is known again
+            else:
+                shutil.copy2(step.source, partial)
+            partial.replace(step.target)
     finally:
         partial.unlink(missing_ok=True)
     return True

@@ -19,7 +19,7 @@ from trainer.data.folders import NEVER_WRITTEN
 from trainer.data.pixels import load_pixels
 from trainer.errors import UserError
 from trainer.files.paths import FORBIDDEN, is_text, is_writable, visible
-from trainer.files.whole_file import write_whole
+from trainer.files.whole_file import naming, write_whole
 from trainer.tools.picture_walk import pictures_below
 from trainer.tools.tool import Work
 
@@ -123,9 +123,10 @@ def propose(wish: Selection, work: Work, describe: Callable[[Picture], Sequence[
                     continue
                 proposal = _proposed(picture, wish, describe)
             if isinstance(proposal, Proposal):
-                lines.write(json.dumps(asdict(proposal), ensure_ascii=False).encode() + b"\n")
-                lines.flush()
-                os.fsync(lines.fileno())
+                with naming(path):
+                    lines.write(json.dumps(asdict(proposal), ensure_ascii=False).encode() + b"\n")
+                    lines.flush()
+                    os.fsync(lines.fileno())
                 continue
             left_out += 1
             if proposal:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from tests.checkpoints import random_model, write_checkpoint
 from tests.trainer.tools.made import lora, tensors
 from trainer.errors import UserError
+from trainer.tools import picture_copies
 from trainer.tools.checks import check_values
 from trainer.tools.table import TOOLS
 from trainer.tools.tool import Work
@@ -104,3 +105,24 @@ def test_an_extraction_ends_before_it_computes(
         extract.run(form, Work(reached.append, lambda: False, tmp_path))
     assert (refused.value.message.code, refused.value.setting) == ("tools.no_room", "output")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format_", ["as it is", "png"])
+def test_a_disk_that_is_full_all_the_same_is_told_with_the_file(
+    format_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's own answer: /dev/full takes nothing."""
+    if not Path("/dev/full").exists():
+        pytest.skip("only Linux has a device that is always full")
+    (tmp_path / "own").mkdir()
+    Image.effect_noise((90, 90), 60).save(tmp_path / "own" / "a.bmp")
+    (tmp_path / "full").symlink_to("/dev/full")
+    monkeypatch.setattr(picture_copies, "partial_of", lambda _target: tmp_path / "full")
+    values = {"pictures": str(tmp_path / "own"), "instance_prompt": "x", "repeats": 1, "format": format_}
+    form, _ = check_values(TOOLS["prepare"], {**values, "output": str(tmp_path / "made")})
+    assert form is not None
+    with pytest.raises(OSError, match="No space left") as full:
+        TOOLS["prepare"].run(form, Work(lambda _event: None, lambda: False, tmp_path))
+    made = tmp_path / "made" / "img" / "1_x"
+    assert Path(str(full.value.filename)) == made / ("a.bmp" if format_ == "as it is" else "a.png")
+    assert list(made.iterdir()) == []
