@@ -79,7 +79,8 @@ async function ask(name, request = {}, most = PATIENCE) {
   return null;
 }
 
-/** A line, given back, that goes away unless it `stays`; with `undo` it has a button, with `more` ({text, press}) one more. */
+/** A line, given back, that goes away unless it `stays`; with `undo` it has a button, with `more` ({text, press})
+ * one more. */
 function toast(text, { bad = false, undo = null, more = null, stays = false } = {}) {
   $("#la-toast")?.remove();
   const box = el(

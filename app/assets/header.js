@@ -28,6 +28,7 @@ function startHeader() {
 function wordHeader() {
   for (const item of $$("#head [data-ph]")) item.placeholder = w(item.dataset.ph);
   for (const item of $$("#head [data-label]")) item.setAttribute("aria-label", w(item.dataset.label));
+  for (const item of $$("#head [data-tip]")) item.title = w(item.dataset.tip);
   for (const button of $$("#head [data-lang]"))
     button.setAttribute("aria-pressed", String(button.dataset.lang === LANG));
   $("#la-found").setAttribute("aria-label", w("find"));

@@ -41,13 +41,15 @@ TITLE = "LoRA Atelier"
 DEMO_STEPS = (0, 40, 80, 160)
 
 
-def build_page(store: JobStore, roots: Roots | None = None) -> gr.Blocks:
-    """The whole page for the jobs of one workspace. `roots`: the folders that it may use."""
+def build_page(store: JobStore, roots: Roots | None = None, *, gated: bool = False) -> gr.Blocks:
+    """The whole page for the jobs of one workspace. `roots`: the folders that it may use; `gated`: it asks
+    for a password, so that one can log out.
+    """
     components: dict[str, Component] = {}
     answers = Answers(store, roots)
     i18n = layout.translated()
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
-        raw_html(header(), elem_id="head")
+        raw_html(header(gated=gated), elem_id="head")
         with gr.Row(elem_id="split"):
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab(i18n("w.tab.source_model"), id="source_model", elem_id="t-source_model"):
@@ -107,8 +109,8 @@ def bridge(components: dict[str, Component], answers: Answers) -> None:
     apply.click(inputs=None, outputs=fields, js=f"() => window.atelier.written({keys})", **quiet)
 
 
-def header() -> str:
-    """Brand, configuration file, search, language and light."""
+def header(*, gated: bool) -> str:
+    """Brand, configuration file, search, language, light, and the way out where there is a door."""
     buttons = "".join(
         f'<button type="button" class="btn q" data-act="{name}">{t(f"head.{name}")}</button>'
         for name in ("open", "save", "save_as", "load")
@@ -121,6 +123,7 @@ def header() -> str:
         asset("header.html")
         .replace("{{buttons}}", buttons)
         .replace("{{languages}}", languages)
+        .replace("{{logout}}", asset("logout.html") if gated else "")
         .replace("{{config}}", t("head.config"))
         .replace("{{presets}}", t("head.presets"))
         .replace("{{report}}", t("head.report"))

@@ -28,6 +28,7 @@ from urllib.parse import parse_qs
 from app.paths import ASSETS
 from app.texts import word
 from app.web.doors import TooLargeError, read_body
+from app.web.ended import EndedSessions
 from app.web.guard import (
     HEADERS,
     App,
@@ -52,6 +53,9 @@ SHORTEST, LONGEST = 8, 256
 """Letters of a password."""
 MOST_LOGIN_BODY = 16 << 10
 BODY_SECONDS = 10.0
+LOGOUT = "/logout"
+ENDED = "logged_out.json"
+"""In the workspace."""
 HTML = "text/html; charset=utf-8"
 
 
@@ -110,6 +114,7 @@ class Gate:
     tries: dict[str, Tries] = field(default_factory=dict)
     hashing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a hash is computed: one takes 16 MiB and a core, however many ask."""
+    ended: EndedSessions = field(default_factory=EndedSessions)
 
     @classmethod
     def for_workspace(cls, workspace: Path, password: str | None = None) -> Gate:
@@ -142,7 +147,7 @@ class Gate:
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return cls(salt, hash_, key)
+        return cls(salt, hash_, key, ended=EndedSessions(path.with_name(ENDED)))
 
     def right(self, password: str) -> bool:
         """Whether this is the password."""
@@ -163,7 +168,7 @@ class Gate:
         text, _, signature = session.rpartition(".")
         if not text or not hmac.compare_digest(signature.encode(), self._signature(text).encode()):
             return False
-        return int(text.partition(".")[0]) > now
+        return int(text.partition(".")[0]) > now and session not in self.ended
 
     def _signature(self, text: str) -> str:
         return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()
@@ -174,6 +179,8 @@ class Gate:
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and scope["path"] == "/login":
                 await self._login(scope, receive, send)
+            elif scope["type"] == "http" and scope["path"] == LOGOUT and scope["method"] == "POST":
+                await self._logout(scope, send)
             elif scope["type"] == "lifespan" or self._is_in(scope):
                 await app(scope, receive, send)
             elif scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET":
@@ -184,8 +191,18 @@ class Gate:
         return guarded
 
     def _is_in(self, scope: Scope) -> bool:
+        return bool(self._sessions(scope))
+
+    def _sessions(self, scope: Scope) -> list[str]:
+        """Those that a request brings along and that are valid."""
         now = time.time()
-        return any(self.knows(session, now) for session in cookies(headers_of(scope), self.cookie))
+        return [one for one in cookies(headers_of(scope), self.cookie) if self.knows(one, now)]
+
+    async def _logout(self, scope: Scope, send: Send) -> None:
+        """End the session here, not only in the browser, and ask for the password again."""
+        for session in self._sessions(scope):
+            self.ended.add(session, int(session.partition(".")[0]), time.time())
+        await _enter(send, b"/", f"{self.cookie}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0".encode())
 
     async def _login(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The form, and what it sends."""
@@ -253,7 +270,7 @@ def household(address: str) -> str:
 
 
 async def _enter(send: Send, where: bytes, kept: bytes = b"") -> None:
-    """Lead to the page, with a session."""
+    """Lead to the page; `kept`: the cookie that is set meanwhile."""
     headers = [(b"location", where), (b"content-length", b"0"), *HEADERS]
     headers += [(b"set-cookie", kept)] if kept else []
     await send({"type": "http.response.start", "status": 303, "headers": headers})

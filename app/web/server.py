@@ -193,7 +193,7 @@ def serve(
     listener = bind(host, port)
     options = mount_options()
     hosts = names_of(host)
-    blocks = build_page(store, roots)
+    blocks = build_page(store, roots, gated=gate is not None)
     app = build_app(store, blocks, options, hosts=hosts, any_address=beyond, gate=gate, roots=roots)
     server = uvicorn.Server(configured(app))
     url = address(host, listener.getsockname()[1])

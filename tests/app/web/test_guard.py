@@ -599,6 +599,30 @@ def test_password_covers_every_route(gated: Site):
         )
 
 
+def test_logging_out_ends_the_session_on_the_server(serving, store: JobStore):
+    site = serving(gate=Gate.for_workspace(store.workspace, WORDS))
+    beside = serving(gate=Gate.for_workspace(store.workspace))
+    mine, other = ((login(site, WORDS).getheader("set-cookie") or "").partition(";")[0] for _ in range(2))
+    assert beside.ask("/config", Cookie=mine).status == 200
+    foreign = site.ask("/logout", "POST", b"", Cookie=mine, Origin="http://evil.example")
+    assert foreign.status == 403
+    assert site.ask("/logout", Cookie=mine).status in (401, 404)
+    assert site.ask("/config", Cookie=mine).status == 200
+    out = site.ask("/logout", "POST", b"", Cookie=mine)
+    assert (out.status, out.getheader("location")) == (303, "/")
+    assert "Max-Age=0" in (out.getheader("set-cookie") or "")
+    restarted = serving(gate=Gate.for_workspace(store.workspace))
+    for place in (site, beside, restarted):
+        assert place.ask("/config", Cookie=mine).status == 401
+        assert place.ask("/config", Cookie=other).status == 200
+    assert site.ask("/logout", "POST", b"").status == 303
+    kept = store.workspace / "logged_out.json"
+    assert mine.partition("=")[2] not in kept.read_text()
+    assert os.name == "nt" or kept.stat().st_mode & 0o077 == 0
+    kept.write_text("no list")
+    assert site.ask("/config", Cookie=mine).status == 401
+
+
 @pytest.mark.parametrize(
     "theirs",
     ['x={"a": 1}', "theme=dark light", "=x", "Path=/", 'x="', "a[b]=1", "\xe9=1", "x", ";;", "a=b=c"],
