@@ -7,6 +7,7 @@ first load and pictures left out.
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
@@ -39,9 +40,8 @@ def train(workspace: Path) -> None:
     for step in range(1, STEPS + 1):
         log.emit(step_event(step))
     print("in the middle", flush=True)
-    while True:
+    for step in itertools.count(STEPS + 1):
         time.sleep(EACH)
-        step += 1
         log.emit(step_event(step))
 
 

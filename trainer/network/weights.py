@@ -177,7 +177,11 @@ def weight_shape(entries: Mapping[str, Tensor]) -> Shape:
 def with_kernel(shape: Shape, kernel: Shape) -> Shape:
     """(out, in · k · k) as (out, in, k, k); the shape itself where that is none of such a kernel."""
     size = math.prod(kernel)
-    return shape if len(shape) > 2 or shape[1] % size else (shape[0], shape[1] // size, *kernel)
+    match shape:
+        case (out, wide) if wide % size == 0:
+            return (out, wide // size, *kernel)
+        case _:
+            return shape
 
 
 def _kronecker_shape(size: Mapping[str, Shape]) -> Shape:

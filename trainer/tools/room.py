@@ -10,6 +10,7 @@ import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from trainer.errors import UserError
 from trainer.files.paths import nearest_existing
@@ -37,7 +38,7 @@ def require_room(path: Path, needed: int) -> None:
         raise UserError("tools.no_room", "output", label="Save as", **lacking)
 
 
-def _lacking(path: Path, needed: int) -> dict[str, str]:
+def _lacking(path: Path, needed: int) -> dict[str, Any]:
     """What is needed and what is free, in words; {} where there is room."""
     place = nearest_existing(path)
     try:
