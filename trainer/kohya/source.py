@@ -112,7 +112,8 @@ def _read_text(text: str, files: Beside) -> Imported:
     if not text.strip():
         raise UserError("kohya.empty", path=name)
     shell = re.match(r"\s*\{\s+\w", text) and is_command(text)  # { a; b; } of a shell
-    if (text.lstrip().startswith("{") and not shell) or path.lower().endswith(".json"):
+    lists = re.match(r"\s*\[\s*[{\"]", text)  # of JSON: no TOML begins so
+    if (text.lstrip().startswith("{") and not shell) or lists or path.lower().endswith(".json"):
         return _read_mapping(parse_json(text, name), files)
     if options := simpletuner.options_of_env(text):
         return read_foreign(options, "simpletuner", files)

@@ -401,6 +401,9 @@ def test_several_folders_of_ai_toolkit_are_a_dataset_file_in_all_their_sizes(tmp
         ({"resolution": [512, 1024]}, False),
         ({"num_repeats": "many"}, True),
         ({"num_repeats": 1.5}, True),
+        ({"num_repeats": 0}, True),
+        ({"num_repeats": -3}, True),
+        ({"num_repeats": 10**12}, True),
     ],
 )
 def test_one_plain_folder_of_ai_toolkit_is_the_image_folder(folder: dict[str, Any], plain: bool):
@@ -408,7 +411,14 @@ def test_one_plain_folder_of_ai_toolkit_is_the_image_folder(folder: dict[str, An
     assert imported.settings.get("train_data_dir") == ("/a/cat" if plain else "")
     assert bool(imported.dataset) != plain
     left = {entry.key.rpartition(".")[2] for entry in imported.report.attention if not entry.setting}
-    assert left == ({"num_repeats"} if folder.get("num_repeats") in ("many", 1.5) else set())
+    assert left == ({"num_repeats"} if folder.get("num_repeats", 1) not in (1, 2) else set())
+
+
+@pytest.mark.parametrize("text", ['[{"id": "x", "type": "local"}]', '[\n  "a"\n]'])
+def test_a_list_of_json_is_not_called_damaged_toml(text: str):
+    with pytest.raises(UserError) as refused:
+        read_text(text)
+    assert "TOML" not in str(refused.value)
 
 
 def toolkit(*folders: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trainer.data.folders import MOST_REPEATS
 from trainer.kohya.foreign.taken import Flat, Taken, is_on, number, sizes
 
 START = "config.process[0]."
@@ -30,6 +31,7 @@ FOLDER_NUMBERS = {
     "num_repeats": "num_repeats",
 }  # fmt: skip
 """What one of its folders of pictures says -> what a dataset file's subset says."""
+FOLDER_LIMITS = {"caption_dropout_rate": (0, 1), "keep_tokens": (0, 1000), "num_repeats": (1, MOST_REPEATS)}
 OTHERS = ("is_flux", "is_v3", "is_pixart", "is_auraflow", "is_lumina2", "is_ssd", "is_vega")
 """Switches of models that cannot be trained here."""
 PROMPT_OPTIONS = {
@@ -145,8 +147,11 @@ def _subset(reading: Taken, start: str) -> dict[str, Any]:
             subset[option] = is_on(reading.flat[start + key])
             reading.used.add(start + key)
     for key, option in FOLDER_NUMBERS.items():
-        value = number(reading.flat.get(start + key))
-        if value is not None and (value == int(value) or option == "caption_dropout_rate"):
+        value, (least, most) = number(reading.flat.get(start + key)), FOLDER_LIMITS[option]
+        # What a dataset file cannot say is left for a look.
+        if value is None or not least <= value <= most:
+            continue
+        if value == int(value) or option == "caption_dropout_rate":
             subset[option] = int(value) if value == int(value) else value
             reading.used.add(start + key)
     if ending := str(reading.flat.get(f"{start}caption_ext") or ""):

@@ -63,6 +63,7 @@ def taken(flat: Flat) -> Taken:
     _adam(reading)
     if not is_on(flat.get("train_text_encoder")):
         reading.take("network_train_unet_only", "train_text_encoder", True)
+    reading.used.add("train_text_encoder")
     _folders(reading)
     if prompt := " ".join(str(flat.get("validation_prompt") or "").split()):
         reading.prompts = "validation_prompt", [prompt]

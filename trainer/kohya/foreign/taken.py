@@ -128,7 +128,9 @@ def _precision(word: str) -> str:
 def sizes(value: Any) -> list[str]:
     """A size or several, each once, as the trainer's own number or W,H."""
     texts = value if isinstance(value, list) else str(value or "").split(",")
-    return list(dict.fromkeys(_size(text) for text in texts if str(text).strip()))
+    return list(
+        dict.fromkeys(_size(text) for text in texts if str(text).strip() and not isinstance(text, bool))
+    )
 
 
 def _size(text: Any) -> str:
