@@ -14,7 +14,7 @@ function judgeCard(judged, total, files) {
         el("p", { class: "what" }, rich(judged.what)),
         judged.why ? el("p", {}, rich(judged.why)) : null,
         judged.fix ? el("p", {}, rich(judged.fix)) : null,
-        judged.unsure ? el("p", { class: "unsure" }, rich(judged.unsure)) : null,
+        judged.unsure ? el("p", { class: "unsure" }, icon("alert", true), " ", rich(judged.unsure)) : null,
         best
           ? el(
               "a",
