@@ -7,6 +7,7 @@ go there and come back from there, so that nothing is lost on the way.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,8 +120,13 @@ def _diffusers(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str,
             )
             moves[f"{part}.{inside}.{other}"] = Move(f"{name}.{entry}", shape)
         if "dora_scale" in shapes:
-            dora, shape = True, shapes["dora_scale"]
-            moves[f"{part}.{inside}.lora_magnitude_vector"] = Move(f"{name}.dora_scale", _vector(shape))
+            dora, count = True, shapes["lora_up.weight"][0]
+            down = moves[f"{part}.{inside}.{BACK['lora_down.weight']}"]
+            if math.prod(shapes["dora_scale"]) != count:  # of LyCORIS' lengths of columns
+                raise UserError("tools.convert_only_plain", "lora", name=path.name, module=name)
+            # As PEFT keeps the lengths of a layer's rows.
+            shape = (1, count, 1, 1) if len(down.shape) > 2 else (count,)
+            moves[f"{part}.{inside}.lora_magnitude_vector"] = Move(f"{name}.dora_scale", shape)
         rank = shapes["lora_down.weight"][0]
         alpha = float(file.read(f"{name}.alpha")) if "alpha" in shapes else float(rank)
         sizes.setdefault(part, {})[inside] = rank, alpha
@@ -161,14 +167,19 @@ def _kohya(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str, str
     places = {name: place for name in file.shapes if (place := _place_of(name))}
     family = _family(file)
     configs = _configs(file.metadata)
+    downs = {name: place for name, place in places.items() if place[2] == "lora_down.weight"}
+    axes = {place[:2]: len(file.shapes[name]) for name, place in downs.items()}
     moves: dict[str, Move] = {}
     for name, (part, inside, entry) in places.items():
         module = kohya_module(part, inside, family)
         if module is None:
             raise UserError("tools.convert_only_plain", "lora", name=path.name, module=name)
         shape = file.shapes[name]
-        if family.linear_as_convolution and _is_linear(inside) and entry != "alpha":
+        as_convolution = family.linear_as_convolution and _is_linear(inside)
+        if as_convolution and entry in BACK:
             shape = (*shape, 1, 1)[:4]
+        if entry == "dora_scale":  # one length for each row: (out, 1), of convolutions (out, 1, 1, 1)
+            shape = (math.prod(shape), *[1] * (3 if as_convolution else axes.get((part, inside), 2) - 1))
         moves[f"{module}.{entry}"] = Move(name, shape)
         if entry == "lora_down.weight" and f"{_before(name)}.alpha" not in file.shapes:
             alpha = _alpha(configs.get(part, {}), inside, shape[0])
@@ -234,7 +245,3 @@ def _is_linear(inside: str) -> bool:
 
 def _squeezed(shape: Shape) -> Shape:
     return shape[:2] if set(shape[2:]) <= {1} else shape
-
-
-def _vector(shape: Shape) -> Shape:
-    return shape[:1] if set(shape[1:]) <= {1} else shape

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.checkpoints import random_model
@@ -81,3 +82,23 @@ def test_diffusers_makes_of_a_converted_file_what_the_lora_says(tmp_path: Path):
     for nothing, expected, answer in zip(bare, said, loaded, strict=True):
         assert float((expected - nothing).abs().max()) > 0.01
         assert torch.allclose(expected, answer, atol=1e-5)
+
+
+LENGTHS = {
+    f"lora_unet_{UNET}.attn2.to_k".replace(".", "_"): ((32, 48, 0), (32, 1), (32,)),
+    "lora_unet_down_blocks_0_resnets_0_conv1": ((32, 32, 3), (32, 1, 1, 1), (1, 32, 1, 1)),
+}
+"""Module -> its size, and the shapes of its rows' lengths (DoRA) in kohya's files and in PEFT's."""
+
+
+def test_lengths_of_rows_have_the_shapes_that_each_reader_wants(tmp_path: Path) -> None:
+    made = tensors(4, 2, 0, {name: size for name, (size, _, _) in LENGTHS.items()})
+    made |= {f"{name}.dora_scale": torch.rand(shape) + 1 for name, (_, shape, _) in LENGTHS.items()}
+    convert(lora(tmp_path / "k.safetensors", made, ss_base_model_version="sd_v1"), tmp_path / "d.safetensors")
+    told = load_file(tmp_path / "d.safetensors")
+    shapes = {tuple(tensor.shape) for name, tensor in told.items() if "magnitude" in name}
+    assert shapes == {shape for _, _, shape in LENGTHS.values()}
+    convert(tmp_path / "d.safetensors", tmp_path / "b.safetensors")
+    back = load_file(tmp_path / "b.safetensors")
+    assert back.keys() == made.keys()
+    assert all(torch.equal(back[name], tensor) for name, tensor in made.items()), "shapes, too"
