@@ -79,6 +79,7 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
     """An English page; anything it complains about, and any other host it asks, fails the test."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
     made = context.new_page()
+    made.set_default_timeout(120_000)  # a busy machine
     errors: list[str] = []
     made.on("pageerror", lambda error: errors.append(str(error)))
     made.on("request", lambda request: None if _ours(request.url) else errors.append(request.url))
