@@ -22,11 +22,11 @@ with returning_freed_memory() if sys.argv[1] == "on" else contextlib.nullcontext
 STEPS = """
 import resource, sys, torch
 from trainer.models.allocator import choose_for_steps, returning_freed_memory
-choose_for_steps(small=sys.argv[1] == "small")
+choose_for_steps(small=sys.argv[1] == "small", wide=sys.argv[1] == "wide")
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def step():
-    return len([torch.ones(8 << 20, dtype=torch.uint8) for _ in range(20)])
+    return len([torch.ones(int(sys.argv[2]) << 20, dtype=torch.uint8) for _ in range(20)])
 def faults_of_steps():
     for _ in range(2):  # the heap grows to what a step needs
         step()
@@ -55,12 +55,14 @@ def test_gaps_between_tensors_are_given_back_while_loading() -> None:
 
 
 @linux_only
-def test_a_step_after_loading_takes_the_memory_of_the_last_one() -> None:
-    loading, training = printed(STEPS, "quick")
-    assert training < loading / 20  # 800 MiB are 204,800 pages of 4 KiB
+@pytest.mark.parametrize(("how", "size"), [("quick", "8"), ("quick", "16"), ("wide", "8")])
+def test_a_step_after_loading_takes_the_memory_of_the_last_one(how: str, size: str) -> None:
+    loading, training = printed(STEPS, how, size)
+    assert training < loading / 20  # with 8 MiB: 800 MiB are 204,800 pages of 4 KiB
 
 
 @linux_only
-def test_a_step_of_a_run_that_is_to_be_small_gives_its_memory_back() -> None:
-    loading, training = printed(STEPS, "small")
+@pytest.mark.parametrize(("how", "size"), [("small", "8"), ("wide", "16")])
+def test_a_run_that_is_to_be_small_and_one_of_wide_numbers_give_large_blocks_back(how, size) -> None:
+    loading, training = printed(STEPS, how, size)
     assert training > loading / 2
