@@ -137,7 +137,13 @@ function showRun(element) {
     );
     v.rateLegend = el("div", { class: "legend" });
     v.rateCard = viewCard(w("learning_rate"), "", v.rate.box, v.rateLegend);
-    v.log = el("div", { class: "log", role: "log", tabindex: "0", "aria-label": w("log") });
+    v.log = el("div", {
+      class: "log",
+      role: "log",
+      tabindex: "0",
+      "aria-label": w("log"),
+      "data-empty": w("log_empty"),
+    });
     const bad = ["failed", "lost"].includes(kind);
     const copyButton = el(
       "button",
