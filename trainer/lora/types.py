@@ -91,6 +91,8 @@ TYPES: Mapping[str, Algorithm] = {
     kind: algorithm for algorithm, facts in ALGORITHMS.items() for kind in facts.types
 }
 """LoRA type -> its algorithm."""
+NEEDS_WEIGHT: tuple[Algorithm, ...] = ("glora", "ia3", "diag-oft", "boft")
+"""Their change depends on the weight that they change."""
 
 
 class Preset(NamedTuple):
@@ -134,6 +136,11 @@ def algorithm_in(entries: Mapping[str, Shape]) -> Algorithm | None:
         if sizes and facts.mark_sizes in (0, sizes[0]):
             return algorithm
     return None
+
+
+def needs_weight(entries: Mapping[str, Shape]) -> bool:
+    """Whether a module changes a weight by that weight: DoRA, and those in NEEDS_WEIGHT."""
+    return "dora_scale" in entries or algorithm_in(entries) in NEEDS_WEIGHT
 
 
 def rank_of(entries: Mapping[str, Shape]) -> int:

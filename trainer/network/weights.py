@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from trainer.errors import UserError
 from trainer.lora.shapes import AlgorithmOptions, Shape
 from trainer.lora.target import LoraTarget
-from trainer.lora.types import Algorithm, algorithm_in, rank_of
+from trainer.lora.types import NEEDS_WEIGHT, Algorithm, algorithm_in, rank_of
 from trainer.network.adapters.adapter import Dropouts, Mode
 from trainer.network.adapters.build import adapter_class
 from trainer.network.adapters.change import WeightChange
@@ -36,8 +36,6 @@ from trainer.network.spectra import (
 )
 from trainer.problems import some_names
 
-NEEDS_WEIGHT: tuple[Algorithm, ...] = ("glora", "ia3", "diag-oft", "boft")
-"""Their change depends on the weight that they change."""
 PRODUCTS: tuple[Algorithm, ...] = ("lora", "loha", "lokr")
 """Their change is a product of what is in the file, and of nothing else."""
 MOST_SIZES = 6

@@ -19,7 +19,7 @@ from trainer.families.lora_family import lora_family
 from trainer.families.table import FAMILIES
 from trainer.files.safetensors_writer import Planned, write_safetensors
 from trainer.lora.shapes import Shape, by_module
-from trainer.tools.lora_files import Progress, reported, require_whole, silent
+from trainer.tools.lora_files import Progress, has_factors, reported, require_whole, silent
 
 if TYPE_CHECKING:
     from trainer.models.tensor_file import TensorFile
@@ -107,10 +107,10 @@ def _diffusers(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str,
     sizes: dict[str, dict[str, tuple[int, float]]] = {}
     dora = False
     for name, shapes in modules.items():
-        require_whole(name, shapes, path, "lora")
+        require_writable(name, shapes, path)
         place = diffusers_path(name, family)
-        if place is None or not set(BACK) <= shapes.keys() <= {*BACK, "alpha", "dora_scale"}:
-            raise UserError("tools.convert_only_plain", "lora", name=path.name, module=name)
+        if place is None:
+            raise UserError("tools.convert_no_place", "lora", name=path.name, module=name)
         part, inside = place
         for entry, other in BACK.items():
             shape = (
@@ -122,8 +122,6 @@ def _diffusers(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str,
         if "dora_scale" in shapes:
             dora, count = True, shapes["lora_up.weight"][0]
             down = moves[f"{part}.{inside}.{BACK['lora_down.weight']}"]
-            if math.prod(shapes["dora_scale"]) != count:  # of LyCORIS' lengths of columns
-                raise UserError("tools.convert_only_plain", "lora", name=path.name, module=name)
             # As PEFT keeps the lengths of a layer's rows.
             shape = (1, count, 1, 1) if len(down.shape) > 2 else (count,)
             moves[f"{part}.{inside}.lora_magnitude_vector"] = Move(f"{name}.dora_scale", shape)
@@ -135,6 +133,20 @@ def _diffusers(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str,
     }
     kept = {key: text for key, text in file.metadata.items() if not key.startswith("sshs_")}
     return moves, {**kept, "format": "pt", CONFIG: json.dumps(config, sort_keys=True)}
+
+
+def require_writable(module: str, shapes: Mapping[str, Shape], path: Path) -> None:
+    """Raise UserError for a module of kohya's naming whose kind diffusers' format does not have."""
+    require_whole(module, shapes, path, "lora")
+    if not set(BACK) <= shapes.keys() <= {*BACK, "alpha", "dora_scale"} or _has_lengths_of_columns(shapes):
+        resizes = has_factors(module, shapes, path, "lora")
+        code = "tools.convert_only_plain" if resizes else "tools.convert_needs_model"
+        raise UserError(code, "lora", name=path.name, module=module)
+
+
+def _has_lengths_of_columns(shapes: Mapping[str, Shape]) -> bool:
+    """Whether DoRA's lengths are LyCORIS' own; PEFT keeps those of rows."""
+    return "dora_scale" in shapes and math.prod(shapes["dora_scale"]) != shapes["lora_up.weight"][0]
 
 
 def _config(sizes: Mapping[str, tuple[int, float]], dora: bool) -> dict[str, Any]:
@@ -173,7 +185,7 @@ def _kohya(file: TensorFile, path: Path) -> tuple[dict[str, Move], dict[str, str
     for name, (part, inside, entry) in places.items():
         module = kohya_module(part, inside, family)
         if module is None:
-            raise UserError("tools.convert_only_plain", "lora", name=path.name, module=name)
+            raise UserError("tools.convert_no_place", "lora", name=path.name, module=name)
         shape = file.shapes[name]
         as_convolution = family.linear_as_convolution and _is_linear(inside)
         if as_convolution and entry in BACK:

@@ -21,6 +21,8 @@ from trainer.files.safetensors_writer import Data, Planned, write_safetensors
 from trainer.files.whole_file import naming
 from trainer.lora.shapes import Shape, by_module
 from trainer.lora.torn import is_torn
+from trainer.lora.types import algorithm_in, needs_weight
+from trainer.problems import some_names
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -31,6 +33,7 @@ SavePrecision = Literal["float", "fp16", "bf16"]
 STORED_AS = {"float": "F32", "fp16": "F16", "bf16": "BF16"}
 """Names in a header by the names in "Save precision"."""
 LARGEST_FP16 = 65504.0
+MOST_ENTRIES = 6
 FLAT = {"hada_w1_a", "lokr_w1", "lokr_w1_a"}
 """Entries of the types whose factors hold a kernel's numbers side by side."""
 
@@ -106,6 +109,31 @@ def require_lora(path: Path, setting: str) -> None:
     """Raise UserError for a file that is no whole LoRA in kohya's naming, as its header tells."""
     for module, entries in modules_in(path, setting).items():
         require_whole(module, entries, path, setting)
+
+
+def is_plain(entries: Mapping[str, Shape]) -> bool:
+    """Whether a module is the product of two factors, and of nothing else."""
+    return algorithm_in(entries) == "lora" and not {"lora_mid.weight", "dora_scale"} & entries.keys()
+
+
+def require_factors(path: Path, setting: str) -> None:
+    """Raise UserError for a LoRA that cannot become a plain one without its model, as its header tells.
+
+    Also as `require_lora`.
+    """
+    for module, entries in modules_in(path, setting).items():
+        require_whole(module, entries, path, setting)
+        if not has_factors(module, entries, path, setting):
+            raise UserError("tools.needs_model", setting, name=path.name)
+
+
+def has_factors(module: str, entries: Mapping[str, Shape], path: Path, setting: str) -> bool:
+    """Whether the file alone tells a module's change. Raises UserError for entries of no known type."""
+    algorithm = algorithm_in(entries)
+    if algorithm is None:
+        names = some_names(sorted(entries), MOST_ENTRIES)
+        raise UserError("tools.unknown_type", setting, name=path.name, module=module, names=names)
+    return algorithm != "norm" and not needs_weight(entries)
 
 
 def require_whole(module: str, entries: Mapping[str, Shape], path: Path, setting: str) -> None:

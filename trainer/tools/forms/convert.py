@@ -8,9 +8,9 @@ from pathlib import Path
 from trainer.files.safetensors_header import require_header
 from trainer.problems import Problem
 from trainer.schema import Form, Schema, Section
-from trainer.tools.convert import convert, naming_of
+from trainer.tools.convert import convert, naming_of, require_writable
 from trainer.tools.forms.shared import Lora, Output
-from trainer.tools.lora_files import require_lora
+from trainer.tools.lora_files import modules_in
 from trainer.tools.room import check_room, size_stored
 from trainer.tools.tool import Tool, Work
 
@@ -33,7 +33,8 @@ def _check(form: Convert) -> Iterator[Problem]:
     if path.suffix.lower() != ".safetensors":  # a pickle is opened only to convert it
         return
     if naming_of(require_header(path, "lora").entries, path) == "kohya":
-        require_lora(path, "lora")
+        for module, shapes in modules_in(path, "lora").items():
+            require_writable(module, shapes, path)
     yield from check_room(CONVERT.schema["output"], Path(form.files.output), size_stored(path))
 
 

@@ -16,7 +16,7 @@ from trainer.problems import Problem, block, hint, repeated
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.settings import FamilyKey
 from trainer.tools.forms.shared import FilePrecision, Loras, Output
-from trainer.tools.lora_files import require_lora
+from trainer.tools.lora_files import is_plain, modules_in, require_factors, require_lora
 from trainer.tools.merge import Method, Portion, merge
 from trainer.tools.room import check_room, is_wide, numbers_at, plain_modules, size_of_lora
 from trainer.tools.shares import shares
@@ -64,9 +64,14 @@ class Merge(Form):
 
 def _check(form: Merge) -> Iterator[Problem]:
     found = shares(form.files.loras)
+    is_mixed = form.how.method == "mixed factors"
     yield from check_shares(found)
+    for one in found:
+        require_factors(one.path, "loras")
+        if is_mixed and not all(map(is_plain, modules_in(one.path, "loras").values())):
+            yield block("method", "tools.only_plain", {"method": "side by side"}, name=one.path.name)
     yield from _families(found)
-    ranks = {rank for one in found if form.how.method == "mixed factors" and (rank := _rank(one))}
+    ranks = {rank for one in found if is_mixed and (rank := _rank(one))}
     if len(ranks) > 1:
         told = [str(rank) for rank in sorted(ranks)]
         yield block("method", "tools.ranks_differ", {"method": "side by side"}, ranks=told)

@@ -12,7 +12,7 @@ from trainer.problems import Problem, block
 from trainer.schema import Form, Schema, Section, Spec
 from trainer.tools.blocks import block_of
 from trainer.tools.forms.shared import ConvRank, FilePrecision, Lora, NetworkRank, Output
-from trainer.tools.lora_files import require_lora
+from trainer.tools.lora_files import require_factors
 from trainer.tools.resize import Resized, resize
 from trainer.tools.room import check_room, numbers_at, plain_modules, size_of_lora
 from trainer.tools.tool import Tool, Work
@@ -58,7 +58,7 @@ class Resize(Form):
 
 
 def _check(form: Resize) -> Iterator[Problem]:
-    require_lora(Path(form.files.lora), "lora")
+    require_factors(Path(form.files.lora), "lora")
     method, target = form.how.method, form.how.target
     if method == "ratio of values" and target <= 1:
         yield block("target", "tools.ratio_small", {"target": 10.0}, target=f"{target:g}")
