@@ -22,6 +22,13 @@ MODULES = {
     "Kohya LoKr": "networks.lokr",
     "LoRA-FA": "networks.lora_fa",
 }
+OTHER_FAMILIES = {
+    "lora_flux": "FLUX.1", "lora_sd3": "Stable Diffusion 3", "lora_lumina": "Lumina", "lora_anima": "Anima",
+    "lora_hunyuan_image": "HunyuanImage-2.1", "lora_wan": "Wan", "lora_framepack": "FramePack",
+    "lora_qwen_image": "Qwen-Image", "lora_hv_1_5": "HunyuanVideo 1.5", "lora_kandinsky": "Kandinsky 5",
+    "lora_flux_2": "FLUX.2", "lora_zimage": "Z-Image",
+}  # fmt: skip
+"""Networks of sd-scripts and musubi-tuner for models that are not trained here."""
 SIZE_SETTINGS = ("LyCORIS_preset", "conv_dim", "conv_alpha")
 DECOMPOSED = (*SIZE_SETTINGS, "use_tucker", "rank_dropout", "bypass_mode", "dora_wd", "module_dropout")
 LYCORIS_ARGS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -114,6 +121,11 @@ def lora_type(module: str, args: Mapping[str, str]) -> str:
     if module in ("lycoris.kohya", "locon.locon_kohya"):
         return LYCORIS_TYPES.get(args.get("algo", "lora").lower(), "")
     return next((name for name, of in MODULES.items() if of == module), "")
+
+
+def other_family(module: str) -> str:
+    """The family of models that a network is for, where it is none of ours; else ""."""
+    return OTHER_FAMILIES.get(module.rpartition(".")[2], "")
 
 
 def parts_of(raw: Any) -> list[str]:

@@ -140,7 +140,7 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
         draft.take("LoRA_type", kind, key="network_module", was=module, why="kohya.network_module")
     else:
         draft.own.setdefault("sd_scripts", {})["network_module"] = module
-        draft.add("network_module", "unknown", module, why="kohya.unknown_network", attention=True)
+        _unknown_network(draft, module)
     settings = networks.settings_of_arguments(kind, args, dim, alpha)
     for setting, value in settings.items():
         name = networks.ARGUMENT_NAMES.get(setting, setting)
@@ -169,6 +169,14 @@ def _network(draft: Draft, values: Mapping[str, Any]) -> None:
         draft.add("network_args", "unknown", " ".join(unknown + odd), why="kohya.no_setting", attention=True)
     else:
         draft.add("network_args", "taken", values["network_args"], now=values["network_args"])
+
+
+def _unknown_network(draft: Draft, module: str) -> None:
+    if family := networks.other_family(module):
+        draft.add("network_module", "other_family", module, why="kohya.other_model", attention=True,
+                  values={"family": family})  # fmt: skip
+    else:
+        draft.add("network_module", "unknown", module, why="kohya.unknown_network", attention=True)
 
 
 def _is_zero(value: Any) -> bool:

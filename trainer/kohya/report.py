@@ -11,7 +11,7 @@ from trainer.settings import TRAINING, Settings
 
 Source = Literal[
     "lora_atelier", "kohya_ss", "sd_scripts", "lora_file", "onetrainer", "lora_easy", "ai_toolkit",
-    "simpletuner", "civitai", "diffusers", "unknown",
+    "simpletuner", "musubi", "civitai", "diffusers", "unknown",
 ]  # fmt: skip
 Kind = Literal["taken", "renamed", "converted", "defaulted", "out_of_range", "other_family", "unknown"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

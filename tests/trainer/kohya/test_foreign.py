@@ -12,6 +12,7 @@ import pytest
 from trainer.data.dataset_file import read_dataset_file
 from trainer.errors import UserError
 from trainer.kohya import read, read_text, report_lines
+from trainer.settings import Settings
 
 ONETRAINER = {
     "__version": 6, "training_method": "LORA", "model_type": "STABLE_DIFFUSION_XL_10_BASE",
@@ -597,3 +598,69 @@ def test_civitais_parameters_are_read():
     assert (settings.captions.clip_skip, settings.captions.shuffle_caption) == (2, True)
     attention = {entry.key for entry in imported.report.entries if entry.attention}
     assert attention == {"numRepeats"}
+
+
+MUSUBI = """
+network_module = "networks.lora_wan"
+network_dim = 24
+learning_rate = 2e-4
+dit = "/models/wan.safetensors"
+vae = "/models/wan_vae.safetensors"
+dataset_config = "/img/dataset.toml"
+discrete_flow_shift = 3.0
+"""
+MUSUBI_DATASET = """
+[general]
+resolution = [960, 544]
+caption_extension = ".txt"
+batch_size = 2
+[[datasets]]
+image_directory = "/img/cat"
+cache_directory = "/img/cache"
+num_repeats = 3
+[[datasets]]
+video_directory = "/video/cat"
+target_frames = [1, 25]
+"""
+
+
+@pytest.mark.parametrize(("network", "family"), [
+    ("networks.lora_wan", "Wan"), ("networks.lora_flux", "FLUX.1"), ("networks.lora", "HunyuanVideo"),
+    ("musubi_tuner.networks.lora_qwen_image", "Qwen-Image"),
+])  # fmt: skip
+@pytest.mark.parametrize("section", ["", "[some_section]\n"])
+def test_a_training_of_musubi_is_named_with_its_family(network: str, family: str, section: str):
+    imported = read_text(section + MUSUBI.replace("networks.lora_wan", network))
+    assert imported.report.source == "musubi"
+    assert "musubi-tuner" in report_lines(imported.report)[0]
+    found = [(one.key, one.was, one.why) for one in imported.report.of("other_family")]
+    assert found == [("network_module", family, "kohya.foreign_family")]
+    settings = imported.settings
+    assert (settings.network.network_dim, settings.get("vae"), settings.get("dataset_config")) == (24, "", "")
+    looked_at = {entry.key for entry in imported.report.attention}
+    assert {"dit", "vae", "dataset_config", "discrete_flow_shift"} <= looked_at
+
+
+def test_folders_of_pictures_in_a_dataset_of_musubi_are_taken(tmp_path: Path):
+    imported = read_text(MUSUBI_DATASET)
+    assert imported.report.source == "musubi"
+    assert "kohya.musubi_dataset" in {entry.why for entry in imported.report.attention}
+    assert imported.settings.get("max_resolution") == "960,544"
+    assert imported.settings.get("train_batch_size") == 2
+    assert imported.settings.network.network_dim == Settings().network.network_dim
+    (tmp_path / "dataset.toml").write_text(imported.dataset, encoding="utf-8")
+    assert "video" not in imported.dataset
+    made = read_dataset_file(tmp_path / "dataset.toml")
+    values = [subset.values for dataset in made.datasets for subset in dataset.subsets]
+    folders = [(one["image_dir"], one["num_repeats"], one["caption_extension"]) for one in values]
+    assert folders == [("/img/cat", 3, ".txt")]
+    looked_at = {entry.key for entry in imported.report.attention}
+    assert {"datasets[0].cache_directory", "datasets[1].video_directory"} <= looked_at
+
+
+@pytest.mark.parametrize(("module", "family"), [("lora_flux", "FLUX.1"), ("lora_sd3", "Stable Diffusion 3")])
+def test_a_network_of_sd_scripts_for_other_models_names_them(module: str, family: str):
+    imported = read_text(f'network_module = "networks.{module}"\nnetwork_dim = 24\n')
+    assert imported.report.source == "sd_scripts"
+    (found,) = imported.report.of("other_family")
+    assert (found.why, found.values["family"], found.attention) == ("kohya.other_model", family, True)

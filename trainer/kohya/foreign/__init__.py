@@ -1,4 +1,4 @@
-"""Settings of OneTrainer, LoRA_Easy, ai-toolkit, SimpleTuner, Civitai and diffusers' scripts, told by marks.
+"""Settings of OneTrainer, LoRA_Easy, ai-toolkit, SimpleTuner, musubi-tuner … told by marks.
 
 What is plainly the same is put into sd-scripts' words and read from there; the rest is listed for a look.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from trainer.kohya.beside import Beside
 from trainer.kohya.datasets import take_dataset
 from trainer.kohya.draft import Draft
-from trainer.kohya.foreign import ai_toolkit, civitai, diffusers, lora_easy, onetrainer, simpletuner
+from trainer.kohya.foreign import ai_toolkit, civitai, diffusers, lora_easy, musubi, onetrainer, simpletuner
 from trainer.kohya.foreign.taken import Flat, Taken
 from trainer.kohya.read_sd_scripts import draft_from_options
 from trainer.kohya.report import Entry, Imported, Source
@@ -24,6 +24,7 @@ READERS: Mapping[str, Callable[[Flat], Taken]] = {
     "lora_easy": lora_easy.taken,
     "ai_toolkit": ai_toolkit.taken,
     "simpletuner": simpletuner.taken,
+    "musubi": musubi.taken,
     "civitai": civitai.taken,
     "diffusers": diffusers.taken,
 }
@@ -45,6 +46,8 @@ def program_of(data: Mapping[str, Any]) -> Source | None:
         return "onetrainer"
     if keys >= civitai.MARKS:
         return "civitai"
+    if musubi.is_of_musubi(data):
+        return "musubi"
     if ai_toolkit.whole(data):
         return "ai_toolkit"
     if "data_backend_config" in keys or ("model_family" in keys and keys & SIMPLETUNER):
@@ -66,13 +69,18 @@ def foreign_draft(
     """As `read_foreign`, open for more. `sdxl`: where more than the file says it."""
     data = onetrainer.with_concepts(data, files) if program == "onetrainer" else data
     data = lora_easy.unwrapped((ai_toolkit.whole(data) or data) if program == "ai_toolkit" else data)
+    data = musubi.unwrapped(data) if program == "musubi" else data
     flat = {key.lstrip("-"): value for key, value in _leaves(data)}
     taken = READERS[program](flat)
     if program == "lora_easy":
         lora_easy.take_subsets(taken, data)
     elif program == "onetrainer":
         onetrainer.take_concepts(taken, data)
-    draft = draft_from_options(taken.options, sdxl=taken.sdxl if sdxl is None else sdxl)
+    elif program == "musubi":
+        musubi.take_datasets(taken, data)
+    only_folders = taken.datasets and not taken.options  # nothing of a training, so nobody's defaults
+    sdxl = taken.sdxl if sdxl is None else sdxl
+    draft = Draft({}) if only_folders else draft_from_options(taken.options, sdxl=sdxl)
     if taken.prompts:
         draft.entries = [entry for entry in draft.entries if entry.key != "sample_prompts"]
         key, lines = taken.prompts
