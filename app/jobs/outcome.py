@@ -55,7 +55,7 @@ def _finished(job: Job, record: JobRecord, end: Finished, language: Language) ->
     file = record.files.get(end.path)
     bytes_ = file.size if file else _size_on_disk(end.path)
     time_ = duration(record.elapsed(at_work=False), language)
-    values = {"file": base_name(end.path), "size": size(bytes_), "steps": thousands(end.step), "time": time_}
+    values = {"size": size(bytes_), "steps": thousands(end.step), "time": time_}
     return {
         "title": word(language, "outcome.finished"),
         "facts": word(language, "outcome.finished_facts", **values),
@@ -138,10 +138,9 @@ def _stopped(job: Job, record: JobRecord, end: Stopped, language: Language) -> d
         return {"title": title, "facts": word(language, "outcome.stopped_nothing")}
     file = record.files.get(end.path)
     bytes_ = file.size if file else _size_on_disk(end.path)
-    name = base_name(end.path)
     return {
         "title": title,
-        "facts": word(language, "outcome.stopped_kept", file=name, size=size(bytes_)),
+        "facts": word(language, "outcome.stopped_kept", size=size(bytes_)),
         **_result(job, record, end.path, size(bytes_), language),
     }
 
