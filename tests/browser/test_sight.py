@@ -54,6 +54,7 @@ def test_the_bar_and_the_title_tell_of_the_run_on_every_tab(
         box = page.locator("#la-now .now").bounding_box()
         assert box
         assert box["x"] + box["width"] <= page.viewport_size["width"]
+        assert page.locator("#la-now .how").evaluate("(how) => how.scrollWidth <= how.clientWidth"), "cut"
     expect(page).to_have_title(re.compile(r"^\d+ % · seen-\w+ — LoRA Atelier$"))
     page.locator("#la-now .now").click()
     expect(page.locator("#t-run-button")).to_have_attribute("aria-selected", "true")
