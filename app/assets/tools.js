@@ -28,9 +28,7 @@ async function showTools(element) {
   root.dataset.up = "1";
   while (!page.server) await rest(50);
   const first = LANG;
-  const answer = await ask("tools");
-  if (!answer) return;
-  toolbox.tools = answer.tools;
+  toolbox.tools = (await firstTools()).tools;
   const list = el("nav", { "aria-label": w("tools") });
   const place = el("div");
   root.replaceChildren(el("div", { class: "toolbox" }, list, place));
@@ -72,6 +70,16 @@ async function showTools(element) {
     showChosen();
     form.look();
   }).observe(root);
+}
+
+/** The tools; the first time that there is no answer it is said why, then it is asked on in quiet. */
+async function firstTools() {
+  let answer = await ask("tools");
+  while (!answer || answer.error) {
+    await rest(3000);
+    answer = await question("tools").catch(() => null);
+  }
+  return answer;
 }
 
 function toolGroups(tools, choose) {

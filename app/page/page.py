@@ -74,9 +74,9 @@ def build_page(store: JobStore, roots: Roots | None = None, *, gated: bool = Fal
 
 
 def view(name: str, function: str, styles: tuple[str, ...]) -> gr.HTML:
-    """A tab that the script fills: it calls `function` when Gradio has mounted it."""
+    """A tab that the script fills: it calls `function` when Gradio has mounted it. Until then it says so."""
     return gr.HTML(
-        f'<div class="la-{name}"></div>',
+        f'<div class="la-{name}"><p class="sub" role="status">{layout.t("loading")}</p></div>',
         elem_id=name,
         css_template="".join(map(layout.style_sheet, styles)),
         js_on_load=f"window.atelier.{function}(element)",
