@@ -36,9 +36,13 @@ def without_torch(lines: Iterable[str]) -> list[str]:
     return [line for line in pinned if "==" in line and not OF_TORCH.match(line)]
 
 
-def resolve(root: Path, *options: str) -> list[str]:
-    """Pinned versions for pyproject.toml. Raises subprocess.CalledProcessError, OSError."""
-    command = [*uv(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", *options, "pyproject.toml"]
+def resolve(root: Path, *options: str, python: str | Path = sys.executable) -> list[str]:
+    """Pinned versions for pyproject.toml; `python`: as for `uv`.
+
+    Raises subprocess.CalledProcessError, OSError.
+    """
+    quiet = ("--quiet", "--no-header", "--no-annotate")
+    command = [*uv(python), "pip", "compile", *quiet, *options, "pyproject.toml"]
     done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, encoding="utf-8", check=True)
     return without_torch(done.stdout.splitlines())
 

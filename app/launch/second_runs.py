@@ -94,7 +94,7 @@ def run(
 def lowest(root: Path, python: Path) -> SecondRun:
     """The lowest versions that pyproject.toml allows, with the Python of .venv."""
     options = ("--resolution", "lowest-direct", "--python", str(python), "--extra", "quick", "--extra", "gpu")
-    packages = resolve(root, *options)
+    packages = resolve(root, *options, python=python)
     return SecondRun(
         "lowest", "launcher.tests_lowest", python, packages, (*PLAIN, *WITH_PYTORCH), with_torch=True
     )
@@ -105,7 +105,7 @@ def another(root: Path, python: Path) -> SecondRun | None:
     found = another_python(version_of(python))
     if found is None:
         return None
-    packages = resolve(root, "--constraint", FILE, "--python", str(found), "--extra", "quick")
+    packages = resolve(root, "--constraint", FILE, "--python", str(found), "--extra", "quick", python=python)
     light = [line for line in packages if line.partition("==")[0] not in HEAVY]
     return SecondRun("another", "launcher.tests_another", found, light, PLAIN, with_torch=False)
 
