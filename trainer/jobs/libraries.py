@@ -1,4 +1,4 @@
-"""The libraries without what training does not use: a third of the processor time until they are there.
+"""The libraries without what training does not use: a third of the processor time that all of them take.
 
 diffusers and PEFT import bitsandbytes wherever it is installed, for models of 4 and 8 bits; it brings torch's
 inductor along. transformers and diffusers import scipy, for losses and samplers.
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 
 from trainer.importing import without_collection
-
-SPARED = ("bitsandbytes", "scipy")
 
 
 def import_libraries() -> None:
@@ -21,23 +19,22 @@ def import_libraries() -> None:
 
     Where a version of theirs cannot do without, all is imported as ever when it is first used.
     """
-    with suppress(ImportError), without_collection(), ExitStack() as spared:
-        for package in SPARED:
-            spared.enter_context(hidden(package))
-        from peft.import_utils import is_bnb_available
+    with without_collection():
+        with suppress(ImportError), hidden("bitsandbytes"), hidden("scipy"):
+            from peft.import_utils import is_bnb_available
 
-        import trainer.training.build  # noqa: F401  # with all that it needs
+            import trainer.training.build  # noqa: F401  # with all that it needs
 
-        is_bnb_available()  # PEFT asks once, and would import it with the first layer
-        spared.close()
+            is_bnb_available()  # PEFT asks once, and would import it with the first layer
         _scipy_is_there()
 
 
 def _scipy_is_there() -> None:
     """diffusers looks for scipy once, while it is imported; its LMS sampler needs it."""
-    from diffusers.utils import import_utils
+    with suppress(ImportError):
+        from diffusers.utils import import_utils
 
-    import_utils._scipy_available = find_spec("scipy") is not None  # noqa: SLF001  # it has no public way
+        import_utils._scipy_available = find_spec("scipy") is not None  # noqa: SLF001  # it has no public way
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from trainer.jobs import console
 from trainer.jobs.libraries import import_libraries
 from trainer.jobs.quiet import quiet_libraries
 from trainer.jobs.stopping import EarlyStop
+from trainer.jobs.waiting import machine_of
 from trainer.kohya import additional
 from trainer.kohya.launch_arguments import read_launch_arguments
 from trainer.messages import printable
@@ -103,7 +104,7 @@ def run_job(
 
 def _run(folder: JobFolder, rank: processes.Rank, *, resume: bool, own_process: bool) -> int:
     """The job, which is ours alone now."""
-    if rank.count == 1 and (machine := _machine(folder)):
+    if rank.count == 1 and (machine := machine_of(folder)):
         processes.choose_gpus(machine)
         if machine.num_processes > 1:
             return _run_together(folder, machine, resume)
@@ -154,14 +155,6 @@ def _stopped_early(folder: JobFolder) -> Stopped:
     step = max((file.step for file in files), default=0)
     loras = [file.path for file in files if file.kind == "lora"]
     return Stopped(step, loras[-1] if loras else "", folder.pause_requested())
-
-
-def _machine(folder: JobFolder) -> Machine | None:
-    """How many processes are asked for, on which GPUs; None where there are no settings."""
-    try:
-        return additional.applied(folder.settings(), places.may_read(Roots.of_environment())).machine
-    except UserError:
-        return None
 
 
 def _run_together(folder: JobFolder, machine: Machine, resume: bool) -> int:

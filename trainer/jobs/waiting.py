@@ -14,6 +14,7 @@ from trainer.files.job_folder import JobFolder
 from trainer.files.roots import Roots
 from trainer.kohya import additional
 from trainer.preflight import places
+from trainer.settings import Machine
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,18 @@ def can_wait_for(folder: JobFolder) -> bool:
     Those are the graphics cards to be seen, and further processes.
     """
     try:
-        machine = additional.applied(folder.settings(), places.may_read(Roots.of_environment())).machine
-    except (UserError, OSError):
+        machine = machine_of(folder)
+    except OSError:
         return False
-    return machine.num_processes == 1 and machine.gpu_ids.strip() in {"", "all"}
+    return machine is not None and machine.num_processes == 1 and machine.gpu_ids.strip() in {"", "all"}
+
+
+def machine_of(folder: JobFolder) -> Machine | None:
+    """How many processes are asked for, on which GPUs; None where there are no settings."""
+    try:
+        return additional.applied(folder.settings(), places.may_read(Roots.of_environment())).machine
+    except UserError:
+        return None
 
 
 def wait_for_order() -> Order | None:
