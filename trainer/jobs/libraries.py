@@ -13,6 +13,9 @@ from importlib.util import find_spec
 
 from trainer.importing import without_collection
 
+LIBRARIES = ("transformers", "diffusers", "peft")
+"""Those that ask once what is installed."""
+
 
 def import_libraries() -> None:
     """Import what building a run needs. An optimizer of 8 bits finds bitsandbytes as ever, a sampler scipy.
@@ -39,8 +42,11 @@ def _scipy_is_there() -> None:
 
 @contextmanager
 def hidden(package: str) -> Iterator[None]:
-    """Inside, a package that is not imported yet looks as if it were not installed."""
-    if package in sys.modules:
+    """Inside, a package that is not imported yet looks as if it were not installed.
+
+    Not to libraries that are there already and may have found it.
+    """
+    if {package, *LIBRARIES} & sys.modules.keys():
         yield
         return
     sys.modules[package] = None  # pyright: ignore[reportArgumentType]  # documented: importing it then fails

@@ -41,3 +41,21 @@ if find_spec("bitsandbytes"):
 
 def test_what_training_does_not_use_is_imported_when_someone_asks_for_it() -> None:
     subprocess.run([sys.executable, "-c", LATER], check=True)
+
+
+FOUND = """
+import diffusers.utils
+import sys
+assert diffusers.utils.is_scipy_available()
+assert "scipy" not in sys.modules
+
+from trainer.jobs.libraries import import_libraries
+
+import_libraries()
+assert "trainer.training.build" in sys.modules
+from diffusers import StableDiffusionPipeline
+"""
+
+
+def test_what_a_library_has_found_already_is_not_hidden_from_it() -> None:
+    subprocess.run([sys.executable, "-c", FOUND], check=True)
