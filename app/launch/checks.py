@@ -15,7 +15,8 @@ from app.launch.words import say
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = "LORA_ATELIER_CHROMIUM"  # tells the tests which browser to start; unset: Playwright's own
 
-SECOND_RUNS = "LORA_ATELIER_SECOND_RUNS"  # set: the quick tests run with other versions too
+SECOND_RUNS = "LORA_ATELIER_SECOND_RUNS"
+"""Whether the quick tests run with other versions too: "0" no, "1" they must; else where these can be had."""
 
 
 def run_all(root: Path, python: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -40,8 +41,9 @@ def run_all(root: Path, python: Path, arguments: Sequence[str], environment: Map
         if code:  # said here, because pytest's summary is to be the last line
             print(f"\n{say('launcher.check_failed', name=name)}", flush=True)
     workers = min(os.cpu_count() or 1, 4)
-    if os.environ.get(SECOND_RUNS) and second_runs.possible():
-        codes |= second_runs.run_all(root, python, child, workers)
+    wanted = os.environ.get(SECOND_RUNS, "")
+    if wanted != "0" and second_runs.possible():
+        codes |= second_runs.run_all(root, python, child, workers, must=bool(wanted))
     codes["pytest"] = run("pytest", *(["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []))
     return next((code for code in codes.values() if code), 0)
 

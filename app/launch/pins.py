@@ -8,6 +8,7 @@ build, and the build its own libraries.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -30,6 +31,11 @@ def uv(python: str | Path = sys.executable) -> list[str]:
     return [found] if found else [str(python), "-m", "uv"]
 
 
+def uv_environment() -> dict[str, str]:
+    """What uv runs with: it trusts whom the system trusts, as pip does (two names for it since 0.11)."""
+    return {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true", **os.environ}
+
+
 def without_torch(lines: Iterable[str]) -> list[str]:
     """Pinned requirements without those that go with a build of PyTorch."""
     pinned = (line.strip() for line in lines)
@@ -43,7 +49,9 @@ def resolve(root: Path, *options: str, python: str | Path = sys.executable) -> l
     """
     quiet = ("--quiet", "--no-header", "--no-annotate")
     command = [*uv(python), "pip", "compile", *quiet, *options, "pyproject.toml"]
-    done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, encoding="utf-8", check=True)
+    done = subprocess.run(
+        command, cwd=root, env=uv_environment(), stdout=subprocess.PIPE, encoding="utf-8", check=True
+    )
     return without_torch(done.stdout.splitlines())
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.launch.pins import FILE, resolve, uv
+from app.launch.pins import FILE, resolve, uv, uv_environment
 from app.launch.venv import NEWEST_PYTHON, OLDEST_PYTHON
 from app.launch.words import say
 
@@ -59,10 +59,12 @@ class SecondRun:
     with_torch: bool
 
 
-def run_all(root: Path, python: Path, environment: Mapping[str, str], workers: int) -> dict[str, int]:
-    """Exit codes by name."""
+def run_all(
+    root: Path, python: Path, environment: Mapping[str, str], workers: int, *, must: bool
+) -> dict[str, int]:
+    """Exit codes by name. `must`: packages that cannot be had are a failure, too."""
     ways = {"lowest": lowest, "another": another}
-    return {name: run(root, python, way, environment, workers) for name, way in ways.items()}
+    return {name: run(root, python, way, environment, workers, must=must) for name, way in ways.items()}
 
 
 def run(
@@ -71,10 +73,13 @@ def run(
     way: Callable[[Path, Path], SecondRun | None],
     environment: Mapping[str, str],
     workers: int,
+    *,
+    must: bool,
 ) -> int:
     """The tests of one way; returns pytest's exit code, 0 where this machine has no such way.
 
-    Old packages may warn of what newer ones will drop: that is no failure here.
+    Packages that cannot be had (no connection) are told, and a failure if it `must` run. Old packages may
+    warn of what newer ones will drop: that is no failure here.
     """
     try:
         second = way(root, python)
@@ -82,8 +87,8 @@ def run(
             return 0
         folder = make_folder(root, python, second)
     except (OSError, subprocess.CalledProcessError) as error:
-        print(error, flush=True)
-        return 1
+        print(f"\n{say('launcher.tests_not_run', reason=str(error))}", flush=True)
+        return int(must)
     print(f"\n{say(second.title, version=version_of(second.python))}", flush=True)
     chosen = ["-m", "not slow and not browser", "-o", "filterwarnings=", "-p", "no:cacheprovider"]
     many = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
@@ -145,13 +150,14 @@ def make_folder(root: Path, python: Path, second: SecondRun) -> Path:
     if held.exists() and held.read_text(encoding="utf-8") == wanted:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
-    command = uv(python)
-    subprocess.run([*command, "venv", "--quiet", "--python", str(second.python), str(folder)], check=True)
+    command, environment = uv(python), uv_environment()
+    make = [*command, "venv", "--quiet", "--python", str(second.python), str(folder)]
+    subprocess.run(make, env=environment, check=True)
     listed = folder / "listed.txt"
     listed.write_text("\n".join(second.packages), encoding="utf-8")
     # Without dependencies: the list is complete, and PyTorch, of which there are many builds, is not uv's.
     install = ["pip", "install", "--quiet", "--no-deps", "--python", str(folder), "-r", str(listed)]
-    subprocess.run([*command, *install], check=True)
+    subprocess.run([*command, *install], env=environment, check=True)
     if second.with_torch:
         share_torch(packages_of(root / ".venv"), packages_of(folder))
     held.write_text(wanted, encoding="utf-8")

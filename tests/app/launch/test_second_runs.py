@@ -61,10 +61,16 @@ def test_what_is_made_is_kept_until_its_packages_change(tmp_path: Path, monkeypa
     assert made("a==2") == 4
 
 
-def test_a_run_that_cannot_be_made_is_a_failure_in_words(capfd: pytest.CaptureFixture[str], tmp_path: Path):
+@pytest.mark.parametrize("must", [True, False])
+def test_a_run_that_cannot_be_made_is_told_and_a_failure_where_it_must_be(
+    must: bool, capfd: pytest.CaptureFixture[str], tmp_path: Path
+):
     def way(_root: Path, _python: Path) -> SecondRun:
         raise subprocess.CalledProcessError(2, "uv")
 
-    assert second_runs.run(tmp_path, Path(sys.executable), way, {}, 1) == 1
+    assert second_runs.run(tmp_path, Path(sys.executable), way, {}, 1, must=must) == int(must)
     assert "uv" in capfd.readouterr().out
-    assert second_runs.run(tmp_path, Path(sys.executable), lambda _root, _python: None, {}, 1) == 0
+
+
+def test_a_machine_without_another_python_has_nothing_to_run(tmp_path: Path):
+    assert second_runs.run(tmp_path, Path(sys.executable), lambda _root, _python: None, {}, 1, must=True) == 0
