@@ -42,6 +42,7 @@ from trainer.models.checkpointing import enable_gradient_checkpointing
 from trainer.models.lean.convolution import FrozenConv2d
 from trainer.models.sdxl import time_ids
 from trainer.network.lean_linear import LeanLinear
+from trainer.network.lean_pointwise import LeanPointwise
 from trainer.network.lora_file import DTYPES, load_lora, save_lora
 from trainer.network.network import build_network
 from trainer.plan.lr_schedule import build_lr_scheduler
@@ -197,7 +198,7 @@ def _round_as_recorded(model: BaseModel) -> None:
     """
     denoiser: Any = model.denoiser
     denoiser.set_attn_processor(AttnProcessor())
-    plain = {FrozenConv2d: nn.Conv2d, LeanLinear: lora.Linear}
+    plain = {FrozenConv2d: nn.Conv2d, LeanLinear: lora.Linear, LeanPointwise: lora.Conv2d}
     for part in (denoiser, *model.text_encoders):
         for module in part.modules():
             module.__class__ = plain.get(type(module), type(module))

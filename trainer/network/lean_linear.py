@@ -30,12 +30,6 @@ class LeanLinear(lora.Linear):
         return with_lora(x, cast("nn.Linear", self.base_layer), down, up, self.scaling[name])
 
 
-def make_lora_lean(layer: object) -> None:
-    """Let one of PEFT's layers compute leanly. It must have one adapter, without dropouts."""
-    if type(layer) is lora.Linear and type(layer.base_layer) is nn.Linear:
-        layer.__class__ = LeanLinear
-
-
 def with_lora(x: Tensor, layer: nn.Linear, down: Tensor, up: Tensor, strength: float) -> Tensor:
     """The layer's output for `x` (…, in) with a LoRA of (r, in) and (out, r)."""
     dtype = format_at_work(x)

@@ -28,7 +28,7 @@ from trainer.models.base import BaseModel
 from trainer.models.small_weights import outlined
 from trainer.network.adapters.adapter import Adapter, Dropouts, Mode
 from trainer.network.adapters.build import make_adapter
-from trainer.network.lean_linear import make_lora_lean
+from trainer.network.lean_lora import make_lora_lean
 from trainer.network.lora_file import load_lora
 from trainer.network.peft_layer import ADAPTER, LoraPair
 from trainer.network.targets import blocks_of, plan_targets, reader_notices

@@ -9,7 +9,8 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from trainer.network.lean_linear import LeanLinear, make_lora_lean
+from trainer.network.lean_linear import LeanLinear
+from trainer.network.lean_lora import make_lora_lean
 
 
 def layer(*, bias: bool = True, alpha: float = 3.0, dtype: torch.dtype = torch.float32, **config: Any) -> Any:
@@ -81,7 +82,7 @@ def test_switched_off_and_scaled_it_obeys_as_before() -> None:
 
 
 def test_other_layers_stay_pefts() -> None:
-    model = nn.Sequential(nn.Conv2d(4, 4, 1))
+    model = nn.Sequential(nn.Conv2d(4, 4, 3))
     inject_adapter_in_model(LoraConfig(r=2, target_modules="0"), model)
     kind = type(model[0])
     make_lora_lean(model[0])

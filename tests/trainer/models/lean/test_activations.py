@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trainer.models.lean.activations import LeanFeedForward, LeanResnetBlock
 from trainer.models.lean.build import keep_activations, make_lean
-from trainer.network.lean_linear import make_lora_lean
+from trainer.network.lean_lora import make_lora_lean
 
 
 def block(channels: int = 128, **options: Any) -> ResnetBlock2D:

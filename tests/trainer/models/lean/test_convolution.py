@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.checkpoints import random_model
 from trainer.models.lean.build import make_lean
-from trainer.models.lean.convolution import FrozenConv2d, unfolds
+from trainer.models.lean.convolution import FrozenConv2d, multiplies, unfolds
 
 
 def frozen(plain: nn.Conv2d) -> FrozenConv2d:
@@ -73,6 +73,15 @@ def test_small_maps_are_unfolded_and_large_ones_are_not() -> None:
     assert unfolds(module, torch.zeros(4, 4, 8, 8))
     assert not unfolds(module, torch.zeros(2, 4, 16, 16))
     assert not unfolds(nn.Conv2d(4, 4, 1), torch.zeros(1, 4, 8, 8))
+
+
+def test_pointwise_convolutions_are_products() -> None:
+    x = torch.zeros(1, 4, 24, 24)
+    assert multiplies(nn.Conv2d(4, 4, 1), x)
+    assert not multiplies(nn.Conv2d(4, 4, 1), x.contiguous(memory_format=torch.channels_last))
+    assert not multiplies(nn.Conv2d(4, 4, 1, stride=2), x)
+    assert not multiplies(nn.Conv2d(4, 4, 1, padding=1), x)
+    assert not multiplies(nn.Conv2d(4, 4, 3, padding=1), x)
 
 
 @pytest.mark.parametrize("side", [8, 24])
