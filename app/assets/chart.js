@@ -7,6 +7,12 @@ const labels = (box, texts) => {
 const colour = (element, name, fallback) => getComputedStyle(element).getPropertyValue(name).trim() || fallback;
 const tidy = (value) =>
   Math.abs(value) >= 0.01 || value === 0 ? String(+value.toPrecision(2)) : rate(+value.toPrecision(2));
+const dot = (g, x, y, radius) => {
+  g.fillStyle = g.strokeStyle;
+  g.beginPath();
+  g.arc(x, y, radius, 0, 2 * Math.PI);
+  g.fill();
+};
 // A canvas with the labels outside. `draw({lines: [{x, y, colour, width, dotted}], from, to, marks})`; with
 // `range: [low, high]` it shows that, whatever the lines; `write` makes the text of a value.
 const chart = (height, label) => {
@@ -72,8 +78,8 @@ const chart = (height, label) => {
         const y = Math.max(1, py(line.y[at]));
         at ? g.lineTo(px(line.x[at]), y) : g.moveTo(px(line.x[at]), y);
       }
-      if (line.x.length === 1) g.lineTo(px(line.x[0]) + 1, py(line.y[0]));
       g.stroke();
+      if (line.x.length === 1) dot(g, px(line.x[0]), Math.max(1, py(line.y[0])), line.width * 1.5);
       g.setLineDash([]);
     }
     labels(ys, [high, (high + low) / 2, low].map(data.write ?? tidy));

@@ -312,6 +312,23 @@ def test_a_run_with_too_few_points_names_no_file_and_offers_none(
     expect(card.get_by_role("link")).to_have_count(0)
 
 
+COLOURED = """(canvas) => {
+  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  return data.reduce((count, _, at) => count + (at % 4 === 0 && data[at + 1] - data[at] > 60), 0);
+}"""
+"""How many pixels of a drawing have the lines' green."""
+
+
+def test_a_curve_of_one_point_shows_a_dot(served: Served, page: Page, settings: MakeSettings):
+    job = served.store.start(settings("quiet"))
+    wait_until(job, "finished")
+    judged_at(job, [0.1])
+    look(page, served)
+    drawing = page.locator(".judged canvas").first
+    expect(drawing).to_be_visible(timeout=SECONDS)
+    assert drawing.evaluate(COLOURED) >= 12
+
+
 def test_a_seventh_run_to_compare_is_refused_in_words(served: Served, page: Page, settings: MakeSettings):
     for number in range(7):
         wait_until(

@@ -583,6 +583,7 @@ def test_password_covers_every_route(gated: Site):
     front = gated.ask("/")
     assert front.status == 200
     assert "gradio" not in front.text.lower()  # pyright: ignore[reportAttributeAccessIssue]  # see ask
+    assert "<main>" in front.text  # a screen reader finds the form  # pyright: ignore[reportAttributeAccessIssue]  # see ask
     assert login(gated, "wrong").status == 401
     entered = login(gated, WORDS)
     assert entered.status == 303
