@@ -222,11 +222,15 @@ _T = TypeVar("_T")
 def read_ahead(items: Iterator[_T]) -> Iterator[_T]:
     """The same items, each asked for in a thread while the one before it is used."""
     done = object()
-    with ThreadPoolExecutor(1, "reading") as reader:
+    reader = ThreadPoolExecutor(1, "reading")
+    try:
         coming = reader.submit(next, items, done)
         while (item := coming.result()) is not done:
             coming = reader.submit(next, items, done)
             yield cast("_T", item)
+    finally:
+        # Not waited for: what is left behind may be collected by the very thread that reads.
+        reader.shutdown(wait=False, cancel_futures=True)
 
 
 def told_corner(fit: Fit, size: Size, *, flip: bool, by_bars: bool) -> Size:

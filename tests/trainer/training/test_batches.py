@@ -57,6 +57,23 @@ def data(folder: Path, **changes: Any) -> TrainingData:
     return build_data(read_inputs(settings), 7)
 
 
+def test_its_own_thread_may_be_the_one_that_lets_go_of_it() -> None:
+    """Whoever collects garbage does: an error there would only be seen as a warning."""
+    begun, over = threading.Event(), threading.Event()
+    held: list[Iterator[int]] = []
+
+    def letting_go() -> Iterator[int]:
+        yield from (0, 1)
+        begun.wait()
+        held.clear()
+        over.set()
+
+    held.append(read_ahead(letting_go()))
+    assert [next(held[0]), next(held[0])] == [0, 1]
+    begun.set()
+    assert over.wait(60)
+
+
 def test_pictures_read_ahead_are_those_that_workers_read(tmp_path: Path) -> None:
     image_folder(tmp_path / "img", 3)
     both = []
