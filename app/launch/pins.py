@@ -32,7 +32,7 @@ def uv(python: str | Path = sys.executable) -> list[str]:
 
 
 def uv_environment() -> dict[str, str]:
-    """What uv runs with: it trusts whom the system trusts, as pip does (two names for it since 0.11)."""
+    """What uv runs with: it trusts whom the system trusts, as pip does (in 0.13 and in 0.9)."""
     return {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true", **os.environ}
 
 

@@ -45,6 +45,8 @@ WITH_PYTORCH = tuple(
     )
 )  # fmt: skip
 """Every optimizer, sampler and schedule, the text encoders, and small trainings."""
+CONTRADICTION = 1
+"""uv's exit code where no versions fit together; 2: it could not find out, or could not get them."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def run(
 ) -> int:
     """The tests of one way; returns pytest's exit code, 0 where this machine has no such way.
 
-    Packages that cannot be had (no connection) are told, and a failure if it `must` run. Old packages may
-    warn of what newer ones will drop: that is no failure here.
+    Packages that cannot be had (no connection) are told, and a failure if it `must` run; versions that
+    contradict each other always are. Old packages may warn of what newer ones will drop: that is none.
     """
     try:
         second = way(root, python)
@@ -88,7 +90,7 @@ def run(
         folder = make_folder(root, python, second)
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"\n{say('launcher.tests_not_run', reason=str(error))}", flush=True)
-        return int(must)
+        return int(must or getattr(error, "returncode", None) == CONTRADICTION)
     print(f"\n{say(second.title, version=version_of(second.python))}", flush=True)
     chosen = ["-m", "not slow and not browser", "-o", "filterwarnings=", "-p", "no:cacheprovider"]
     many = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []

@@ -61,14 +61,14 @@ def test_what_is_made_is_kept_until_its_packages_change(tmp_path: Path, monkeypa
     assert made("a==2") == 4
 
 
-@pytest.mark.parametrize("must", [True, False])
-def test_a_run_that_cannot_be_made_is_told_and_a_failure_where_it_must_be(
-    must: bool, capfd: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(("code", "must", "failure"), [(2, True, 1), (2, False, 0), (1, False, 1)])
+def test_a_run_that_cannot_be_made_is_told_and_a_failure_where_it_must_be_or_versions_contradict(
+    code: int, must: bool, failure: int, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ):
     def way(_root: Path, _python: Path) -> SecondRun:
-        raise subprocess.CalledProcessError(2, "uv")
+        raise subprocess.CalledProcessError(code, "uv")
 
-    assert second_runs.run(tmp_path, Path(sys.executable), way, {}, 1, must=must) == int(must)
+    assert second_runs.run(tmp_path, Path(sys.executable), way, {}, 1, must=must) == failure
     assert "uv" in capfd.readouterr().out
 
 
