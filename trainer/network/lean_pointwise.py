@@ -1,7 +1,8 @@
 """A frozen 1x1 convolution with its LoRA as one operation: W·x + b + up·down·x · strength at each place.
 
-Stable Diffusion 1 has two around every attention block. As three convolutions with their number formats, the
-LoRA with its layer takes five times as long in bfloat16: oneDNN reorders maps for a handful of ranks.
+Stable Diffusion 1 has two around every attention block. Products take a third of what convolutions do: 320
+channels at 64 x 64 and rank 8, forward and backward, 10.1 -> 3.5 ms in bfloat16 on one core of an Intel Xeon
+with AMX (sums of the single operations).
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from torch import Tensor, nn
+from torch import nn
 
+from tests.trainer.network.pefts_answers import lean_is_pefts, with_lora
 from trainer.network.lean_linear import LeanLinear
 from trainer.network.lean_lora import make_lora_lean
 
@@ -16,40 +17,14 @@ from trainer.network.lean_lora import make_lora_lean
 def layer(*, bias: bool = True, alpha: float = 3.0, dtype: torch.dtype = torch.float32, **config: Any) -> Any:
     """PEFT's layer (6 → 10, rank 2), its weights drawn, the frozen one in `dtype`."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 10, bias=bias)).requires_grad_(False).to(dtype)
-    inject_adapter_in_model(LoraConfig(r=2, lora_alpha=alpha, target_modules="0", **config), model)  # pyright: ignore[reportArgumentType]  # a fraction works as well
-    for side in (model[0].lora_A, model[0].lora_B):  # pyright: ignore[reportAttributeAccessIssue]  # PEFT's
-        side.default.float().requires_grad_(requires_grad=True)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]  # PEFT's
-        nn.init.normal_(side.default.weight)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]  # PEFT's
-    return model[0]
-
-
-def found(module: Any, x: Tensor, *, half: bool = False) -> list[Tensor]:
-    """Output and gradients of x, down and up, where they are wanted."""
-    x = x.clone().requires_grad_(x.requires_grad)
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        output = module(x)
-    weights = [w for w in (x, module.lora_A.default.weight, module.lora_B.default.weight) if w.requires_grad]
-    towards = torch.linspace(-1, 1, output.numel()).view(output.shape)
-    return [output, *torch.autograd.grad((output.float() * towards).sum(), weights)]
-
-
-def both(module: Any, x: Tensor, bound: float, *, half: bool = False) -> None:
-    """PEFT's answers and ours, within a share of their size."""
-    theirs = found(module, x, half=half)
-    make_lora_lean(module)
-    assert type(module) is LeanLinear
-    for ours, wanted in zip(found(module, x, half=half), theirs, strict=True):
-        assert ours.dtype == wanted.dtype
-        assert ours.shape == wanted.shape
-        assert (ours.float() - wanted.float()).norm() <= bound * wanted.float().norm()
+    return with_lora(nn.Linear(6, 10, bias=bias), dtype, lora_alpha=alpha, **config)
 
 
 @pytest.mark.parametrize("shape", [(6,), (5, 6), (2, 7, 6), (1, 2, 3, 6)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_it_is_pefts_answer(shape: tuple[int, ...], bias: bool) -> None:
     torch.manual_seed(1)
-    both(layer(bias=bias), torch.randn(shape).requires_grad_(), 1e-6)
+    lean_is_pefts(LeanLinear, layer(bias=bias), torch.randn(shape).requires_grad_(), 1e-6)
 
 
 @pytest.mark.parametrize("frozen", ["x", "lora_A", "lora_B"])
@@ -57,17 +32,18 @@ def test_what_does_not_learn_gets_no_gradient(frozen: str) -> None:
     module = layer()
     if frozen != "x":
         getattr(module, frozen).default.requires_grad_(requires_grad=False)
-    both(module, torch.randn(3, 6).requires_grad_(frozen != "x"), 1e-6)
+    lean_is_pefts(LeanLinear, module, torch.randn(3, 6).requires_grad_(frozen != "x"), 1e-6)
 
 
 @pytest.mark.parametrize("own", [torch.bfloat16, torch.float32])
 def test_in_half_precision_too(own: torch.dtype) -> None:
     """The frozen weight in bfloat16, the LoRA in float32, x in either."""
-    both(layer(dtype=torch.bfloat16), torch.randn(4, 6).to(own).requires_grad_(), 1e-2, half=True)
+    x = torch.randn(4, 6).to(own).requires_grad_()
+    lean_is_pefts(LeanLinear, layer(dtype=torch.bfloat16), x, 1e-2, half=True)
 
 
 def test_a_transposed_input_and_gradient_do_as_well() -> None:
-    both(layer(), torch.randn(6, 3, 2).permute(1, 2, 0).requires_grad_(), 1e-6)
+    lean_is_pefts(LeanLinear, layer(), torch.randn(6, 3, 2).permute(1, 2, 0).requires_grad_(), 1e-6)
 
 
 def test_switched_off_and_scaled_it_obeys_as_before() -> None:
