@@ -7,10 +7,11 @@ const labels = (box, texts) => {
 const colour = (element, name, fallback) => getComputedStyle(element).getPropertyValue(name).trim() || fallback;
 const tidy = (value) =>
   Math.abs(value) >= 0.01 || value === 0 ? String(+value.toPrecision(2)) : rate(+value.toPrecision(2));
-const dot = (g, x, y, radius) => {
+// Whole at the edges, too.
+const dot = (g, x, y, radius, height) => {
   g.fillStyle = g.strokeStyle;
   g.beginPath();
-  g.arc(x, y, radius, 0, 2 * Math.PI);
+  g.arc(x, Math.min(Math.max(y, radius), height - radius), radius, 0, 2 * Math.PI);
   g.fill();
 };
 // A canvas with the labels outside. `draw({lines: [{x, y, colour, width, dotted}], from, to, marks})`; with
@@ -79,7 +80,7 @@ const chart = (height, label) => {
         at ? g.lineTo(px(line.x[at]), y) : g.moveTo(px(line.x[at]), y);
       }
       g.stroke();
-      if (line.x.length === 1) dot(g, px(line.x[0]), Math.max(1, py(line.y[0])), line.width * 1.5);
+      if (line.x.length === 1) dot(g, px(line.x[0]), py(line.y[0]), line.width * 1.5, height);
       g.setLineDash([]);
     }
     labels(ys, [high, (high + low) / 2, low].map(data.write ?? tidy));
