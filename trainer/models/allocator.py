@@ -9,25 +9,26 @@ from contextlib import contextmanager
 
 M_MMAP_THRESHOLD = -3
 """mallopt(3): blocks of at least this size are mapped one by one and given back as soon as they are freed."""
+M_MMAP_MAX = -4
+"""mallopt(3): how many blocks may be mapped one by one at a time."""
 M_TRIM_THRESHOLD = -1
 """mallopt(3): so much free memory at the end of the heap is kept for what comes next."""
 ONE_MIB = 1 << 20
-LOADING = {M_MMAP_THRESHOLD: ONE_MIB}
-QUICK_STEPS = {M_MMAP_THRESHOLD: 32 * ONE_MIB, M_TRIM_THRESHOLD: 1024 * ONE_MIB}
-"""32 MiB is the most that glibc takes."""
-WIDE_STEPS = {**QUICK_STEPS, M_MMAP_THRESHOLD: 12 * ONE_MIB}
-SMALL_STEPS = {M_MMAP_THRESHOLD: ONE_MIB, M_TRIM_THRESHOLD: 128 << 10}
+MANY = 1 << 16
+"""glibc's own M_MMAP_MAX."""
+LOADING = {M_MMAP_MAX: MANY, M_MMAP_THRESHOLD: ONE_MIB}
+QUICK_STEPS = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 1024 * ONE_MIB}
+SMALL_STEPS = {**LOADING, M_TRIM_THRESHOLD: 128 << 10}
 _in_steps = dict(QUICK_STEPS)
 
 
-def choose_for_steps(*, small: bool, wide: bool = False) -> None:
-    """Whether steps give freed memory back (`small`) or keep it for the next one, from now on.
+def choose_for_steps(*, small: bool) -> None:
+    """Whether steps give freed memory back (`small`) or keep all of it for the next one, from now on.
 
     SDXL at 512 pixels with checkpointing and an 8-bit base: 4.3 GB instead of 4.9, for an eighth more
-    processor time on a CPU. `wide`, numbers of 32 bits: large blocks go back, for a step computes long on
-    each; SD 1.5 at 512 pixels takes 5.9 GB instead of 6.0 and no more processor time.
+    processor time on a CPU.
     """
-    _in_steps.update(SMALL_STEPS if small else WIDE_STEPS if wide else QUICK_STEPS)
+    _in_steps.update(SMALL_STEPS if small else QUICK_STEPS)
     _set(_in_steps)
 
 

@@ -42,7 +42,7 @@ def build_learner(run: Run, encoded: Encoded) -> Learner:
     """
     settings, model, emit = run.settings, encoded.model, run.emit
     machine = settings.machine
-    choose_for_steps(small=wants_small_steps(machine), wide=machine.mixed_precision == "no")
+    choose_for_steps(small=wants_small_steps(machine))
     seed_everything(run.seed)  # the LoRA's first weights follow from it alone, whatever was encoded before
     network = build_lora(settings, model, emit)
     # A rate alone does not say it: a LoRA type or a preset may leave the text encoder out.
