@@ -51,7 +51,7 @@ class Case:
 
     name: str
     precision: str = "bf16"
-    steps: int = 3
+    steps: int = 6
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Our settings that differ."""
     flags: Sequence[str] = ("--network_train_unet_only",)

