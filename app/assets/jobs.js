@@ -272,6 +272,7 @@ function showJobs(element) {
         el(
           "div",
           { class: "stack" },
+          run.outcome ? waysOut(run.id, run.outcome) : null,
           run.tool ? null : viewCard(w("samples"), w("by_step"), samples(run)),
           verdict?.card,
           findingsCard(run.outcome),
@@ -328,7 +329,8 @@ function showJobs(element) {
       { class: "said" },
       el("b", {}, rich(outcome.title)),
       LANG === "ja" ? "。" : ". ",
-      rich(sentences(outcome.facts, outcome.why, outcome.fix)),
+      rich(sentences(outcome.facts, outcome.why)),
+      outcome.kept ? [LANG === "ja" ? "" : " ", el("b", {}, rich(outcome.kept))] : null,
     );
   /** The smoothed losses in one chart: its card, and what draws it once it is in the page. */
   function lossOf(runs) {
@@ -365,7 +367,7 @@ function showJobs(element) {
     sampleColumns(
       [...new Set(runs.flatMap((run) => run.samples.map(([step]) => step)))].sort((x, y) => x - y),
       [],
-      root.clientWidth < 700 ? 5 : 6,
+      root.clientWidth < 700 ? 3 : 6,
     );
   function samples(run) {
     const steps = columnsOf([run]);
@@ -492,7 +494,7 @@ function showJobs(element) {
           {},
           icon("file"),
           wholeName(file.name, file.final),
-          el("span", { class: "sub" }, takeMark(run.judged, file), file.size),
+          fileFacts(file, run.judged),
           el(
             "button",
             {

@@ -301,16 +301,7 @@ function showRun(element) {
     const left = [],
       right = [];
     if (outcome.tool) return toolEnded(v, outcome, banner);
-    if (outcome.remedies?.length) left.push(...remedies(outcome));
-    else if (outcome.fix || outcome.setting)
-      left.push(
-        viewCard(
-          w("what_to_change"),
-          "",
-          outcome.fix ? el("p", { class: "fix" }, rich(outcome.fix)) : null,
-          outcome.setting ? el("p", { class: "more2" }, showSetting(outcome.setting)) : null,
-        ),
-      );
+    left.push(...waysOut(cursor.job, outcome));
     if (outcome.use) left.push(howToUse(outcome), worksWith(outcome));
     if (outcome.lora?.rows) left.push(insideCard(outcome));
     v.samplesCard.classList.add("wide");
@@ -374,100 +365,6 @@ function showRun(element) {
           )
         : null,
     );
-  const showSetting = (setting) =>
-    el(
-      "button",
-      { class: "btn", type: "button", onclick: () => goTo(setting.key) },
-      w("show_setting", { label: setting.label }),
-    );
-  // Choices of what to change: one continues the run or goes to the form with the change made.
-  function remedies(outcome) {
-    let chosen = outcome.remedies[0];
-    const group = `fix-${cursor.job}`,
-      memory = outcome.memory && outcome.remedies.some((one) => one.needs) ? memoryCard(outcome) : null;
-    const toForm = () => useJob(cursor.job, chosen.changes, chosen.key);
-    const onward = () => act({ do: "continue", job: cursor.job, remedy: chosen.id });
-    const first = el("button", { class: "btn p", type: "button" }),
-      second = el("button", { class: "btn q2", type: "button", onclick: toForm }, w("remedy.only"));
-    const choose = (one) => {
-      chosen = one;
-      const goes = one.continues && outcome.resume;
-      first.replaceChildren(
-        goes ? icon("play") : "",
-        goes ? w("remedy.continue", { step: number(outcome.resume) }) : w("remedy.apply"),
-      );
-      first.onclick = goes ? onward : toForm;
-      second.hidden = !goes;
-      memory?.show(one.needs || 0);
-    };
-    const rows = outcome.remedies.map((one, at) => {
-      const radio = el("input", {
-        type: "radio",
-        name: group,
-        id: `${group}-${at}`,
-        checked: at === 0,
-        onchange: () => choose(one),
-      });
-      const price = sentences(one.price, one.needs_text ? w("remedy.needs", { size: one.needs_text }) : "");
-      return el(
-        "li",
-        {},
-        radio,
-        el(
-          "label",
-          { for: radio.id },
-          el("span", { class: "rt" }, rich(one.title)),
-          el("span", { class: "sub sm" }, rich(price)),
-        ),
-        at === 0 && outcome.remedies.length > 1 ? el("span", { class: "rec" }, w("remedy.recommended")) : null,
-      );
-    });
-    choose(chosen);
-    const list = el("ul", { class: "ways", role: "radiogroup", "aria-label": w("what_to_change") }, rows);
-    return [viewCard(w("what_to_change"), "", list, el("div", { class: "row" }, first, second)), memory?.card].filter(
-      Boolean,
-    );
-  }
-  function memoryCard(outcome) {
-    const { now: needed, now_text: text, total, total_text: line } = outcome.memory;
-    const most = Math.max(needed, total) * 1.08;
-    const row = (label) => {
-      const fill = el("i"),
-        value = el("b");
-      return {
-        fill,
-        value,
-        line: el(
-          "div",
-          { class: "mrow" },
-          el("span", {}, label),
-          el("div", { class: "mbar" }, fill, el("u", { style: `left:${(100 * total) / most}%` })),
-          value,
-        ),
-      };
-    };
-    const before = row(w("memory_now")),
-      after = row(w("memory_then"));
-    before.fill.style.width = `${(100 * needed) / most}%`;
-    before.fill.className = needed > total ? "over" : "";
-    set(before.value, text);
-    const show = (needs) => {
-      after.line.hidden = !needs;
-      after.fill.style.width = `${(100 * needs) / most}%`;
-      after.fill.className = needs > total ? "over" : "";
-      set(after.value, needs ? bytes(needs) : "");
-    };
-    return {
-      card: viewCard(
-        w("memory_card"),
-        "",
-        before.line,
-        after.line,
-        el("p", { class: "sub sm" }, w("memory_line", { size: line })),
-      ),
-      show,
-    };
-  }
   const copyLine = (text) =>
     el(
       "div",
@@ -703,7 +600,7 @@ function showRun(element) {
       prompt,
       cells: new Map(parts.samples.filter(([, at]) => at === index).map(([step, , url]) => [step, url])),
     }));
-    const steps = sampleColumns(done, planned, root.clientWidth < 700 ? 5 : 6);
+    const steps = sampleColumns(done, planned, root.clientWidth < 700 ? 3 : 6);
     const next = planned.find((step) => latest === undefined || step > latest);
     set(
       view.samplesNote,
@@ -737,22 +634,12 @@ function showRun(element) {
           el("span"),
           el("span"),
         );
-      const point = file.final
-        ? ""
-        : file.epoch
-          ? w("epoch_n", { epoch: number(file.epoch) })
-          : w("step_n", { step: number(file.step) });
       return el(
         "li",
         {},
         icon("file"),
         wholeName(file.name, file.final),
-        el(
-          "span",
-          { class: "sub" },
-          takeMark(parts.judged, file),
-          [together(file.size), point].filter(Boolean).join(comma()),
-        ),
+        fileFacts(file, parts.judged),
         iconButton("info", w("inside.of", { name: file.name }), () => inside().sheet(file.name)),
         downloadLink(file.url, file.name, file.name),
       );

@@ -89,6 +89,17 @@ const sampleGrid = (root, steps, rows, latest, side = "132px") => {
   return el("div", { class: "sg", style: `--n:${steps.length};--side:${side}` }, head, body);
 };
 
+/** Of a LoRA file: whether it is the one to take, its size, its epoch or step. */
+function fileFacts(file, judged) {
+  const point = file.final
+    ? ""
+    : file.epoch
+      ? w("epoch_n", { epoch: number(file.epoch) })
+      : w("step_n", { step: number(file.step) });
+  const facts = [together(file.size), point].filter(Boolean).join(comma());
+  return el("span", { class: "sub" }, takeMark(judged, file), facts);
+}
+
 // A file's name, whole: what tells it from others stands at its end ("…step00000120.safetensors").
 const wholeName = (name, strong = false) => el(strong ? "b" : "span", { class: "ell whole" }, name);
 

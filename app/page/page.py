@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCRIPTS = (
     "toolkit", "core", "form", "draft", "fields", "header", "language", "files", "picture", "help", "offer",
     "plan", "unet", "blocks", "browse", "upload", "room_door",
-    "run", "notice", "place", "bar", "chart", "samples", "inside", "try", "judge", "live_view", "jobs",
+    "run", "notice", "place", "bar", "chart", "samples", "inside", "try", "judge", "remedy", "live_view", "jobs",
     "tool_fields", "tools", "start",
 )  # fmt: skip
 STYLES = ("theme", "page", "fields", "parts", "browse", "touch")

@@ -475,16 +475,28 @@ def test_a_remedy_continues_the_run_or_goes_into_the_form(served: Served, page: 
     job = served.store.start(settings("fail=12 quiet", train_batch_size=4))
     wait_until(job, "failed")
     look(page, served)
-    page.get_by_role("radio", name="Train batch size 4 → 2").check(timeout=SECONDS)
-    page.get_by_role("button", name="Change the form", exact=True).click()
-    expect(page.locator("#f-train_batch_size input")).to_be_focused(timeout=SECONDS)
-    expect(page.locator("#f-train_batch_size input")).to_have_value("2")
+    for tab in ("run", "jobs"):
+        page.evaluate("(tab) => atelier.openTab(tab)", tab)
+        page.get_by_role("radio", name="Train batch size 4 → 2").check(timeout=SECONDS)
+        page.get_by_role("button", name="Change the form", exact=True).click()
+        expect(page.locator("#f-train_batch_size input")).to_be_focused(timeout=SECONDS)
+        expect(page.locator("#f-train_batch_size input")).to_have_value("2")
+        page.locator("#f-train_batch_size input").fill("4")
     page.evaluate("atelier.openTab('run')")
+    expect(page.get_by_role("radio", name="Train batch size 4 → 2")).to_be_checked()  # Jobs has its own
     job.folder.write_json(job.folder.settings_file, {**job.settings(), "training_comment": "quiet"})
     page.get_by_role("radio", name="Turn on Gradient checkpointing").check()
     page.get_by_role("button", name="Apply and continue from step 10").click()
     expect(title(page)).to_have_text("Your LoRA is ready", timeout=SECONDS)
     assert job.settings()["gradient_checkpointing"] is True
+
+
+def test_files_of_past_runs_say_their_epoch(served: Served, page: Page, settings: MakeSettings):
+    wait_until(served.store.start(settings("quiet")), "finished")
+    for tab in ("run", "jobs"):
+        look(page, served, tab)
+        files = page.locator(f".la-{'live' if tab == 'run' else 'jobs'} li", has_text="-000001")
+        expect(files).to_contain_text("epoch 1", timeout=SECONDS)
 
 
 @pytest.mark.parametrize("width", [pytest.param(1440, marks=pytest.mark.long), 390])
