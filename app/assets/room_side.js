@@ -305,16 +305,36 @@ function paintMore() {
   edit.hidden = room.chosen.size < 2;
   edit.textContent = w("room.edit_chosen", { count: room.chosen.size });
   const picture = current();
+  const parts = room.chosen.size > 1 ? bulkParts() : picture ? pictureParts(picture) : [];
+  more.replaceChildren(phoneBar(room.chosen.size < 2 && picture), ...parts);
+  if (room.chosen.size < 2 && picture) paintTold();
+}
+
+/** Where the details cover the list: back to it, and from picture to picture. */
+function phoneBar(picture) {
   const back = el(
     "button",
     { type: "button", class: "btn q2 s room-back", onclick: () => room.root.classList.remove("open") },
     icon("left", true),
     w("room.back"),
   );
-  if (room.chosen.size > 1) return more.replaceChildren(back, ...bulkParts());
-  if (!picture) return more.replaceChildren(back);
-  more.replaceChildren(back, ...pictureParts(picture));
-  paintTold();
+  const step = (name, by, label) => {
+    const button = iconButton(name, label, () => {
+      moveTo(room.at + by);
+      $(`.room-nav [aria-label="${CSS.escape(label)}"]`, room.root)?.focus(); // it is a new one
+    });
+    button.disabled = !(room.at + by in room.shown);
+    return button;
+  };
+  if (!picture) return el("div", { class: "room-nav" }, back);
+  return el(
+    "div",
+    { class: "room-nav" },
+    back,
+    el("span", { class: "num sub sm" }, `${number(room.at + 1)} / ${number(room.shown.length)}`),
+    step("left", -1, w("room.previous")),
+    step("right", 1, w("room.next")),
+  );
 }
 
 function pictureParts(picture) {

@@ -253,6 +253,25 @@ def test_axe_finds_nothing_and_nothing_is_cut_off(open_page, folder: Path, phone
     assert page.evaluate("document.querySelector('#la-room').scrollWidth <= innerWidth")
 
 
+def test_a_phone_goes_from_picture_to_picture_and_writes_without_going_back(open_page, folder: Path):
+    page = open_page(phone=True)
+    open_room(page, folder)
+    page.locator(".room-card", has_text="momo, red, smile").click()
+    page.locator(".room-caption").fill("momo, crimson")
+    more = page.locator(".room-more")
+    expect(more.get_by_role("button", name="Previous picture")).to_be_disabled()
+    for name in ("Next picture", "Previous picture", "Next picture"):
+        more.get_by_role("button", name=name).click()
+    expect(more.get_by_role("button", name="Next picture")).to_be_focused()
+    expect(page.locator(".room-caption")).to_have_value("momo, blue, smile")
+    page.locator(".room-caption").fill("momo, azure")
+    page.get_by_role("button", name="Compare and write").click()
+    expect(page.locator(".room-change")).to_have_count(2)
+    page.locator(".room-write").click()
+    expect(page.locator("#la-toast")).to_contain_text("2 captions written")
+    assert captions(folder)["1.txt"] == "momo, azure"
+
+
 def choose(page: Page, key: str) -> None:
     page.locator(f"#f-{key} .la-choose").click()
     expect(page.locator("#la-browse .browse-list li").first).to_be_visible()
