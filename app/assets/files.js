@@ -19,9 +19,9 @@ function showPresets() {
               el(
                 "button",
                 { type: "button", "data-preset": card.name, onclick: () => showPreset(card) },
-                el("b", {}, card.title),
+                el("b", {}, rich(card.title)),
                 el("span", { class: "sub" }, rich(card.about)),
-                card.memory && el("small", { class: "sub" }, card.memory),
+                card.memory && el("small", { class: "sub" }, rich(card.memory)),
               ),
             ),
           ),
@@ -80,7 +80,7 @@ async function showPreset(card) {
       el(
         "dl",
         { class: "facts" },
-        facts.flatMap(([part, name]) => [el("dt", {}, w(`preset_${name}`)), el("dd", {}, card[part])]),
+        facts.flatMap(([part, name]) => [el("dt", {}, w(`preset_${name}`)), el("dd", {}, rich(card[part]))]),
       ),
       rows.length ? differenceTable(rows) : el("p", {}, w("preset_same", { name: card.title })),
     ),

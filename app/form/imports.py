@@ -56,7 +56,7 @@ def with_dataset_file(imported: Imported, into: Path, name: str) -> Imported:
     plain = re.sub(r"[^\w-]+", "_", Path(name).stem).strip("_")[:60]
     path = str(own_pictures.write_dataset_file(imported.dataset, into, plain or "dataset"))
     entries = tuple(
-        replace(entry, now=path, note="", why="kohya.dataset_kept", attention=False)
+        replace(entry, kind="converted", now=path, note="", why="kohya.dataset_kept", attention=False)
         if entry.setting == "dataset_config"
         else entry
         for entry in imported.report.entries

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 SCRIPTS = (
     "toolkit", "core", "form", "draft", "fields", "header", "language", "files", "picture", "help", "offer",
     "plan", "unet", "blocks", "browse", "upload", "room_door",
-    "run", "notice", "place", "bar", "chart", "samples", "inside", "try", "judge", "remedy", "live_view", "jobs",
-    "tool_fields", "tools", "start",
+    "run", "notice", "place", "bar", "chart", "samples", "inside", "try", "judge", "remedy", "live_view",
+    "jobs", "tool_fields", "tools", "start",
 )  # fmt: skip
 STYLES = ("theme", "page", "fields", "parts", "browse", "touch")
 ROOM = ("room", "room_list", "room_side", "room_edit")

@@ -127,7 +127,7 @@ def _other(draft: Draft, option: str, value: Any) -> None:
 
 def _network(draft: Draft, values: Mapping[str, Any]) -> None:
     args, odd = networks.parse_args(values["network_args"])
-    module = values["network_module"] or ""
+    module = str(values["network_module"] or "")  # a file may say `true`
     kind = networks.lora_type(module, args)
     dim, raw = values["network_dim"] or 4, values["network_alpha"]
     is_zero = _is_zero(raw)

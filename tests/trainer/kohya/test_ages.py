@@ -208,7 +208,8 @@ def test_traps_of_todays_files(change: dict[str, Any], key: str, value: Any, why
 
 
 TRAPS_2023: list[tuple[dict[str, Any], str, str, Any, str, str]] = [
-    ({"seed": "0"}, "seed", "seed", 0, "kohya.text_as_number", ""),
+    ({"seed": "0"}, "seed", "seed", 0, "", ""),
+    ({"seed": "０"}, "seed", "seed", 0, "kohya.text_as_number", ""),
     ({"seed": ""}, "seed", "seed", None, "", ""),
     ({"epoch": 7}, "lr_scheduler_num_cycles", "lr_scheduler_num_cycles", 7, "kohya.cycles_are_epochs", ""),
     (

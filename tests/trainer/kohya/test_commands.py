@@ -586,3 +586,16 @@ def test_every_key_has_a_line_though_sections_share_it(text: str):
 def test_settings_in_yaml_are_read(text: str):
     settings = read_text(text).settings
     assert (settings.network.network_dim, settings.optimizer.learning_rate) == (16, 1e-4)
+
+
+@pytest.mark.parametrize(("was", "now"), [("20", "taken"), ("２０", "converted"), (20, "taken")])
+def test_a_number_that_reads_the_same_is_not_called_converted(was: Any, now: str) -> None:
+    imported = read_text(json.dumps({"train_batch_size": was, "epoch": 3}), "a.json")
+    [entry] = [entry for entry in imported.report.entries if entry.setting == "train_batch_size"]
+    assert (entry.kind, entry.now, entry.attention) == (now, 20, False)
+
+
+def test_a_network_that_is_no_text_is_named() -> None:
+    imported = read_text("network_module = true\nlearning_rate = 1e-4\nmax_train_steps = 10\n", "a.toml")
+    [entry] = [entry for entry in imported.report.attention if entry.key == "network_module"]
+    assert entry.was == "True"
