@@ -56,7 +56,9 @@ function w(key, values = {}) {
 /** A number and its unit, in Japanese also what it counts, are not parted at the end of a line. */
 function together(text) {
   const whole = text.replace(/(\d) (?=[kMGT]?B(?![A-Za-z]))/g, "$1\u00a0");
-  return LANG === "ja" ? whole.replace(/(約|から|\d) (?=\d|[%分秒枚件回個層倍]|ビット|ステップ|エポック)/g, "$1\u00a0") : whole;
+  return LANG === "ja"
+    ? whole.replace(/(約|から|\d) (?=\d|[%分秒枚件回個層倍]|ビット|ステップ|エポック)/g, "$1\u00a0")
+    : whole;
 }
 
 const comma = () => (LANG === "ja" ? "、" : ", ");
