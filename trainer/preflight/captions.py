@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from trainer.data.caption_tokens import known_count, token_count
@@ -14,6 +15,10 @@ from trainer.preflight.looks import some
 from trainer.problems import Problem, block, hint, some_names
 from trainer.settings import TRAINING, Captions, Settings
 
+OTHER_COMMAS = re.compile("[\u3001\uff0c\uff64]")
+"""Ideographic, full-width, half-width: what a Japanese or Chinese keyboard gives for a comma."""
+LONGEST_TAG = 20
+"""Characters: a longer part is a part of a sentence."""
 LENGTHS: tuple[int, ...] = TRAINING["max_token_length"].choices
 
 
@@ -27,6 +32,8 @@ def check(settings: Settings, images: Sequence[TrainImage], most: int | None) ->
     if settings.captions.weighted_captions:
         yield from _check_weights(images)
     yield from _check_lengths(settings.captions, images, most)
+    if settings.captions.shuffle_caption:
+        yield from _check_commas(images)
     sample_prompts = prompts(settings.sampling.sample_prompts, named_by(settings.model))
     yield from _check_prompts(settings.captions, sample_prompts)
 
@@ -59,6 +66,24 @@ def _check_lengths(captions: Captions, images: Sequence[TrainImage], most: int |
         fix = {"max_token_length": LENGTHS[-1] if fits is None else fits} if limit < LENGTHS[-1] else None
         values = {"count": f"{len(long):,}", "names": _names([image for _, image in long])}
         yield hint("max_token_length", "preflight.caption_long", fix, limit=limit, longest=longest, **values)
+
+
+def _check_commas(images: Sequence[TrainImage]) -> Iterator[Problem]:
+    """Tags that are parted by another comma than the one that parts tags."""
+    joined = [image for image in images if _is_joined(image.caption)]
+    if joined:
+        values = {"count": f"{len(joined):,}", "names": _names(joined)}
+        yield hint("shuffle_caption", "preflight.caption_commas", None, **values)
+
+
+def _is_joined(caption: str) -> bool:
+    """Whether it looks like tags, not like a sentence, and the only commas are Japanese or Chinese."""
+    parts = OTHER_COMMAS.split(caption.strip())
+    return (
+        len(parts) > 1
+        and "," not in caption
+        and not any(len(part) > LONGEST_TAG or "。" in part for part in parts)
+    )
 
 
 def _check_prompts(captions: Captions, lines: Sequence[SamplePrompt]) -> Iterator[Problem]:

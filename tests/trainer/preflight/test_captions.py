@@ -65,6 +65,24 @@ def test_captions_that_are_cut_off_are_named(tags: int, limit: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("caption", "joined"),
+    [
+        ("もも、ソファ", True), ("momo，sofa，cat", True), ("もも､猫", True),
+        ("もも, ソファ", False), ("もも、ソファ, 猫", False), ("もも", False),
+        ("ももは窓のそばの大きなソファの上で、気持ちよさそうに丸くなって眠っています。", False),
+    ],
+)  # fmt: skip
+def test_tags_between_japanese_commas_are_one_tag(caption: str, joined: bool, tmp_path: Path) -> None:
+    settings = sound_settings(tmp_path, shuffle_caption=True)
+    write(tmp_path, "猫", caption)
+    found = [problem for problem in check(settings).problems if problem.code == "preflight.caption_commas"]
+    assert [problem.values["names"] for problem in found] == [["10_sks cat/1.png"]] * joined
+    assert not any(problem.blocks for problem in found)
+    unshuffled = check(settings.replace(shuffle_caption=False)).problems
+    assert "preflight.caption_commas" not in {problem.code for problem in unshuffled}
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "(" * 100_000, "[" * 5_000 + "cat", "(cat:1.1.1)", "(" * 150 + "cat" + ")" * 150, "(a:99999)",
