@@ -24,6 +24,7 @@ from trainer.data.folders import (
     scan_folder,
     scan_places,
 )
+from trainer.data.musubi import FOLDER, OWN_KEYS, with_subset
 from trainer.errors import UserError
 from trainer.files.paths import can_exist, from_home
 from trainer.files.reading import read_table
@@ -161,8 +162,11 @@ def read_dataset_file(path: Path) -> DatasetFile:
     general = _checked("general", _table(content.get("general", {}), "general"))
     remarks = list(_remarks("general", general))
     datasets: list[Table] = []
-    for number, dataset in enumerate(_list(content.get("datasets", []), "datasets")):
+    for number, raw_dataset in enumerate(_list(content.get("datasets", []), "datasets")):
         name = f"datasets[{number}]"
+        dataset = with_subset(raw_dataset)
+        if FOLDER in raw_dataset and FOLDER not in dataset:
+            remarks.append(Remark(f"{name}.{FOLDER}", "preflight.dataset_musubi", raw_dataset[FOLDER]))
         own = _checked(name, {key: value for key, value in dataset.items() if key != "subsets"})
         remarks += _remarks(name, own)
         subsets: list[Table] = []
@@ -237,6 +241,8 @@ def _remarks(name: str, values: Mapping[str, Any], *, is_subset: bool = False) -
         if key in IDLE:
             if value not in IDLE[key]:
                 yield Remark(f"{name}.{key}", f"preflight.dataset_{key}", value)
+        elif key in OWN_KEYS:
+            yield Remark(f"{name}.{key}", "preflight.dataset_musubi_idle", value)
         elif key not in DATASET_OPTIONS:
             near = difflib.get_close_matches(key, DATASET_OPTIONS, n=1)
             yield Remark(f"{name}.{key}", "preflight.dataset_unknown", value, near[0] if near else "")

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from trainer.data.dataset_file import DATASET_OPTIONS
+from trainer.data.musubi import with_subset
 from trainer.errors import UserError
 from trainer.kohya.draft import Draft
 from trainer.kohya.toml_text import dataset_text
@@ -60,7 +61,7 @@ def is_dataset(data: Mapping[str, Any]) -> bool:
 def take_dataset(draft: Draft, data: Mapping[str, Any], path: str) -> None:
     """Put what a dataset file says into a draft. Raises UserError where it is malformed."""
     general = _table(data.get("general", {}))
-    sets = [_table(dataset) for dataset in _list(data.get("datasets", []))]
+    sets = [with_subset(_table(dataset)) for dataset in _list(data.get("datasets", []))]
     subsets: list[tuple[str, dict[str, Any]]] = []
     for number, dataset in enumerate(sets):
         own = {key: value for key, value in dataset.items() if key != "subsets"}

@@ -658,6 +658,19 @@ def test_folders_of_pictures_in_a_dataset_of_musubi_are_taken(tmp_path: Path):
     assert {"datasets[0].cache_directory", "datasets[1].video_directory"} <= looked_at
 
 
+def test_a_training_that_names_a_dataset_of_musubi_gets_its_folders(tmp_path: Path):
+    (tmp_path / "data.toml").write_text(MUSUBI_DATASET.replace("/img/cat", "/img/3_cat"), encoding="utf-8")
+    run = tmp_path / "run.toml"
+    run.write_text('network_module = "networks.lora"\ndataset_config = "data.toml"\n', encoding="utf-8")
+    imported = read(run)
+    assert imported.report.source == "sd_scripts"
+    assert imported.settings.get("max_resolution") == "960,544"
+    assert "/img/3_cat x 3" in {entry.now for entry in imported.report.entries}
+    assert "datasets[0].image_directory" not in {entry.key for entry in imported.report.attention}
+    run.write_text(MUSUBI.replace("dataset_config = ", 'dataset_config = "data.toml" # '), encoding="utf-8")
+    assert read(run).settings.get("train_data_dir") == "/img"
+
+
 @pytest.mark.parametrize(("module", "family"), [("lora_flux", "FLUX.1"), ("lora_sd3", "Stable Diffusion 3")])
 def test_a_network_of_sd_scripts_for_other_models_names_them(module: str, family: str):
     imported = read_text(f'network_module = "networks.{module}"\nnetwork_dim = 24\n')

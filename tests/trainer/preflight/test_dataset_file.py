@@ -52,6 +52,17 @@ def test_every_value_that_is_not_followed_is_named(tmp_path, key, where):
     assert not checked.blocked
 
 
+def test_the_folders_of_musubis_file_are_learned_and_it_is_named(tmp_path):
+    folder = pictures(tmp_path).replace("image_dir", "image_directory")
+    text = f"[general]\nbatch_size = 2\n[[datasets]]\n{folder}\nnum_repeats = 3\ncache_directory = 'c'\n"
+    checked = check(with_file(tmp_path, text))
+    assert "musubi-tuner" in found(checked, "preflight.dataset_musubi")
+    assert "cache_directory = c" in found(checked, "preflight.dataset_musubi_idle")
+    assert not checked.blocked
+    assert checked.plan
+    assert (checked.plan.images, checked.plan.batches_per_epoch) == (4, 6)
+
+
 @pytest.mark.parametrize("key", ["resolution = 96", "batch_size = 3", "enable_bucket = false"])
 def test_sizes_in_a_subset_are_named(tmp_path, key):
     text = f"[[datasets]]\n[[datasets.subsets]]\n{pictures(tmp_path)}\n{key}\n"

@@ -69,7 +69,7 @@ def foreign_draft(
     """As `read_foreign`, open for more. `sdxl`: where more than the file says it."""
     data = onetrainer.with_concepts(data, files) if program == "onetrainer" else data
     data = lora_easy.unwrapped((ai_toolkit.whole(data) or data) if program == "ai_toolkit" else data)
-    data = musubi.unwrapped(data) if program == "musubi" else data
+    data = musubi.with_datasets(musubi.unwrapped(data), files) if program == "musubi" else data
     flat = {key.lstrip("-"): value for key, value in _leaves(data)}
     taken = READERS[program](flat)
     if program == "lora_easy":

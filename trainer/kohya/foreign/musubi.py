@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trainer.kohya.beside import Beside
 from trainer.kohya.foreign.taken import Flat, Taken
 from trainer.kohya.networks import other_family
 from trainer.kohya.sd_defaults import DEFAULTS
@@ -41,6 +42,13 @@ def unwrapped(data: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def with_datasets(data: Mapping[str, Any], files: Beside) -> dict[str, Any]:
+    """A training's options with what its dataset file says, where that is at hand."""
+    name = data.get("dataset_config")
+    inside = files.table(name) if isinstance(name, str) and name and "datasets" not in data else {}
+    return {**data, **{key: inside[key] for key in ("general", "datasets") if key in inside}}
+
+
 def taken(flat: Flat) -> Taken:
     """Its settings in sd-scripts' words."""
     reading = Taken(flat)
@@ -65,6 +73,7 @@ def take_datasets(reading: Taken, data: Mapping[str, Any]) -> None:
             names = ("image_directory", *OF_FOLDERS, *OF_DATASETS)
             reading.used |= {f"{place}.{name}" for place in ("general", key) for name in names}
     if data.get("datasets"):
+        reading.used |= {"dataset_config"} if reading.datasets else set()
         reading.remarks.append(("datasets", "musubi-tuner", "kohya.musubi_dataset"))
 
 
