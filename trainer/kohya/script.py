@@ -36,6 +36,7 @@ INLINE = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}", re.IGNOREC
 A_TEXT = r"(?:\"[^\"]*\"|'[^']*')"
 ONE_TEXT = re.compile(rf"{A_TEXT}(?:\s*\+\s*{A_TEXT})*\s*,?")
 """Of PowerShell: no list, and no number."""
+GOTO = re.compile(r"@?goto\s+:?(\w+)", re.IGNORECASE)
 EMPTY_VALUE = re.compile(r"@?\(\s*\)|\[[\w.\[\]]*\]::new\(\)|new-object\s+.*|\$null|\$false", re.IGNORECASE)
 VARIABLE = re.compile(
     rf"\"\$\{{({NAME})\[@\]\}}\"|\$\{{({NAME}|\d)(?:\[[@*]\])?(?::?[-=]([^}}\n]{{0,300}}))?\}}|\$env:({NAME})|[$@]({NAME})"
@@ -57,6 +58,8 @@ class Script:
     command: str
     more: int = 0
     """Further training commands."""
+    only_if: str = ""
+    """What must hold for this command to run and not another one, where only the script knew it."""
     asked: tuple[str, ...] = ()
     """What had to hold for values of the command to count, where only the script knew it."""
     written: Mapping[str, str] = field(default_factory=dict)
@@ -79,12 +82,14 @@ def read_script(text: str, *, powershell: bool = False) -> Script:
             continue
         for simple in reading.blocks.counting(statement, reading.filled):
             reading.take(simple)
+        if reading.leap:
+            reading.blocks.leave()
     if not reading.commands:
         return Script(reading.filled(" ".join(waiting)), written=written)
-    command, questions = reading.commands[0]
-    passed = sum(map(_trains, reading.blocks.passed))
+    command, only_if, questions = reading.commands[0]
+    more = len(reading.commands) - 1 + sum(map(_trains, reading.blocks.passed)) + reading.leapt
     asked = tuple(map(without_marks, questions))
-    return Script(command, len(reading.commands) - 1 + passed, asked, written)
+    return Script(command, more, without_marks(only_if) if more else "", asked, written)
 
 
 class _Reading:
@@ -96,21 +101,35 @@ class _Reading:
         self.known = {"true": "True", "false": ""}
         self.asked: dict[str, str] = {}
         """Of variables: what had to hold for their values."""
-        self.commands: list[tuple[str, tuple[str, ...]]] = []
+        self.commands: list[tuple[str, str, tuple[str, ...]]] = []
+        """Each with what must hold for it to run, and for its values."""
         self.leap = ""
         """cmd's goto: the label that the script goes on at."""
+        self.not_leapt = ""
+        """What must not hold, or the script had gone to another label."""
+        self.leapt = 0
+        """Training commands that it may have gone to."""
 
     def leaps(self, statement: str) -> bool:
         """Whether the script leaps over a statement."""
         if self.leap:
             self.leap = "" if statement.lower() == f":{self.leap}" else self.leap
+            self.leapt += bool(self.not_leapt) and _trains(self.filled(statement))
             return True
-        jump = re.fullmatch(r"goto\s+:?(\w+)", statement, re.IGNORECASE)
-        if jump and self.blocks.is_plain:
-            self.leap = jump[1].lower()
-        return bool(jump)
+        jump = GOTO.fullmatch(statement)
+        if jump is None or not self.blocks.is_plain:
+            return False
+        self.leap = jump[1].lower()
+        return True
 
     def take(self, statement: str) -> None:
+        """A simple statement that counts."""
+        if jump := GOTO.fullmatch(statement):
+            if self.blocks.unsure:
+                self.not_leapt = self.not_leapt or f"not ({self.blocks.unsure})"
+            else:
+                self.leap = jump[1].lower()
+            return
         assigned = list(self._assignments(statement))
         for name, value, adds in assigned:
             self.known[name] = f"{self.known[name]} {value}" if adds and self.known.get(name) else value
@@ -121,7 +140,8 @@ class _Reading:
         command = self.filled(statement)
         if _trains(command):
             used = [self.asked[name] for name in _names(statement) if name in self.asked]
-            self.commands.append((command, tuple(dict.fromkeys(used))))
+            only_if = self.blocks.unsure or self.not_leapt
+            self.commands.append((command, only_if, tuple(dict.fromkeys(used))))
 
     def filled(self, text: str) -> str:
         """A text with the variables that are known put in; what stands in single quotes stays."""

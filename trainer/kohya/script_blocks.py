@@ -80,6 +80,10 @@ class ScriptBlocks:
         """Whether the present place is within no if … else."""
         return not self._open
 
+    def leave(self) -> None:
+        """The script goes on elsewhere, within no if … else."""
+        self._open = []
+
     def counting(self, statement: str, filled: Filled) -> Iterator[str]:
         """The simple statements within one that count."""
         text = re.sub(r"^(?:then|do)\b\s*(?=\S)", "", statement.strip()).removeprefix("@")
@@ -97,7 +101,7 @@ class ScriptBlocks:
             question, rest = _asked(tested["rest"])
             if len(question) < LONGEST_QUESTION and COMMAND.search(question):  # it asks whether that works
                 yield re.sub(r"^!\s*", "", question)
-                self._open.append(_Block(counts=True, been=True, asked=question))
+                self._open.append(_Block(counts=True, been=True, asked=question, guessed=True))
             else:
                 self._test(question, filled, also=bool(tested["also"]))
             yield from self._inside(rest, filled)

@@ -221,8 +221,10 @@ def _with_rest(draft: Draft, command: Command) -> Draft:
         draft.remark(option, "kohya.shell_variable")
     for question in command.script.asked:
         draft.add("if", "unknown", question, why="kohya.condition", attention=True)
-    if command.script.more:
-        draft.add("…", "unknown", command.script.more, why="kohya.more_commands", attention=True)
+    if more := command.script.more:
+        only_if = command.script.only_if
+        why = "kohya.alternative_commands" if only_if else "kohya.more_commands"
+        draft.add("…", "unknown", more, why=why, values={"only_if": only_if}, attention=True)
     return draft
 
 

@@ -356,13 +356,39 @@ def test_of_a_choice_that_only_the_script_knew_the_first_is_read_and_told(choice
     "case $GPU in\n a) {first} ;;\n b) {second} ;;\nesac",
     "switch ($GPU) {{\n 'a' {{\n{first}\n}}\n 'b' {{\n{second}\n}}\n}}",
     'if "%1"=="a" (\n{first}\n) else (\n{second}\n)',
+    "if [ $GPU = a ]; then\n{first}\nfi\nif [ $GPU = b ]; then\n{second}\nfi",
+    'if "%1"=="b" goto other\n{first}\ngoto end\n:other\n{second}\n:end',
+    "choice /c ab\nif errorlevel 2 goto other\n{first}\ngoto :end\n:other\n{second}\n:end",
+    'if "%1"=="b" (\n  goto other\n)\n{first}\ngoto end\n:other\n{second}\n:end',
 ])  # fmt: skip
-def test_a_command_beside_the_one_that_was_read_is_told(choice):
+def test_a_command_of_another_branch_is_told_with_what_chooses(choice):
     first, second = (f"{RUN} --network_dim={rank} --output_name=x" for rank in (4, 64))
     imported = read_text(choice.format(first=first, second=second))
     assert imported.settings.get("network_dim") == 4
     (told,) = imported.report.attention
-    assert told.why == "kohya.more_commands"
+    assert (told.why, told.was) == ("kohya.alternative_commands", 1)
+    asked = str(told.values["only_if"])
+    assert any(word in asked for word in ("$GPU", "%1", "errorlevel 2"))
+    assert ("not (" in asked) == ("goto other" in choice)
+
+
+@pytest.mark.parametrize("jump", [
+    'if "%MODE%"=="b" goto other', 'if "%MODE%"=="b" (\n  goto other\n)', "if not %MODE%==a goto :other",
+])  # fmt: skip
+def test_cmd_goes_where_what_is_asked_holds(jump):
+    first, second = (f"{RUN} --network_dim={rank}" for rank in (4, 64))
+    imported = read_text(f"set MODE=b\n{jump}\n{first}\ngoto end\n:other\n{second}\n:end\npause")
+    assert of(imported, "network_dim") == [64]
+    assert not imported.report.attention
+    imported = read_text(f"set MODE=a\n{jump}\n{first}\ngoto end\n:other\n{second}\n:end\npause")
+    assert of(imported, "network_dim") == [4]
+    assert not imported.report.attention
+
+
+def test_a_command_for_when_the_first_fails_is_told():
+    imported = read_text(f"if {RUN} --network_dim=4; then echo done; else {RUN} --network_dim=8; fi")
+    assert of(imported, "network_dim") == [4]
+    assert [(entry.why, entry.was) for entry in imported.report.attention] == [("kohya.more_commands", 1)]
 
 
 @pytest.mark.parametrize("place", ["x_%%d", "x_%DIM:~0,2%", "x_!DIM:a=b!", "%%~nd", "%%~f", "a%~1"])
