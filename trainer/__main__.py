@@ -155,7 +155,7 @@ def _stop_on_signals(folder: JobFolder) -> None:
     def asked(_number: int, _frame: object) -> None:
         if folder.stop_requested():
             raise KeyboardInterrupt
-        folder.stop_file.touch()
+        folder.request_stop()
         with suppress(OSError, RuntimeError):  # in the middle of another line
             print(say(Message(code), language()).what, file=sys.stderr, flush=True)
 

@@ -69,7 +69,7 @@ class RunAnswers:
         job = self.store.current()
         if job and job.state == "running":
             self.store.wait()
-        if job and job.stopping and job.stopping_for() >= SECOND_PRESS:
+        if job and job.stopping and job.folder.stopping_for() >= SECOND_PRESS:
             job.kill()
         elif job and job.state in ("running", "queued"):
             job.stop()

@@ -108,13 +108,6 @@ class Job:
         """Whether Stop was pressed and the process has not come to an end yet."""
         return self.folder.stop_requested() and self.state == "running"
 
-    def stopping_for(self) -> float:
-        """Seconds since Stop was pressed; 0 where it was not."""
-        try:
-            return max(0.0, time.time() - self.folder.stop_file.stat().st_mtime)
-        except OSError:
-            return 0.0
-
     def identity(self) -> Identity | None:
         """The process that works, or has worked, on this job."""
         return Identity.from_json(_read_json(self.folder.process_file))
@@ -214,7 +207,8 @@ class Job:
         if self.state != "running" or identity is None:
             self.stop()
             return
-        self.folder.stop_file.touch()
+        if not self.folder.stop_requested():
+            self.folder.request_stop()
         process.end(identity)
         if self.state == "lost":
             files = self.record().lora_files()

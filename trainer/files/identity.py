@@ -35,7 +35,7 @@ class Identity:
     def of(cls, pid: int) -> Identity:
         """A living process. Raises psutil.Error."""
         process = psutil.Process(pid)
-        return cls(pid, process.create_time(), _boot_id(), _start_of(process))
+        return cls(pid, process.create_time(), boot_id(), _start_of(process))
 
     @classmethod
     def own(cls) -> Identity:
@@ -69,12 +69,13 @@ class Identity:
 
     def _is(self, process: psutil.Process) -> bool:
         if self.start:
-            return (self.boot, self.start) == (_boot_id(), _start_of(process))
+            return (self.boot, self.start) == (boot_id(), _start_of(process))
         return abs(process.create_time() - self.started) < SAME_START
 
 
 @cache
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Linux's name of the time since the last boot; "" elsewhere."""
     try:
         return BOOT_ID.read_text(encoding="ascii").strip()
     except (OSError, ValueError):

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from trainer.errors import UserError
-from trainer.events import EventLog, Finished, Phase, Removed, Saved, Started, read_events
-from trainer.files.identity import Identity
+from trainer.events import EventLog, Finished, Phase, Removed, Saved, Started, read_events, steady
+from trainer.files.identity import Identity, boot_id
 from trainer.files.own_files import OwnFiles
 from trainer.files.paths import is_plain_name
 from trainer.files.state_folder import LARGEST_SEED, read_about
@@ -33,8 +33,6 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.E
 """What a disk answers that knows no locks (some network drives)."""
 Wish = Literal["save", "sample"]
 WISHES: tuple[Wish, ...] = ("save", "sample")
-PAUSE = "pause"
-"""What the file `stop` holds where it was Pause."""
 
 
 def default_workspace() -> Path:
@@ -186,8 +184,15 @@ class JobFolder:
         return last if isinstance(last, Finished) else None
 
     def forget_old_stop(self) -> None:
-        """Take away the Stop of an earlier process; one pressed since it said its last word stays."""
+        """Take away the Stop of an earlier process; one pressed since it said its last word stays.
+
+        By how much had been told when it was pressed; only of a Stop that does not say it, by the clock.
+        """
         try:
+            if isinstance(told := self._stop().get("events"), int):
+                if told < self.events_file.stat().st_size:
+                    self.stop_file.unlink()
+                return
             # The last word may come in the same tick of the system's clock as the Stop that it answers.
             if self.stop_file.stat().st_mtime_ns <= self.events_file.stat().st_mtime_ns:
                 self.stop_file.unlink()
@@ -206,14 +211,38 @@ class JobFolder:
 
     def request_stop(self, *, pause: bool = False) -> None:
         """Press Stop, or Pause: the same to the trainer, but the run is then said to be paused."""
-        self.stop_file.write_text(PAUSE if pause else "", encoding="utf-8")
+        told = self.events_file.stat().st_size if self.events_file.exists() else 0
+        about = {"pause": pause, "boot": boot_id(), "steady": steady(), "events": told}
+        try:
+            write_whole(self.stop_file, json.dumps(about).encode())
+        except OSError:  # on a full disk an empty file may still find its place
+            self.stop_file.touch()
 
     def pause_requested(self) -> bool:
         """Whether it was Pause."""
+        return self._stop().get("pause") is True
+
+    def stopping_for(self) -> float:
+        """Seconds since Stop was pressed, by whatever process; 0 where it was not.
+
+        By the seconds since the machine's start, which no change of the clock moves; only of a Stop that says
+        nothing of them (a file that somebody made), by the clock.
+        """
+        about = self._stop()
         try:
-            return self.stop_file.read_text(encoding="utf-8") == PAUSE
-        except (OSError, ValueError):
-            return False
+            if about.get("boot") == boot_id() and isinstance(pressed := about.get("steady"), (int, float)):
+                return max(0.0, steady() - pressed)
+            return max(0.0, time.time() - self.stop_file.stat().st_mtime)
+        except OSError:
+            return 0.0
+
+    def _stop(self) -> dict[str, Any]:
+        """What the file `stop` says of itself; {} for one that is empty, torn or not there."""
+        try:
+            about = json.loads(self.stop_file.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return about if isinstance(about, dict) else {}
 
     def wish_file(self, wish: Wish) -> Path:
         """Exists from the press of "Save now" or "Sample now" until the trainer has seen it."""

@@ -95,4 +95,4 @@ def test_what_names_no_process_is_none(data: Any):
 @pytest.mark.parametrize("pid", [-1, 0, 2**40, 2**70])
 def test_numbers_of_no_process(pid: int):
     assert not Identity(pid, 0.0).alive()
-    assert not Identity(pid, 0.0, identity._boot_id(), 5.0).alive()
+    assert not Identity(pid, 0.0, identity.boot_id(), 5.0).alive()

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from filelock import FileLock
 
 from tests.trainer.runs import short_settings
 from trainer.errors import UserError
-from trainer.events import Phase, Removed, Saved, Started
+from trainer.events import Phase, Removed, Saved, Started, steady
 from trainer.files.job_folder import PROJECT, JobFolder
 from trainer.jobs.run import USER, run_job
 from trainer.settings import Settings
@@ -152,6 +153,62 @@ def test_an_old_stop_is_forgotten_and_a_new_one_is_not(job: JobFolder):
         os.utime(job.stop_file, ns=(at, at))
         job.forget_old_stop()
         assert job.stop_requested() == stays
+
+
+HOURS = 3600.0
+
+
+@pytest.mark.parametrize("jump", [-HOURS, -30.0, 30.0, HOURS])
+def test_how_long_a_stop_has_been_asked_for_is_no_matter_of_the_clock(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch, jump: float
+):
+    assert job.stopping_for() == 0.0
+    clock, since_boot = time.time(), steady()
+    monkeypatch.setattr("trainer.files.job_folder.steady", lambda: since_boot)
+    job.request_stop()
+    monkeypatch.setattr("time.time", lambda: clock + jump)
+    os.utime(job.stop_file, (clock - jump, clock - jump))
+    since_boot += 12.5
+    assert JobFolder(job.path).stopping_for() == 12.5
+
+
+@pytest.mark.parametrize("content", ["", "pause", "[]", '{"boot": 3, "events": null}', "{" * 9999])
+def test_a_stop_that_says_nothing_of_itself_goes_by_the_clock(job: JobFolder, content: str):
+    job.stop_file.write_text(content)
+    os.utime(job.stop_file, (time.time() - HOURS, time.time() - HOURS))
+    assert job.stopping_for() >= HOURS
+    assert not job.pause_requested()
+
+
+@pytest.mark.parametrize("jump", [-HOURS, HOURS])
+def test_a_stop_is_old_or_new_whatever_the_clock_says(job: JobFolder, jump: float):
+    for told_since, stays in ((False, True), (True, False)):
+        log = job.event_log()
+        log.emit(Phase("start"))
+        job.request_stop()
+        if told_since:
+            log.emit(Phase("train"))
+        log.close()
+        os.utime(job.stop_file, (time.time() + jump, time.time() + jump))
+        job.forget_old_stop()
+        assert job.stop_requested() == stays
+
+
+def test_pause_is_kept_with_a_stop(job: JobFolder):
+    job.request_stop(pause=True)
+    assert job.pause_requested()
+    job.request_stop()
+    assert not job.pause_requested()
+
+
+def test_stop_can_be_pressed_where_nothing_of_it_can_be_written(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+):
+    """The folder in which it would be written first is none: it is a Stop all the same."""
+    monkeypatch.setattr("trainer.files.whole_file.partial_of", lambda _: job.path / "none" / "partial")
+    job.request_stop()
+    assert job.stop_requested()
+    assert job.stopping_for() >= 0.0
 
 
 def test_a_job_knows_what_it_has_written(job: JobFolder, tmp_path: Path):
