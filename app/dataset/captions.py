@@ -50,7 +50,7 @@ def others(room: Room, ending: str, roots: Roots) -> dict[str, str]:
             place = roots.allowed(str(picture.path.with_name(name).absolute()))
             data = _content(place) if place else None
             if data is not None:
-                found[str(picture.path)] = first_line(decode_caption(data)[0])
+                found[str(picture.path)] = first_line(decode_caption(data, place)[0])
     return found
 
 
@@ -84,7 +84,7 @@ def _change(picture: Picture, before: str, after: str, roots: Roots) -> CaptionC
     if len(after) > LONGEST_CAPTION:
         raise UserError("page.room_long", name=picture.path.name, most=f"{LONGEST_CAPTION:,}")
     data = _content(place)
-    text = decode_caption(data)[0] if data is not None else ""
+    text = decode_caption(data, place)[0] if data is not None else ""
     there = lines_of(text) if picture.all_lines else first_line(text)
     if there not in (before, after):  # another tab may have written the same
         raise UserError("page.room_changed", name=name)

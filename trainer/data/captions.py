@@ -6,12 +6,19 @@ import math
 import os
 import random
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from glob import escape as glob_escape
+from itertools import islice
 from pathlib import Path
 
 from trainer.data.picture_files import Stamp, stamp_of
-from trainer.files.reading import readings
+from trainer.files.reading import is_utf, readings
 
+LONGEST_FILE = 1_000_000
+"""Bytes of a caption file that are looked at; the longest captions have a few thousand."""
+FILES_TO_GUESS, BYTES_TO_GUESS = 2_000, 50_000
+"""So many captions of a folder are looked at for their encoding."""
 DEFAULT_EXTENSION = ".caption"
 CAPTION_ENDINGS = (".txt", ".caption")
 """Of files that lie beside pictures and hold their captions, whatever the settings say."""
@@ -33,15 +40,71 @@ def extension(setting: str) -> str:
     return text if text.startswith(".") else f".{text}"
 
 
-def decode_caption(data: bytes) -> tuple[str, str]:
+def decode_caption(data: bytes, file: Path | None = None) -> tuple[str, str]:
     """Text of a caption file, and how it was read: "" for UTF-8, else the encoding's name.
 
-    Editors of older Windows write the encoding of its country, and some write UTF-16.
+    Editors of older Windows write the encoding of its country, and some write UTF-16. One word may be of
+    several: `file` says where it lies, and the captions beside it, which share one encoding, tell more.
     """
-    for encoding, text in readings(data):
+    found = readings(data)
+    if file and len(found) > 1:
+        beside = encoding_of_folder(file.parent, file.suffix)
+        found.sort(key=lambda reading: reading[0] != beside)
+    for encoding, text in found:
         is_utf8 = encoding in ("utf-8", "utf-8-sig")
         return text.removeprefix("\ufeff"), "" if is_utf8 else NAMES.get(encoding, encoding)
     return data.decode("cp932", errors="replace"), "Shift-JIS"
+
+
+_folders: dict[tuple[Path, str], tuple[int, int, str]] = {}
+"""Folder and ending -> the folder's time, how many bytes told its encoding, and that."""
+
+
+def encoding_of_folder(folder: Path, ending: str) -> str:
+    """In which encoding all its captions that are not UTF-8 make the best sense together; "" for none.
+
+    One that more text has told stays while the rest is saved anew, as UTF-8.
+    """
+    try:
+        time = folder.stat().st_mtime_ns
+        known = _folders.get((folder, ending))
+        if known and known[0] == time:
+            return known[2]
+        text = b"\n".join(_not_utf(sorted(folder.glob(f"*{glob_escape(ending)}"))))
+    except (OSError, ValueError):
+        return ""
+    found = [encoding for encoding, _ in readings(text)] if text else []
+    size, told = len(text), found[0] if found else ""
+    if known and known[1] > size and (known[2] in found or not found):
+        size, told = known[1:]
+    _folders[folder, ending] = time, size, told
+    return told
+
+
+def _not_utf(files: Iterable[Path]) -> Iterator[bytes]:
+    """The contents that are not UTF-8, of so many files and bytes as a guess needs."""
+    room = BYTES_TO_GUESS
+    for file in islice(files, FILES_TO_GUESS):
+        data = b"" if not file.is_file() or room <= 0 else _first_bytes(file)
+        if data and not is_utf(data):
+            room -= len(data)
+            yield data
+
+
+def _first_bytes(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(LONGEST_FILE)
+    except OSError:
+        return b""
+
+
+def other_readings(file: Path) -> list[tuple[str, str]]:
+    """Every encoding in which a caption file makes sense, the likeliest first, each with its first line."""
+    data = _first_bytes(file)
+    beside = encoding_of_folder(file.parent, file.suffix)
+    found = sorted(readings(data), key=lambda reading: reading[0] != beside)
+    return [(encoding, first_line(text)) for encoding, text in found]
 
 
 def first_line(text: str) -> str:
@@ -57,8 +120,6 @@ def lines_of(text: str) -> str:
 
 NO_WORDS = " ,.;\t\0\u3000\u3001\u3002\uff0c\uff0e\uff1b"
 """What a caption is not made of: commas, stops and blanks, of Japanese and Chinese keyboards too."""
-LONGEST_FILE = 1_000_000
-"""Bytes of a caption file that are looked at; the longest captions have a few thousand."""
 
 
 def _beginning(entry: os.DirEntry[str]) -> bytes:
@@ -81,8 +142,10 @@ def caption_of(entry: os.DirEntry[str], *, all_lines: bool = False) -> tuple[str
         stamp = stamp_of(entry)
         known = _captions.get(entry.path)
         if known is None or known[0] != stamp:
-            text, encoding = decode_caption(_beginning(entry))
-            known = _captions[entry.path] = stamp, (lines_of(text), encoding)
+            text, encoding = decode_caption(_beginning(entry), Path(entry.path))
+            known = stamp, (lines_of(text), encoding)
+            if not encoding:  # how others are read depends on what lies beside them
+                _captions[entry.path] = known
     except OSError:
         return "", ""
     text, encoding = known[1]

@@ -63,6 +63,24 @@ UNLIKELY = re.compile(
 BLANK_BETWEEN = re.compile("(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])")
 USUAL: Mapping[Encoding, str] = {"GBK": "gb2312", "EUC-KR": "iso2022_kr"}
 """The older part of an encoding, which has the letters of everyday."""
+COMMON: Mapping[Encoding, frozenset[str]] = {
+    "GBK": frozenset(
+        "的一是不了人我在有他这中大来上个国到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可里后小心多天而能"
+        "好都然没日于起还发成事只作当想看文无开手十用主行方又如前所本见经头面公同三已老从动两长知样现分将外但身些与高意进"
+        "法此实回二理美点月明其种声全情部正名定女力机给等几很间新打因重被走电四门相东海口使教西再平真听世气信北少关并内加"
+        "化由先山五水万眼体总才场师书比住员笑性光白红黄黑蓝绿紫灰金银粉橙色肤眉嘴唇耳鼻脸双牙齿胸腰腿脚指尾翅角发辫马短卷直"
+        "裙裤衣服衫袜鞋帽丝带领结袖背景坐站躺跪跑跳抱拿戴穿衫制校泳装站视窗镜狐狸猫狗兔狼龙鸟鱼花草树云雪雨星空夜室街床椅桌"
+        "孩男者幅画像照片风格动漫写立绘单独微闭张睁表羞怒哭泪甜可爱丽古湖河岸城市房屋森林沙滩阳光"
+    ),
+    "EUC-KR": frozenset(
+        "이다는에의가을하고를지은로한기사도자리어나아대시서있정그인들으게수해일과전부장보여상원스요제주것면구만라조국동공세생성문"
+        "모드안유신거소비경관마야선무했더위발용없화중러당년오교개치트적와우때말년물심건강산실재명계분단외본속았었니까네습"
+        "녀남머긴짧흰검빨파란노랑초록보라회색금은분홍갈눈동코입술귀손팔다리꼬날개뿔치옷바지셔츠신양말모리본안경가방"
+        "미소웃울앉누워달뛰안들쓰입고배하늘바꽃나무풀구름비별밤방거침대의책상집숲강호해변도시창문햇빛"
+        "여우늑토끼강아양곰새물용말소년복드레스원피교복수영티셔츠재킷코트얼굴표정부끄럼화난눈감은혼명그림사진풍만예쁜귀운"
+    ),
+}  # fmt: skip
+"""Letters of everyday: most of a text is made of them, and of a wrong reading few are."""
 DAMAGED_UTF_8 = "UTF-8 (\N{REPLACEMENT CHARACTER})"
 """UTF-8 with some letters that are none: two files put together, or one that was cut within a letter."""
 WHOLE_FOR_BROKEN = 4
@@ -101,7 +119,23 @@ def readings(data: bytes) -> list[tuple[str, str]]:
         with suppress(UnicodeDecodeError):
             fitting.append((name, data.decode(codec)))
     damaged = [(DAMAGED_UTF_8, text)] if (text := _nearly_utf_8(data)) else []
-    return [*damaged, *sorted(fitting, key=_unlikeliness)]
+    return [*damaged, *_by_common_letters(sorted(fitting, key=_unlikeliness))]
+
+
+def _by_common_letters(found: list[tuple[Encoding, str]]) -> list[tuple[Encoding, str]]:
+    """Chinese and Korean share their bytes: of these two, where either is the likeliest and as little speaks
+    against the other, that one goes first which has more letters of everyday.
+    """
+    texts = dict(found)
+    if len(texts) < 2 or found[0][0] not in COMMON or not texts.keys() >= COMMON.keys():
+        return found
+    against = {name: _unlikeliness((name, texts[name]))[0] for name in COMMON}
+    first = max(COMMON, key=lambda name: (-against[name], _common(name, texts[name]), name == found[0][0]))
+    return sorted(found, key=lambda reading: reading[0] != first)
+
+
+def _common(name: Encoding, text: str) -> int:
+    return sum(letter in COMMON[name] for letter in text)
 
 
 def _nearly_utf_8(data: bytes) -> str:

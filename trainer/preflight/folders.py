@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainer.data.captions import extension as caption_ending
+from trainer.data.captions import other_readings
 from trainer.data.folders import FolderScan, TrainImage, repeats_and_words
 from trainer.problems import Problem, block, counted, hint, some_names
 from trainer.settings import TRAINING, Captions, Folders
@@ -164,6 +165,10 @@ def check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
             count=f"{len(scan.odd_captions):,}",
             names=listed,
             encodings=some_names([*dict.fromkeys(scan.odd_captions.values())]),
+            name=next(iter(scan.odd_captions)).name,
+            samples=" / ".join(
+                f"{encoding}: {line[:30]}" for encoding, line in other_readings(next(iter(scan.odd_captions)))
+            ),
         )
 
 

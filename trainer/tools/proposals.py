@@ -75,7 +75,8 @@ def closed_folder(pictures: Iterable[Path]) -> Path | None:
 def caption_there(picture: Path, ending: str) -> str:
     """What stands in a picture's caption file: its first line that is not blank."""
     try:
-        return first_line(decode_caption(caption_file(picture, ending).read_bytes())[0])
+        file = caption_file(picture, ending)
+        return first_line(decode_caption(file.read_bytes(), file)[0])
     except FileNotFoundError:
         return ""
 
@@ -207,7 +208,7 @@ def write_proposals(proposals: Iterable[Proposal], ending: str) -> int:
 def _content(path: Path, caption: str) -> str:
     """The caption in place of the file's first line."""
     try:
-        lines = decode_caption(path.read_bytes())[0].splitlines()
+        lines = decode_caption(path.read_bytes(), path)[0].splitlines()
     except FileNotFoundError:
         lines = []
     lines_behind = lines[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from trainer.data.captions import CaptionRule, decode_caption, extension, first_line, is_dropped, process
+from trainer.data.captions import (
+    CaptionRule,
+    decode_caption,
+    extension,
+    first_line,
+    is_dropped,
+    other_readings,
+    process,
+)
+from trainer.files.whole_file import write_whole
 
 RECORDED = json.loads(
     (Path(__file__).parents[2] / "data/references/captions.json").read_text(encoding="utf-8")
@@ -114,6 +124,56 @@ def test_the_first_line_with_words_is_the_caption():
 )
 def test_captions_of_other_encodings_are_read_and_told(text, codec, told):
     assert decode_caption(text.encode(codec)) == (text, told)
+
+
+KOREAN = [
+    "여우", "늑대", "소녀", "고양이", "강아지", "바다", "하늘", "꽃병",
+    "모자", "할머니", "자동차", "도서관", "봄날", "첫눈", "왕자", "눈사람",
+]  # fmt: skip
+CHINESE = [
+    "狐狸", "狼", "女孩", "猫咪", "小狗", "大海", "天空", "花瓶",
+    "帽子", "奶奶", "汽车", "图书馆", "春天", "初雪", "王子", "雪人",
+]  # fmt: skip
+JAPANESE = [
+    "狐", "狼", "少女", "子猫", "子犬", "大海", "天空", "花瓶",
+    "帽子", "祖母", "自動車", "図書館", "春日", "初雪", "王子", "雪人",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "codec", "told"), [
+    (KOREAN, "cp949", "EUC-KR"), (CHINESE, "gbk", "GBK"), (JAPANESE, "cp932", "Shift-JIS"),
+    (KOREAN[:3], "cp949", "EUC-KR"), (CHINESE[:3], "gbk", "GBK"),
+])  # fmt: skip
+def test_captions_of_one_word_are_read_by_all_of_their_folder(tmp_path: Path, words, codec, told):
+    for word in words:
+        (tmp_path / f"{word}.txt").write_bytes(word.encode(codec))
+    (tmp_path / "plain.txt").write_text("fox")
+    (tmp_path / "mine.txt").write_text("café", encoding="utf-8")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.txt")
+    for word in words:
+        file = tmp_path / f"{word}.txt"
+        assert decode_caption(file.read_bytes(), file) == (word, told)
+    assert decode_caption((tmp_path / "mine.txt").read_bytes(), tmp_path / "mine.txt") == ("café", "")
+
+
+def test_what_more_text_has_told_stays_while_the_rest_is_saved_anew(tmp_path: Path):
+    """Of the last word alone another encoding may be likelier."""
+    for word in [*KOREAN, "찰"]:
+        (tmp_path / f"{word}.txt").write_bytes(word.encode("cp949"))
+    last = tmp_path / "찰.txt"
+    assert decode_caption(last.read_bytes(), last) == ("찰", "EUC-KR")
+    for word in KOREAN:
+        write_whole(tmp_path / f"{word}.txt", word.encode())
+        assert decode_caption(last.read_bytes(), last) == ("찰", "EUC-KR")
+
+
+def test_every_reading_of_a_caption_is_shown(tmp_path: Path):
+    for word in KOREAN:
+        (tmp_path / f"{word}.txt").write_bytes(word.encode("cp949"))
+    shown = other_readings(tmp_path / "여우.txt")
+    assert shown[0] == ("EUC-KR", "여우")
+    assert ("GBK", "여우".encode("cp949").decode("gbk")) in shown
 
 
 def test_a_caption_in_no_encoding_is_read_somehow():
