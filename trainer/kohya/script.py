@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainer.kohya.powershell import IS_POWERSHELL, as_word, with_marks, without_marks
 from trainer.kohya.script_blocks import ScriptBlocks, holds_true
@@ -66,11 +66,11 @@ class Script:
     """Files that the script writes itself."""
 
 
-def read_script(text: str, *, powershell: bool = False) -> Script:
+def read_script(text: str, *, powershell: bool = False, whole: bool = True) -> Script:
     """The command that trains; the whole text where there is none of that kind.
 
-    `powershell`: whether that is known; else the text shows it. In the command, quotes that are letters are
-    marks (of trainer.kohya.powershell).
+    `powershell`: whether that is known; else the text shows it. `whole`: it may write the script that trains.
+    In the command, quotes that are letters are marks (of trainer.kohya.powershell).
     """
     if powershell or IS_POWERSHELL.search(text):
         text = with_marks(text)
@@ -85,6 +85,11 @@ def read_script(text: str, *, powershell: bool = False) -> Script:
         if reading.leap:
             reading.blocks.leave()
     if not reading.commands:
+        texts = written.values() if whole else ()
+        if of_its_own := next(
+            (inner for inner in texts if RUNS.search(inner)), ""
+        ):  # a script that writes the one that trains
+            return replace(read_script(reading.filled(of_its_own), whole=False), written=written)
         return Script(reading.filled(" ".join(waiting)), written=written)
     command, only_if, questions = reading.commands[0]
     more = len(reading.commands) - 1 + sum(map(_trains, reading.blocks.passed)) + reading.leapt

@@ -15,6 +15,10 @@ CONTINUES = ("\\", "^", "`")
 """At the end of a line that the next one goes on with."""
 HERE_TEXT = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
 """A text within the script that ends at a line with this word; <<< is none."""
+TO_SHELL = re.compile(r"\b(?:(?:ba|z|da|k)?sh|sbatch|qsub|ssh|su)(?:\s[^<>|]*)?<<-?\s*[\"']?\w")
+"""A text within the script that another shell is given to run."""
+DEEPEST_SHELL = 3
+"""Shells within shells that are read."""
 TARGET = re.compile(r">\s*\"?([^\s\"<>|&]+)|\btee\s+\"?([^\s\"<>|&-]+)")
 """The file that such a text is written to."""
 WITHIN = re.compile(
@@ -100,7 +104,7 @@ def _without_blocks(text: str) -> str:
     return " ".join([first, *(part.partition("#>")[2] for part in parts)])
 
 
-def _without_texts(lines: list[str], written: dict[str, str]) -> Iterator[str]:
+def _without_texts(lines: list[str], written: dict[str, str], depth: int = 0) -> Iterator[str]:
     """Lines without the texts that stand within the script; those that go to a file are kept."""
     waiting = iter(lines)
     for line in waiting:
@@ -119,7 +123,9 @@ def _without_texts(lines: list[str], written: dict[str, str]) -> Iterator[str]:
                 if inner.strip() == begun[2]:
                     break
                 inside.append(inner)
-            if target := TARGET.search(line):
+            if depth < DEEPEST_SHELL and TO_SHELL.search(line[:LONGEST_LINE]) and not TARGET.search(line):
+                yield from _without_texts(inside, written, depth + 1)
+            elif target := TARGET.search(line):
                 written[target[1] or target[2]] = "\n".join(inside)
         else:
             yield line

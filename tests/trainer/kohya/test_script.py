@@ -230,6 +230,11 @@ def test_what_only_the_script_knew_is_told(asked):
 
 
 @pytest.mark.parametrize("text", [
+    "bash <<EOF\n{run} --network_dim=32\nEOF",
+    "sbatch --gres=gpu:1 <<'END'\n#!/bin/bash\n{run} --network_dim=32\nEND",
+    "ssh host bash -s <<-'EOF'\n\t{run} --network_dim=32\n\tEOF\necho done",
+    "D=32\ncat > run.sh <<EOF\n#!/bin/bash\n{run} --network_dim=$D\nEOF\nsbatch run.sh",
+    "bash <<EOF\nif true; then\n{run} --network_dim=32\nfi\nEOF",
     'start "train" /wait cmd /c "{run} --network_dim=32"', "bash -c '{run} --network_dim=32'",
     "call {run} --network_dim=32", "start /wait {run} --network_dim=32", "(cd x && {run} --network_dim=32)",
     'powershell -NoProfile -Command "{run} --network_dim=32"', "if [ -f x ]\nthen {run} --network_dim=32\nfi",
@@ -266,7 +271,8 @@ def test_files_that_the_script_writes_itself_are_read():
 
 
 @pytest.mark.parametrize("part", [
-    "$(", "${a:-", "<#", '@"\n', "powershell ", "if ", "{", 'set A=" ', "a <<x\n",
+    "$(", "${a:-", "<#", '@"\n', "powershell ", "if ", "{", 'set A=" ', "a <<x\n", 
+    "sh <<x\n", "cat >a <<x\n", "sh a <<",
     "$a = 1\n'", "$a = '", '$a = 1\n"`', "$a = 1\n<#", "$a = @'\n", "$a = ''+", "(a|a)", "(a", "(a|",
     "if x {\n", '"\'', "(",
     "A=$(x)", "A=\\a", "if x==1 ", " ",
