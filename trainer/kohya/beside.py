@@ -50,9 +50,13 @@ class Beside:
         """The table in a TOML or JSON file that the text names; {} where it is not at hand."""
         if name in self.written:
             return parse_table(self.written[name], Path(name))
-        named = name if name.lower().endswith((".toml", ".json")) else f"{name}.toml"
-        file = self.find(named, (".toml", ".json"))
+        file = self.table_file(name)
         return parse_table(self.text(read_bytes(file), file.name), file) if file else {}
+
+    def table_file(self, name: str) -> Path | None:
+        """Where that TOML or JSON file lies; None where it is not at hand."""
+        named = name if name.lower().endswith((".toml", ".json")) else f"{name}.toml"
+        return self.find(named, (".toml", ".json"))
 
     def lines(self, name: str) -> str | None:
         """A prompt file's content; None where it is not at hand."""

@@ -247,7 +247,8 @@ def _from_options(typed: Mapping[str, Any], sdxl: bool | None, files: Beside) ->
         inside = _table(dataset, files)
         if inside and is_dataset(inside):
             draft.forget("dataset_config")
-            take_dataset(draft, inside, dataset)
+            found = None if dataset in files.written else files.table_file(dataset)
+            take_dataset(draft, inside, str(found) if found else dataset)
         else:
             note = {"note": "kohya.dataset_not_read", "attention": True}
             draft.entries = [

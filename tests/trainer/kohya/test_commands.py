@@ -599,3 +599,13 @@ def test_a_network_that_is_no_text_is_named() -> None:
     imported = read_text("network_module = true\nlearning_rate = 1e-4\nmax_train_steps = 10\n", "a.toml")
     [entry] = [entry for entry in imported.report.attention if entry.key == "network_module"]
     assert entry.was == "True"
+
+
+@pytest.mark.parametrize("named", ["data.toml", "./data.toml", "D:\\old place\\data.toml"])
+def test_a_dataset_file_that_lies_beside_is_named_where_it_is(tmp_path: Path, named: str):
+    """Its setting is looked up from where the program runs, not from the file that names it."""
+    data = tmp_path / "data.toml"
+    data.write_text("[[datasets]]\nresolution=128\n[[datasets.subsets]]\nimage_dir='/a'\n", encoding="utf-8")
+    run = tmp_path / "run.toml"
+    run.write_text(f"network_module = 'networks.lora'\ndataset_config = '{named}'\n", encoding="utf-8")
+    assert Path(str(read(run).settings.get("dataset_config"))).resolve() == data

@@ -271,7 +271,7 @@ def test_files_that_the_script_writes_itself_are_read():
 
 
 @pytest.mark.parametrize("part", [
-    "$(", "${a:-", "<#", '@"\n', "powershell ", "if ", "{", 'set A=" ', "a <<x\n", 
+    "$(", "${a:-", "<#", '@"\n', "powershell ", "if ", "{", 'set A=" ', "a <<x\n",
     "sh <<x\n", "cat >a <<x\n", "sh a <<",
     "$a = 1\n'", "$a = '", '$a = 1\n"`', "$a = 1\n<#", "$a = @'\n", "$a = ''+", "(a|a)", "(a", "(a|",
     "if x {\n", '"\'', "(",
