@@ -97,7 +97,7 @@ function showJobs(element) {
     const steps = !job.total
       ? ""
       : job.state === "finished"
-        ? w("jobs_steps", { steps: number(job.total) })
+        ? w("jobs_steps", { steps: number(job.step || job.total) }) // it may have ended before: nothing got better
         : w("jobs_steps_of", { step: number(job.step), total: number(job.total) });
     return [when(job.created), job.state === "finished" && job.seconds ? span(job.seconds) : "", steps]
       .filter(Boolean)

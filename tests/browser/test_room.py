@@ -259,6 +259,10 @@ def test_a_phone_goes_from_picture_to_picture_and_writes_without_going_back(open
     page.locator(".room-card", has_text="momo, red, smile").click()
     page.locator(".room-caption").fill("momo, crimson")
     more = page.locator(".room-more")
+    covered = more.bounding_box()
+    assert covered
+    assert covered["y"] == 0
+    assert covered["height"] > 0.8 * page.viewport_size["height"]
     expect(more.get_by_role("button", name="Previous picture")).to_be_disabled()
     for name in ("Next picture", "Previous picture", "Next picture"):
         more.get_by_role("button", name=name).click()
