@@ -99,7 +99,8 @@ def limits_of(name: str, values: Mapping[str, Any]) -> Mapping[str, Limits]:
     """The limits of an optimizer's arguments, of which some depend on others."""
     nesterov = name == "SGDNesterov" and values.get("nesterov", True)
     together = {"momentum": _PART, "dampening": Limits(only=(0,))} if nesterov else {}
-    return {**ARGUMENT_LIMITS, **OWN_LIMITS.get(name, {}), **together}
+    one_way = {"foreach": _NEVER} if values.get("fused") is True else {}
+    return {**ARGUMENT_LIMITS, **OWN_LIMITS.get(name, {}), **together, **one_way}
 
 
 def read_arguments(text: str, name: str) -> dict[str, Any]:

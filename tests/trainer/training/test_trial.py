@@ -101,14 +101,22 @@ def test_what_a_library_refuses_is_refused_without_it_and_the_range_is_said(
 
 @pytest.mark.parametrize(
     "arguments",
-    ["foreach=True fused=True", "capturable=True", "weight_decay=1000 eps=0 betas=0,0 amsgrad=True"],
+    ["capturable=True", "weight_decay=1000 eps=0 betas=0,0 amsgrad=True"],
 )
 def test_what_only_the_library_knows_is_said_in_its_words(arguments: str) -> None:
     extra_arguments(chosen("AdamW", arguments))
     assert outcome(chosen("AdamW", arguments)) in ("core.arguments_refused", "core.arguments_not_finite", "")
-    if "fused" in arguments:
-        with pytest.raises(UserError, match="fused"):
-            try_out(chosen("AdamW", arguments), 10, CPU)
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGDNesterov"])
+@pytest.mark.parametrize("arguments", ["foreach=True fused=True", "fused=True foreach=True"])
+def test_two_ways_of_the_same_step_are_refused_before_the_run(name: str, arguments: str) -> None:
+    with pytest.raises(UserError) as error:
+        extra_arguments(chosen(name, arguments))
+    assert error.value.setting == "optimizer_args"
+    assert "foreach" in str(error.value)
+    for one in ("fused=True", "foreach=True", "fused=True foreach=False", "fused=False foreach=True"):
+        assert not outcome(chosen(name, one))
 
 
 @pytest.mark.parametrize("name", [*get_args(SchedulerName), "CosineAnnealingLR"])
