@@ -115,12 +115,12 @@ def _check_type(start_file: StartFile, network: Network, blocks: Blocks, name: s
 
 
 def _other_rank(start_file: StartFile, network: Network) -> int:
-    """The file's rank where all its attention layers have one that is not the chosen one."""
+    """The rank of most of the file's attention layers that have another one than is chosen; 0 for none."""
     blocks = network.LoRA_type in BLOCKWISE and network.block_dims.strip()
     ranks = set(start_file.ranks)
     if blocks or 0 in ranks or not ranks or start_file.algorithm in ("diag-oft", "boft", "lokr"):
         return 0
-    return 0 if network.network_dim in ranks else start_file.ranks.most_common(1)[0][0]
+    return next((rank for rank, _ in start_file.ranks.most_common() if rank != network.network_dim), 0)
 
 
 def _changes_convolutions(network: Network, blocks: Blocks) -> bool:

@@ -169,3 +169,16 @@ def test_what_is_no_lora_is_none(tmp_path: Any) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"x" * 20)
     with pytest.raises(ModelUnreadableError):
         read_start_file(tmp_path / "bad.safetensors")
+
+
+def test_a_file_of_several_ranks_one_of_which_is_the_chosen_is_told(tmp_path: Any) -> None:
+    """As a resize leaves it: every layer as large as it needs."""
+    second = QUERY.replace("to_q", "to_k")
+    tensors = {f"{QUERY}.lora_down.weight": (4, 320), f"{QUERY}.lora_up.weight": (320, 4)}
+    tensors |= {f"{second}.lora_down.weight": (8, 320), f"{second}.lora_up.weight": (320, 8)}
+    file = str(model_file(tmp_path / "resized.safetensors", tensors))
+    settings = sound_settings(tmp_path, network_dim=4, network_weights=file)
+    problem = expect(settings, "core.weights_other_dim", setting="network_weights", blocks=True)
+    assert (problem.values["dim"], problem.fix) == (8, {"dim_from_weights": True})
+    told = {found.code for found in check(settings.replace(dim_from_weights=True)).problems}
+    assert "core.weights_other_dim" not in told
