@@ -32,7 +32,9 @@ class StartFile:
     type: str
     """The LoRA type that it was made with, as far as it tells."""
     ranks: Counter[int]
-    """How often each rank occurs in attention layers."""
+    """How often each rank occurs in the denoiser's attention layers."""
+    text_ranks: Counter[int]
+    """The same of text encoders."""
     dora: bool
     wide: bool
     """Whether it changes convolutions beyond 1x1."""
@@ -68,10 +70,14 @@ def start_file_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> S
     entries = {entry for module in modules.values() for entry in module}
     lycoris = main != "lora" or bool(entries & set(ONLY_LYCORIS))
     lycoris = lycoris or any(map(OUTSIDE_BLOCKS.match, modules))
-    ranks = Counter(rank_of(module) for name, module in modules.items() if "attn" in name)
+    attention = {name: rank_of(module) for name, module in modules.items() if "attn" in name}
+    ranks, text_ranks = (
+        Counter(rank for name, rank in attention.items() if name.startswith("lora_te") == of_text)
+        for of_text in (False, True)
+    )
     type_ = _type(main, metadata, wide=wide, lycoris=lycoris)
     torn = next((name for name, module in modules.items() if is_torn(module)), "")
-    return StartFile(main, type_, ranks, "dora_scale" in entries, wide, lycoris, torn)
+    return StartFile(main, type_, ranks, text_ranks, "dora_scale" in entries, wide, lycoris, torn)
 
 
 def _type(algorithm: Algorithm, metadata: Mapping[str, str], *, wide: bool, lycoris: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from trainer.families.family import Blocks
 from trainer.kohya.start_file import StartFile, read_start_file
 from trainer.lora.blocks import sizes_of
 from trainer.lora.types import ALGORITHMS, PRESETS, algorithm_of, conv_size, is_lycoris
+from trainer.plan.rates import trains_denoiser, trains_text_encoder
 from trainer.problems import Problem, block, hint
 from trainer.settings import BLOCKWISE, TRAINING, WITH_SCALAR, Network, Optimizer
 
@@ -30,7 +32,7 @@ def check(network: Network, optimizer: Optimizer, blocks: Blocks) -> Iterator[Pr
     if not from_file:
         yield from _check_sizes(network, blocks)
     yield from _check_options(network, optimizer)
-    yield from _check_start(network, blocks)
+    yield from _check_start(network, optimizer, blocks)
 
 
 def _check_sizes(network: Network, blocks: Blocks) -> Iterator[Problem]:
@@ -81,7 +83,7 @@ def _check_options(network: Network, optimizer: Optimizer) -> Iterator[Problem]:
             yield hint(key, "preflight.type_ignores", {key: TRAINING[key].default}, **values)
 
 
-def _check_start(network: Network, blocks: Blocks) -> Iterator[Problem]:
+def _check_start(network: Network, optimizer: Optimizer, blocks: Blocks) -> Iterator[Problem]:
     """The file must be of the chosen type; sizes that differ from the settings stop the run as well."""
     path = Path(network.network_weights)
     if not network.network_weights:
@@ -91,10 +93,12 @@ def _check_start(network: Network, blocks: Blocks) -> Iterator[Problem]:
     except (ModelUnreadableError, OSError):
         return  # told elsewhere
     if start_file:
-        yield from _check_type(start_file, network, blocks, path.name)
+        yield from _check_type(start_file, network, optimizer, blocks, path.name)
 
 
-def _check_type(start_file: StartFile, network: Network, blocks: Blocks, name: str) -> Iterator[Problem]:
+def _check_type(
+    start_file: StartFile, network: Network, optimizer: Optimizer, blocks: Blocks, name: str
+) -> Iterator[Problem]:
     algorithm, kind = algorithm_of(network), network.LoRA_type
     key, names = "network_weights", {"name": name, "found": start_file.type, "chosen": network.LoRA_type}
     bases = {algo.replace("dylora", "lora") for algo in (algorithm, start_file.algorithm)}
@@ -107,20 +111,22 @@ def _check_type(start_file: StartFile, network: Network, blocks: Blocks, name: s
         return
     elif start_file.dora != network.dora_wd and kind in WITH_SCALAR:
         yield block("dora_wd", "preflight.weights_dora", {"dora_wd": start_file.dora}, name=name)
-    elif wrong := _other_rank(start_file, network):
+    elif wrong := _other_rank(start_file, network, optimizer):
         values = {"name": name, "dim": wrong, "wanted": network.network_dim}
         yield block(key, "core.weights_other_dim", {"dim_from_weights": True}, **values)
     elif start_file.wide and not is_lycoris(network) and not _changes_convolutions(network, blocks):
         yield hint(key, "preflight.weights_wide", {**fix, "dim_from_weights": True}, **names)
 
 
-def _other_rank(start_file: StartFile, network: Network) -> int:
-    """The rank of most of the file's attention layers that have another one than is chosen; 0 for none."""
+def _other_rank(start_file: StartFile, network: Network, optimizer: Optimizer) -> int:
+    """The rank of most attention layers that learn and have another one than is chosen; 0 for none."""
     blocks = network.LoRA_type in BLOCKWISE and network.block_dims.strip()
-    ranks = set(start_file.ranks)
-    if blocks or 0 in ranks or not ranks or start_file.algorithm in ("diag-oft", "boft", "lokr"):
+    ranks = start_file.ranks if trains_denoiser(optimizer) else Counter[int]()
+    if trains_text_encoder(optimizer):
+        ranks = ranks + start_file.text_ranks
+    if blocks or 0 in ranks or start_file.algorithm in ("diag-oft", "boft", "lokr"):
         return 0
-    return next((rank for rank, _ in start_file.ranks.most_common() if rank != network.network_dim), 0)
+    return next((rank for rank, _ in ranks.most_common() if rank != network.network_dim), 0)
 
 
 def _changes_convolutions(network: Network, blocks: Blocks) -> bool:

@@ -182,3 +182,17 @@ def test_a_file_of_several_ranks_one_of_which_is_the_chosen_is_told(tmp_path: An
     assert (problem.values["dim"], problem.fix) == (8, {"dim_from_weights": True})
     told = {found.code for found in check(settings.replace(dim_from_weights=True)).problems}
     assert "core.weights_other_dim" not in told
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"), [({"text_encoder_lr": 0}, False), ({"text_encoder_lr": 1e-5}, True)]
+)
+def test_the_rank_of_a_part_that_does_not_learn_does_not_matter(
+    tmp_path: Any, rates: Any, told: bool
+) -> None:
+    text = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
+    tensors = {f"{QUERY}.lora_down.weight": (4, 320), f"{QUERY}.lora_up.weight": (320, 4)}
+    tensors |= {f"{text}.lora_down.weight": (8, 768), f"{text}.lora_up.weight": (768, 8)}
+    file = str(model_file(tmp_path / "two.safetensors", tensors))
+    settings = sound_settings(tmp_path, network_dim=4, network_weights=file, **rates)
+    assert ("core.weights_other_dim" in {found.code for found in check(settings).problems}) == told
