@@ -10,8 +10,10 @@ from pathlib import Path
 from trainer.data.picture_files import PictureHeader, Stamp, UnreadableError, read_picture_header
 from trainer.tools.picture_copies import CopyOptions, encoded, longest_of
 
-SAME_TIME = 2.0
-"""Seconds by which the times of a file and its copy differ at most: memory cards know no finer ones."""
+SECOND = 1_000_000_000
+COARSE, FINE = 2 * SECOND, 1_000
+"""Nanoseconds by which the times of a file and its copy differ at most: where a disk knows whole seconds
+alone (memory cards every second one), and elsewhere (Windows knows a tenth of a microsecond)."""
 MOST_KNOWN = 100_000
 """Files whose content is remembered: a form is looked at again and again."""
 
@@ -31,11 +33,16 @@ def is_copy(
     same_size = _has_size(made, header, options) if drawn else before.st_size == after.st_size
     if not same_size:
         return False
-    if alone and abs(before.st_mtime - after.st_mtime) <= SAME_TIME:
+    if alone and _same_time(before.st_mtime_ns, after.st_mtime_ns):
         return True
     stamp = before.st_mtime_ns, before.st_size
     source = _drawn_content(entry.path, stamp, made.suffix, options) if drawn else _content(entry.path, stamp)
     return source is not None and source == _content(str(made), (after.st_mtime_ns, after.st_size))
+
+
+def _same_time(picture: int, copy: int) -> bool:
+    """Whether a copy has its picture's time, in nanoseconds. One saved anew a moment later has not."""
+    return abs(picture - copy) <= (FINE if copy % SECOND else COARSE)
 
 
 def _has_size(made: Path, header: PictureHeader, options: CopyOptions) -> bool:

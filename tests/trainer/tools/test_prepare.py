@@ -304,6 +304,20 @@ def test_copies_are_known_by_what_is_in_them(tmp_path: Path, format_: Format) ->
     assert len(again.there) == 3
 
 
+@pytest.mark.parametrize(("later", "fits"), [(0.0, True), (0.3, False)])
+def test_a_picture_saved_anew_a_moment_later_is_no_copy(tmp_path: Path, later: float, fits: bool) -> None:
+    own, root, time = tmp_path / "own", tmp_path / "cat", 1e9 + 0.25
+    own.mkdir()
+    sources = [TrainingFolder(own, "1_x")]
+    Image.new("RGB", (40, 30), "red").save(own / "a.bmp")
+    of_one_time(own, time)
+    carry_out(preparation_of(root, sources, CopyOptions()))
+    Image.new("RGB", (40, 30), "red" if fits else "blue").save(own / "a.bmp")  # as many bytes
+    of_one_time(own, time + later)
+    again = preparation_of(root, sources, CopyOptions())
+    assert (len(again.there), [why for _, why in again.left_out]) == ((1, []) if fits else (0, ["taken"]))
+
+
 def test_copies_made_with_other_settings_are_told_as_taken_names(own: Path, tmp_path: Path) -> None:
     root = tmp_path / "cat"
     carry_out(preparation_of(root, [TrainingFolder(own, "1_x")], CopyOptions(longest_side=50)))
