@@ -11,7 +11,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
 from trainer.models.lean.activations import LeanFeedForward, LeanResnetBlock, can_be_lean
-from trainer.models.lean.attention import LeanAttention, can_attend_leanly
+from trainer.models.lean.attention import LeanAttention, can_attend_leanly, knows_weights
 from trainer.models.lean.convolution import FrozenConv2d, can_be_frozen
 
 LARGE_WEIGHT = 1 << 16
@@ -20,6 +20,7 @@ LARGE_WEIGHT = 1 << 16
 
 def make_lean(model: nn.Module) -> None:
     """Have a denoiser's own modules compute leanly, weights and names as they are."""
+    knows_weights()  # now: gradient checkpointing would take the trial's operations for the model's own
     for module in model.modules():
         # Another class for the same object: LoRA layers, hooks and names stay on it.
         if type(module) is nn.Conv2d and _is_large(module) and can_be_frozen(module):

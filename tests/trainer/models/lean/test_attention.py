@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
+from trainer.models.checkpointing import ATTENTION
 from trainer.models.lean import attention
 from trainer.models.lean.attention import MANY_PLACES, LeanAttention, attend, knows_weights
 from trainer.models.lean.build import make_lean
@@ -89,6 +92,21 @@ def test_a_torch_without_the_private_operation_computes_as_it_does(monkeypatch) 
     monkeypatch.setattr(attention, "_with_logsum", missing)
     assert not takes_products(sides(MANY_PLACES, MANY_PLACES))
     knows_weights.cache_clear()
+
+
+def test_its_output_can_be_kept_under_gradient_checkpointing() -> None:
+    torch.manual_seed(0)
+    layer = Attention(32, heads=2, dim_head=16).bfloat16().requires_grad_(False)
+    knows_weights.cache_clear()  # as a new process
+    make_lean(layer)
+    x = torch.randn(1, MANY_PLACES, 32).bfloat16().requires_grad_()
+    kept = [getattr(torch.ops.aten, name).default for name in ATTENTION if hasattr(torch.ops.aten, name)]
+    contexts = partial(create_selective_checkpoint_contexts, kept)
+    output = checkpoint(layer, x, use_reentrant=False, context_fn=contexts)
+    assert isinstance(output, Tensor)
+    found = torch.autograd.grad(output.float().square().sum(), x)
+    right = torch.autograd.grad(layer(x).float().square().sum(), x)
+    assert torch.equal(found[0], right[0])
 
 
 @pytest.mark.parametrize("words", [None, 12])
