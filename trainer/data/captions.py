@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from glob import escape as glob_escape
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from trainer.data.picture_files import Stamp, stamp_of
 from trainer.files.reading import is_utf, readings
@@ -46,11 +47,7 @@ def decode_caption(data: bytes, file: Path | None = None) -> tuple[str, str]:
     Editors of older Windows write the encoding of its country, and some write UTF-16. One word may be of
     several: `file` says where it lies, and the captions beside it, which share one encoding, tell more.
     """
-    found = readings(data)
-    if file and len(found) > 1:
-        beside = encoding_of_folder(file.parent, file.suffix)
-        found.sort(key=lambda reading: reading[0] != beside)
-    for encoding, text in found:
+    for encoding, text in _likeliest_first(data, file):
         is_utf8 = encoding in ("utf-8", "utf-8-sig")
         return text.removeprefix("\ufeff"), "" if is_utf8 else NAMES.get(encoding, encoding)
     return data.decode("cp932", errors="replace"), "Shift-JIS"
@@ -101,10 +98,14 @@ def _first_bytes(file: Path) -> bytes:
 
 def other_readings(file: Path) -> list[tuple[str, str]]:
     """Every encoding in which a caption file makes sense, the likeliest first, each with its first line."""
-    data = _first_bytes(file)
-    beside = encoding_of_folder(file.parent, file.suffix)
-    found = sorted(readings(data), key=lambda reading: reading[0] != beside)
-    return [(encoding, first_line(text)) for encoding, text in found]
+    return [(encoding, first_line(text)) for encoding, text in _likeliest_first(_first_bytes(file), file)]
+
+
+def _likeliest_first(data: bytes, file: Path | None) -> list[tuple[str, str]]:
+    """Every reading of a caption file, that of its folder before the others."""
+    found = readings(data)
+    beside = encoding_of_folder(file.parent, file.suffix) if file and len(found) > 1 else ""
+    return sorted(found, key=lambda reading: reading[0] != beside)
 
 
 def first_line(text: str) -> str:
@@ -130,26 +131,41 @@ def _beginning(entry: os.DirEntry[str]) -> bytes:
         return file.read(LONGEST_FILE)
 
 
-_captions: dict[str, tuple[Stamp, tuple[str, str]]] = {}
+class _Read(NamedTuple):
+    """A caption file that was read."""
+
+    stamp: Stamp
+    text: str
+    encoding: str
+    beside: str
+    """The encoding of its folder then; "" for UTF-8, which is read the same beside whatever."""
+
+
+_captions: dict[str, _Read] = {}
 
 
 def caption_of(entry: os.DirEntry[str], *, all_lines: bool = False) -> tuple[str, str]:
     """Caption in a file ("" where it is empty or cannot be read), and how it was read ("": as UTF-8).
 
-    Remembered until the file's time or size changes.
+    Remembered until the file's time or size changes, or how its folder is read.
     """
     try:
         stamp = stamp_of(entry)
         known = _captions.get(entry.path)
-        if known is None or known[0] != stamp:
+        if known is None or known.stamp != stamp or known.beside != _beside(entry.path, known.encoding):
             text, encoding = decode_caption(_beginning(entry), Path(entry.path))
-            known = stamp, (lines_of(text), encoding)
-            if not encoding:  # how others are read depends on what lies beside them
-                _captions[entry.path] = known
+            known = _Read(stamp, lines_of(text), encoding, _beside(entry.path, encoding))
+            _captions[entry.path] = known
     except OSError:
         return "", ""
-    text, encoding = known[1]
-    return (text if all_lines else first_line(text)), encoding
+    return (known.text if all_lines else first_line(known.text)), known.encoding
+
+
+def _beside(path: str, encoding: str) -> str:
+    if not encoding:
+        return ""
+    file = Path(path)
+    return encoding_of_folder(file.parent, file.suffix)
 
 
 def is_dropped(rate: float, every_n_epochs: int, epoch: int, rng: random.Random) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from trainer.data.captions import (
     CaptionRule,
+    caption_of,
     decode_caption,
     extension,
     first_line,
@@ -166,6 +167,16 @@ def test_what_more_text_has_told_stays_while_the_rest_is_saved_anew(tmp_path: Pa
     for word in KOREAN:
         write_whole(tmp_path / f"{word}.txt", word.encode())
         assert decode_caption(last.read_bytes(), last) == ("찰", "EUC-KR")
+
+
+def test_a_caption_is_read_anew_when_others_tell_more_of_their_folder(tmp_path: Path):
+    (tmp_path / "0.txt").write_bytes("찰".encode("cp949"))
+    [entry] = os.scandir(tmp_path)
+    alone = caption_of(entry)
+    for number, word in enumerate(KOREAN, 1):
+        (tmp_path / f"{number}.txt").write_bytes(word.encode("cp949"))
+    assert caption_of(entry) == ("찰", "EUC-KR") != alone
+    assert caption_of(entry) == caption_of(entry)
 
 
 def test_every_reading_of_a_caption_is_shown(tmp_path: Path):
