@@ -330,7 +330,7 @@ function showJobs(element) {
       el("b", {}, rich(outcome.title)),
       LANG === "ja" ? "。" : ". ",
       rich(sentences(outcome.facts, outcome.why)),
-      outcome.kept ? [LANG === "ja" ? "" : " ", el("b", {}, rich(outcome.kept))] : null,
+      keptWords(outcome),
     );
   /** The smoothed losses in one chart: its card, and what draws it once it is in the page. */
   function lossOf(runs) {
@@ -367,7 +367,7 @@ function showJobs(element) {
     sampleColumns(
       [...new Set(runs.flatMap((run) => run.samples.map(([step]) => step)))].sort((x, y) => x - y),
       [],
-      root.clientWidth < 700 ? 3 : 6,
+      mostColumns(root),
     );
   function samples(run) {
     const steps = columnsOf([run]);

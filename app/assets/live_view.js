@@ -293,7 +293,7 @@ function showRun(element) {
         "div",
         {},
         el("h2", {}, rich(outcome.title)),
-        el("p", {}, rich(facts), outcome.kept ? [LANG === "ja" ? "" : " ", el("b", {}, rich(outcome.kept))] : null),
+        el("p", {}, rich(facts), keptWords(outcome)),
         outcome.file ? placeOf(outcome.file) : null,
       ),
       el("div", { class: "row" }, actions),
@@ -330,7 +330,6 @@ function showRun(element) {
   }
   /** What a tool has made and found, or what is to be changed before it can. */
   function toolEnded(v, outcome, banner) {
-    const change = outcome.fix ? viewCard(w("what_to_change"), "", el("p", { class: "fix" }, rich(outcome.fix))) : null;
     const inside_ = outcome.lora?.rows ? [insideCard(outcome)] : [];
     const works = outcome.lora?.readers ? [viewCard(w("works_with"), "", inside().verdicts(outcome.lora.readers))] : [];
     const proposed = outcome.proposals ? proposalsCard(cursor.job, outcome.proposals) : null;
@@ -340,7 +339,7 @@ function showRun(element) {
       el(
         "div",
         { class: "g2" },
-        el("div", { class: "stack" }, change, findingsCard(outcome), proposed, v.logCard),
+        el("div", { class: "stack" }, waysOut(cursor.job, outcome), findingsCard(outcome), proposed, v.logCard),
         el("div", { class: "stack" }, v.queueCard, right),
       ),
     ];
@@ -600,7 +599,7 @@ function showRun(element) {
       prompt,
       cells: new Map(parts.samples.filter(([, at]) => at === index).map(([step, , url]) => [step, url])),
     }));
-    const steps = sampleColumns(done, planned, root.clientWidth < 700 ? 3 : 6);
+    const steps = sampleColumns(done, planned, mostColumns(root));
     const next = planned.find((step) => latest === undefined || step > latest);
     set(
       view.samplesNote,

@@ -3,16 +3,19 @@
 /** Its cards: choices, one of which goes on or changes the form; else what to do, and the way to its setting. */
 function waysOut(job, outcome) {
   if (outcome.remedies?.length) return remedyCards(job, outcome);
-  if (!outcome.fix && !outcome.setting) return [];
+  const setting = outcome.tool ? null : outcome.setting; // a tool's is in a form of its own
+  if (!outcome.fix && !setting) return [];
   return [
     viewCard(
       w("what_to_change"),
       "",
       outcome.fix ? el("p", { class: "fix" }, rich(outcome.fix)) : null,
-      outcome.setting ? el("p", { class: "more2" }, showSetting(outcome.setting)) : null,
+      setting ? el("p", { class: "more2" }, showSetting(setting)) : null,
     ),
   ];
 }
+/** What is safe after all, behind what has happened. */
+const keptWords = (outcome) => (outcome.kept ? [LANG === "ja" ? "" : " ", el("b", {}, rich(outcome.kept))] : null);
 const showSetting = (setting) =>
   el(
     "button",

@@ -17,6 +17,8 @@ const sampleColumns = (done, planned, most) => {
     kept = spread(done, most - ahead.length);
   return [...kept, ...ahead];
 };
+/** How many columns a list of samples has room for: on a phone as few as can be judged. */
+const mostColumns = (root) => (root.clientWidth < 700 ? 3 : 6);
 // pictures: [{url, step, or name: what it is called}]; `at` is the first one shown.
 const lightbox = (root, prompt, pictures, at) => {
   const image = el("img", { alt: "" }),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from playwright.sync_api import Page, expect
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.browser.conftest import open_tab, ready, served
@@ -103,6 +104,24 @@ def test_a_tool_from_a_blank_form_over_its_fixes_to_the_file_and_back(open_page,
     expect(field(page, "output").locator(".prob")).to_contain_text("exists already")
     field(page, "output").locator(".prob .btn").click()
     expect(field(page, "output").locator("input")).to_have_value(str(tmp_path / "a-resized-2.safetensors"))
+
+
+def test_a_tool_that_failed_says_what_to_do_and_has_no_button_into_the_training_form(
+    open_page, tmp_path: Path
+):
+    damaged = tensors(8, 4)
+    next(iter(damaged.values()))[0, 0] = float("nan")
+    save_file(damaged, tmp_path / "bad.safetensors")
+    page = open_page()
+    choose(page, "merge")
+    page.locator("form .tshare input").first.fill(str(tmp_path / "bad.safetensors"))
+    field(page, "output").locator("input").fill(str(tmp_path / "made.safetensors"))
+    run(page)
+    for tab in ("run", "jobs"):
+        page.evaluate("(tab) => atelier.openTab(tab)", tab)
+        told = page.locator(f".la-{'live' if tab == 'run' else 'jobs'} .card", has_text="What to change")
+        expect(told).to_contain_text("Take another file of that training", timeout=LONG)
+        expect(told.get_by_role("button")).to_have_count(0)
 
 
 def test_the_bar_speaks_of_the_tool_and_leads_to_what_it_needs(open_page, tmp_path: Path):
