@@ -304,10 +304,10 @@ function paintMore() {
   const edit = $(".room-edit", room.root);
   edit.hidden = room.chosen.size < 2;
   edit.textContent = w("room.edit_chosen", { count: room.chosen.size });
-  const picture = current();
-  const parts = room.chosen.size > 1 ? bulkParts() : picture ? pictureParts(picture) : [];
-  more.replaceChildren(phoneBar(room.chosen.size < 2 && picture), ...parts);
-  if (room.chosen.size < 2 && picture) paintTold();
+  const picture = edit.hidden ? current() : null; // several are changed together
+  const parts = picture ? pictureParts(picture) : edit.hidden ? [] : bulkParts();
+  more.replaceChildren(phoneBar(picture), ...parts);
+  if (picture) paintTold();
 }
 
 /** Where the details cover the list: back to it, and from picture to picture. */
