@@ -53,22 +53,21 @@ class Draft:
         """
         fitted = fit(TRAINING[setting], raw, self.defaults[setting])
         kind: Kind = fitted.kind
-        if kind == "taken" and why:
+        secret = TRAINING[setting].is_secret and fitted.value
+        both = (MASKED, MASKED) if secret else (raw if was is None else was, fitted.value)
+        reads_the_same = str(both[0]) == str(both[1])
+        if kind == "converted" and reads_the_same and not fitted.attention:
+            kind = "taken"
+        if kind == "taken" and why and not reads_the_same:
             kind = "converted"
         elif kind == "taken" and key not in ("", setting):
             kind = "renamed"
         self.values[setting] = fitted.value
         if fitted.attention:
             self.replaced(setting, raw, fitted.value)
-        secret = TRAINING[setting].is_secret and fitted.value
-        both = (MASKED, MASKED) if secret else (raw if was is None else was, fitted.value)
-        why = fitted.why or why
-        if kind == "converted" and not fitted.attention and str(both[0]) == str(both[1]):
-            kind = "taken"  # what a person reads is the same: "20" as text and 20
-            why = "" if why == "kohya.text_as_number" else why
         attention = fitted.attention or bool(note)
         self.entries.append(
-            Entry(key or setting, kind, setting, *both, why, note, values, attention=attention)
+            Entry(key or setting, kind, setting, *both, fitted.why or why, note, values, attention=attention)
         )
 
     def adopt(self, entry: Entry, key: str) -> None:

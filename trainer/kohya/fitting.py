@@ -140,7 +140,7 @@ def _text(raw: Any, default: str) -> Fitted:
 def _number(setting: Setting, raw: Any, default: Any) -> Fitted:
     if isinstance(raw, bool):
         return Fitted(default, "converted", "kohya.wrong_type", attention=True)
-    why = ""
+    why, text = "", raw
     if isinstance(raw, str):
         number = as_number(raw)
         if number is None:
@@ -154,6 +154,8 @@ def _number(setting: Setting, raw: Any, default: Any) -> Fitted:
     clamped = _clamp(setting, value)
     if clamped != value:
         return Fitted(clamped, "out_of_range", "kohya.clamped", attention=True)
+    if text == str(value):  # "20" and 20 read the same
+        return Fitted(value)
     return Fitted(value, "converted" if why else "taken", why)
 
 

@@ -85,11 +85,10 @@ def read_script(text: str, *, powershell: bool = False, whole: bool = True) -> S
         if reading.leap:
             reading.blocks.leave()
     if not reading.commands:
-        texts = written.values() if whole else ()
-        if of_its_own := next(
-            (inner for inner in texts if RUNS.search(inner)), ""
-        ):  # a script that writes the one that trains
-            return replace(read_script(reading.filled(of_its_own), whole=False), written=written)
+        # It may write the script that trains.
+        inner = next((text for text in written.values() if RUNS.search(text)), "") if whole else ""
+        if inner:
+            return replace(read_script(reading.filled(inner), whole=False), written=written)
         return Script(reading.filled(" ".join(waiting)), written=written)
     command, only_if, questions = reading.commands[0]
     more = len(reading.commands) - 1 + sum(map(_trains, reading.blocks.passed)) + reading.leapt

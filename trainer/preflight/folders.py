@@ -159,16 +159,15 @@ def check_captions(scan: FolderScan, captions: Captions) -> Iterator[Problem]:
         )
     if scan.odd_captions:
         listed = some_names([path.name for path in scan.odd_captions])
+        first = next(iter(scan.odd_captions))
         yield hint(
             "caption_extension",
             "preflight.captions_encoding",
             count=f"{len(scan.odd_captions):,}",
             names=listed,
             encodings=some_names([*dict.fromkeys(scan.odd_captions.values())]),
-            name=next(iter(scan.odd_captions)).name,
-            samples=" / ".join(
-                f"{encoding}: {line[:30]}" for encoding, line in other_readings(next(iter(scan.odd_captions)))
-            ),
+            name=first.name,
+            samples=" / ".join(f"{encoding}: {line[:30]}" for encoding, line in other_readings(first)),
         )
 
 

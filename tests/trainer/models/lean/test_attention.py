@@ -21,7 +21,7 @@ from trainer.models.lean.build import make_lean
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_of_numbers() -> Iterator[None]:
+def _two_threads() -> Iterator[None]:
     """Heads are taken as many at a time as there are threads: three heads are not a multiple of two."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
